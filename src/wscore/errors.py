@@ -1,0 +1,5 @@
+"""What the core raises: only ever the caller's fault, never the peer's."""
+
+
+class LocalProtocolError(Exception):
+    """The caller asked for what the connection's state does not allow; the message names the mend."""

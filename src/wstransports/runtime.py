@@ -1,0 +1,128 @@
+"""The contract between the API and an event loop: all that an adapter supplies.
+
+Synchronous wherever it can be, because between two awaits nothing else runs on any loop.
+An adapter calls the `Sink` it was given; the API calls `Pipe` and `Runtime`.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+
+class Sink(Protocol):
+    """What the API is to the adapter: plain functions, called in this order.
+
+    `connected` once, then `data_received` any number of times, `eof_received` at most once,
+    and `connection_lost` once, last, whatever ended the connection (also our own `abort`).
+    None of them is called from within a call to `Pipe`.
+    """
+
+    def connected(self, pipe: "Pipe") -> None:
+        """The byte stream stands; `pipe` is its other side."""
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes arrived; never called while reading is paused."""
+
+    def eof_received(self) -> None:
+        """The peer ended its half; ours still works where the transport allows it."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The byte stream is gone, by `exc` or (None) in good order."""
+
+
+class Task(Protocol):
+    """A running coroutine, as `Pipe.start` returns it."""
+
+    def cancel(self) -> object:
+        """Raise the loop's cancellation inside it."""
+
+
+class Pipe(Protocol):
+    """One byte stream."""
+
+    full: bool
+    """More waits for the peer than the high-water mark: senders should `await drain()`."""
+
+    def write(self, data: bytes) -> None:
+        """Send `data`; never blocks, ignored once the stream is closed or lost."""
+
+    def waiting(self) -> int:
+        """How many written bytes the peer's side has not taken yet."""
+
+    async def drain(self) -> None:
+        """Return when `full` is False, or when the connection is lost. Any number may wait."""
+
+    def pause_reading(self) -> None:
+        """Call neither `data_received` nor `eof_received` until `resume_reading`."""
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+
+    def close(self) -> None:
+        """Send what is written, then end our half. What still arrives goes on to the sink;
+        `connection_lost` follows when the peer ends its half too (it may be aborted before)."""
+
+    def abort(self) -> None:
+        """Drop the stream at once, unsent bytes included; `connection_lost` follows soon."""
+
+    def info(self, name: str) -> Any:
+        """"peername", "sockname", "socket", "ssl_object"; None where there is no such thing."""
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> Task:
+        """Run a coroutine in a task that belongs to this stream; its first step at once where
+        the loop can do that. The coroutine lets no exception but cancellation escape."""
+
+
+class Signal(Protocol):
+    """Something one task waits for and anybody may announce, once."""
+
+    def set(self) -> None:
+        """Wake who waits, now or later; a second call changes nothing."""
+
+    async def wait(self) -> None:
+        """Return when `set` has been called."""
+
+
+class Timer(Protocol):
+    """A call to come, as `Runtime.call_at` returns it."""
+
+    def cancel(self) -> object:
+        """Do not call."""
+
+
+class Listener(Protocol):
+    """An open listener, as `Runtime.listen` returns it."""
+
+    server: Any
+    """What the loop itself calls a server; `async with` yields it to the user."""
+
+    def address(self) -> tuple[str, int]:
+        """Where it listens: host and port, or the path and 0."""
+
+    async def close(self) -> None:
+        """Accept no more; connections that stand are left alone."""
+
+
+class Runtime(Protocol):
+    """One event loop."""
+
+    def now(self) -> float:
+        """The loop's clock, in seconds."""
+
+    def signal(self) -> Signal:
+        """A new Signal."""
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
+        """Call `call` when the clock shows `when`."""
+
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
+        """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
+
+    def checkpoint(self) -> Awaitable[None]:
+        """Let others run once."""
+
+    def current_task(self) -> object:
+        """Who runs now, comparable with `is`."""
+
+    async def listen(self, where: Any, make_sink: Callable[[], Sink]) -> Listener:
+        """Accept connections at `where` (an `options.Address`), each with a sink of its own."""
