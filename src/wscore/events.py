@@ -13,7 +13,7 @@ from .response import Response
 class Event:
     """The base of all events; two are equal where class and content are."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def _content(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
@@ -50,7 +50,7 @@ class HandshakeFailed(Event):
     is its number; on the client side there is nobody to tell, and `status` is 0.
     """
 
-    __slots__ = ("status", "reason")
+    __slots__ = ("reason", "status")
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status
@@ -91,7 +91,7 @@ class MessagePiece(Event):
     point (RFC 6455 section 5.6, 8.1).
     """
 
-    __slots__ = ("type", "data", "text", "first", "last")
+    __slots__ = ("data", "first", "last", "text", "type")
 
     def __init__(
         self, type: DataType, data: bytes, text: str | None, first: bool, last: bool

@@ -4,6 +4,7 @@ RFC 6455 section 7.4 and IANA's WebSocket Close Code Number Registry.
 """
 
 from enum import IntEnum
+from typing import Self
 
 
 class Reasons(IntEnum):
@@ -17,7 +18,7 @@ class Reasons(IntEnum):
     may_send: bool
     may_receive: bool
 
-    def __new__(cls, code: int, description: str, may_send: bool, may_receive: bool) -> "Reasons":
+    def __new__(cls, code: int, description: str, may_send: bool, may_receive: bool) -> Self:
         member = int.__new__(cls, code)
         member._value_ = code
         member.description = description
@@ -25,6 +26,7 @@ class Reasons(IntEnum):
         member.may_receive = may_receive
         return member
 
+    # fmt: off
     #                        code  description                             send   receive
     NORMAL =                (1000, "normal closure",                       True,  True)
     GOING_AWAY =            (1001, "going away",                           True,  True)
@@ -42,6 +44,7 @@ class Reasons(IntEnum):
     TRY_AGAIN_LATER =       (1013, "try again later",                      True,  True)
     BAD_GATEWAY =           (1014, "bad gateway",                          True,  True)
     TLS_HANDSHAKE_FAILURE = (1015, "TLS handshake failure",                False, False)
+    # fmt: on
 
 
 # Codes of libraries and frameworks (3000) and of applications (4000), RFC 6455 section 7.4.2.

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from .batch import Batch
+from .options import Address
+
 
 class Sink(Protocol):
     """What the API is to the adapter: plain functions, called in this order.
@@ -28,13 +31,6 @@ class Sink(Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The byte stream is gone, by `exc` or (None) in good order."""
-
-
-class Task(Protocol):
-    """A running coroutine, as `Pipe.start` returns it."""
-
-    def cancel(self) -> object:
-        """Raise the loop's cancellation inside it."""
 
 
 class Pipe(Protocol):
@@ -66,11 +62,14 @@ class Pipe(Protocol):
         """Drop the stream at once, unsent bytes included; `connection_lost` follows soon."""
 
     def info(self, name: str) -> Any:
-        """"peername", "sockname", "socket", "ssl_object"; None where there is no such thing."""
+        """ "peername", "sockname", "socket", "ssl_object"; None where there is no such thing."""
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> Task:
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task that belongs to this stream; its first step at once where
         the loop can do that. The coroutine lets no exception but cancellation escape."""
+
+    def cancel(self) -> None:
+        """Cancel whatever `start` began and still runs."""
 
 
 class Signal(Protocol):
@@ -106,6 +105,9 @@ class Listener(Protocol):
 class Runtime(Protocol):
     """One event loop."""
 
+    batch: Batch
+    """Output gathered while this loop handles input: the API's, one for each loop."""
+
     def now(self) -> float:
         """The loop's clock, in seconds."""
 
@@ -124,5 +126,25 @@ class Runtime(Protocol):
     def current_task(self) -> object:
         """Who runs now, comparable with `is`."""
 
-    async def listen(self, where: Any, make_sink: Callable[[], Sink]) -> Listener:
-        """Accept connections at `where` (an `options.Address`), each with a sink of its own."""
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> Listener:
+        """Accept connections at `where`, each with a sink of its own.
+
+        Raises OSError where that is not possible, naming the address.
+        """
+
+
+_finders: list[Callable[[], Runtime | None]] = []
+
+
+def register(find: Callable[[], Runtime | None]) -> None:
+    """Make an adapter known; `find` returns its Runtime where its loop runs right here."""
+    _finders.append(find)
+
+
+def running() -> Runtime:
+    """The Runtime of the loop that runs here; RuntimeError where none does."""
+    for find in _finders:
+        runtime = find()
+        if runtime is not None:
+            return runtime
+    raise RuntimeError("no event loop runs here: call this from a coroutine that one drives")

@@ -1,0 +1,55 @@
+"""WebSocket (RFC 6455) as a state machine: bytes in, events out. No I/O, no clock, no loop.
+
+Build a `ServerConnection` or a `ClientConnection`, feed it what arrives, act on the events.
+"""
+
+from .client import ClientConnection
+from .connection import CloseFrame, Connection
+from .enums import DataType, State
+from .errors import LocalProtocolError
+from .events import (
+    Accepted,
+    CloseReceived,
+    ConnectionFailed,
+    Event,
+    HandshakeFailed,
+    MessagePiece,
+    Ping,
+    Pong,
+    Refused,
+    RequestReceived,
+)
+from .handshake import ServerHandshake, upgrade_required
+from .headers import Headers
+from .reasons import Reasons
+from .request import Request
+from .response import Response
+from .server import ServerConnection
+from .states import Phase
+
+__all__ = [
+    "Accepted",
+    "ClientConnection",
+    "CloseFrame",
+    "CloseReceived",
+    "Connection",
+    "ConnectionFailed",
+    "DataType",
+    "Event",
+    "HandshakeFailed",
+    "Headers",
+    "LocalProtocolError",
+    "MessagePiece",
+    "Phase",
+    "Ping",
+    "Pong",
+    "Reasons",
+    "Refused",
+    "Request",
+    "RequestReceived",
+    "Response",
+    "ServerConnection",
+    "ServerHandshake",
+    "State",
+    "upgrade_required",
+]

@@ -1,0 +1,45 @@
+"""The client's end of a connection."""
+
+from collections.abc import Sequence
+
+from .connection import MAX_MESSAGE_SIZE, Connection
+from .deadlines import Deadlines
+from .handshake import ClientHandshake
+from .headers import HeaderFields
+from .masking import MaskKeys
+from .parser import Parser
+
+
+class ClientConnection(Connection[ClientHandshake]):
+    """The client's end: its request waits in `data_to_send()` from the start.
+
+    `host` is the Host header's value, `target` the path and query asked for; `subprotocols` are
+    offered in this order; `origin` and `headers` are sent along. Then wait for Accepted, Refused
+    or HandshakeFailed. The rest is as for `ServerConnection` (RFC 6455 section 4.1).
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        host: str,
+        target: str = "/",
+        *,
+        subprotocols: Sequence[str] = (),
+        origin: str | None = None,
+        headers: HeaderFields = (),
+        max_message_size: int | None = MAX_MESSAGE_SIZE,
+        open_timeout: float = 0,
+        close_timeout: float = 0,
+        timeout: float = 0,
+    ) -> None:
+        handshake = ClientHandshake(
+            host, target, subprotocols=subprotocols, origin=origin, headers=headers
+        )
+        super().__init__(
+            handshake,
+            Parser(False, max_message_size),
+            MaskKeys(),
+            Deadlines(open_timeout, close_timeout, timeout),
+        )
+        self._put(handshake.request_bytes())

@@ -1,0 +1,460 @@
+"""The connection: bytes in, events out, bytes to send; one gate in, one gate out."""
+
+from os import urandom
+from typing import Generic, NamedTuple, TypeVar
+
+from .deadlines import Deadlines, Expiry
+from .enums import DataType, State
+from .errors import LocalProtocolError
+from .events import (
+    Accepted,
+    CloseReceived,
+    ConnectionFailed,
+    Event,
+    HandshakeFailed,
+    Pong,
+    Refused,
+)
+from .frames import FIN, MAX_CONTROL, SHORT_BINARY, SHORT_TEXT, close_payload, encode_frame
+from .handshake import ClientHandshake, ServerHandshake
+from .masking import MaskKeys
+from .parser import Parser
+from .reasons import Reasons, may_send, reason_for
+from .states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
+
+Handshake = TypeVar("Handshake", ServerHandshake, ClientHandshake)
+
+Data = str | bytes | bytearray | memoryview
+
+MAX_MESSAGE_SIZE = 2**20
+
+# What on_closed is told of a peer that missed a deadline.
+_DROPPED = {
+    Expiry.SILENCE: "keepalive: no sign of life for {:g} s",
+    Expiry.STALL: "keepalive: no output taken for {:g} s",
+    Expiry.CLOSE: "no answer to our Close within {:g} s",
+}
+
+
+class CloseFrame(NamedTuple):
+    """A Close that was on the wire, and who sent it; `code` is 1005 where it had none."""
+
+    sent: bool
+    code: Reasons | int
+    reason: str
+
+
+class Connection(Generic[Handshake]):
+    """What both roles share; build a `ServerConnection` or a `ClientConnection`.
+
+    Feed it what arrives (`receive_data`, `receive_eof`, `connection_lost`), act on the events,
+    and after every call write what `data_to_send` returns. It never raises on what the peer
+    sends: that ends in an event. It raises LocalProtocolError, ValueError or TypeError on what
+    its caller does wrong, and changes nothing then. It answers nothing on its own: not a Ping,
+    not a Close, so that the answers to earlier messages can go out before.
+
+    Every `now` is the caller's clock in seconds and matters to deadlines only.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_deadlines",
+        "_eof_held",
+        "_fragmenting",
+        "_handshake",
+        "_input_ended",
+        "_keepalive_ping",
+        "_keys",
+        "_may_receive",
+        "_may_send",
+        "_out",
+        "_parser",
+        "close_code",
+        "close_frames",
+        "close_reason",
+        "latency",
+        "phase",
+        "unsent",
+    )
+
+    def __init__(
+        self,
+        handshake: Handshake,
+        parser: Parser,
+        keys: MaskKeys | None,
+        deadlines: Deadlines,
+    ) -> None:
+        self.phase = Phase.CONNECTING
+        self.close_frames: tuple[CloseFrame, ...] = ()  # both sides', in their order
+        self.close_code: Reasons | int | None = None  # how it ended; None while it has not
+        self.close_reason = ""
+        self.latency: float | None = None  # seconds, of the last keepalive ping answered
+        self.unsent = 0  # bytes that data_to_send() would return
+        self._handshake: Handshake | None = handshake
+        self._parser = parser
+        self._keys = keys
+        self._deadlines = deadlines
+        self._out: list[bytes] = []
+        self._may_send = False
+        self._may_receive = False
+        self._input_ended = False  # the peer ended its half
+        self._eof_held = False  # that came while input was kept back
+        self._fragmenting = DataType.NONE  # the type of our message under way
+        self._keepalive_ping: bytes | None = None  # the payload of the one not answered
+        self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
+
+    # What can be asked.
+
+    @property
+    def state(self) -> State:
+        """CONNECTING, OPEN, CLOSING or CLOSED."""
+        return STATES[self.phase]
+
+    @property
+    def more(self) -> bool:
+        """Input was kept back, to bound the work of one call: call `receive_data(b"")` again."""
+        return self._may_receive and self._parser.more
+
+    @property
+    def may_send(self) -> bool:
+        """Whether messages and pings can still be sent (RFC 6455 section 5.5.1)."""
+        return self._may_send
+
+    @property
+    def should_close(self) -> bool:
+        """All is said: write `data_to_send()`, then end the byte stream.
+
+        Where `phase` is CLOSED and the stream stands, a deadline has passed: drop it.
+        """
+        return self.phase is Phase.ENDING or self.phase is Phase.CLOSED
+
+    @property
+    def max_message_size(self) -> int | None:
+        """The longest message let in, in bytes, judged on declared lengths; None for no bound.
+
+        May be set at any time, and holds from the next frame on.
+        """
+        return self._parser.max_message_size
+
+    @max_message_size.setter
+    def max_message_size(self, size: int | None) -> None:
+        self._parser.max_message_size = size
+
+    # What arrives.
+
+    def receive_data(self, data: bytes | bytearray | memoryview, now: float = 0.0) -> list[Event]:
+        """Take what the peer sent and return what it means, at most 256 frames of it.
+
+        Where `more` is set afterwards, call again with b"". Cutting the input elsewhere changes
+        how messages fall into pieces, and nothing else.
+        """
+        if data.__class__ is not bytes:
+            data = bytes(data)
+        if data:
+            self._deadlines.heard = now
+        if not self._may_receive:
+            return self._receive_handshake(data, now)
+        parser = self._parser
+        events = parser.feed(data)
+        if parser.over:
+            self._ended_by(events[-1], now)
+        if self._keepalive_ping is not None and events:
+            events = [event for event in events if not self._answers_keepalive(event, now)]
+        if self._eof_held and not parser.more:
+            self._eof_held = False
+            events += self.receive_eof(now)
+        return events
+
+    def receive_eof(self, now: float = 0.0) -> list[Event]:
+        """The peer ended its half of the byte stream; ours may still work."""
+        if self._may_receive and self._parser.more:
+            self._eof_held = True
+            return []
+        self._input_ended = True
+        if self.phase is Phase.CLOSED:
+            return []
+        before = self._move(Step.END_OF_INPUT)
+        if before in MAY_RECEIVE:
+            self._deadlines.closing(now)
+            return [self._lost("the peer left without a Close")]
+        handshake = self._handshake
+        event = None if handshake is None else handshake.receive_eof()
+        if handshake is None or event is None:
+            return []
+        self._refused(handshake, now)
+        return [event]
+
+    def connection_lost(self) -> list[Event]:
+        """The byte stream is gone, both ways. Always call this last, whatever ended it."""
+        before = self._move(Step.LOSE)
+        self._deadlines.over()
+        if before is Phase.CONNECTING:
+            return [HandshakeFailed(0, "the connection was lost amid the opening handshake")]
+        if before in MAY_RECEIVE:
+            return [self._lost("the connection was lost")]
+        return []
+
+    # Time.
+
+    def connection_made(self, now: float) -> None:
+        """The byte stream stands: deadlines count from here. Needed only where there are any."""
+        self._deadlines.start(now)
+
+    def next_deadline(self) -> float | None:
+        """When to call `handle_timeout`, at the latest; None for never. May move back or forth
+        after any call, but forth only by `connection_made`, a close or `output_progress`."""
+        return self._deadlines.next()
+
+    def handle_timeout(self, now: float) -> list[Event]:
+        """Do what is due by now: ping a silent peer, give up on one that is gone.
+
+        Where `phase` is CLOSED afterwards, write what can be written and drop the byte stream.
+        """
+        events: list[Event] = []
+        while (expiry := self._deadlines.expired(now)) is not None:
+            if expiry is Expiry.PING_DUE:
+                self._keepalive_ping = urandom(4)
+                self._frame(FIN | DataType.PING, self._keepalive_ping)
+                self._deadlines.pinged(now)
+            elif expiry is Expiry.HANDSHAKE:
+                handshake = self._waiting_handshake()
+                events.append(handshake.timeout())
+                self._refused(handshake, now)
+            elif expiry is Expiry.CLOSE and self.phase in OWES_CLOSE:
+                self.acknowledge_close(now)
+            else:
+                events += self._drop(expiry)
+        return events
+
+    def pause_reading(self) -> None:
+        """The caller stops reading: the peer's silence is no sign from here on."""
+        self._deadlines.pause()
+
+    def resume_reading(self, now: float) -> None:
+        """The caller reads again: silence counts from `now`."""
+        self._deadlines.resume(now)
+
+    def output_progress(self, taken: int, waiting: int, now: float) -> None:
+        """How much the peer took in all and how much waits for it, in bytes; whoever takes none
+        during the keepalive time while some waits is given up on (`handle_timeout`)."""
+        self._deadlines.output(now, taken, waiting)
+
+    # What goes out.
+
+    def data_to_send(self) -> bytes:
+        """The bytes to write now; b"" for none. Each byte is returned once."""
+        out = self._out
+        if not out:
+            return b""
+        data = b"".join(out) if len(out) > 1 else out[0]
+        out.clear()
+        self.unsent = 0
+        return data
+
+    def send_message(self, data: Data) -> None:
+        """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
+
+        Raises TypeError for anything else, and LocalProtocolError where the connection is not
+        open, has sent its Close, or is amid a fragmented message.
+        """
+        if not self._may_send or self._fragmenting is not DataType.NONE:
+            raise self._refusal()
+        if data.__class__ is str:
+            payload = data.encode()
+            short = SHORT_TEXT
+        else:
+            payload = data if data.__class__ is bytes else _binary(data)
+            short = SHORT_BINARY
+        size = len(payload)
+        if size < 126 and self._keys is None:
+            self._out.append(short[size] + payload)
+            self.unsent += size + 2
+        else:
+            self._frame(short[0][0], payload)
+
+    def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
+        """Send a part of a message; the first part's type is the message's (RFC 6455 5.4).
+
+        `type` TEXT sends bytes that the caller knows to be UTF-8, taken together. Raises like
+        `send_message`, and TypeError where a later part is of the other type.
+        """
+        if not self._may_send:
+            raise self._refusal()
+        if isinstance(data, str):
+            kind, payload = DataType.TEXT, data.encode()
+        else:
+            kind, payload = type or DataType.BINARY, _binary(data)
+        opcode = kind
+        if self._fragmenting is not DataType.NONE:
+            if kind is not self._fragmenting:
+                raise TypeError(
+                    f"this message is {self._fragmenting.name}, and a part of it is {kind.name}:"
+                    " send all parts as str or all as bytes"
+                )
+            opcode = DataType.CONTINUATION
+        self._fragmenting = DataType.NONE if last else kind
+        self._frame((FIN if last else 0) | opcode, payload)
+
+    def send_ping(self, payload: bytes = b"") -> None:
+        """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2)."""
+        self._send_control(DataType.PING, payload)
+
+    def send_pong(self, payload: bytes = b"") -> None:
+        """Answer a Ping with its payload, or tell that we live (RFC 6455 5.5.3)."""
+        self._send_control(DataType.PONG, payload)
+
+    def send_close(
+        self, code: int | None = Reasons.NORMAL, reason: str = "", now: float = 0.0
+    ) -> None:
+        """Start the closing handshake, or end it in words of our own (RFC 6455 5.5.1, 7.1.2).
+
+        `reason` holds at most 123 bytes of UTF-8. `code` None sends an empty Close. Raises
+        ValueError for a code that may not be sent or a longer reason, LocalProtocolError where
+        a Close was sent already. Then wait for CloseReceived or ConnectionFailed.
+        """
+        if not self._may_send:
+            raise self._refusal()
+        if code is not None and not may_send(code):
+            raise ValueError(
+                f"{code} may not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+            )
+        if code is None and reason:
+            raise ValueError("a Close without a code has no reason: give a code")
+        self._put_close(code, reason)
+        self._move(Step.SEND_CLOSE)
+        self._deadlines.closing(now)
+
+    def acknowledge_close(self, now: float = 0.0) -> None:
+        """Send the Close that answers the last CloseReceived or ConnectionFailed.
+
+        Call it when what was owed has been sent. Raises LocalProtocolError where none is owed.
+        """
+        if self.phase not in OWES_CLOSE:
+            raise LocalProtocolError("no Close is owed: the peer has not closed, or was answered")
+        if self._answer is not None:
+            self._put_close(*self._answer)
+        self._move(Step.SEND_CLOSE)
+        self._deadlines.closing(now)
+
+    # Inside.
+
+    def _move(self, step: Step) -> Phase:
+        """Go where the table says; returns where we stood."""
+        before = self.phase
+        phase = TRANSITIONS[before].get(step)
+        if phase is None:
+            raise LocalProtocolError(f"{step.name} is not possible in {before.name}")
+        self.phase = phase
+        self._may_send = phase in MAY_SEND
+        self._may_receive = phase in MAY_RECEIVE
+        return before
+
+    def _receive_handshake(self, data: bytes, now: float) -> list[Event]:
+        """Input outside of OPEN and CLOSE_SENT: for the handshake, or dropped."""
+        handshake = self._handshake
+        event = None if handshake is None else handshake.receive_data(data)
+        if handshake is None or event is None:
+            return []
+        if isinstance(event, Accepted):
+            self._opened(handshake, now)
+            return [event, *self.receive_data(b"", now)]
+        if isinstance(event, HandshakeFailed | Refused):
+            self._refused(handshake, now)
+        return [event]
+
+    def _waiting_handshake(self) -> Handshake:
+        if self._handshake is None:
+            raise LocalProtocolError("the opening handshake is over: there is nothing to answer")
+        return self._handshake
+
+    def _opened(self, handshake: Handshake, now: float) -> None:
+        """The handshake succeeded; what came behind it are frames."""
+        self._move(Step.ACCEPT)
+        self._deadlines.opened(now)
+        self._handshake = None
+        self._parser.hold(handshake.trailing_data)
+        if self._input_ended:
+            self._eof_held = self._parser.more = True
+
+    def _refused(self, handshake: Handshake, now: float) -> None:
+        """The handshake ended in anything else."""
+        self._put(handshake.refusal)
+        self._move(Step.REFUSE)
+        self._deadlines.closing(now)
+        self._handshake = None
+
+    def _ended_by(self, event: Event, now: float) -> None:
+        """The parser's last event: the peer's Close, or a violation."""
+        if isinstance(event, CloseReceived):
+            self._move(Step.RECEIVE_CLOSE)
+            self.close_frames += (CloseFrame(False, event.code, event.reason),)
+            self._answer = (None if event.code == Reasons.NO_STATUS else event.code), ""
+        else:
+            assert isinstance(event, ConnectionFailed)
+            self._move(Step.FAIL)
+            self._answer = event.code, event.reason
+        self.close_code, self.close_reason = event.code, event.reason
+        self._deadlines.closing(now)
+
+    def _lost(self, reason: str) -> ConnectionFailed:
+        """The connection ended without the peer's Close and without a violation."""
+        self.close_code, self.close_reason = Reasons.ABNORMAL_CLOSE, reason
+        return ConnectionFailed(Reasons.ABNORMAL_CLOSE, reason)
+
+    def _drop(self, expiry: Expiry) -> list[Event]:
+        """Give up on a peer that missed a deadline."""
+        reason = _DROPPED[expiry].format(self._deadlines.duration(expiry))
+        if expiry is Expiry.SILENCE:
+            self._put_close(Reasons.UNEXPECTED_CONDITION, reason)
+        before = self._move(Step.LOSE)
+        self._deadlines.over()
+        return [self._lost(reason)] if before in MAY_RECEIVE else []
+
+    def _refusal(self) -> LocalProtocolError:
+        """Why nothing can be sent now."""
+        if self._may_send:
+            return LocalProtocolError("a fragmented message is under way: send its last part first")
+        if self.phase is Phase.CONNECTING:
+            return LocalProtocolError("the opening handshake is not over: wait for it")
+        return LocalProtocolError("our half is closed: nothing can follow a Close")
+
+    def _answers_keepalive(self, event: Event, now: float) -> bool:
+        """Whether an event is the Pong that our own ping asked for, which is nobody else's."""
+        if not isinstance(event, Pong) or event.payload != self._keepalive_ping:
+            return False
+        self._keepalive_ping = None
+        self.latency = now - self._deadlines.pinged_at
+        return True
+
+    def _put(self, data: bytes) -> None:
+        self._out.append(data)
+        self.unsent += len(data)
+
+    def _frame(self, first: int, payload: bytes) -> None:
+        key = None if self._keys is None else self._keys.next()
+        for part in encode_frame(first, payload, key):
+            self._put(part)
+
+    def _send_control(self, opcode: DataType, payload: bytes) -> None:
+        if not self._may_send:
+            raise self._refusal()
+        payload = _binary(payload)
+        if len(payload) > MAX_CONTROL:
+            raise ValueError(
+                f"a {opcode.name.lower()} holds at most {MAX_CONTROL} bytes,"
+                f" this one has {len(payload)}: shorten it"
+            )
+        self._frame(FIN | opcode, payload)
+
+    def _put_close(self, code: int | None, reason: str) -> None:
+        self._frame(FIN | DataType.CLOSE, close_payload(code, reason))
+        shown = Reasons.NO_STATUS if code is None else reason_for(code)
+        self.close_frames += (CloseFrame(True, shown, reason),)
+
+
+def _binary(data: object) -> bytes:
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise TypeError(
+        f"data is str (text) or bytes, bytearray, memoryview (binary), not {type(data).__name__}"
+    )

@@ -1,0 +1,247 @@
+"""The client's side of the opening handshake (RFC 6455 section 4.1)."""
+
+import re
+from collections.abc import Sequence
+
+import h11
+
+from ..errors import LocalProtocolError
+from ..events import Accepted, HandshakeFailed, Refused
+from ..headers import (
+    HeaderFields,
+    Headers,
+    MalformedHeader,
+    checked_tokens,
+    extension_list,
+    token_list,
+    upgrade_list,
+)
+from ..response import Response
+from .head import (
+    HeadBuffer,
+    HeadTooLarge,
+    added_headers,
+    is_host,
+    parsed_headers,
+    raw_fields,
+)
+from .key import accept_value, new_key
+
+# In bytes as they arrive, chunk headers included: so much of a refusal's body is read.
+MAX_BODY = 64 * 1024
+# 1xx responses other than 101 that may come before the answer (RFC 9110 section 15.2).
+MAX_INFORMATIONAL = 8
+
+_START = b"HTTP/1."
+_TARGET = re.compile(r"/[!-\"$-~]*")
+
+
+class ClientHandshake:
+    """Writes the client's request and reads the answer.
+
+    Arguments: `host`, the Host header's value ("example.com:8080"); `target`, the path with its
+    query ("/chat?room=1"); `subprotocols` offered, best first; `origin`, the Origin header's
+    value; more `headers`, Authorization say. Raises TypeError or ValueError for what cannot
+    stand in a request, or what the handshake writes itself.
+
+    Send `request_bytes()`, then feed `receive_data` until it returns an event.
+    """
+
+    __slots__ = (
+        "_accept",
+        "_accepted",
+        "_body",
+        "_body_room",
+        "_buffer",
+        "_http",
+        "_informational",
+        "_refusing",
+        "_request",
+        "_subprotocols",
+        "refusal",
+        "trailing_data",
+    )
+
+    def __init__(
+        self,
+        host: str,
+        target: str,
+        *,
+        subprotocols: Sequence[str] = (),
+        origin: str | None = None,
+        headers: HeaderFields = (),
+    ) -> None:
+        if not is_host(host):
+            raise ValueError(f"{host!r} is no host: write it as in example.com or [::1]:8080")
+        if not _TARGET.fullmatch(target):
+            raise ValueError(
+                f"{target!r} is no request target: write an absolute path, percent-encoded, "
+                "without fragment, as in /chat?room=1"
+            )
+        self.trailing_data = b""
+        """What followed the 101: the first frames."""
+        self.refusal = b""
+        """Nothing: a client does not answer what is no handshake (the server's side does)."""
+        self._subprotocols = checked_tokens("subprotocols", subprotocols)
+        key = new_key()
+        fields = [
+            ("Host", host),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", key),
+            ("Sec-WebSocket-Version", "13"),
+        ]
+        if subprotocols:
+            fields.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+        if origin is not None:
+            fields.append(("Origin", origin))
+        fields += added_headers(headers, "host", "origin").pairs
+        self._accept = accept_value(key)
+        # Everything that h11 holds is within MAX_BODY, so that its own bound never speaks.
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_BODY)
+        self._request = http.send(
+            h11.Request(method=b"GET", target=target.encode(), headers=raw_fields(Headers(fields)))
+        )
+        http.send(h11.EndOfMessage())
+        self._http: h11.Connection | None = http  # None once the outcome is known
+        self._accepted = False
+        self._buffer = HeadBuffer()
+        self._informational = 0
+        self._refusing: h11.Response | None = None  # its body is being read
+        self._body = bytearray()
+        self._body_room = MAX_BODY
+
+    def request_bytes(self) -> bytes:
+        """The request to send, the same at each call."""
+        return self._request
+
+    def receive_data(
+        self, data: bytes | bytearray | memoryview
+    ) -> Accepted | Refused | HandshakeFailed | None:
+        """Take bytes from the server; returns the event that they complete, if any.
+
+        Accepted: frames follow, the first of them perhaps in `trailing_data`. Refused: an
+        ordinary response, with the first 64 KiB of its body at most. HandshakeFailed: no
+        handshake; close. What arrives after the last two is dropped. Raises LocalProtocolError
+        after Accepted: the bytes are frames then.
+        """
+        http = self._http
+        if http is None:
+            if self._accepted:
+                raise LocalProtocolError(
+                    "the handshake is over: what arrives are frames, feed them to the parser"
+                )
+            return None
+        if self._refusing is not None:
+            return self._receive_body(http, self._refusing, bytes(data))
+        self._buffer.data += data
+        try:
+            return self._receive_heads(http)
+        except HeadTooLarge as error:
+            return self._fail(f"the server's response: {error}")
+        except h11.RemoteProtocolError as error:
+            return self._fail(f"malformed HTTP response: {str(error)[:100]}")
+        except MalformedHeader as error:
+            return self._fail(str(error))
+        except _Failure as failure:
+            return self._fail(str(failure))
+
+    def receive_eof(self) -> Refused | HandshakeFailed | None:
+        """The server sends no more: the end of a refusal's body, or a failure."""
+        if self._http is None:
+            return None
+        return self._cut_short("the server left before its response was whole")
+
+    def timeout(self) -> Refused | HandshakeFailed:
+        """The handshake took too long: Refused where only the rest of a body is missing.
+
+        Raises LocalProtocolError where the outcome is known already.
+        """
+        if self._http is None:
+            raise LocalProtocolError("the handshake is over: it cannot time out")
+        return self._cut_short("the server did not answer in time")
+
+    def _cut_short(self, reason: str) -> Refused | HandshakeFailed:
+        if self._refusing is not None:
+            return self._refused(self._refusing)
+        return self._fail(reason)
+
+    def _fail(self, reason: str) -> HandshakeFailed:
+        self._let_go()
+        return HandshakeFailed(0, reason)
+
+    def _refused(self, http: h11.Response) -> Refused:
+        response = Response(http.status_code, parsed_headers(http.headers), bytes(self._body))
+        self._let_go()
+        return Refused(response)
+
+    def _let_go(self) -> None:
+        self._http = self._refusing = None
+        self._buffer = HeadBuffer()
+        self._body = bytearray()
+
+    def _receive_heads(self, http: h11.Connection) -> Accepted | Refused | None:
+        """Read responses up to the one that counts."""
+        while True:
+            start = self._buffer.data[: len(_START)]
+            if not _START.startswith(start):
+                raise _Failure("the server does not answer in HTTP/1.1")
+            head = self._buffer.take()
+            if head is None:
+                return None
+            http.receive_data(head)
+            event = http.next_event()
+            if isinstance(event, h11.Response):
+                self._refusing = event
+                return self._receive_body(http, event, bytes(self._buffer.data))
+            assert isinstance(event, h11.InformationalResponse)  # a whole head is one or the other
+            if event.status_code == 101:
+                return self._switch(event)
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise _Failure(f"more than {MAX_INFORMATIONAL} informational responses")
+
+    def _receive_body(
+        self, http: h11.Connection, response: h11.Response, data: bytes
+    ) -> Refused | None:
+        data = data[: self._body_room]
+        self._body_room -= len(data)
+        if data:  # none would mean the end of the stream to h11
+            http.receive_data(data)
+        try:
+            while isinstance(event := http.next_event(), h11.Data):
+                self._body += event.data
+            over = isinstance(event, h11.EndOfMessage)
+        except h11.RemoteProtocolError:
+            over = True  # the status counts, and so much of the body as made sense
+        return self._refused(response) if over or not self._body_room else None
+
+    def _switch(self, http: h11.InformationalResponse) -> Accepted:
+        """Judge a 101; the numbers are the items of RFC 6455 section 4.1, second list."""
+        headers = parsed_headers(http.headers)
+        if http.http_version < b"1.1":
+            raise _Failure("the server switches protocols in HTTP/1.0")
+        if upgrade_list(headers) != ["websocket"]:  # 2
+            raise _Failure("the Upgrade header of the response is not websocket")
+        if "upgrade" not in [token.lower() for token in token_list(headers, "Connection")]:  # 3
+            raise _Failure("the Connection header of the response does not name upgrade")
+        if headers.get_all("Sec-WebSocket-Accept") != [self._accept]:  # 4
+            raise _Failure("the Sec-WebSocket-Accept header does not match the key")
+        for name, _ in extension_list(headers):  # 5
+            raise _Failure(f"the server chose the extension {name[:40]!r}, which was not offered")
+        subprotocols = headers.get_all("Sec-WebSocket-Protocol")
+        if len(subprotocols) > 1:
+            raise _Failure("the server chose more than one subprotocol")
+        for name in subprotocols:  # 6
+            if name not in self._subprotocols:
+                raise _Failure(
+                    f"the server chose the subprotocol {name[:40]!r}, which was not offered"
+                )
+        self._accepted = True
+        self.trailing_data = bytes(self._buffer.data)
+        self._let_go()
+        return Accepted(Response(101, headers), subprotocols[0] if subprotocols else None)
+
+
+class _Failure(Exception):
+    """A response that is no handshake; the message says why."""

@@ -1,0 +1,80 @@
+"""The head of an HTTP message: gathered within bounds, and what the caller may add to ours."""
+
+import re
+from collections.abc import Iterable
+
+from ..headers import HeaderFields, Headers
+
+# In bytes, up to and including the blank line. h11 bounds incomplete heads only: one of any
+# size that arrives whole would pass it.
+MAX_HEAD = 16 * 1024
+MAX_FIELDS = 128
+
+# RFC 9112 section 2.2 lets a line end in LF alone. This must be where h11 ends the head, too.
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+
+# RFC 9110 section 7.2: uri-host [":" port], judged by its characters alone.
+_HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
+
+_OURS = {"upgrade", "connection", "content-length", "transfer-encoding"}
+
+
+class HeadTooLarge(Exception):
+    """The head passes a bound; the message says which."""
+
+
+class HeadBuffer:
+    """What arrived so far, until the head is whole. Append to `data`, then `take()`."""
+
+    __slots__ = ("_searched", "data")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._searched = 0
+
+    def take(self) -> bytes | None:
+        """Cut off the head, blank line included; `data` keeps what follows it.
+
+        Returns None while it is incomplete. Raises HeadTooLarge, at the same byte however the
+        input was cut.
+        """
+        end = _BLANK_LINE.search(self.data, self._searched, MAX_HEAD)
+        if end is None:
+            if len(self.data) >= MAX_HEAD:
+                raise HeadTooLarge(f"the head is longer than {MAX_HEAD} bytes")
+            self._searched = max(0, len(self.data) - 2)
+            return None
+        head = bytes(self.data[: end.end()])
+        if head.count(b"\n") - 2 > MAX_FIELDS:
+            raise HeadTooLarge(f"the head has more than {MAX_FIELDS} header lines")
+        del self.data[: end.end()]
+        self._searched = 0
+        return head
+
+
+def parsed_headers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The header fields that h11 has read, and found sound."""
+    return Headers.decode(b"".join([b"%b: %b\r\n" % field for field in fields]))
+
+
+def raw_fields(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Header fields for h11 to write."""
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.pairs]
+
+
+def is_host(text: str) -> bool:
+    """Whether the Host header may have this value (RFC 9112 section 3.2)."""
+    return _HOST.fullmatch(text) is not None
+
+
+def added_headers(headers: HeaderFields, *reserved: str) -> Headers:
+    """The caller's additions to our head, checked.
+
+    Raises TypeError or ValueError for what is no header, and ValueError for what the handshake
+    itself writes: the `reserved` names, in lower case, and those of both sides.
+    """
+    added = Headers(headers)
+    for name in added:
+        if name in _OURS or name in reserved or name.startswith("sec-websocket-"):
+            raise ValueError(f"the handshake writes the {name} header itself: leave it out")
+    return added

@@ -1,0 +1,373 @@
+"""The server's side of the opening handshake (RFC 6455 section 4.2)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+
+import h11
+
+from ..errors import LocalProtocolError
+from ..events import HandshakeFailed, RequestReceived
+from ..headers import HeaderFields, Headers, MalformedHeader, checked_tokens, token_list
+from ..request import Request
+from ..response import Response
+from .head import (
+    MAX_FIELDS,
+    MAX_HEAD,
+    HeadBuffer,
+    HeadTooLarge,
+    added_headers,
+    is_host,
+    parsed_headers,
+    raw_fields,
+)
+from .key import accept_value, is_key
+
+# In bytes: what may arrive while the caller ponders its answer. A client that follows RFC 6455
+# section 4.1 sends nothing before it has the answer.
+MAX_EARLY = 64 * 1024
+
+_NOT_IN_REQUEST_LINE = re.compile(rb"[^\x20-\x7e\r]")
+_TLS_HANDSHAKE = 0x16
+# RFC 9112 section 3.2: origin-form or absolute-form; a fragment is never sent (RFC 6455, 3).
+_TARGET = re.compile(r"/[^#]*|[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]++(?:[/?][^#]*)?")
+
+_FRAMING = ("connection", "content-length", "transfer-encoding")
+_UPGRADE_TO = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+
+
+def upgrade_required() -> Response:
+    """The 426 for an ordinary request that nobody wants (RFC 9110 section 15.5.22)."""
+    return _explained(426, "here is a WebSocket: open it with a WebSocket client", _UPGRADE_TO)
+
+
+class ServerHandshake:
+    """Reads a client's request and writes the answer.
+
+    Arguments: `subprotocols` the server speaks, best first; `origins` it serves, None for any (a
+    None in the list serves those who send no Origin, as clients outside browsers do). Raises
+    TypeError or ValueError for lists that make no sense.
+
+    Feed `receive_data` until it returns an event. After RequestReceived call `accept` or
+    `reject`; after HandshakeFailed send `refusal`, which says why, and close.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_buffer",
+        "_key",
+        "_line_scanned",
+        "_method",
+        "_origins",
+        "_subprotocols",
+        "refusal",
+        "request",
+        "subprotocol",
+        "trailing_data",
+    )
+
+    def __init__(
+        self,
+        *,
+        subprotocols: Sequence[str] = (),
+        origins: Sequence[str | None] | None = None,
+    ) -> None:
+        self.request: Request | None = None
+        """What was asked, from RequestReceived on."""
+        self.subprotocol: str | None = None
+        """Our choice, from RequestReceived on: the first of ours that the client offered."""
+        self.trailing_data = b""
+        """What followed the head: frames, if the client did not wait for the answer."""
+        self.refusal = b""
+        """The 4xx or 5xx to send after a HandshakeFailed."""
+        self._subprotocols = checked_tokens("subprotocols", subprotocols)
+        self._origins = None if origins is None else _checked_origins(origins)
+        self._buffer = HeadBuffer()
+        self._line_scanned: int | None = 0  # None once the request line is seen
+        self._method: str | None = None
+        self._key: str | None = None
+        self._answer: str | None = None  # the call that ended the handshake
+
+    def receive_data(
+        self, data: bytes | bytearray | memoryview
+    ) -> RequestReceived | HandshakeFailed | None:
+        """Take bytes from the client; returns the event that they complete, if any.
+
+        Between RequestReceived and the answer, bytes are gathered in `trailing_data`, 64 KiB at
+        most. What arrives after a refusal is dropped. Raises LocalProtocolError after `accept`:
+        the bytes are frames then.
+        """
+        if self._answer is not None:
+            if self._answer == "accept":
+                raise LocalProtocolError(
+                    "the handshake is over: what arrives are frames, feed them to the parser"
+                )
+            return None
+        if self.request is not None:
+            self.trailing_data += data
+            if len(self.trailing_data) > MAX_EARLY:
+                return self._fail(400, "data came before the handshake was answered")
+            return None
+        self._buffer.data += data
+        try:
+            if self._line_scanned is not None:
+                self._scan_request_line()
+            head = self._buffer.take()
+        except _Refusal as refusal:
+            return self._fail(*refusal.args)
+        except HeadTooLarge as error:
+            return self._fail(431, str(error))
+        if head is None:
+            return None
+        http = h11.Connection(h11.SERVER)
+        http.receive_data(head)
+        try:
+            event = http.next_event()
+        except h11.RemoteProtocolError as error:
+            return self._fail(400, f"malformed HTTP request: {str(error)[:100]}")
+        assert isinstance(event, h11.Request)  # a whole head is a request or an error
+        return self._judge(event, bytes(self._buffer.data))
+
+    def receive_head(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
+        trailing_data: bytes = b"",
+    ) -> RequestReceived | HandshakeFailed:
+        """Start from the head of an HTTP/1.1 request that another parser read and bounded.
+
+        Arguments: the request line's parts and the header fields; `trailing_data`, what followed
+        the head. Raises LocalProtocolError where bytes were received already.
+        """
+        if self._buffer.data or self.request is not None or self._answer is not None:
+            raise LocalProtocolError("a request is here already: start a new ServerHandshake")
+        fields = list(headers)
+        if len(fields) > MAX_FIELDS:
+            return self._fail(431, f"the head has more than {MAX_FIELDS} header lines")
+        try:
+            request = h11.Request(method=method, target=target, headers=fields)
+        except h11.LocalProtocolError as error:
+            return self._fail(400, f"malformed HTTP request: {str(error)[:100]}")
+        return self._judge(request, trailing_data)
+
+    def receive_eof(self) -> HandshakeFailed | None:
+        """The client sends no more; a failure unless its request is whole.
+
+        A client that ended its half behind a whole request may still read the answer.
+        """
+        if self._answer is not None or self.request is not None:
+            return None
+        return self._fail(400, "the client left before its request was whole")
+
+    def timeout(self) -> HandshakeFailed:
+        """The handshake took too long: 408 where the request is not whole, else 503.
+
+        Raises LocalProtocolError where it was answered already.
+        """
+        self._check_unanswered()
+        if self.request is not None:
+            return self._fail(503, "the server did not answer the request in time")
+        return self._fail(408, "the request did not arrive in time")
+
+    def accept(self, subprotocol: str | None = None, headers: HeaderFields = ()) -> bytes:
+        """Switch protocols: returns the 101 response to send (RFC 6455 section 4.2.2, item 5).
+
+        `subprotocol` overrides our choice, and must be one that the client offered; `headers`
+        are added. Frames follow, the first of them perhaps in `trailing_data`.
+
+        Raises LocalProtocolError where no upgrade waits for an answer, ValueError for a
+        subprotocol not offered or a header that the handshake writes itself, TypeError for what
+        is no header.
+        """
+        self._check_unanswered()
+        if self.request is None:
+            raise LocalProtocolError("no request was received: wait for RequestReceived")
+        if self._key is None:
+            raise LocalProtocolError(
+                "the request is no upgrade: answer it with reject(Response(...))"
+            )
+        if subprotocol is not None and subprotocol not in self.request.subprotocols:
+            raise ValueError(
+                f"the client did not offer the subprotocol {subprotocol!r}: choose from "
+                f"{list(self.request.subprotocols)} or None"
+            )
+        added = added_headers(headers)
+        self._answer = "accept"
+        if subprotocol is not None:
+            self.subprotocol = subprotocol
+        chosen = ""
+        if self.subprotocol is not None:
+            chosen = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n"
+        return b"%b%b\r\n" % (
+            (
+                "HTTP/1.1 101 Switching Protocols\r\n"
+                "Upgrade: websocket\r\n"
+                "Connection: Upgrade\r\n"
+                f"Sec-WebSocket-Accept: {accept_value(self._key)}\r\n"
+                f"{chosen}"
+            ).encode(),
+            added.encode(),
+        )
+
+    def reject(self, response: Response) -> bytes:
+        """Answer with an ordinary response, and close then; returns the bytes to send.
+
+        Connection, Content-Length and Transfer-Encoding are ours, whatever `response` says; its
+        body is left out where HTTP has none (HEAD, 204, 304). May be called before any request
+        came, with a 503 say.
+
+        Raises LocalProtocolError where the handshake was answered, ValueError for a 1xx.
+        """
+        self._check_unanswered()
+        if response.status < 200:
+            raise ValueError(
+                f"{response.status} is no final answer: accept() switches protocols, reject() "
+                "takes a status from 200"
+            )
+        self._answer = "reject"
+        return _render(response, self._method)
+
+    def _check_unanswered(self) -> None:
+        if self._answer is not None:
+            raise LocalProtocolError(f"the handshake is over: {self._answer} ended it")
+
+    def _fail(
+        self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> HandshakeFailed:
+        self._answer = "a failure"
+        self._buffer = HeadBuffer()
+        self.trailing_data = b""
+        self.refusal = _render(_explained(status, reason, headers), self._method)
+        return HandshakeFailed(status, reason)
+
+    def _scan_request_line(self) -> None:
+        """Refuse, at the first byte that shows it, what is no HTTP/1.x request."""
+        data = self._buffer.data
+        end = data.find(b"\n", self._line_scanned, MAX_HEAD)
+        stop = min(len(data), MAX_HEAD) if end < 0 else end
+        if data[:1] and data[0] == _TLS_HANDSHAKE:
+            raise _Refusal(400, "this is a TLS handshake, and plain HTTP is spoken here")
+        if _NOT_IN_REQUEST_LINE.search(data, self._line_scanned or 0, stop):
+            raise _Refusal(400, "this is no HTTP/1.1 request")
+        if end < 0:
+            self._line_scanned = stop
+            return
+        # h11 judges the rest of the line once the head is whole.
+        if data[:end].removesuffix(b"\r")[-9:-1] != b" HTTP/1.":
+            raise _Refusal(400, "this is no HTTP/1.1 request")
+        self._line_scanned = None
+
+    def _judge(self, http: h11.Request, trailing_data: bytes) -> RequestReceived | HandshakeFailed:
+        """The head is sound HTTP; is it a request that we answer?"""
+        headers = parsed_headers(http.headers)
+        self._method = http.method.decode()
+        self._buffer = HeadBuffer()
+        try:
+            request = Request(self._method, http.target.decode(), headers)
+            _check_request(request, headers)
+            if request.is_upgrade:
+                _check_upgrade(headers, http.http_version)
+                self._check_origin(headers)
+                self._key = headers["Sec-WebSocket-Key"]
+        except MalformedHeader as error:
+            return self._fail(400, str(error))
+        except _Refusal as refusal:
+            return self._fail(*refusal.args)
+        self.request = request
+        self.trailing_data = trailing_data
+        offered = request.subprotocols
+        self.subprotocol = next((name for name in self._subprotocols if name in offered), None)
+        return RequestReceived(request)
+
+    def _check_origin(self, headers: Headers) -> None:
+        """RFC 6455 sections 4.2.2, item 4, and 10.2."""
+        origins = headers.get_all("Origin")
+        if len(origins) > 1:
+            raise _Refusal(400, "the Origin header is repeated")
+        origin = origins[0] if origins else None
+        if self._origins is not None and origin not in self._origins:
+            raise _Refusal(403, "this origin is not served here")
+
+
+class _Refusal(Exception):
+    """A request that we do not answer as asked: status, reason, headers of the response."""
+
+
+def _checked_origins(origins: Sequence[str | None]) -> tuple[str | None, ...]:
+    if isinstance(origins, (str, bytes)):
+        raise TypeError(f"origins must be a list, not {origins!r}: write [{origins!r}]")
+    for origin in origins:
+        if origin is not None and not isinstance(origin, str):
+            raise TypeError(f"origins must be a list of str or None; {origin!r} is neither")
+    return tuple(origins)
+
+
+def _check_request(request: Request, headers: Headers) -> None:
+    """What holds for every request, upgrade or not."""
+    if request.is_upgrade and request.method != "GET":
+        # RFC 6455 section 4.2.1, item 1.
+        raise _Refusal(405, "a WebSocket is opened with GET", [("Allow", "GET")])
+    if request.method not in ("GET", "HEAD"):
+        raise _Refusal(405, "only GET and HEAD are answered here", [("Allow", "GET, HEAD")])
+    if not _TARGET.fullmatch(request.target):
+        raise _Refusal(400, "the request target is neither a path nor an absolute URI")
+    # h11 has seen to it that there is one Host (HTTP/1.0 may have none).
+    if not is_host(headers.get("Host", "-")):
+        raise _Refusal(400, "the Host header is malformed")
+    if "Transfer-Encoding" in headers or headers.get("Content-Length", "").strip("0"):
+        raise _Refusal(400, "request bodies are not read here")
+    if "Sec-WebSocket-Key" in headers and not request.is_upgrade:
+        # A proxy that drops Upgrade is the usual reason: worth more than a web page.
+        raise _Refusal(400, "the Upgrade header does not name websocket")
+
+
+def _check_upgrade(headers: Headers, http_version: bytes) -> None:
+    """RFC 6455 section 4.2.1; the numbers are its items."""
+    if http_version < b"1.1":  # 1
+        raise _Refusal(400, "a WebSocket needs HTTP/1.1")
+    if "upgrade" not in [token.lower() for token in token_list(headers, "Connection")]:  # 4
+        raise _Refusal(400, "the Connection header does not name upgrade")
+    if not is_key(_only(headers, "Sec-WebSocket-Key")):  # 5
+        raise _Refusal(400, "the Sec-WebSocket-Key header is not base64 of 16 bytes")
+    if _only(headers, "Sec-WebSocket-Version") != "13":  # 6
+        raise _Refusal(426, "the WebSocket version spoken here is 13", _UPGRADE_TO)
+
+
+def _only(headers: Headers, name: str) -> str:
+    values = headers.get_all(name)
+    if len(values) != 1:
+        raise _Refusal(400, f"the {name} header is {'repeated' if values else 'missing'}")
+    return values[0]
+
+
+def _explained(status: int, reason: str, headers: Sequence[tuple[str, str]]) -> Response:
+    """A response whose one line of text says why."""
+    return Response(
+        status, [("Content-Type", "text/plain; charset=utf-8"), *headers], f"{reason}\n"
+    )
+
+
+def _render(response: Response, method: str | None) -> bytes:
+    """The response's bytes, with the framing that fits the request's method."""
+    headers = [pair for pair in response.headers.pairs if pair[0].lower() not in _FRAMING]
+    # RFC 9110 section 7.8: whoever sends Upgrade lists it in Connection.
+    upgrade = "Upgrade" in response.headers
+    headers.append(("Connection", "close, Upgrade" if upgrade else "close"))
+    if response.status not in (204, 304):
+        headers.append(("Content-Length", str(len(response.body))))
+    try:
+        phrase = HTTPStatus(response.status).phrase
+    except ValueError:
+        phrase = ""
+    http = h11.Connection(h11.SERVER)
+    head = http.send(
+        h11.Response(
+            status_code=response.status,
+            headers=raw_fields(Headers(headers)),
+            reason=phrase,
+        )
+    )
+    if method == "HEAD" or response.status in (204, 304):
+        return head
+    return head + http.send(h11.Data(data=response.body))

@@ -1,0 +1,315 @@
+"""Bytes to events: everything RFC 6455 section 5 says about what may arrive. The one hot loop."""
+
+import sys
+
+from .enums import DataType
+from .events import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Pong
+from .frames import FIN, MASKED, MAX_CONTROL
+from .masking import apply_mask
+from .reasons import Reasons, may_receive, reason_for
+from .utf8 import decode
+
+# How many frames one call handles, so that a caller can let others run in between.
+SLICE = 256
+
+# A fragment counts for at least this many bytes, because whoever keeps it pays for its
+# bookkeeping too; messages up to _FREE bytes may be cut as small as the peer likes.
+_FRAGMENT_COST = 64
+_FREE = 16384
+
+_UNLIMITED = sys.maxsize
+
+_RESERVED_BITS = 0x70
+
+# Looked up by opcode: calling the enumeration for each frame takes 300 ns, this takes 20.
+_TYPES = {int(member): member for member in DataType if member is not DataType.NONE}
+_TEXT = DataType.TEXT
+_BINARY = DataType.BINARY
+_NONE = DataType.NONE
+_FIN_TEXT = FIN | _TEXT
+_FIN_BINARY = FIN | _BINARY
+
+
+class _Violation(Exception):
+    """The peer broke a rule; never leaves this file."""
+
+    def __init__(self, code: Reasons, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+
+class Parser:
+    """Turns what a peer sends after its handshake into events.
+
+    `masked` says whether the peer has to mask: True where it is the client (RFC 6455 section
+    5.1). `max_message_size` is in bytes, None for no bound; it may be changed at any time and
+    counts from the next frame on. After a Close or a violation the parser is `over` and drops
+    whatever comes.
+    """
+
+    __slots__ = (
+        "_carry",
+        "_charged",
+        "_final",
+        "_first",
+        "_key",
+        "_left",
+        "_limit",
+        "_masked",
+        "_rest",
+        "_size",
+        "_type",
+        "more",
+        "over",
+    )
+
+    def __init__(self, masked: bool, max_message_size: int | None) -> None:
+        self.more = False  # input was kept back: call feed(b"") again
+        self.over = False  # the last event was a CloseReceived or a ConnectionFailed
+        self._masked = masked
+        self.max_message_size = max_message_size
+        self._rest = b""  # input that is no whole frame header or control frame yet
+        self._type = _NONE  # of the message under way
+        self._first = False  # no piece of it was reported yet
+        self._final = False  # its current frame is its last
+        self._left = 0  # bytes of its current frame still to come
+        self._key = b""  # for those
+        self._carry = b""  # an incomplete code point at the end of what came
+        self._size = 0  # its declared length so far
+        self._charged = 0  # the same with small fragments rounded up
+
+    @property
+    def max_message_size(self) -> int | None:
+        """The longest message in bytes that is let in; None for no bound."""
+        return None if self._limit == _UNLIMITED else self._limit
+
+    @max_message_size.setter
+    def max_message_size(self, size: int | None) -> None:
+        self._limit = _UNLIMITED if size is None else size
+
+    def hold(self, data: bytes) -> None:
+        """Begin with `data`: the next call handles it, and `more` says so."""
+        self._rest = data
+        self.more = bool(data)
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take some bytes, return what they mean: at most SLICE frames of them.
+
+        Where `more` is set afterwards, call again with b"" before giving new bytes.
+        """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        self.more = False
+        events: list[Event] = []
+        if self.over:
+            return events
+        try:
+            position = self._run(data, events)
+        except _Violation as violation:
+            self.over = True
+            events.append(ConnectionFailed(violation.code, violation.reason))
+        else:
+            if position < len(data) and not self.over:
+                self._rest = data[position:]
+        return events
+
+    def _run(self, data: bytes, events: list[Event]) -> int:
+        """Parse from the start of `data`; return where the next call has to begin."""
+        position = 0
+        end = len(data)
+        budget = SLICE
+        masked = self._masked
+        base = MASKED if masked else 0
+        head = 6 if masked else 2
+        limit = min(self._limit, MAX_CONTROL)
+        append = events.append
+        from_bytes = int.from_bytes
+
+        while position < end:
+            if self._left:
+                position = self._payload(data, position, end, events)
+                continue
+            if not budget:
+                self.more = True
+                break
+            budget -= 1
+            if end - position < 2:
+                break
+            first = data[position]
+            size = data[position + 1] - base
+
+            # A short message in one frame, all here, laid out flat because most messages are
+            # such: FIGURE
+            if (
+                (first == _FIN_TEXT or first == _FIN_BINARY)
+                and 0 <= size <= limit
+                and self._type is _NONE
+                and (stop := position + head + size) <= end
+            ):
+                start = position + head
+                payload = data[start:stop]
+                if masked:
+                    pad = from_bytes((data[start - 4 : start] * 32)[:size], "little")
+                    payload = (from_bytes(payload, "little") ^ pad).to_bytes(size, "little")
+                if first == _FIN_TEXT:
+                    try:
+                        text = payload.decode()
+                    except UnicodeDecodeError:
+                        raise _bad_text() from None
+                    append(MessagePiece(_TEXT, payload, text, True, True))
+                else:
+                    append(MessagePiece(_BINARY, payload, None, True, True))
+                position = stop
+                continue
+
+            after = self._frame(data, position, end, events)
+            if after < 0:
+                break
+            position = after
+            if self.over:
+                break
+        return position
+
+    def _frame(self, data: bytes, position: int, end: int, events: list[Event]) -> int:
+        """Read a data frame's header or a whole control frame; -1 where it is not all here."""
+        first = data[position]
+        opcode = _TYPES.get(first & 0x0F)
+        if opcode is None:
+            raise _Violation(Reasons.PROTOCOL_ERROR, f"unknown opcode {first & 0x0F}")
+        if first & _RESERVED_BITS:
+            raise _Violation(Reasons.PROTOCOL_ERROR, "reserved bits are set")
+        second = data[position + 1]
+        if (second & MASKED != 0) is not self._masked:
+            raise _Violation(
+                Reasons.PROTOCOL_ERROR,
+                "a client must mask its frames" if self._masked else "a server must not mask",
+            )
+        size = second & 0x7F
+        position += 2
+        if opcode >= DataType.CLOSE and (size > MAX_CONTROL or not first & FIN):
+            raise _Violation(
+                Reasons.PROTOCOL_ERROR,
+                "a control frame is longer than 125 bytes or fragmented",
+            )
+        if size > MAX_CONTROL:
+            width, least = (2, 126) if size == 126 else (8, 65536)
+            if end - position < width:
+                return -1
+            size = int.from_bytes(data[position : position + width])
+            position += width
+            if size < least:
+                raise _Violation(Reasons.PROTOCOL_ERROR, "a length is not in its shortest form")
+            if size >> 63:
+                raise _Violation(Reasons.PROTOCOL_ERROR, "a length has its top bit set")
+        if opcode < DataType.CLOSE:
+            self._judge(opcode, first & FIN != 0, size)
+        key = b""
+        if self._masked:
+            key = data[position : position + 4]
+            position += 4
+        if opcode >= DataType.CLOSE:
+            if end - position < size:
+                return -1
+            payload = data[position : position + size]
+            self._control(opcode, apply_mask(payload, key) if key else payload, events)
+            return position + size
+        if position > end:
+            return -1
+        self._begin(opcode, first & FIN != 0, size)
+        self._key = key
+        if not size:
+            self._piece(b"", events)
+        return position
+
+    def _judge(self, opcode: DataType, final: bool, size: int) -> None:
+        """Refuse a data frame that is out of turn or too long, before any of it is kept."""
+        if opcode is DataType.CONTINUATION:
+            if self._type is _NONE:
+                raise _Violation(Reasons.PROTOCOL_ERROR, "a continuation of no message")
+        elif self._type is not _NONE:
+            raise _Violation(Reasons.PROTOCOL_ERROR, "a new message inside a fragmented one")
+        total = self._size + size
+        alone = final and self._type is _NONE
+        charged = 0 if alone else self._charged + max(size, _FRAGMENT_COST)
+        if total > self._limit or charged > max(self._limit, _FREE):
+            raise _Violation(
+                Reasons.MESSAGE_TOO_BIG, f"a message is longer than {self._limit} bytes"
+            )
+
+    def _begin(self, opcode: DataType, final: bool, size: int) -> None:
+        """Enter a data frame's payload."""
+        if opcode is not DataType.CONTINUATION:
+            self._type = opcode
+            self._first = True
+            self._size = self._charged = 0
+        self._size += size
+        self._charged += max(size, _FRAGMENT_COST)
+        self._final = final
+        self._left = size
+
+    def _payload(self, data: bytes, position: int, end: int, events: list[Event]) -> int:
+        """Hand on what is here of a data frame's payload."""
+        stop = min(end, position + self._left)
+        payload = data[position:stop]
+        size = stop - position
+        self._left -= size
+        key = self._key
+        if key:
+            payload = apply_mask(payload, key)
+            turn = size & 3
+            if turn:
+                self._key = key[turn:] + key[:turn]
+        self._piece(payload, events)
+        return stop
+
+    def _piece(self, payload: bytes, events: list[Event]) -> None:
+        """Report some payload, unless there is nothing in it to report."""
+        last = self._final and not self._left
+        text = None
+        if self._type is _TEXT:
+            if self._carry:
+                payload = self._carry + payload
+            try:
+                text, used = decode(payload, last)
+            except UnicodeDecodeError:
+                raise _bad_text() from None
+            self._carry = payload[used:]
+            if self._carry:
+                payload = payload[:used]
+        if payload or last:
+            events.append(MessagePiece(self._type, payload, text, self._first, last))
+            self._first = False
+        if last:
+            self._type = _NONE
+            self._size = self._charged = 0
+
+    def _control(self, opcode: DataType, payload: bytes, events: list[Event]) -> None:
+        """A whole control frame."""
+        if opcode is DataType.PING:
+            events.append(Ping(payload))
+        elif opcode is DataType.PONG:
+            events.append(Pong(payload))
+        else:
+            events.append(_read_close(payload))
+            self.over = True
+
+
+def _bad_text() -> _Violation:
+    return _Violation(Reasons.INCONSISTENT_DATA, "a text message is not valid UTF-8")
+
+
+def _read_close(payload: bytes) -> CloseReceived:
+    """What a Close frame says (RFC 6455 sections 5.5.1 and 7.4)."""
+    if not payload:
+        return CloseReceived(Reasons.NO_STATUS, "")
+    if len(payload) == 1:
+        raise _Violation(Reasons.PROTOCOL_ERROR, "a Close of one byte")
+    code = int.from_bytes(payload[:2])
+    if not may_receive(code):
+        raise _Violation(Reasons.PROTOCOL_ERROR, f"a Close with code {code}")
+    try:
+        reason = payload[2:].decode()
+    except UnicodeDecodeError:
+        raise _Violation(Reasons.INCONSISTENT_DATA, "a close reason is not valid UTF-8") from None
+    return CloseReceived(reason_for(code), reason)

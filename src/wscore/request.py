@@ -1,0 +1,78 @@
+"""What a client asked for."""
+
+from types import SimpleNamespace
+
+from .headers import HeaderFields, Headers, token_list, upgrade_list
+
+
+class Request:
+    """The head of an HTTP request: an opening handshake, or an ordinary request.
+
+    Arguments: `method`; `target`, in origin-form ("/chat?room=1") or absolute-form
+    ("http://host/chat"), RFC 9112 section 3.2; `headers`, a mapping or pairs of str. Raises
+    MalformedHeader, a ValueError, where Upgrade or Sec-WebSocket-Protocol is no list of tokens.
+
+    `is_upgrade` says whether a WebSocket is wanted, `subprotocols` has those offered, best first.
+    """
+
+    # An idle connection keeps this for as long as it lives: the header fields are therefore one
+    # bytes object, which `headers` decodes at each access.
+    __slots__ = ("_fields", "_state", "is_upgrade", "method", "subprotocols", "target")
+
+    def __init__(self, method: str, target: str, headers: HeaderFields = ()) -> None:
+        fields = headers if isinstance(headers, Headers) else Headers(headers)
+        self.method = method
+        self.target = target
+        self.is_upgrade = "websocket" in upgrade_list(fields)
+        self.subprotocols = tuple(token_list(fields, "Sec-WebSocket-Protocol"))
+        self._fields = fields.encode()
+        self._state: SimpleNamespace | None = None
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields, decoded anew at each access: keep the result to look up several."""
+        return Headers.decode(self._fields)
+
+    @property
+    def path(self) -> str:
+        """The target's path as it came, percent-encoding included, without the query."""
+        return self._origin_form().partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the target's first "?" as it came; "" where there is none."""
+        return self._origin_form().partition("?")[2]
+
+    @property
+    def origin(self) -> str | None:
+        """The Origin header, which browsers send; None where there is none (RFC 6455 10.2)."""
+        return self.headers.get("Origin")
+
+    @property
+    def state(self) -> SimpleNamespace:
+        """A place for what the application wants to hand on with the request."""
+        if self._state is None:
+            self._state = SimpleNamespace()
+        return self._state
+
+    def _origin_form(self) -> str:
+        if self.target.startswith("/"):
+            return self.target
+        after_scheme = self.target.partition("://")[2]
+        authority = after_scheme.partition("?")[0].partition("/")[0]
+        rest = after_scheme[len(authority) :]
+        return rest if rest.startswith("/") else "/" + rest
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Request):
+            return NotImplemented
+        return (self.method, self.target, self.headers) == (
+            other.method,
+            other.target,
+            other.headers,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # a value that nobody keys by
+
+    def __repr__(self) -> str:
+        return f"Request({self.method!r}, {self.target!r}, {list(self.headers.pairs)!r})"

@@ -1,0 +1,41 @@
+"""What a server answers when it does not switch protocols, and what a client was answered."""
+
+from .headers import HeaderFields, Headers
+
+
+class Response:
+    """An HTTP response, whole.
+
+    Arguments: `status`, 100 to 999; `headers`, a mapping or (name, value) pairs of str; `body`,
+    bytes, or str, which is sent as UTF-8 (say so in a Content-Type header). Connection,
+    Content-Length and Transfer-Encoding are written by whoever sends it. Raises TypeError or
+    ValueError for what cannot go on the wire.
+    """
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: HeaderFields = (),
+        body: str | bytes | bytearray | memoryview = b"",
+    ) -> None:
+        if not isinstance(status, int) or isinstance(status, bool):
+            raise TypeError(f"a response's status must be an int such as 404, not {status!r}")
+        if not 100 <= status <= 999:
+            raise ValueError(f"a response's status must be from 100 to 999, not {status}")
+        if not isinstance(body, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"a response's body must be str or bytes, not {type(body).__name__}")
+        self.status = int(status)
+        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.body = body.encode() if isinstance(body, str) else bytes(body)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Response):
+            return NotImplemented
+        return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
+
+    __hash__ = None  # type: ignore[assignment]  # a value that nobody keys by
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {list(self.headers.pairs)!r}, <{len(self.body)} bytes>)"

@@ -1,0 +1,313 @@
+"""Byte streams between two ends in one process, for tests: no sockets, threads or sleeping."""
+
+import errno
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeVar
+
+from ..batch import Batch
+from ..runtime import Pipe, Sink, register
+from .memory_kernel import Kernel, MemoryTask
+
+T = TypeVar("T")
+
+HIGH_WATER = 64 * 1024
+LOW_WATER = 16 * 1024
+FREE_PORTS = range(49152, 65536)
+
+
+class MemoryPipe:
+    """The contract's Pipe: one side of a byte stream. What its peer has not taken waits here."""
+
+    _peer: "MemoryPipe"
+
+    def __init__(self, runtime: "MemoryRuntime", sink: Sink) -> None:
+        self.full = False
+        self._runtime = runtime
+        self._sink = sink
+        self._waiting = bytearray()
+        self._room = runtime.signal()
+        self._paused = False
+        self._looking = False
+        self._closed = False
+        self._eof_seen = False
+        self._lost = False
+
+    def write(self, data: bytes) -> None:
+        """Send `data`; never blocks, ignored once the stream is closed or lost."""
+        if not (self._closed or self._lost):
+            self._waiting += data
+            self.full = self.full or len(self._waiting) > HIGH_WATER
+            self._peer._look()
+
+    def waiting(self) -> int:
+        """How many written bytes the peer's side has not taken yet."""
+        return len(self._waiting)
+
+    async def drain(self) -> None:
+        """Return when `full` is False, or when the connection is lost. Any number may wait."""
+        while self.full:
+            await self._room.wait()
+
+    def pause_reading(self) -> None:
+        """Call neither `data_received` nor `eof_received` until `resume_reading`."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        self._paused = False
+        self._look()
+
+    def close(self) -> None:
+        """Send what is written, then end our half; still read until the peer ends its half."""
+        self._closed = True
+        self._peer._look()
+        self._lose_if_over()
+
+    def abort(self) -> None:
+        """Drop the stream at once, unsent bytes included; the peer sees a reset, even paused."""
+        if not self._lost:
+            self._lose(None)
+            self._peer._lose(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"))
+
+    def info(self, name: str) -> None:
+        """A stream in memory has no name, no socket and no TLS: always None."""
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> MemoryTask[None]:
+        """Run a coroutine in a task of its own, its first step at once.
+
+        An exception that it lets escape fails `MemoryRuntime.run`.
+        """
+        return self._runtime.start(coroutine)
+
+    def _look(self) -> None:
+        """Have the kernel see what there is for our sink."""
+        if not self._looking:
+            self._looking = True
+            self._runtime._ready.append(self._deliver)
+
+    def _deliver(self) -> None:
+        self._looking = False
+        if self._paused or self._eof_seen or self._lost:
+            return
+        if self._peer._waiting:
+            data = self._peer._take(self._runtime.chunk)
+            self._look()
+            self._sink.data_received(data)
+        elif self._peer._closed:
+            self._eof_seen = True
+            self._lose_if_over()
+            self._sink.eof_received()
+
+    def _take(self, most: int) -> bytes:
+        data = bytes(self._waiting[:most])
+        del self._waiting[:most]
+        if self.full and len(self._waiting) <= LOW_WATER:
+            self._make_room()
+        self._lose_if_over()
+        return data
+
+    def _make_room(self) -> None:
+        self.full = False
+        room, self._room = self._room, self._runtime.signal()
+        room.set()
+
+    def _lose_if_over(self) -> None:
+        if self._closed and self._eof_seen and not self._waiting:
+            self._lose(None)
+
+    def _lose(self, exc: Exception | None) -> None:
+        if not self._lost:
+            self._lost = True
+            self._waiting.clear()
+            self._make_room()
+            self._runtime._ready.append(partial(self._sink.connection_lost, exc))
+
+
+class MemoryEnd:
+    """A raw end for tests, without a WebSocket; `MemoryRuntime.open` makes one."""
+
+    _pipe: Pipe
+
+    def __init__(self, runtime: "MemoryRuntime") -> None:
+        self.at_eof = False
+        """No more bytes will arrive: the peer ended its half, or the connection is lost."""
+        self._runtime = runtime
+        self._received = bytearray()
+        self._news = runtime.signal()
+        self._taking = True
+        self._unwritable: Exception | None = None
+        self._error: Exception | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send `data` without waiting. Raises OSError when this end or the connection is closed."""
+        if self._unwritable is not None:
+            raise self._unwritable
+        self._pipe.write(data)
+
+    async def send(self, data: bytes) -> None:
+        """`write`, then wait while more than the high-water mark is not taken by the peer."""
+        self.write(data)
+        await self._pipe.drain()
+
+    async def receive(self) -> bytes:
+        """Whatever has arrived, at least a byte; b"" at the end of the peer's half.
+
+        Raises ConnectionResetError if the peer dropped the connection.
+        """
+        while not (self._received or self.at_eof):
+            await self._news.wait()
+        if self._error is not None and not self._received:
+            raise self._error
+        return self.received_now()
+
+    def received_now(self) -> bytes:
+        """Whatever has arrived, perhaps nothing, without waiting."""
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
+    def send_eof(self) -> None:
+        """End our half; the peer's bytes can still be received."""
+        self._unwritable = BrokenPipeError(errno.EPIPE, "this end has ended its half")
+        self._pipe.close()
+
+    def close(self) -> None:
+        """End our half and take no more: bytes that still come are answered with a reset."""
+        self.send_eof()
+        self._taking = False
+        self._pipe.resume_reading()
+
+    def reset(self) -> None:
+        """Lose the connection abruptly; the peer gets ConnectionResetError."""
+        self._pipe.abort()
+
+    def stop_taking(self) -> None:
+        """Read no more: what the peer writes waits on its side."""
+        self._pipe.pause_reading()
+
+    def start_taking(self) -> None:
+        """Read again."""
+        self._pipe.resume_reading()
+
+    def connected(self, pipe: Pipe) -> None:
+        """As a Sink."""
+        self._pipe = pipe
+
+    def data_received(self, data: bytes) -> None:
+        """As a Sink."""
+        if self._taking:
+            self._received += data
+            self._announce()
+        else:
+            self._pipe.abort()
+
+    def eof_received(self) -> None:
+        """As a Sink."""
+        self.at_eof = True
+        self._announce()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As a Sink."""
+        self._unwritable = exc or BrokenPipeError(errno.EPIPE, "the connection is closed")
+        self._error = exc
+        self.eof_received()
+
+    def _announce(self) -> None:
+        news, self._news = self._news, self._runtime.signal()
+        news.set()
+
+
+class MemoryListener:
+    """The contract's Listener."""
+
+    def __init__(
+        self, runtime: "MemoryRuntime", address: tuple[str, int], make_sink: Callable[[], Sink]
+    ) -> None:
+        self.server = self
+        self.make_sink = make_sink
+        self._runtime = runtime
+        self._address = address
+
+    def address(self) -> tuple[str, int]:
+        """Where it listens: host and port, or the path and 0."""
+        return self._address
+
+    async def close(self) -> None:
+        """Accept no more; connections that stand are left alone."""
+        if self._runtime._listeners.get(self._address) is self:
+            del self._runtime._listeners[self._address]
+
+
+class MemoryRuntime(Kernel):
+    """The contract's Runtime: tasks, a clock that only the test turns, and streams in memory.
+
+    `chunk` is the most bytes that one `data_received` brings; 1 delivers byte by byte.
+    """
+
+    def __init__(self, chunk: int = 64 * 1024) -> None:
+        super().__init__()
+        self.chunk = chunk
+        self.batch = Batch()
+        self._listeners: dict[tuple[str, int], MemoryListener] = {}
+
+    def run(self, async_main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """As `Kernel.run`; meanwhile this is the running runtime."""
+        global _executing
+        if _executing is not None:
+            raise RuntimeError("a MemoryRuntime is running already: await, or spawn a task in it")
+        _executing = self
+        try:
+            return super().run(async_main, *args)
+        finally:
+            _executing = None
+
+    async def listen(self, where: Any, make_sink: Callable[[], Sink]) -> MemoryListener:
+        """Accept connections at `where` (an `options.Address`), each with a sink of its own.
+
+        Port 0 picks a free one. Raises OSError (EADDRINUSE) if somebody listens there.
+        """
+        address = (where.unix_path, 0) if where.unix_path else (where.host, where.port)
+        if not (where.unix_path or where.port):
+            free = (p for p in FREE_PORTS if (where.host, p) not in self._listeners)
+            address = (where.host, next(free))
+        if address in self._listeners:
+            raise OSError(errno.EADDRINUSE, f"somebody listens at {address} already")
+        listener = self._listeners[address] = MemoryListener(self, address, make_sink)
+        return listener
+
+    def open(self, host: str, port: int) -> MemoryEnd:
+        """Connect a raw end, for tests, to the listener at `host` and `port` (a path and 0).
+
+        Raises ConnectionRefusedError if nobody listens there.
+        """
+        end = MemoryEnd(self)
+        mine, theirs = self._join(end, self._accept(host, port))
+        end.connected(mine)
+        self._ready.append(partial(theirs._sink.connected, theirs))
+        return end
+
+    def connect_pipe(self, sink: Sink, host: str, port: int) -> None:
+        """Connect `sink` to the listener at `host` and `port`; raises as `open` does."""
+        self.pair(sink, self._accept(host, port))
+
+    def pair(self, sink_a: Sink, sink_b: Sink) -> None:
+        """Connect two sinks with one another, without a listener."""
+        for pipe in self._join(sink_a, sink_b):
+            self._ready.append(partial(pipe._sink.connected, pipe))
+
+    def _accept(self, host: str, port: int) -> Sink:
+        listener = self._listeners.get((host, port))
+        if listener is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {(host, port)}")
+        return listener.make_sink()
+
+    def _join(self, sink_a: Sink, sink_b: Sink) -> tuple[MemoryPipe, MemoryPipe]:
+        a, b = MemoryPipe(self, sink_a), MemoryPipe(self, sink_b)
+        a._peer, b._peer = b, a
+        return a, b
+
+
+_executing: MemoryRuntime | None = None
+
+register(lambda: _executing)

@@ -1,0 +1,36 @@
+"""Output gathered while input is being handled: one write for each connection."""
+
+from typing import Protocol
+
+# When this many bytes are gathered for one connection they leave at once.
+GATHER_LIMIT = 65536
+
+
+class Gathering(Protocol):
+    """Who has gathered output."""
+
+    def flush(self) -> None:
+        """Write it."""
+
+
+class Batch:
+    """What the callbacks of one read send, to whomever, leaves when they have run.
+
+    One system call then carries many answers: with 64 messages in flight that is most of the
+    cost of a send. `active` while input is being handled; nothing outlives that.
+    """
+
+    __slots__ = ("active", "waiting")
+
+    def __init__(self) -> None:
+        self.active = False
+        self.waiting: list[Gathering] = []
+
+    def end(self) -> None:
+        """Input is handled: write what was gathered."""
+        self.active = False
+        waiting = self.waiting
+        if waiting:
+            self.waiting = []
+            for one in waiting:
+                one.flush()

@@ -1,0 +1,133 @@
+"""The settings of servers and connections, checked where they are given."""
+
+import os
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from wscore import Request, Response
+
+ProcessRequest = Callable[[Request], Response | None | Awaitable[Response | None]]
+
+Certs = tuple[str | os.PathLike[str], str | os.PathLike[str]] | ssl.SSLContext
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The keywords that a server takes beside its five arguments; defaults are in `Options`."""
+
+    subprotocols: Sequence[str]
+    origins: Sequence[str | None] | None
+    max_message_size: int | None
+    read_limit: int
+    open_timeout: float
+    close_timeout: float
+    max_connections: int | None
+    process_request: ProcessRequest | None
+    concurrent_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for each connection of a server. Durations in seconds, sizes in bytes."""
+
+    timeout: float = 120
+    """Silence after which a peer that answers no ping is dropped; 0 for never."""
+    subprotocols: Sequence[str] = ()
+    """What we speak, best first."""
+    origins: Sequence[str | None] | None = None
+    """Whom we serve, None for everybody; a None in it lets in who names no origin."""
+    max_message_size: int | None = 2**20
+    """The longest message let in; None for no bound."""
+    read_limit: int = 65536
+    """How much may wait unread before reading stops."""
+    open_timeout: float = 10
+    """What the opening handshake may take, `process_request` included; 0 for any time."""
+    close_timeout: float = 10
+    """What each step of the closing handshake may take; 0 for any time."""
+    max_connections: int | None = None
+    """Whoever comes beyond is answered 503; None for no bound."""
+    process_request: ProcessRequest | None = None
+    """Looks at each request first; a Response it returns is the answer."""
+    concurrent_messages: int = 1
+    """How many message callbacks of one client may overlap."""
+
+    def __post_init__(self) -> None:
+        for name in ("timeout", "open_timeout", "close_timeout"):
+            seconds = getattr(self, name)
+            if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+                raise ValueError(f"{name} is a number of seconds, 0 for never, not {seconds!r}")
+        for name, least, optional in (
+            ("max_message_size", 1, True),
+            ("read_limit", 1, False),
+            ("max_connections", 1, True),
+            ("concurrent_messages", 1, False),
+        ):
+            number = getattr(self, name)
+            if number is None and optional:
+                continue
+            if not isinstance(number, int) or number < least:
+                raise ValueError(
+                    f"{name} is a whole number of at least {least}"
+                    f"{' or None' if optional else ''}, not {number!r}"
+                )
+        for name in ("subprotocols", "origins"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} is a list of strings, not one string: put it in a list")
+        if self.process_request is not None and not callable(self.process_request):
+            raise TypeError("process_request is a function that takes a Request")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens: a host and port, a socket of the user's, or a Unix path."""
+
+    host: str | None
+    port: int
+    ssl: ssl.SSLContext | None = None
+    sock: socket.socket | None = None
+    unix_path: str | os.PathLike[str] | None = None
+    reuse_port: bool = False
+    handshake_timeout: float = 10
+    """What the TLS handshake may take, in seconds; 0 for any time."""
+
+    def __post_init__(self) -> None:
+        if self.host is not None and not isinstance(self.host, str):
+            raise TypeError(f"addr is a host name or address as str, not {self.host!r}")
+        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+            raise ValueError(f"port is 0 (pick a free one) to 65535, not {self.port!r}")
+        if self.sock is not None and self.unix_path is not None:
+            raise ValueError("sock and unix_path exclude each other: give one")
+
+    def __str__(self) -> str:
+        if self.sock is not None:
+            return f"{self.sock.getsockname()}"
+        return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"
+
+
+def server_context(certs: Certs | None) -> ssl.SSLContext | None:
+    """The SSLContext that `certs` asks for: (certfile, keyfile), or a context as it is.
+
+    Raises FileNotFoundError for a file that is not there, ValueError for one that holds no
+    certificate or no key that fits.
+    """
+    if certs is None or isinstance(certs, ssl.SSLContext):
+        return certs
+    if not isinstance(certs, tuple) or len(certs) != 2:
+        raise TypeError("certs is (certfile, keyfile) or an ssl.SSLContext")
+    for kind, path in zip(("certificate", "key"), certs, strict=True):
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"there is no {kind} file {os.fspath(path)!r}: certs is (certfile, keyfile)"
+            )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(*certs)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"certs: {os.fspath(certs[0])!r} and {os.fspath(certs[1])!r} are no certificate"
+            f" and the key that fits it ({error.reason or error})"
+        ) from error
+    return context
