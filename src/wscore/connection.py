@@ -15,25 +15,17 @@ from .events import (
     Pong,
     Refused,
 )
-from .frames import FIN, MAX_CONTROL, SHORT_BINARY, SHORT_TEXT, close_payload, encode_frame
+from .frames import FIN, close_payload, payload_bytes
 from .handshake import ClientHandshake, ServerHandshake
 from .masking import MaskKeys
 from .parser import Parser
 from .reasons import Reasons, may_send, reason_for
+from .sending import Sender
 from .states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
 
 Handshake = TypeVar("Handshake", ServerHandshake, ClientHandshake)
 
-Data = str | bytes | bytearray | memoryview
-
 MAX_MESSAGE_SIZE = 2**20
-
-# What on_closed is told of a peer that missed a deadline.
-_DROPPED = {
-    Expiry.SILENCE: "keepalive: no sign of life for {:g} s",
-    Expiry.STALL: "keepalive: no output taken for {:g} s",
-    Expiry.CLOSE: "no answer to our Close within {:g} s",
-}
 
 
 class CloseFrame(NamedTuple):
@@ -44,7 +36,7 @@ class CloseFrame(NamedTuple):
     reason: str
 
 
-class Connection(Generic[Handshake]):
+class Connection(Sender, Generic[Handshake]):
     """What both roles share; build a `ServerConnection` or a `ClientConnection`.
 
     Feed it what arrives (`receive_data`, `receive_eof`, `connection_lost`), act on the events,
@@ -60,21 +52,15 @@ class Connection(Generic[Handshake]):
         "_answer",
         "_deadlines",
         "_eof_held",
-        "_fragmenting",
         "_handshake",
         "_input_ended",
         "_keepalive_ping",
-        "_keys",
         "_may_receive",
-        "_may_send",
-        "_out",
         "_parser",
         "close_code",
         "close_frames",
         "close_reason",
         "latency",
-        "phase",
-        "unsent",
     )
 
     def __init__(
@@ -84,22 +70,17 @@ class Connection(Generic[Handshake]):
         keys: MaskKeys | None,
         deadlines: Deadlines,
     ) -> None:
-        self.phase = Phase.CONNECTING
+        super().__init__(keys)
         self.close_frames: tuple[CloseFrame, ...] = ()  # both sides', in their order
         self.close_code: Reasons | int | None = None  # how it ended; None while it has not
         self.close_reason = ""
         self.latency: float | None = None  # seconds, of the last keepalive ping answered
-        self.unsent = 0  # bytes that data_to_send() would return
         self._handshake: Handshake | None = handshake
         self._parser = parser
-        self._keys = keys
         self._deadlines = deadlines
-        self._out: list[bytes] = []
-        self._may_send = False
         self._may_receive = False
         self._input_ended = False  # the peer ended its half
         self._eof_held = False  # that came while input was kept back
-        self._fragmenting = DataType.NONE  # the type of our message under way
         self._keepalive_ping: bytes | None = None  # the payload of the one not answered
         self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
 
@@ -116,9 +97,9 @@ class Connection(Generic[Handshake]):
         return self._may_receive and self._parser.more
 
     @property
-    def may_send(self) -> bool:
-        """Whether messages and pings can still be sent (RFC 6455 section 5.5.1)."""
-        return self._may_send
+    def owes_close(self) -> bool:
+        """Whether `acknowledge_close` is to be called: when what is owed before it was sent."""
+        return self.phase in OWES_CLOSE
 
     @property
     def should_close(self) -> bool:
@@ -149,7 +130,7 @@ class Connection(Generic[Handshake]):
         how messages fall into pieces, and nothing else.
         """
         if data.__class__ is not bytes:
-            data = bytes(data)
+            data = payload_bytes(data, "input is bytes-like")
         if data:
             self._deadlines.heard = now
         if not self._may_receive:
@@ -171,8 +152,6 @@ class Connection(Generic[Handshake]):
             self._eof_held = True
             return []
         self._input_ended = True
-        if self.phase is Phase.CLOSED:
-            return []
         before = self._move(Step.END_OF_INPUT)
         if before in MAY_RECEIVE:
             self._deadlines.closing(now)
@@ -185,9 +164,13 @@ class Connection(Generic[Handshake]):
         return [event]
 
     def connection_lost(self) -> list[Event]:
-        """The byte stream is gone, both ways. Always call this last, whatever ended it."""
+        """The byte stream is gone, both ways. Always call this last, whatever ended it.
+
+        Input kept back (`more`) is dropped.
+        """
         before = self._move(Step.LOSE)
         self._deadlines.over()
+        self._handshake = None
         if before is Phase.CONNECTING:
             return [HandshakeFailed(0, "the connection was lost amid the opening handshake")]
         if before in MAY_RECEIVE:
@@ -197,12 +180,17 @@ class Connection(Generic[Handshake]):
     # Time.
 
     def connection_made(self, now: float) -> None:
-        """The byte stream stands: deadlines count from here. Needed only where there are any."""
+        """The byte stream stands: deadlines count from here. Needed only where there are any.
+
+        Raises LocalProtocolError once the opening handshake is over.
+        """
+        self._waiting_handshake()
         self._deadlines.start(now)
 
     def next_deadline(self) -> float | None:
-        """When to call `handle_timeout`, at the latest; None for never. May move back or forth
-        after any call, but forth only by `connection_made`, a close or `output_progress`."""
+        """When to call `handle_timeout`; None for never. Look again after each call to this and
+        after those that may bring it nearer: `connection_made`, whatever ends the handshake or
+        closes, `resume_reading` and `output_progress`. All others only put it off."""
         return self._deadlines.next()
 
     def handle_timeout(self, now: float) -> list[Event]:
@@ -220,7 +208,7 @@ class Connection(Generic[Handshake]):
                 handshake = self._waiting_handshake()
                 events.append(handshake.timeout())
                 self._refused(handshake, now)
-            elif expiry is Expiry.CLOSE and self.phase in OWES_CLOSE:
+            elif expiry is Expiry.CLOSE and self.owes_close:
                 self.acknowledge_close(now)
             else:
                 events += self._drop(expiry)
@@ -239,69 +227,7 @@ class Connection(Generic[Handshake]):
         during the keepalive time while some waits is given up on (`handle_timeout`)."""
         self._deadlines.output(now, taken, waiting)
 
-    # What goes out.
-
-    def data_to_send(self) -> bytes:
-        """The bytes to write now; b"" for none. Each byte is returned once."""
-        out = self._out
-        if not out:
-            return b""
-        data = b"".join(out) if len(out) > 1 else out[0]
-        out.clear()
-        self.unsent = 0
-        return data
-
-    def send_message(self, data: Data) -> None:
-        """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
-
-        Raises TypeError for anything else, and LocalProtocolError where the connection is not
-        open, has sent its Close, or is amid a fragmented message.
-        """
-        if not self._may_send or self._fragmenting is not DataType.NONE:
-            raise self._refusal()
-        if data.__class__ is str:
-            payload = data.encode()
-            short = SHORT_TEXT
-        else:
-            payload = data if data.__class__ is bytes else _binary(data)
-            short = SHORT_BINARY
-        size = len(payload)
-        if size < 126 and self._keys is None:
-            self._out.append(short[size] + payload)
-            self.unsent += size + 2
-        else:
-            self._frame(short[0][0], payload)
-
-    def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
-        """Send a part of a message; the first part's type is the message's (RFC 6455 5.4).
-
-        `type` TEXT sends bytes that the caller knows to be UTF-8, taken together. Raises like
-        `send_message`, and TypeError where a later part is of the other type.
-        """
-        if not self._may_send:
-            raise self._refusal()
-        if isinstance(data, str):
-            kind, payload = DataType.TEXT, data.encode()
-        else:
-            kind, payload = type or DataType.BINARY, _binary(data)
-        opcode = kind
-        if self._fragmenting is not DataType.NONE:
-            if kind is not self._fragmenting:
-                raise TypeError(
-                    f"this message is {self._fragmenting.name}, and a part of it is {kind.name}:"
-                    " send all parts as str or all as bytes"
-                )
-            opcode = DataType.CONTINUATION
-        self._fragmenting = DataType.NONE if last else kind
-        self._frame((FIN if last else 0) | opcode, payload)
-
-    def send_ping(self, payload: bytes = b"") -> None:
-        """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2)."""
-        self._send_control(DataType.PING, payload)
-
-    def send_pong(self, payload: bytes = b"") -> None:
-        """Answer a Ping with its payload, or tell that we live (RFC 6455 5.5.3)."""
-        self._send_control(DataType.PONG, payload)
+    # Closing.
 
     def send_close(
         self, code: int | None = Reasons.NORMAL, reason: str = "", now: float = 0.0
@@ -309,12 +235,12 @@ class Connection(Generic[Handshake]):
         """Start the closing handshake, or end it in words of our own (RFC 6455 5.5.1, 7.1.2).
 
         `reason` holds at most 123 bytes of UTF-8. `code` None sends an empty Close. Raises
-        ValueError for a code that may not be sent or a longer reason, LocalProtocolError where
-        a Close was sent already. Then wait for CloseReceived or ConnectionFailed.
+        ValueError for a code that may not be sent or a longer reason, TypeError for a reason
+        that is no str, LocalProtocolError where a Close was sent already. Then wait for CloseReceived or ConnectionFailed.
         """
         if not self._may_send:
             raise self._refusal()
-        if code is not None and not may_send(code):
+        if code is not None and not (isinstance(code, int) and may_send(code)):
             raise ValueError(
                 f"{code} may not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
             )
@@ -329,7 +255,7 @@ class Connection(Generic[Handshake]):
 
         Call it when what was owed has been sent. Raises LocalProtocolError where none is owed.
         """
-        if self.phase not in OWES_CLOSE:
+        if not self.owes_close:
             raise LocalProtocolError("no Close is owed: the peer has not closed, or was answered")
         if self._answer is not None:
             self._put_close(*self._answer)
@@ -403,20 +329,12 @@ class Connection(Generic[Handshake]):
 
     def _drop(self, expiry: Expiry) -> list[Event]:
         """Give up on a peer that missed a deadline."""
-        reason = _DROPPED[expiry].format(self._deadlines.duration(expiry))
+        reason = self._deadlines.verdict(expiry)
         if expiry is Expiry.SILENCE:
             self._put_close(Reasons.UNEXPECTED_CONDITION, reason)
         before = self._move(Step.LOSE)
         self._deadlines.over()
         return [self._lost(reason)] if before in MAY_RECEIVE else []
-
-    def _refusal(self) -> LocalProtocolError:
-        """Why nothing can be sent now."""
-        if self._may_send:
-            return LocalProtocolError("a fragmented message is under way: send its last part first")
-        if self.phase is Phase.CONNECTING:
-            return LocalProtocolError("the opening handshake is not over: wait for it")
-        return LocalProtocolError("our half is closed: nothing can follow a Close")
 
     def _answers_keepalive(self, event: Event, now: float) -> bool:
         """Whether an event is the Pong that our own ping asked for, which is nobody else's."""
@@ -426,35 +344,7 @@ class Connection(Generic[Handshake]):
         self.latency = now - self._deadlines.pinged_at
         return True
 
-    def _put(self, data: bytes) -> None:
-        self._out.append(data)
-        self.unsent += len(data)
-
-    def _frame(self, first: int, payload: bytes) -> None:
-        key = None if self._keys is None else self._keys.next()
-        for part in encode_frame(first, payload, key):
-            self._put(part)
-
-    def _send_control(self, opcode: DataType, payload: bytes) -> None:
-        if not self._may_send:
-            raise self._refusal()
-        payload = _binary(payload)
-        if len(payload) > MAX_CONTROL:
-            raise ValueError(
-                f"a {opcode.name.lower()} holds at most {MAX_CONTROL} bytes,"
-                f" this one has {len(payload)}: shorten it"
-            )
-        self._frame(FIN | opcode, payload)
-
     def _put_close(self, code: int | None, reason: str) -> None:
         self._frame(FIN | DataType.CLOSE, close_payload(code, reason))
         shown = Reasons.NO_STATUS if code is None else reason_for(code)
         self.close_frames += (CloseFrame(True, shown, reason),)
-
-
-def _binary(data: object) -> bytes:
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    raise TypeError(
-        f"data is str (text) or bytes, bytearray, memoryview (binary), not {type(data).__name__}"
-    )

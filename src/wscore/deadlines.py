@@ -21,6 +21,13 @@ class Expiry(Enum):
     """The closing handshake took too long."""
 
 
+_VERDICTS = {
+    Expiry.SILENCE: "keepalive: no sign of life for {:g} s",
+    Expiry.STALL: "keepalive: no output taken for {:g} s",
+    Expiry.CLOSE: "no answer to our Close within {:g} s",
+}
+
+
 class Deadlines:
     """When a connection has to act next.
 
@@ -43,6 +50,9 @@ class Deadlines:
     )
 
     def __init__(self, open_timeout: float, close_timeout: float, timeout: float) -> None:
+        for seconds in (open_timeout, close_timeout, timeout):
+            if not seconds >= 0:
+                raise ValueError(f"a timeout is in seconds, 0 for never, not {seconds!r}")
         self.heard: float | None = 0.0  # when the peer's last bytes came; None since a ping
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
@@ -129,6 +139,7 @@ class Deadlines:
         since = self.pinged_at if self.heard is None else self.heard
         return since + self._timeout / 2
 
-    def duration(self, expiry: Expiry) -> float:
-        """How long the peer had."""
-        return self._close_timeout if expiry is Expiry.CLOSE else self._timeout
+    def verdict(self, expiry: Expiry) -> str:
+        """What is said of a peer that let this deadline pass."""
+        seconds = self._close_timeout if expiry is Expiry.CLOSE else self._timeout
+        return _VERDICTS[expiry].format(seconds)

@@ -41,11 +41,21 @@ def encode_frame(first: int, payload: bytes, key: bytes | None) -> list[bytes]:
     return [encode_header(first, len(payload), MASKED) + key, apply_mask(payload, key)]
 
 
+def payload_bytes(data: object, rule: str) -> bytes:
+    """What a caller gave as bytes, bytearray or memoryview; TypeError, with the rule, else."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"{rule}, not {type(data).__name__}")
+
+
 def close_payload(code: int | None, reason: str) -> bytes:
     """The body of a Close frame: nothing for None, else the code and the reason in UTF-8.
 
-    Raises ValueError where the reason is longer than 123 bytes (RFC 6455 section 5.5.1).
+    Raises TypeError where the reason is no str, ValueError where it is longer than 123 bytes
+    (RFC 6455 section 5.5.1).
     """
+    if not isinstance(reason, str):
+        raise TypeError(f"a close reason is str, not {type(reason).__name__}")
     if code is None:
         return b""
     text = reason.encode()

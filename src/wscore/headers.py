@@ -116,16 +116,17 @@ def checked_tokens(what: str, tokens: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(tokens, (str, bytes)):
         raise TypeError(f"{what} must be a list of str, not {tokens!r}: write [{tokens!r}]")
-    for token in tokens:
+    checked = tuple(tokens)
+    for token in checked:
         if not isinstance(token, str):
             raise TypeError(f"{what} must be a list of str; {token!r} is none")
         if not _TOKEN.fullmatch(token):
             raise ValueError(
                 f"{token!r} cannot be one of {what}: use letters, digits and !#$%&'*+-.^_`|~ only"
             )
-    if len(set(tokens)) != len(tokens):
-        raise ValueError(f"{what} must differ from each other: {list(tokens)!r} has repeats")
-    return tuple(tokens)
+    if len(set(checked)) != len(checked):
+        raise ValueError(f"{what} must differ from each other: {list(checked)!r} has repeats")
+    return checked
 
 
 def token_list(headers: Headers, name: str) -> list[str]:

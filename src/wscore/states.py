@@ -78,6 +78,7 @@ TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
         Step.LOSE: Phase.CLOSED,
     },
     Phase.CLOSED: {
+        Step.END_OF_INPUT: Phase.CLOSED,
         Step.LOSE: Phase.CLOSED,
     },
 }

@@ -2,6 +2,9 @@
 
 from codecs import utf_8_decode
 
+_SURROGATE = b"\xed\xa0"
+_BEYOND = b"\xee"
+
 
 def decode(data: bytes, final: bool) -> tuple[str, int]:
     """Decode `data` up to an incomplete code point at its end, unless `final`.
@@ -9,4 +12,8 @@ def decode(data: bytes, final: bool) -> tuple[str, int]:
     Returns the text and how many bytes it took; the rest belongs before the next data.
     Raises UnicodeDecodeError at the first byte that no continuation could make valid.
     """
-    return utf_8_decode(data, "strict", final)
+    text, used = utf_8_decode(data, "strict", final)
+    # Of a surrogate CPython wants to see the third byte, too, though the second is impossible.
+    if _SURROGATE <= data[used:] < _BEYOND:
+        raise UnicodeDecodeError("utf-8", data, used, used + 2, "surrogate")
+    return text, used

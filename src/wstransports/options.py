@@ -86,7 +86,7 @@ class Address:
 
     host: str | None
     port: int
-    ssl: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | None = None
     sock: socket.socket | None = None
     unix_path: str | os.PathLike[str] | None = None
     reuse_port: bool = False

@@ -6,6 +6,7 @@ An adapter calls the `Sink` it was given; the API calls `Pipe` and `Runtime`.
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Protocol
 
 from .batch import Batch
@@ -148,3 +149,52 @@ def running() -> Runtime:
         if runtime is not None:
             return runtime
     raise RuntimeError("no event loop runs here: call this from a coroutine that one drives")
+
+
+class Block(Protocol):
+    """A loop driven from outside, for the `with` form."""
+
+    def enter(self) -> Any:
+        """Take or make the loop, enter the server in it; returns what the loop calls a server."""
+
+    def run_forever(self) -> None:
+        """Drive the loop until it is told to stop."""
+
+    def exit(self, error: BaseException | None) -> bool:
+        """Leave the server and put everything back; True where `error` is our stop's doing."""
+
+
+class Served(Protocol):
+    """What a block serves: a server."""
+
+    loop: Any
+
+    async def __aenter__(self) -> Any:
+        """Listen."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+
+
+_blocks: list[Callable[[Served], Block]] = []
+
+
+def register_block(make: Callable[[Served], Block]) -> None:
+    """Make an adapter's Block known, for a loop that can be driven from outside."""
+    _blocks.append(make)
+
+
+def block(server: Served) -> Block:
+    """The Block for a server; RuntimeError inside a running loop."""
+    for find in _finders:
+        if find() is not None:
+            raise RuntimeError(
+                "a loop runs here already: use `async with socket:` or `await"
+                " socket.serve_forever()`, for `with socket:` drives a loop of its own"
+            )
+    return _blocks[0](server)

@@ -17,9 +17,10 @@ from ..headers import (
     upgrade_list,
 )
 from ..response import Response
+from .body import Body
 from .head import (
     HeadBuffer,
-    HeadTooLarge,
+    UnfitHead,
     added_headers,
     is_host,
     parsed_headers,
@@ -27,8 +28,6 @@ from .head import (
 )
 from .key import accept_value, new_key
 
-# In bytes as they arrive, chunk headers included: so much of a refusal's body is read.
-MAX_BODY = 64 * 1024
 # 1xx responses other than 101 that may come before the answer (RFC 9110 section 15.2).
 MAX_INFORMATIONAL = 8
 
@@ -50,8 +49,6 @@ class ClientHandshake:
     __slots__ = (
         "_accept",
         "_accepted",
-        "_body",
-        "_body_room",
         "_buffer",
         "_http",
         "_informational",
@@ -91,14 +88,13 @@ class ClientHandshake:
             ("Sec-WebSocket-Key", key),
             ("Sec-WebSocket-Version", "13"),
         ]
-        if subprotocols:
-            fields.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+        if self._subprotocols:
+            fields.append(("Sec-WebSocket-Protocol", ", ".join(self._subprotocols)))
         if origin is not None:
             fields.append(("Origin", origin))
         fields += added_headers(headers, "host", "origin").pairs
         self._accept = accept_value(key)
-        # Everything that h11 holds is within MAX_BODY, so that its own bound never speaks.
-        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_BODY)
+        http = h11.Connection(h11.CLIENT)
         self._request = http.send(
             h11.Request(method=b"GET", target=target.encode(), headers=raw_fields(Headers(fields)))
         )
@@ -107,9 +103,7 @@ class ClientHandshake:
         self._accepted = False
         self._buffer = HeadBuffer()
         self._informational = 0
-        self._refusing: h11.Response | None = None  # its body is being read
-        self._body = bytearray()
-        self._body_room = MAX_BODY
+        self._refusing: tuple[int, Headers, Body] | None = None
 
     def request_bytes(self) -> bytes:
         """The request to send, the same at each call."""
@@ -133,18 +127,16 @@ class ClientHandshake:
                 )
             return None
         if self._refusing is not None:
-            return self._receive_body(http, self._refusing, bytes(data))
+            return self._receive_body(bytes(data))
         self._buffer.data += data
         try:
             return self._receive_heads(http)
-        except HeadTooLarge as error:
-            return self._fail(f"the server's response: {error}")
+        except UnfitHead as error:
+            return self._fail(f"malformed HTTP response: {error.args[1]}")
         except h11.RemoteProtocolError as error:
             return self._fail(f"malformed HTTP response: {str(error)[:100]}")
-        except MalformedHeader as error:
+        except (MalformedHeader, _Failure) as error:
             return self._fail(str(error))
-        except _Failure as failure:
-            return self._fail(str(failure))
 
     def receive_eof(self) -> Refused | HandshakeFailed | None:
         """The server sends no more: the end of a refusal's body, or a failure."""
@@ -162,23 +154,19 @@ class ClientHandshake:
         return self._cut_short("the server did not answer in time")
 
     def _cut_short(self, reason: str) -> Refused | HandshakeFailed:
-        if self._refusing is not None:
-            return self._refused(self._refusing)
-        return self._fail(reason)
+        return self._fail(reason) if self._refusing is None else self._refused(*self._refusing)
 
     def _fail(self, reason: str) -> HandshakeFailed:
         self._let_go()
         return HandshakeFailed(0, reason)
 
-    def _refused(self, http: h11.Response) -> Refused:
-        response = Response(http.status_code, parsed_headers(http.headers), bytes(self._body))
+    def _refused(self, status: int, headers: Headers, body: Body) -> Refused:
         self._let_go()
-        return Refused(response)
+        return Refused(Response(status, headers, body.content))
 
     def _let_go(self) -> None:
         self._http = self._refusing = None
         self._buffer = HeadBuffer()
-        self._body = bytearray()
 
     def _receive_heads(self, http: h11.Connection) -> Accepted | Refused | None:
         """Read responses up to the one that counts."""
@@ -192,8 +180,10 @@ class ClientHandshake:
             http.receive_data(head)
             event = http.next_event()
             if isinstance(event, h11.Response):
-                self._refusing = event
-                return self._receive_body(http, event, bytes(self._buffer.data))
+                headers = parsed_headers(event.headers)
+                body = Body(event.status_code, headers)
+                self._refusing = event.status_code, headers, body
+                return self._receive_body(bytes(self._buffer.data))
             assert isinstance(event, h11.InformationalResponse)  # a whole head is one or the other
             if event.status_code == 101:
                 return self._switch(event)
@@ -201,20 +191,9 @@ class ClientHandshake:
             if self._informational > MAX_INFORMATIONAL:
                 raise _Failure(f"more than {MAX_INFORMATIONAL} informational responses")
 
-    def _receive_body(
-        self, http: h11.Connection, response: h11.Response, data: bytes
-    ) -> Refused | None:
-        data = data[: self._body_room]
-        self._body_room -= len(data)
-        if data:  # none would mean the end of the stream to h11
-            http.receive_data(data)
-        try:
-            while isinstance(event := http.next_event(), h11.Data):
-                self._body += event.data
-            over = isinstance(event, h11.EndOfMessage)
-        except h11.RemoteProtocolError:
-            over = True  # the status counts, and so much of the body as made sense
-        return self._refused(response) if over or not self._body_room else None
+    def _receive_body(self, data: bytes) -> Refused | None:
+        assert self._refusing is not None
+        return self._refused(*self._refusing) if self._refusing[2].receive(data) else None
 
     def _switch(self, http: h11.InformationalResponse) -> Accepted:
         """Judge a 101; the numbers are the items of RFC 6455 section 4.1, second list."""

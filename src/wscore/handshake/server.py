@@ -15,7 +15,7 @@ from .head import (
     MAX_FIELDS,
     MAX_HEAD,
     HeadBuffer,
-    HeadTooLarge,
+    UnfitHead,
     added_headers,
     is_host,
     parsed_headers,
@@ -28,7 +28,7 @@ from .key import accept_value, is_key
 MAX_EARLY = 64 * 1024
 
 _NOT_IN_REQUEST_LINE = re.compile(rb"[^\x20-\x7e\r]")
-_TLS_HANDSHAKE = 0x16
+_TLS_HANDSHAKE = b"\x16"
 # RFC 9112 section 3.2: origin-form or absolute-form; a fragment is never sent (RFC 6455, 3).
 _TARGET = re.compile(r"/[^#]*|[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]++(?:[/?][^#]*)?")
 
@@ -57,6 +57,7 @@ class ServerHandshake:
         "_buffer",
         "_key",
         "_line_scanned",
+        "_line_seen",
         "_method",
         "_origins",
         "_subprotocols",
@@ -83,7 +84,8 @@ class ServerHandshake:
         self._subprotocols = checked_tokens("subprotocols", subprotocols)
         self._origins = None if origins is None else _checked_origins(origins)
         self._buffer = HeadBuffer()
-        self._line_scanned: int | None = 0  # None once the request line is seen
+        self._line_scanned = 0
+        self._line_seen = False
         self._method: str | None = None
         self._key: str | None = None
         self._answer: str | None = None  # the call that ended the handshake
@@ -110,13 +112,11 @@ class ServerHandshake:
             return None
         self._buffer.data += data
         try:
-            if self._line_scanned is not None:
+            if not self._line_seen:
                 self._scan_request_line()
             head = self._buffer.take()
-        except _Refusal as refusal:
+        except (_Refusal, UnfitHead) as refusal:
             return self._fail(*refusal.args)
-        except HeadTooLarge as error:
-            return self._fail(431, str(error))
         if head is None:
             return None
         http = h11.Connection(h11.SERVER)
@@ -246,9 +246,9 @@ class ServerHandshake:
         data = self._buffer.data
         end = data.find(b"\n", self._line_scanned, MAX_HEAD)
         stop = min(len(data), MAX_HEAD) if end < 0 else end
-        if data[:1] and data[0] == _TLS_HANDSHAKE:
+        if data.startswith(_TLS_HANDSHAKE):
             raise _Refusal(400, "this is a TLS handshake, and plain HTTP is spoken here")
-        if _NOT_IN_REQUEST_LINE.search(data, self._line_scanned or 0, stop):
+        if _NOT_IN_REQUEST_LINE.search(data, self._line_scanned, stop):
             raise _Refusal(400, "this is no HTTP/1.1 request")
         if end < 0:
             self._line_scanned = stop
@@ -256,7 +256,7 @@ class ServerHandshake:
         # h11 judges the rest of the line once the head is whole.
         if data[:end].removesuffix(b"\r")[-9:-1] != b" HTTP/1.":
             raise _Refusal(400, "this is no HTTP/1.1 request")
-        self._line_scanned = None
+        self._line_seen = True
 
     def _judge(self, http: h11.Request, trailing_data: bytes) -> RequestReceived | HandshakeFailed:
         """The head is sound HTTP; is it a request that we answer?"""

@@ -1,11 +1,13 @@
 """Byte streams between two ends in one process, for tests: no sockets, threads or sleeping."""
 
 import errno
+import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
 from ..batch import Batch
+from ..options import Address
 from ..runtime import Pipe, Sink, register
 from .memory_kernel import Kernel, MemoryTask
 
@@ -27,6 +29,7 @@ class MemoryPipe:
         self._sink = sink
         self._waiting = bytearray()
         self._room = runtime.signal()
+        self._started: list[MemoryTask[None]] = []
         self._paused = False
         self._looking = False
         self._closed = False
@@ -73,12 +76,20 @@ class MemoryPipe:
     def info(self, name: str) -> None:
         """A stream in memory has no name, no socket and no TLS: always None."""
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> MemoryTask[None]:
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task of its own, its first step at once.
 
         An exception that it lets escape fails `MemoryRuntime.run`.
         """
-        return self._runtime.start(coroutine)
+        task = MemoryTask(self._runtime, coroutine)
+        self._started = [earlier for earlier in self._started if not earlier.done]
+        self._started.append(task)
+        task._step()
+
+    def cancel(self) -> None:
+        """Cancel whatever `start` began and still runs."""
+        for task in self._started:
+            task.cancel()
 
     def _look(self) -> None:
         """Have the kernel see what there is for our sink."""
@@ -262,17 +273,22 @@ class MemoryRuntime(Kernel):
         finally:
             _executing = None
 
-    async def listen(self, where: Any, make_sink: Callable[[], Sink]) -> MemoryListener:
-        """Accept connections at `where` (an `options.Address`), each with a sink of its own.
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+        """Accept connections at `where`, each with a sink of its own; port 0 picks a free one.
 
-        Port 0 picks a free one. Raises OSError (EADDRINUSE) if somebody listens there.
+        Raises OSError (EADDRINUSE) if somebody listens there, ValueError for a socket or TLS.
         """
-        address = (where.unix_path, 0) if where.unix_path else (where.host, where.port)
-        if not (where.unix_path or where.port):
-            free = (p for p in FREE_PORTS if (where.host, p) not in self._listeners)
-            address = (where.host, next(free))
+        if where.sock is not None or where.tls is not None:
+            raise ValueError("streams in memory have no sockets and no TLS: give a host and port")
+        host = where.host or ""
+        if where.unix_path is not None:
+            address = (os.fspath(where.unix_path), 0)
+        elif where.port:
+            address = (host, where.port)
+        else:
+            address = next((host, p) for p in FREE_PORTS if (host, p) not in self._listeners)
         if address in self._listeners:
-            raise OSError(errno.EADDRINUSE, f"somebody listens at {address} already")
+            raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
         listener = self._listeners[address] = MemoryListener(self, address, make_sink)
         return listener
 

@@ -207,12 +207,6 @@ class Kernel:
         task._wake()
         return task
 
-    def start(self, coroutine: Coroutine[Any, Any, T]) -> MemoryTask[T]:
-        """As `spawn`, but its first step at once, inside whoever calls."""
-        task = MemoryTask(self, coroutine)
-        task._step()
-        return task
-
     async def advance(self, seconds: float) -> None:
         """Turn the clock forward, timer by timer.
 

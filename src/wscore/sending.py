@@ -1,0 +1,126 @@
+"""The gate out: messages, pings and pongs become frames, gathered until they are written."""
+
+from .enums import DataType
+from .errors import LocalProtocolError
+from .frames import FIN, MAX_CONTROL, SHORT_BINARY, SHORT_TEXT, encode_frame, payload_bytes
+from .masking import MaskKeys
+from .states import Phase
+
+Data = str | bytes | bytearray | memoryview
+
+
+class Sender:
+    """The half of a connection that sends. `keys` are the client's, None on the server's side."""
+
+    __slots__ = ("_fragmenting", "_keys", "_may_send", "_out", "phase", "unsent")
+
+    def __init__(self, keys: MaskKeys | None) -> None:
+        self.phase = Phase.CONNECTING
+        self.unsent = 0  # bytes that data_to_send() would return
+        self._may_send = False  # what the phase allows
+        self._keys = keys
+        self._out: list[bytes] = []
+        self._fragmenting = DataType.NONE  # the type of our message under way
+
+    @property
+    def may_send(self) -> bool:
+        """Whether messages and pings can still be sent (RFC 6455 section 5.5.1)."""
+        return self._may_send
+
+    def data_to_send(self) -> bytes:
+        """The bytes to write now; b"" for none. Each byte is returned once."""
+        out = self._out
+        if not out:
+            return b""
+        data = b"".join(out) if len(out) > 1 else out[0]
+        out.clear()
+        self.unsent = 0
+        return data
+
+    def send_message(self, data: Data) -> None:
+        """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
+
+        Raises TypeError for anything else, and LocalProtocolError where the connection is not
+        open, has sent its Close, or is amid a fragmented message.
+        """
+        if not self._may_send or self._fragmenting is not DataType.NONE:
+            raise self._refusal()
+        if data.__class__ is str:
+            payload = data.encode()
+            short = SHORT_TEXT
+        elif data.__class__ is bytes:
+            payload = data
+            short = SHORT_BINARY
+        else:
+            return self.send_fragment(data, True)
+        size = len(payload)
+        if size < 126 and self._keys is None:
+            self._out.append(short[size] + payload)
+            self.unsent += size + 2
+        else:
+            self._frame(short[0][0], payload)
+
+    def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
+        """Send a part of a message; the first part's type is the message's (RFC 6455 5.4).
+
+        `type` says TEXT of bytes that the caller knows to be UTF-8, taken together, or BINARY
+        of str. Raises like `send_message`, ValueError for any other type, and TypeError where
+        a later part is of another type than the first.
+        """
+        if not self._may_send:
+            raise self._refusal()
+        if isinstance(data, str):
+            kind, payload = DataType.TEXT, data.encode()
+        else:
+            kind = DataType.BINARY
+            payload = payload_bytes(data, "a message is str (text) or bytes-like (binary)")
+        if type is not None:
+            if type is not DataType.TEXT and type is not DataType.BINARY:
+                raise ValueError(f"a message is DataType.TEXT or DataType.BINARY, not {type!r}")
+            kind = type
+        opcode = kind
+        if self._fragmenting is not DataType.NONE:
+            if kind is not self._fragmenting:
+                raise TypeError(
+                    f"this message is {self._fragmenting.name}, and a part of it is {kind.name}:"
+                    " send all parts as str or all as bytes"
+                )
+            opcode = DataType.CONTINUATION
+        self._fragmenting = DataType.NONE if last else kind
+        self._frame((FIN if last else 0) | opcode, payload)
+
+    def send_ping(self, payload: bytes = b"") -> None:
+        """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2)."""
+        self._send_control(DataType.PING, payload)
+
+    def send_pong(self, payload: bytes = b"") -> None:
+        """Answer a Ping with its payload, or tell that we live (RFC 6455 5.5.3)."""
+        self._send_control(DataType.PONG, payload)
+
+    def _refusal(self) -> LocalProtocolError:
+        """Why nothing can be sent now."""
+        if self._may_send:
+            return LocalProtocolError("a fragmented message is under way: send its last part first")
+        if self.phase is Phase.CONNECTING:
+            return LocalProtocolError("the opening handshake is not over: wait for it")
+        return LocalProtocolError("our half is closed: nothing can follow a Close")
+
+    def _put(self, data: bytes) -> None:
+        self._out.append(data)
+        self.unsent += len(data)
+
+    def _frame(self, first: int, payload: bytes) -> None:
+        key = None if self._keys is None else self._keys.next()
+        for part in encode_frame(first, payload, key):
+            self._put(part)
+
+    def _send_control(self, opcode: DataType, payload: bytes) -> None:
+        if not self._may_send:
+            raise self._refusal()
+        payload = payload_bytes(payload, f"a {opcode.name.lower()} payload is bytes-like")
+        if len(payload) > MAX_CONTROL:
+            raise ValueError(
+                f"a {opcode.name.lower()} holds at most {MAX_CONTROL} bytes,"
+                f" this one has {len(payload)}: shorten it"
+            )
+        self._frame(FIN | opcode, payload)

@@ -1,0 +1,280 @@
+"""The contract on asyncio, whichever loop implements it."""
+
+import asyncio
+import errno
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from ..batch import Batch
+from ..options import Address
+from ..runtime import Sink, register
+
+
+class AsyncioPipe(asyncio.Protocol):
+    """A Pipe, and the protocol that a transport calls."""
+
+    __slots__ = (
+        "_closing",
+        "_drainers",
+        "_ended",
+        "_loop",
+        "_sink",
+        "_tasks",
+        "_transport",
+        "data_received",
+        "full",
+        "waiting",
+        "write",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
+        self.full = False
+        # The transport calls the sink, and the session the transport, without us in between:
+        # 0.1 us each way.
+        self.data_received = sink.data_received  # type: ignore[method-assign,assignment]
+        self._loop = loop
+        self._sink = sink
+        self._drainers: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._ended = False  # the peer ended its half
+
+    # As a protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.write = transport.write
+        self.waiting = transport.get_write_buffer_size
+        self._sink.connected(self)
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._wake_drainers()
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self._sink.eof_received()
+        # Our half stays open for what we still owe; TLS has no such thing.
+        return not self._closing and self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.full = False
+        self._wake_drainers()
+        self._sink.connection_lost(exc)
+
+    # As a Pipe.
+
+    async def drain(self) -> None:
+        """Return when `full` is False, or when the connection is lost."""
+        while self.full:
+            drainer = self._loop.create_future()
+            self._drainers.append(drainer)
+            await drainer
+
+    def pause_reading(self) -> None:
+        """Read no more until `resume_reading`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Send what is written, then end our half; see the contract."""
+        self._closing = True
+        self.write = _ignore
+        if not self._ended and self._transport.can_write_eof():
+            # The kernel answers with a reset when it closes a socket with unread input, and a
+            # reset may overtake our Close: so only our half ends, until the peer ends its own.
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Drop the stream at once."""
+        self._transport.abort()
+
+    def info(self, name: str) -> Any:
+        """What the transport knows by that name."""
+        return self._transport.get_extra_info(name)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine in a Task, its first step at once."""
+        task = _start(coroutine, self._loop)
+        if not task.done():
+            # The loop itself holds tasks weakly.
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Cancel whatever `start` began and still runs."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
+    def _wake_drainers(self) -> None:
+        drainers, self._drainers = self._drainers, []
+        for drainer in drainers:
+            if not drainer.done():
+                drainer.set_result(None)
+
+
+def _ignore(data: bytes) -> None:
+    """What `write` is once the stream is closed."""
+
+
+if sys.version_info >= (3, 12):
+
+    def _start(
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Task[None]:
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+else:
+
+    def _start(
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Task[None]:
+        """A Task whose first step runs now. It asks its loop to call that step soon: for that
+        moment the loop has a `call_soon` that hands the step to us instead."""
+        if asyncio.current_task(loop) is not None:
+            return asyncio.Task(coroutine, loop=loop)
+        steps: list[tuple[Callable[..., None], Any]] = []
+
+        def call_soon(step: Callable[..., None], *, context: Any) -> None:
+            steps.append((step, context))
+
+        loop.call_soon = call_soon  # type: ignore[method-assign,assignment]
+        try:
+            task = asyncio.Task(coroutine, loop=loop)
+        finally:
+            del loop.call_soon
+        step, context = steps[0]
+        context.run(step)
+        return task
+
+
+class AsyncioSignal:
+    """The contract's Signal."""
+
+    __slots__ = ("_loop", "_set", "_waiters")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._set = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def set(self) -> None:
+        """Wake who waits, now or later."""
+        self._set = True
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def wait(self) -> None:
+        """Return when `set` has been called."""
+        if not self._set:
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+
+class AsyncioListener:
+    """The contract's Listener."""
+
+    def __init__(self, server: asyncio.Server) -> None:
+        self.server = server
+
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        name = self.server.sockets[0].getsockname()
+        return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
+
+    async def close(self) -> None:
+        """Accept no more."""
+        self.server.close()
+
+
+class AsyncioRuntime:
+    """The contract's Runtime: one for each loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.batch = Batch()
+        self.now = loop.time
+        self.call_at = loop.call_at
+        self._loop = loop
+
+    def signal(self) -> AsyncioSignal:
+        """A new Signal."""
+        return AsyncioSignal(self._loop)
+
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
+        """asyncio's own."""
+        return asyncio.timeout_at(when)
+
+    async def checkpoint(self) -> None:
+        """Let others run once."""
+        await asyncio.sleep(0)
+
+    def current_task(self) -> object:
+        """The Task that runs now."""
+        return asyncio.current_task(self._loop)
+
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> AsyncioListener:
+        """Accept connections at `where`."""
+        loop = self._loop
+
+        def make_pipe() -> AsyncioPipe:
+            return AsyncioPipe(loop, make_sink())
+
+        tls: dict[str, Any] = {}
+        if where.tls is not None:
+            tls = {"ssl": where.tls, "ssl_handshake_timeout": where.handshake_timeout or None}
+        try:
+            if where.unix_path is not None:
+                server = await loop.create_unix_server(make_pipe, where.unix_path, **tls)
+            elif where.sock is not None:
+                server = await loop.create_server(make_pipe, sock=where.sock, **tls)
+            else:
+                server = await loop.create_server(
+                    make_pipe, where.host, where.port, reuse_port=where.reuse_port or None, **tls
+                )
+        except OSError as error:
+            hint = ""
+            if error.errno == errno.EADDRINUSE:
+                hint = ": somebody listens there already; stop it, or take port 0 for a free one"
+            raise OSError(
+                error.errno, f"cannot listen at {where} ({error.strerror or error}){hint}"
+            ) from error
+        return AsyncioListener(server)
+
+
+_runtimes: dict[asyncio.AbstractEventLoop, AsyncioRuntime] = {}
+
+
+def runtime_of(loop: asyncio.AbstractEventLoop) -> AsyncioRuntime:
+    """The one Runtime of a loop."""
+    runtime = _runtimes.get(loop)
+    if runtime is None:
+        for old in [old for old in _runtimes if old.is_closed()]:
+            del _runtimes[old]
+        runtime = _runtimes[loop] = AsyncioRuntime(loop)
+    return runtime
+
+
+def _find() -> AsyncioRuntime | None:
+    try:
+        return runtime_of(asyncio.get_running_loop())
+    except RuntimeError:
+        return None
+
+
+register(_find)

@@ -1,0 +1,160 @@
+"""What goes to the peer: framed by the core, gathered, written, and each message in its turn."""
+
+from typing import TYPE_CHECKING
+
+from wscore import DataType, Reasons, ServerConnection
+
+from .batch import GATHER_LIMIT
+from .errors import ConnectionClosed
+from .runtime import Pipe
+from .stream.fragment import Data
+from .stream.source import Source
+from .stream.turn import Turn
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class Outbox:
+    """The sending half of a session."""
+
+    __slots__ = ("_batch", "_gathered", "_session", "_written", "core", "pipe", "turn")
+
+    pipe: Pipe
+
+    def __init__(self, session: "Session", core: ServerConnection) -> None:
+        self.core = core
+        self.turn = Turn()
+        self._session = session
+        self._batch = session.runtime.batch
+        self._gathered = False  # the batch will flush us
+        self._written = 0  # bytes given to the pipe
+
+    def put(self) -> bool:
+        """What the core has to send goes out, at once or with the batch.
+
+        Returns whether the sender should `drain`: gathered bytes count as used room.
+        """
+        core = self.core
+        batch = self._batch
+        if batch.active and core.unsent < GATHER_LIMIT:
+            if not self._gathered:
+                self._gathered = True
+                batch.waiting.append(self)
+        else:
+            self.flush()
+        return self.pipe.full
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        self._gathered = False
+        data = self.core.data_to_send()
+        if data:
+            self._written += len(data)
+            self.pipe.write(data)
+
+    async def drain(self) -> None:
+        """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""
+        self.flush()
+        self._session.watch_output()
+        await self.pipe.drain()
+        if self._session.lost:
+            raise self.closed_error()
+
+    def watch(self, now: float) -> None:
+        """Tell the core how much the peer has taken: one that takes nothing is given up on."""
+        waiting = self.pipe.waiting()
+        self.core.output_progress(self._written - waiting, waiting, now)
+
+    def closed_error(self) -> ConnectionClosed:
+        """What sends raise once our half is closed."""
+        return self._session.closed_error()
+
+    def send_ping(self, payload: bytes) -> None:
+        """See `WebSocketWriter.ping`."""
+        self.check_sending()
+        self.core.send_ping(payload)
+        self.put()
+
+    def send_pong(self, payload: bytes) -> None:
+        """See `WebSocketWriter.pong`."""
+        self.check_sending()
+        self.core.send_pong(payload)
+        self.put()
+
+    def check_sending(self) -> None:
+        """Raise ConnectionClosed where nothing can be sent any more."""
+        if not self.core.may_send:
+            raise self.closed_error()
+
+    async def take_turn(self) -> None:
+        """Wait until no fragmented message is under way, and begin one."""
+        self.check_sending()
+        await self.turn.take(self._session.runtime)
+        try:
+            self.check_sending()
+        except ConnectionClosed:
+            self.turn.release()
+            raise
+
+    async def send_in_turn(self, data: Data) -> None:
+        """Send a message behind the fragmented one that is under way."""
+        await self.take_turn()
+        try:
+            self.core.send_message(data)
+        finally:
+            self.turn.release()
+        if self.put():
+            await self.drain()
+
+    async def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
+        """Send a part of the message whose turn it is."""
+        self.check_sending()
+        self.core.send_fragment(data, last, type)
+        if self.put():
+            await self.drain()
+
+    async def feed(self, source: Source, drain_every: int) -> None:
+        """See `WebSocketWriter.feed`."""
+        await self.take_turn()
+        begun = False
+        undrained = 0
+        try:
+            last = False
+            while not last:
+                data, last, type = await self._next(source)
+                self.check_sending()
+                self.core.send_fragment(data, last, type)
+                begun = not last
+                undrained += len(data)
+                if self.put() and undrained >= drain_every:
+                    undrained = 0
+                    await self.drain()
+        except BaseException:
+            if begun:
+                self.break_off()
+            raise
+        finally:
+            self.turn.release()
+
+    def break_off(self) -> None:
+        """Half a message is on the wire, and its rest will not come."""
+        self._session.fail(Reasons.UNEXPECTED_CONDITION, "a message was broken off")
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Client.close`."""
+        await self._session.close(code, reason)
+
+    async def _next(self, source: Source) -> tuple[Data, bool, DataType]:
+        session = self._session
+        seconds = session.options.timeout
+        if not seconds:
+            return await source.next()
+        try:
+            async with session.runtime.timeout_at(session.runtime.now() + seconds):
+                return await source.next()
+        except TimeoutError:
+            self._session.fail(
+                Reasons.POLICY_VIOLATION, f"a message brought nothing for {seconds:g} s"
+            )
+            raise self.closed_error() from None

@@ -1,0 +1,291 @@
+"""The server: where it listens, who is connected, what is called."""
+
+import inspect
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar, Unpack
+
+from wscore import (
+    Reasons,
+    Request,
+    RequestReceived,
+    Response,
+    ServerConnection,
+    State,
+    upgrade_required,
+)
+
+from .client import Client, checked_callback
+from .clients import Clients
+from .options import Address, Certs, OptionKeywords, Options, server_context
+from .runtime import Block, Listener, Pipe, Runtime, Signal, block, running
+from .session import Session
+
+logger = logging.getLogger("wstransports")
+
+ConnectionCallback = TypeVar("ConnectionCallback", bound=Callable[[Client], Awaitable[object]])
+
+
+class WebSocketServer:
+    """A WebSocket server.
+
+    Arguments: `addr` and `port` to listen at (port 0 picks a free one); `certs`, (certfile,
+    keyfile) or an ssl.SSLContext, for wss; `loop`, an asyncio loop that does not run yet, for
+    the `with` form; `timeout`, seconds of silence after which a client that answers no ping is
+    dropped (pings go out at half of it), or during which it takes none of the bytes that wait
+    for it; 0 for never. `sock`, `unix_path`, `reuse_port` listen elsewhere or differently,
+    `runtime` runs on another adapter than the running loop's; the other keywords are those of
+    `Options`. Raises ValueError, TypeError or FileNotFoundError for what cannot be.
+
+    Use it as `with` (a plain script), `async with` or `serve_forever()` (inside a running
+    loop), or `run()`.
+    """
+
+    def __init__(
+        self,
+        addr: str | None,
+        port: int,
+        certs: Certs | None = None,
+        loop: Any = None,
+        timeout: float = 120,
+        *,
+        sock: socket.socket | None = None,
+        unix_path: str | os.PathLike[str] | None = None,
+        reuse_port: bool = False,
+        runtime: Runtime | None = None,
+        **options: Unpack[OptionKeywords],
+    ) -> None:
+        self.addr = addr
+        self.certs = certs
+        self.loop = loop
+        self.timeout = timeout
+        self.clients = Clients()
+        self._options = Options(timeout=timeout, **options)
+        self._address = Address(
+            host=addr,
+            port=port,
+            tls=server_context(certs),
+            sock=sock,
+            unix_path=unix_path,
+            reuse_port=reuse_port,
+            handshake_timeout=self._options.open_timeout,
+        )
+        self._new_core()  # finds mistakes in subprotocols and origins now
+        self._given_runtime = runtime
+        self._runtime: Runtime | None = None
+        self._listener: Listener | None = None
+        self._block: Block | None = None
+        self._on_connection: Callable[[Client], Awaitable[object]] | None = None
+        self._sessions: set[Session] = set()
+        self._all_gone: Signal | None = None
+        self._numbers = itertools.count(1)
+
+    @property
+    def port(self) -> int:
+        """The port: while it listens the real one, else as it was given."""
+        return self._address.port if self._listener is None else self._listener.address()[1]
+
+    def connection(self, callback: ConnectionCallback) -> ConnectionCallback:
+        """Register `async def on_connection(client)`, called for each new connection.
+
+        Register the client's own callbacks in it. Returns the function. Raises TypeError for
+        what is not `async def`.
+        """
+        self._on_connection = checked_callback(callback, "on_connection")
+        return callback
+
+    async def disconnect_client(
+        self, client: Client, code: int = Reasons.NORMAL, reason: str = ""
+    ) -> None:
+        """Close a client and wait until that is done: see `Client.close`."""
+        await client.close(code, reason)
+
+    # Inside a running loop.
+
+    async def __aenter__(self) -> Any:
+        """Listen; gives what the loop calls a server (asyncio.Server). Raises OSError."""
+        if self._listener is not None:
+            raise RuntimeError("this server listens already: make another for another block")
+        self._runtime = self._given_runtime or running()
+        self._listener = await self._runtime.listen(self._address, self._make_session)
+        return self._listener.server
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Accept no more, close every client with 1001, wait for them, for a bounded time."""
+        listener, self._listener = self._listener, None
+        if listener is None or self._runtime is None:
+            raise RuntimeError("this server does not listen: enter the block first")
+        await listener.close()
+        for session in tuple(self._sessions):
+            session.go_away()
+        await self._wait_for_all()
+        for session in tuple(self._sessions):
+            session.abandon()
+        await self._wait_for_all()
+
+    async def serve_forever(self) -> None:
+        """Listen until cancelled, then close gracefully."""
+        async with self:
+            await self._running_runtime().signal().wait()
+
+    # From outside of a loop.
+
+    def __enter__(self) -> Any:
+        """Listen, on a loop that this block drives; gives the asyncio.Server.
+
+        Raises RuntimeError inside a running loop: `async with` is the form there.
+        """
+        self._block = block(self)
+        return self._block.enter()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Close every client with 1001, then the server."""
+        assert self._block is not None
+        return self._block.exit(error)
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM: all that a plain script needs. Raises like `with`."""
+        with self:
+            assert self._block is not None
+            self._block.run_forever()
+
+    # As the owner of sessions.
+
+    def connected(self, session: Session) -> None:
+        """A byte stream stands."""
+        self._sessions.add(session)
+        most = self._options.max_connections
+        if self._listener is None or (most is not None and len(self._sessions) > most):
+            session.log("refused with 503: the server is full or closing")
+            session.reject(Response(503, {"Retry-After": "1"}, "the server is full\n"))
+
+    def asked(self, session: Session, event: RequestReceived) -> None:
+        """A request wants an answer."""
+        process = self._options.process_request
+        if process is None:
+            self._answer(session, event.request, None)
+            return
+        try:
+            answer = process(event.request)
+        except Exception as error:  # noqa: BLE001  # whatever a callback raises
+            self._answer(session, event.request, _failure(session, error))
+            return
+        if inspect.isawaitable(answer):
+            session.hold_for_answer()
+            session.start(self._answer_later(session, event.request, answer))
+        else:
+            self._answer(session, event.request, answer)
+
+    def name(self, pipe: Pipe) -> tuple[str, int]:
+        """What the peer's `addr` and `port` are."""
+        peer = pipe.info("peername")
+        if isinstance(peer, tuple):
+            return peer[0], peer[1]
+        return str(self._address.unix_path or ""), next(self._numbers)
+
+    async def opened(self, session: Session, client: Client) -> None:
+        """A client is connected: set it up."""
+        try:
+            if self._on_connection is not None:
+                await self._on_connection(client)
+        except Exception as error:  # noqa: BLE001  # whatever a callback raises
+            session.callback_failed("on_connection", error)
+        finally:
+            session.setting_up = False
+            session.is_set_up()
+            session.inbox.set_up()
+            session.task_done()
+
+    def entered(self, client: Client) -> None:
+        """A client's set-up is over."""
+        self.clients.enter(client)
+
+    def left(self, client: Client) -> None:
+        """A client's state has left OPEN."""
+        self.clients.leave(client)
+
+    def gone(self, session: Session) -> None:
+        """Nothing is left of a connection."""
+        self._sessions.discard(session)
+        if not self._sessions and self._all_gone is not None:
+            self._all_gone.set()
+
+    # Inside.
+
+    def _running_runtime(self) -> Runtime:
+        assert self._runtime is not None
+        return self._runtime
+
+    def _new_core(self) -> ServerConnection:
+        options = self._options
+        return ServerConnection(
+            subprotocols=options.subprotocols,
+            origins=options.origins,
+            max_message_size=options.max_message_size,
+            open_timeout=options.open_timeout,
+            close_timeout=options.close_timeout,
+            timeout=options.timeout,
+        )
+
+    def _make_session(self) -> Session:
+        return Session(self._new_core(), self._running_runtime(), self._options, self)
+
+    async def _answer_later(
+        self, session: Session, request: Request, answer: Awaitable[Response | None]
+    ) -> None:
+        try:
+            try:
+                response = await answer
+            except Exception as error:  # noqa: BLE001  # whatever a callback raises
+                response = _failure(session, error)
+            self._answer(session, request, response)
+        finally:
+            session.task_done()
+
+    def _answer(self, session: Session, request: Request, response: Response | None) -> None:
+        if response is not None and not isinstance(response, Response):
+            response = _failure(
+                session,
+                TypeError(f"process_request returns None or a Response, not {response!r}"),
+            )
+        if session.core.state is not State.CONNECTING:
+            return  # it was given up meanwhile
+        if response is None and request.is_upgrade:
+            session.accept(request)
+        else:
+            session.reject(response or upgrade_required())
+
+    async def _wait_for_all(self) -> None:
+        """Wait until no connection is left, but not for longer than `close_timeout`."""
+        if not self._sessions:
+            return
+        runtime = self._running_runtime()
+        self._all_gone = runtime.signal()
+        seconds = self._options.close_timeout
+        with suppress(TimeoutError):  # the caller looks who is left
+            if seconds:
+                async with runtime.timeout_at(runtime.now() + seconds):
+                    await self._all_gone.wait()
+            else:
+                await self._all_gone.wait()
+        self._all_gone = None
+
+
+def _failure(session: Session, error: Exception) -> Response:
+    logger.error("%s: process_request raised", session, exc_info=error)
+    return Response(500, {"Content-Type": "text/plain"}, "the server failed to answer\n")

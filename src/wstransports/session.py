@@ -1,0 +1,465 @@
+"""One connection: the byte stream, the protocol core and the client that the user sees."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from wscore import (
+    ConnectionFailed,
+    Event,
+    HandshakeFailed,
+    MessagePiece,
+    Phase,
+    Ping,
+    Pong,
+    Reasons,
+    Request,
+    RequestReceived,
+    Response,
+    ServerConnection,
+)
+from wscore.states import MAY_RECEIVE
+
+from .client import Client
+from .control import Control
+from .errors import ConnectionClosed
+from .inbox import Inbox
+from .options import Options
+from .outbox import Outbox
+from .runtime import Pipe, Runtime, Signal, Timer
+
+logger = logging.getLogger("wstransports")
+
+# How long input is handled in one go, in seconds, before others get their turn.
+WORK_AT_ONCE = 0.005
+
+# Why reading is paused.
+BACKLOG = 1  # too much waits unread
+ANSWER = 2  # the request's answer is being worked out
+OUTPUT = 4  # a pong waits for room
+SLICE = 8  # what was read is not parsed yet
+
+
+class Owner(Protocol):
+    """Whose connection it is: the server."""
+
+    def connected(self, session: "Session") -> None:
+        """The stream stands."""
+
+    def asked(self, session: "Session", event: RequestReceived) -> None:
+        """A request wants an answer, by `accept` or `reject`."""
+
+    def name(self, pipe: Pipe) -> tuple[str, int]:
+        """What the peer's `addr` and `port` are."""
+
+    def opened(self, session: "Session", client: Client) -> Coroutine[Any, Any, None]:
+        """The client is connected: what is to be run for it."""
+
+    def entered(self, client: Client) -> None:
+        """The client's set-up is over."""
+
+    def left(self, client: Client) -> None:
+        """The client's state has left OPEN."""
+
+    def gone(self, session: "Session") -> None:
+        """The stream is gone, and nothing runs for it any more."""
+
+
+class Session:
+    """The `Sink` of a byte stream: drives the core, runs the callbacks, writes the output."""
+
+    __slots__ = (
+        "_batch",
+        "_close_owed",
+        "_ending",
+        "_now",
+        "_over",
+        "_owner",
+        "_paused",
+        "_tasks",
+        "_timer",
+        "_timer_at",
+        "client",
+        "control",
+        "core",
+        "inbox",
+        "lost",
+        "options",
+        "outbox",
+        "pipe",
+        "runtime",
+        "setting_up",
+    )
+
+    pipe: Pipe
+
+    def __init__(
+        self, core: ServerConnection, runtime: Runtime, options: Options, owner: Owner
+    ) -> None:
+        self.core = core
+        self.runtime = runtime
+        self.options = options
+        self.inbox = Inbox(self, options.read_limit, options.concurrent_messages)
+        self.control = Control(self)
+        self.outbox = Outbox(self, core)
+        self.client: Client | None = None
+        self.setting_up = False  # on_connection runs
+        self._owner = owner
+        self._batch = runtime.batch
+        self._now = runtime.now
+        self._paused = 0
+        self._close_owed = False  # the core waits for acknowledge_close
+        self._ending = False  # the pipe was told to close
+        self.lost = False
+        self._over: list[Signal] = []  # who wait for the end
+        self._tasks = 0
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+
+    def __str__(self) -> str:
+        peer = self.pipe.info("peername")
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a local client"
+
+    # The Sink.
+
+    def connected(self, pipe: Pipe) -> None:
+        """As a Sink."""
+        self.pipe = self.outbox.pipe = pipe
+        self.core.connection_made(self._now())
+        self._arm()
+        self._owner.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """As a Sink."""
+        batch = self._batch
+        outermost = not batch.active
+        batch.active = True
+        try:
+            now = self._now()
+            self._handle(self.core.receive_data(data, now))
+            if self.core.more:
+                self._handle_more(now)
+        finally:
+            if outermost:
+                batch.end()
+
+    def eof_received(self) -> None:
+        """As a Sink."""
+        self._gathering(lambda: self._handle(self.core.receive_eof(self._now())))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As a Sink."""
+        self._paused = 0
+        self._gathering(self._handle_loss)
+
+    # What arrives.
+
+    def _gathering(self, handle: Callable[[], None]) -> None:
+        """Handle input, and write in one go what it makes us send."""
+        batch = self._batch
+        outermost = not batch.active
+        batch.active = True
+        try:
+            handle()
+        finally:
+            if outermost:
+                batch.end()
+
+    def _handle(self, events: list[Event]) -> None:
+        """All events first, callbacks after: those may call send or close at once."""
+        inbox = self.inbox
+        ended = False
+        for event in events:
+            if event.__class__ is MessagePiece:
+                inbox.put(event)
+            elif event.__class__ is Ping:
+                self.control.ping(event.payload)
+            elif event.__class__ is Pong:
+                self.control.pong(event.payload)
+            elif isinstance(event, RequestReceived):
+                self._owner.asked(self, event)
+            else:
+                self._end(event)
+                ended = True
+        inbox.run()
+        if ended:
+            self.settle()
+
+    def _handle_more(self, now: float) -> None:
+        """What the core kept back: at once for a while, then on the loop's next turn."""
+        until = now + WORK_AT_ONCE
+        while self.core.more and not self._paused:
+            self._handle(self.core.receive_data(b"", now))
+            now = self._now()
+            if now >= until and self.core.more and not self._paused:
+                self._pause(SLICE)
+                self.later(self._go_on)
+
+    def _go_on(self) -> None:
+        self._paused &= ~SLICE
+        if not self._paused and not self.lost:
+            self._gathering(lambda: self._handle_more(self._now()))
+            if not self._paused:
+                self._read_on()
+
+    def _handle_loss(self) -> None:
+        """The stream is gone: first what had arrived, then the end."""
+        self._handle_more(self._now())
+        if self.core.more:
+            self._paused = 0
+            self.later(lambda: self._gathering(self._handle_loss))
+            return
+        for event in self.core.connection_lost():
+            self._end(event)
+        self.lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.inbox.run()
+        self.outbox.turn.disband()
+        over, self._over = self._over, []
+        for signal in over:
+            signal.set()
+        if self.client is not None:
+            closed = self.closed_error()
+            self.control.closed(closed.code, closed.reason)
+        self._check_gone()
+
+    def _end(self, event: Event) -> None:
+        """The last event: the peer's Close, a violation, a deadline, the end of the input."""
+        if isinstance(event, HandshakeFailed):
+            self.log(f"no handshake: {event.reason}")
+            if self._paused & ANSWER:
+                self.pipe.cancel()
+        elif isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
+            self.log(f"failed with {event.code:d}, {event.reason}")
+        self._leave_open()
+        self.inbox.break_off(self.closed_error())
+        self._arm()
+
+    def settle(self) -> None:
+        """Answer the Close that is owed, once what came before it is handled; then leave."""
+        core = self.core
+        if core.owes_close and self.inbox.idle():
+            core.acknowledge_close(self._now())
+            self.outbox.turn.disband()
+        self._close_owed = core.owes_close
+        if self.lost or not core.should_close:
+            self.outbox.put()
+        elif core.phase is Phase.CLOSED:
+            self.outbox.flush()
+            self.pipe.abort()
+        elif not self._ending:
+            self._ending = True
+            self.outbox.flush()
+            if self._paused:  # to see the peer's end
+                self._paused = 0
+                self.pipe.resume_reading()
+            self.pipe.close()
+        self._arm()
+
+    def _leave_open(self) -> None:
+        if self.client is not None:
+            self._owner.left(self.client)
+
+    # The opening handshake.
+
+    def hold_for_answer(self) -> None:
+        """The answer takes its time: read no more until then."""
+        self._pause(ANSWER)
+
+    def accept(self, request: Request) -> None:
+        """Switch protocols, and set the client up."""
+        subprotocol = self.core.accept(now=self._now())
+        self.outbox.put()
+        addr, port = self._owner.name(self.pipe)
+        self.client = client = Client(self, request, subprotocol, addr, port)
+        self.setting_up = True
+        self.start(self._owner.opened(self, client))
+        self._answered()
+
+    def reject(self, response: Response) -> None:
+        """Answer with anything else, and leave."""
+        self.core.reject(response, self._now())
+        self.settle()
+        self._answered()
+
+    def _answered(self) -> None:
+        if self._paused & ANSWER:
+            self._resume(ANSWER)
+        self._arm()
+
+    def is_set_up(self) -> None:
+        """on_connection has ended, or awaits messages itself."""
+        if self.client is not None and self.core.phase is Phase.OPEN:
+            self._owner.entered(self.client)
+
+    # Reading.
+
+    def backlog(self, full: bool) -> None:
+        """Whether as much waits unread as may."""
+        if full:
+            if not self._paused & BACKLOG and self.core.phase is Phase.OPEN:
+                self._pause(BACKLOG)
+        elif self._paused & BACKLOG:
+            self._resume(BACKLOG)
+
+    def pause_for_output(self) -> None:
+        """A pong waits until the peer takes what was sent before: read no more pings."""
+        self._pause(OUTPUT)
+
+    def resume_for_output(self) -> None:
+        """It is sent."""
+        self._resume(OUTPUT)
+
+    def _pause(self, why: int) -> None:
+        if not self._paused:
+            self.pipe.pause_reading()
+            self.core.pause_reading()
+        self._paused |= why
+
+    def _resume(self, why: int) -> None:
+        self._paused &= ~why
+        if self._paused or self.lost:
+            return
+        if self.core.more:
+            self._paused = SLICE
+            self.later(self._go_on)
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self.core.resume_reading(self._now())
+        self.pipe.resume_reading()
+        self._arm()
+
+    # The closing handshake.
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Client.close`."""
+        if self.core.may_send:
+            self._send_close(code, reason)
+        if not self.lost:
+            over = self.runtime.signal()
+            self._over.append(over)
+            await over.wait()
+
+    def fail(self, code: Reasons, reason: str) -> None:
+        """End the connection for a fault on our side, unless that is under way."""
+        if self.core.may_send:
+            self._send_close(code, reason)
+
+    def go_away(self) -> None:
+        """The server ends: so does this connection, whatever it is at."""
+        if self.core.phase is Phase.CONNECTING:
+            if self._paused & ANSWER:
+                self.pipe.cancel()
+            self.reject(Response(503, {"Retry-After": "1"}, "the server is going away\n"))
+        else:
+            self.fail(Reasons.GOING_AWAY, "")
+
+    def abandon(self) -> None:
+        """The time is over: cancel what runs, drop the stream."""
+        self.pipe.cancel()
+        if not self.lost:
+            self.pipe.abort()
+
+    def closed_error(self) -> ConnectionClosed:
+        """What reads and sends raise from now on."""
+        core = self.core
+        code, reason = core.close_code, core.close_reason
+        if code is None:
+            for frame in core.close_frames:  # ours, not answered yet
+                code, reason = frame.code, frame.reason
+        if code is None:
+            code = Reasons.ABNORMAL_CLOSE
+        return ConnectionClosed(code, reason, self.client)
+
+    def no_more_messages(self) -> bool:
+        """Whether all that will ever arrive is here."""
+        return self.core.phase not in MAY_RECEIVE
+
+    def _send_close(self, code: int, reason: str) -> None:
+        self.core.send_close(code, reason, self._now())
+        self._leave_open()
+        self.outbox.turn.disband()
+        if self._paused & BACKLOG:  # to see the peer's answer
+            self._resume(BACKLOG)
+        self.settle()
+
+    def closing_by_us(self) -> bool:
+        """Whether we wait for the peer's Close: what comes before it may be dropped."""
+        return self.core.phase is Phase.CLOSE_SENT
+
+    # Tasks and time.
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine that ends by calling `task_done`."""
+        self._tasks += 1
+        self.pipe.start(coroutine)
+
+    def task_done(self) -> None:
+        """What `start` began has come to its end."""
+        self._tasks -= 1
+        if self._close_owed:
+            self.settle()
+        if self.lost:
+            self._check_gone()
+
+    def _check_gone(self) -> None:
+        if not self._tasks:
+            self._owner.gone(self)
+
+    def callback_failed(self, name: str, error: Exception) -> None:
+        """A callback raised."""
+        closed = _closed_connections(error)
+        if not closed:
+            logger.error("%s: %s raised", self, name, exc_info=error)
+            self.inbox.shut()
+            self.fail(Reasons.UNEXPECTED_CONDITION, "")
+        elif others := [one for one in closed if one.client is not self.client]:
+            self.log(f"{name} ended because another client is gone: {others[0]}")
+
+    def log(self, what: str) -> None:
+        """One line about this connection."""
+        logger.warning("%s: %s", self, what)
+
+    def later(self, call: Callable[[], None]) -> None:
+        """Call on the loop's next turn."""
+        self.runtime.call_at(self._now(), call)
+
+    def watch_output(self) -> None:
+        """Output waits: count how long the peer takes none of it."""
+        self.outbox.watch(self._now())
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the timer fire when the core wants to look again, or before."""
+        when = self.core.next_deadline()
+        if when is None or self.lost:
+            return
+        if self._timer is not None:
+            if self._timer_at <= when:
+                return
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self.runtime.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._gathering(self._handle_deadline)
+
+    def _handle_deadline(self) -> None:
+        if self.pipe.waiting():
+            self.outbox.watch(self._now())
+        self._handle(self.core.handle_timeout(self._now()))
+        self.settle()
+
+
+def _closed_connections(error: BaseException) -> list[ConnectionClosed]:
+    """The ConnectionClosed that an exception is, or a group is made of; [] for any other."""
+    if isinstance(error, ConnectionClosed):
+        return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    found = [_closed_connections(one) for one in error.exceptions]
+    return [one for ones in found for one in ones] if all(found) else []

@@ -1,0 +1,1 @@
+"""The streams of a client: what it sends us, and what we send it."""

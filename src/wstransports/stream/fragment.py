@@ -1,0 +1,70 @@
+"""A message sent in parts: what `async with writer.fragment()` gives."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ..outbox import Outbox
+
+Data = str | bytes | bytearray | memoryview
+
+
+class Fragment:
+    """One message, a frame for each part, FIN on the last (RFC 6455 section 5.4).
+
+    The type is that of the first part. A part leaves when the next one is given, or when the
+    block ends: only then is it known whether it is the last. Other data waits meanwhile,
+    control frames do not. An exception inside the block closes the connection with 1011, for
+    half a message is on the wire.
+    """
+
+    __slots__ = ("_held", "_open", "_outbox")
+
+    def __init__(self, outbox: "Outbox") -> None:
+        self._outbox = outbox
+        self._held: str | bytes | None = None
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        await self._outbox.take_turn()
+        self._open = True
+        return self
+
+    async def send(self, data: Data) -> None:
+        """Send a part, str or bytes-like as the first one was; returns when there is room.
+
+        Raises TypeError for another type, ConnectionClosed where the connection is over,
+        RuntimeError outside of the block.
+        """
+        if not self._open:
+            raise RuntimeError("this message is not open: send its parts inside `async with`")
+        part = data if isinstance(data, str) else bytes(memoryview(data))
+        held = self._held
+        if held is None:
+            self._held = part
+            self._outbox.check_sending()
+            return
+        if isinstance(part, str) is not isinstance(held, str):
+            raise TypeError(
+                "the parts of a message are all str or all bytes: this one began with"
+                f" {type(held).__name__}"
+            )
+        self._held = part
+        await self._outbox.send_fragment(held, False)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open = False
+        try:
+            if self._held is None:
+                return
+            if kind is None:
+                await self._outbox.send_fragment(self._held, True)
+            else:
+                self._outbox.break_off()
+        finally:
+            self._outbox.turn.release()

@@ -1,0 +1,160 @@
+"""One message as it arrives: what `on_message` is given."""
+
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+
+from wscore import DataType, MessagePiece
+from wscore.utf8 import decode
+
+from .buffer import Buffer
+
+if TYPE_CHECKING:
+    from ..inbox import Inbox
+
+# What get() gathers at most where the server sets no bound on messages.
+GET_LIMIT = 2**20
+
+_PIECE = 65536
+
+
+class WebSocketReader(Buffer):
+    """A message of the peer's; never built by the user.
+
+    `data_type` is DataType.TEXT or BINARY. `get()` is the whole of it; `async for` yields it
+    piece by piece; the `Buffer` methods read its bytes. Once the connection fails amid the
+    message, the next read raises ConnectionClosed.
+    """
+
+    __slots__ = ("_dropped", "_inbox", "_whole", "charged", "data_type")
+
+    def __init__(self, inbox: "Inbox", piece: MessagePiece) -> None:
+        # Buffer.__init__ waits for the first low-level read (__getattr__): FIGURE
+        self.data_type = piece.type
+        self._inbox = inbox
+        self.charged = 0  # bytes that the inbox counts as waiting here
+        self._whole: str | bytes | None  # the message, where it arrived in one piece
+        if piece.last and len(piece.data) <= GET_LIMIT:
+            self._whole = piece.data if piece.text is None else piece.text
+        else:
+            self._whole = None
+            self._unfold(piece.data, piece.last)
+
+    @overload
+    async def get(self, kind: None = None, *, max_size: int | None = None) -> str | bytes: ...
+    @overload
+    async def get(
+        self, kind: type[str] | Literal[DataType.TEXT], *, max_size: int | None = None
+    ) -> str: ...
+    @overload
+    async def get(
+        self, kind: type[bytes] | Literal[DataType.BINARY], *, max_size: int | None = None
+    ) -> bytes: ...
+
+    async def get(
+        self, kind: type[str | bytes] | DataType | None = None, *, max_size: int | None = None
+    ) -> str | bytes:
+        """All the rest of the message: str for text, bytes for binary, or as `kind` says.
+
+        `kind` is str or bytes (DataType.TEXT or BINARY). `max_size` is in bytes, by default
+        1 MiB where the server's `max_message_size` is None; a longer rest closes the client
+        with 1009. Raises ConnectionClosed where the message breaks off, UnicodeDecodeError
+        where bytes asked for as str are none.
+        """
+        whole = self._whole
+        if whole is not None and kind is None and max_size is None:
+            self._whole = whole[:0]
+            if self.charged:
+                self._inbox.release(self)
+            return whole
+        return await self._get(kind, max_size)
+
+    async def _get(
+        self, kind: type[str | bytes] | DataType | None, max_size: int | None
+    ) -> str | bytes:
+        as_text = self._wants_text(kind)
+        limit = self._inbox.get_limit() if max_size is None else max_size
+        taken = bytearray()
+        try:
+            while await self._readable():
+                taken += self._take(len(self._data))
+                if limit is not None and len(taken) > limit:
+                    raise self._inbox.too_big(limit)
+            return taken.decode() if as_text else bytes(taken)
+        except BaseException:
+            self._put_back(taken)
+            raise
+
+    def _wants_text(self, kind: type[str | bytes] | DataType | None) -> bool:
+        if kind is None:
+            kind = self.data_type
+        if kind is str or kind is DataType.TEXT:
+            return True
+        if kind is bytes or kind is DataType.BINARY:
+            return False
+        raise TypeError(f"kind is str or bytes, DataType.TEXT or BINARY, not {kind!r}")
+
+    def __aiter__(self) -> Self:
+        """Yield the rest of the message as it arrives: str for text, bytes for binary."""
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        if not await self._readable():
+            raise StopAsyncIteration
+        if self.data_type is DataType.BINARY:
+            return self._take(_PIECE)
+        # What is here ends with a code point (the core sees to it); the cut at _PIECE may not.
+        text, used = decode(bytes(self._data[:_PIECE]), False)
+        self._take(used)
+        return text
+
+    # What the inbox does with us.
+
+    def feed(self, piece: MessagePiece) -> None:
+        """More of the message is here."""
+        if self._dropped:
+            return
+        self._add(piece.data)
+        self._inbox.charge(self, len(piece.data))
+        if piece.last:
+            self.feed_eof()
+
+    def size(self) -> int:
+        """How many bytes are here."""
+        whole = self._whole
+        return len(self._data) if whole is None else len(whole)
+
+    def drop(self) -> None:
+        """The callback has returned: nobody reads the rest."""
+        lost = bool(self._data) or not self._ended
+        self._dropped = True
+        self._data.clear()
+        self._inbox.release(self)
+        if lost and self._error is None:
+            self.set_exception(
+                RuntimeError("the callback has returned, and the rest was discarded")
+            )
+
+    def _taken(self, size: int) -> None:
+        if self.charged:
+            self._inbox.charge(self, -size)
+        super()._taken(size)
+
+    # Lazy state.
+
+    def _unfold(self, data: bytes, ended: bool) -> None:
+        super().__init__()
+        self._dropped = False
+        self._add(data)
+        if ended:
+            self.feed_eof()
+
+    def __getattr__(self, name: str) -> Any:
+        """The first use of a low-level read: lay the message out in the Buffer."""
+        if name not in _LAZY:
+            raise AttributeError(f"a WebSocketReader has no attribute {name!r}")
+        whole, self._whole = self._whole, None
+        data = whole.encode() if isinstance(whole, str) else whole or b""
+        self._unfold(data, True)
+        return getattr(self, name)
+
+
+_LAZY = {*Buffer.__slots__, "_dropped"}

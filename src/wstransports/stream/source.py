@@ -1,0 +1,108 @@
+"""What `writer.feed` can send: pieces of one message, and which is the last."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from typing import Protocol
+
+from wscore import DataType
+from wscore.utf8 import decode
+
+from .buffer import Buffer
+from .fragment import Data
+from .reader import WebSocketReader
+
+
+class Source(Protocol):
+    """Where the pieces come from."""
+
+    async def next(self) -> tuple[Data, bool, DataType]:
+        """The next piece, whether it is known to be the last, and the message's type."""
+
+
+def open_source(
+    source: Buffer | Iterable[Data] | AsyncIterable[Data],
+    op_code: DataType | None,
+    chunksize: int,
+) -> Source:
+    """The Source for whatever `feed` was given; TypeError for what it does not take."""
+    if op_code not in (None, DataType.TEXT, DataType.BINARY):
+        raise TypeError(f"op_code is DataType.TEXT, BINARY or None, not {op_code!r}")
+    if isinstance(source, Buffer):
+        return _BufferSource(source, op_code, chunksize)
+    if isinstance(source, str | bytes | bytearray | memoryview):
+        raise TypeError("feed() takes a Buffer or an iterable of pieces: use send() for one piece")
+    if isinstance(source, AsyncIterable):
+        return _AsyncSource(aiter(source), op_code)
+    if isinstance(source, Iterable):
+        return _IterableSource(iter(source), op_code)
+    raise TypeError(
+        f"feed() takes a Buffer or an iterable, asynchronous or not, not {type(source).__name__}"
+    )
+
+
+class _Typing:
+    """Makes all pieces of a message the type of the first, or of `op_code`."""
+
+    def __init__(self, op_code: DataType | None) -> None:
+        self._type = op_code
+        self._carry = b""
+
+    def typed(self, piece: Data, last: bool) -> tuple[Data, bool, DataType]:
+        """The piece as the message's type wants it; ValueError for bytes that are no text."""
+        is_text = isinstance(piece, str)
+        if self._type is None:
+            self._type = DataType.TEXT if is_text else DataType.BINARY
+        if isinstance(piece, str):
+            piece = piece.encode()
+        if self._type is DataType.TEXT and not (is_text and not self._carry):
+            self._check(bytes(piece), last)
+        return piece, last, self._type
+
+    def _check(self, piece: bytes, last: bool) -> None:
+        data = self._carry + piece
+        _, used = decode(data, last)
+        self._carry = data[used:]
+
+
+class _BufferSource:
+    """A Buffer's contents; those of a reader are of its type, and text is known to be valid."""
+
+    def __init__(self, buffer: Buffer, op_code: DataType | None, chunksize: int) -> None:
+        self._buffer = buffer
+        self._chunksize = chunksize
+        own = buffer.data_type if isinstance(buffer, WebSocketReader) else DataType.BINARY
+        self._type = op_code or own
+        self._typing = None if self._type is own else _Typing(self._type)
+
+    async def next(self) -> tuple[Data, bool, DataType]:
+        piece = await self._buffer.read_piece(self._chunksize)
+        last = self._buffer.at_eof()
+        if self._typing is None:
+            return piece, last, self._type
+        return self._typing.typed(piece, last)
+
+
+class _IterableSource:
+    """Looks one piece ahead, so that the last one is known to be it."""
+
+    def __init__(self, pieces: Iterator[Data], op_code: DataType | None) -> None:
+        self._pieces = pieces
+        self._typing = _Typing(op_code)
+        self._ahead: Data | None = next(pieces, None)
+
+    async def next(self) -> tuple[Data, bool, DataType]:
+        piece, self._ahead = self._ahead, next(self._pieces, None)
+        return self._typing.typed(b"" if piece is None else piece, self._ahead is None)
+
+
+class _AsyncSource:
+    """Sends each piece at once: waiting for the next would hold it up. So the end is a frame."""
+
+    def __init__(self, pieces: AsyncIterator[Data], op_code: DataType | None) -> None:
+        self._pieces = pieces
+        self._typing = _Typing(op_code)
+
+    async def next(self) -> tuple[Data, bool, DataType]:
+        try:
+            return self._typing.typed(await anext(self._pieces), False)
+        except StopAsyncIteration:
+            return self._typing.typed(b"", True)

@@ -1,0 +1,56 @@
+"""Whose turn it is to send data frames: fragments of two messages must not mix (RFC 6455 5.4)."""
+
+from collections import deque
+
+from ..runtime import Runtime, Signal
+
+
+class Turn:
+    """Held for the length of a fragmented message; others wait in the order they came."""
+
+    __slots__ = ("_over", "_waiting", "holder")
+
+    def __init__(self) -> None:
+        self.holder: object = None  # the task amid a message; None lets everybody send
+        self._over = False
+        self._waiting: deque[tuple[Signal, object]] = deque()
+
+    async def take(self, runtime: Runtime) -> None:
+        """Wait for the turn, in order; a cancelled wait leaves nothing behind.
+
+        Raises RuntimeError at once where this very task holds it: it would wait for itself.
+        """
+        task = runtime.current_task()
+        if self._over:
+            return
+        if self.holder is None:
+            self.holder = task
+            return
+        if self.holder is task:
+            raise RuntimeError(
+                "this task is amid a fragmented message on this writer: send its parts with"
+                " stream.send(...), and leave the block before sending anything else"
+            )
+        waiting = runtime.signal(), task
+        self._waiting.append(waiting)
+        try:
+            await waiting[0].wait()
+        except BaseException:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            else:
+                self.release()  # it had just become ours
+            raise
+
+    def release(self) -> None:
+        """Hand the turn to who waits longest."""
+        self.holder = None
+        if self._waiting:
+            signal, self.holder = self._waiting.popleft()
+            signal.set()
+
+    def disband(self) -> None:
+        """Nothing can be sent any more: nobody waits, and `take` returns at once."""
+        self._over = True
+        while self._waiting:
+            self._waiting.popleft()[0].set()
