@@ -1,0 +1,58 @@
+# make demo      a chat in the browser: open the address it prints
+# make test      everything: lint, types, tests, Autobahn; ends with what it had to leave out
+# make autobahn  the Autobahn TestSuite alone, with counts per verdict (needs Python 2.7)
+# make lint      ruff and mypy
+# make clean     remove the environments and what the tools leave behind
+#
+# PYTHON=python3.12  the Python to use: 3.11 or later
+# REQUIRE_ALL=1      `make test` fails where it would leave something out
+
+PYTHON ?= python3
+
+# One environment for each Python; it is made anew when pyproject.toml changes.
+VENV := .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+VENV_PYTHON := $(VENV)/bin/python
+export COVERAGE_FILE := $(VENV)/coverage
+
+.PHONY: help demo test autobahn lint clean
+
+help:
+	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
+
+demo: $(VENV)/package
+	$(VENV_PYTHON) examples/chat.py
+
+# The core is covered by its own tests alone; the rest of the tests follows.
+test: lint
+	$(VENV_PYTHON) -m coverage run -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
+	$(VENV_PYTHON) -m coverage report
+	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/rest.xml --ignore=tests/core
+	$(VENV_PYTHON) tests/autobahn/run.py --left-out=$(VENV)/left-out
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core.xml $(VENV)/rest.xml $(VENV)/left-out
+
+autobahn: $(VENV)/tools
+	$(VENV_PYTHON) tests/autobahn/run.py
+
+lint: $(VENV)/tools
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy
+
+clean:
+	rm -rf .venv-* .autobahn .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist src/*.egg-info
+	find src tests examples -name __pycache__ -prune -exec rm -rf {} +
+
+# The package alone.
+$(VENV)/package: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo 'Python 3.11 or later is needed, such as: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV_PYTHON) -m pip install --quiet --editable .
+	@touch $@
+
+# And what its tests need. Dependency groups came with pip 25.1.
+$(VENV)/tools: $(VENV)/package
+	$(VENV_PYTHON) -m pip install --quiet 'pip>=25.1'
+	$(VENV_PYTHON) -m pip install --quiet --group test --group lint --group autobahn
+	@touch $@
