@@ -53,13 +53,13 @@ class Connection(Sender, Generic[Handshake]):
         "_deadlines",
         "_eof_held",
         "_handshake",
-        "_input_ended",
         "_keepalive_ping",
         "_may_receive",
         "_parser",
         "close_code",
         "close_frames",
         "close_reason",
+        "input_ended",
         "latency",
     )
 
@@ -79,7 +79,7 @@ class Connection(Sender, Generic[Handshake]):
         self._parser = parser
         self._deadlines = deadlines
         self._may_receive = False
-        self._input_ended = False  # the peer ended its half
+        self.input_ended = False  # the peer ended its half
         self._eof_held = False  # that came while input was kept back
         self._keepalive_ping: bytes | None = None  # the payload of the one not answered
         self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
@@ -151,7 +151,7 @@ class Connection(Sender, Generic[Handshake]):
         if self._may_receive and self._parser.more:
             self._eof_held = True
             return []
-        self._input_ended = True
+        self.input_ended = True
         before = self._move(Step.END_OF_INPUT)
         if before in MAY_RECEIVE:
             self._deadlines.closing(now)
@@ -299,7 +299,7 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines.opened(now)
         self._handshake = None
         self._parser.hold(handshake.trailing_data)
-        if self._input_ended:
+        if self.input_ended:
             self._eof_held = self._parser.more = True
 
     def _refused(self, handshake: Handshake, now: float) -> None:

@@ -103,7 +103,7 @@ class Sender:
             return LocalProtocolError("a fragmented message is under way: send its last part first")
         if self.phase is Phase.CONNECTING:
             return LocalProtocolError("the opening handshake is not over: wait for it")
-        return LocalProtocolError("our half is closed: nothing can follow a Close")
+        return LocalProtocolError("our half is closed: nothing can be sent any more")
 
     def _put(self, data: bytes) -> None:
         self._out.append(data)

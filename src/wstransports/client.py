@@ -87,7 +87,7 @@ class Client:
             )
         inbox.callback = callback
         # What waits is delivered when we have returned and on_connection has suspended.
-        self._session.later(inbox.run)
+        self._session.later(self._session.hand_out)
         return callback
 
     def ping(self, callback: "PingCallback") -> "PingCallback":

@@ -61,13 +61,18 @@ class Inbox:
 
     def put(self, piece: MessagePiece) -> None:
         """A piece of a message arrived; `run` must follow."""
+        # Once our Close is sent we read on for the peer's, whatever waits: too much is dropped.
+        overflow = self.unread > self._limit and self._session.closing_by_us()
         if not piece.first:
             if self._arriving is not None:
+                if overflow:
+                    self._arriving.set_exception(self._session.closed_error())
+                    self._arriving.drop()
                 self._arriving.feed(piece)
                 if piece.last:
                     self._arriving = None
             return
-        if self._shut or (self.unread > self._limit and self._session.closing_by_us()):
+        if self._shut or overflow:
             return
         reader = WebSocketReader(self, piece)
         self._waiting.append(reader)
@@ -168,7 +173,7 @@ class Inbox:
         finally:
             self._drivers -= 1
             if waiting:
-                session.later(self.run)  # this task was cancelled: another takes the rest
+                session.later(session.hand_out)  # this task was cancelled: another takes the rest
             session.task_done()
 
     async def receive(self) -> str | bytes:

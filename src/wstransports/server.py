@@ -82,6 +82,7 @@ class WebSocketServer:
         self._block: Block | None = None
         self._on_connection: Callable[[Client], Awaitable[object]] | None = None
         self._sessions: set[Session] = set()
+        self._refused: set[Session] = set()  # told 503, not gone yet
         self._all_gone: Signal | None = None
         self._numbers = itertools.count(1)
 
@@ -126,10 +127,10 @@ class WebSocketServer:
         if listener is None or self._runtime is None:
             raise RuntimeError("this server does not listen: enter the block first")
         await listener.close()
-        for session in tuple(self._sessions):
+        for session in self._left():
             session.go_away()
         await self._wait_for_all()
-        for session in tuple(self._sessions):
+        for session in self._left():
             session.abandon()
         await self._wait_for_all()
 
@@ -168,9 +169,11 @@ class WebSocketServer:
 
     def connected(self, session: Session) -> None:
         """A byte stream stands."""
-        self._sessions.add(session)
         most = self._options.max_connections
-        if self._listener is None or (most is not None and len(self._sessions) > most):
+        if self._listener is not None and (most is None or len(self._sessions) < most):
+            self._sessions.add(session)
+        else:
+            self._refused.add(session)
             session.log("refused with 503: the server is full or closing")
             session.reject(Response(503, {"Retry-After": "1"}, "the server is full\n"))
 
@@ -222,10 +225,15 @@ class WebSocketServer:
     def gone(self, session: Session) -> None:
         """Nothing is left of a connection."""
         self._sessions.discard(session)
-        if not self._sessions and self._all_gone is not None:
+        self._refused.discard(session)
+        if not self._left() and self._all_gone is not None:
             self._all_gone.set()
 
     # Inside.
+
+    def _left(self) -> tuple[Session, ...]:
+        """All connections, in whichever state."""
+        return (*self._sessions, *self._refused)
 
     def _running_runtime(self) -> Runtime:
         assert self._runtime is not None
@@ -272,7 +280,7 @@ class WebSocketServer:
 
     async def _wait_for_all(self) -> None:
         """Wait until no connection is left, but not for longer than `close_timeout`."""
-        if not self._sessions:
+        if not self._left():
             return
         runtime = self._running_runtime()
         self._all_gone = runtime.signal()

@@ -227,7 +227,9 @@ class Session:
     def _end(self, event: Event) -> None:
         """The last event: the peer's Close, a violation, a deadline, the end of the input."""
         if isinstance(event, HandshakeFailed):
-            self.log(f"no handshake: {event.reason}")
+            # A port scan or a health check is no garbage.
+            level = logging.INFO if self.core.input_ended else logging.WARNING
+            logger.log(level, "%s: no handshake: %s", self, event.reason)
             if self._paused & ANSWER:
                 self.pipe.cancel()
         elif isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
@@ -292,6 +294,10 @@ class Session:
         """on_connection has ended, or awaits messages itself."""
         if self.client is not None and self.core.phase is Phase.OPEN:
             self._owner.entered(self.client)
+
+    def hand_out(self) -> None:
+        """Messages wait for a callback that is here now."""
+        self._gathering(self.inbox.run)
 
     # Reading.
 

@@ -35,7 +35,7 @@ class AsyncioPipe(asyncio.Protocol):
         self.full = False
         # The transport calls the sink, and the session the transport, without us in between:
         # 0.1 us each way.
-        self.data_received = sink.data_received  # type: ignore[method-assign,assignment]
+        self.data_received = sink.data_received  # type: ignore[method-assign]
         self._loop = loop
         self._sink = sink
         self._drainers: list[asyncio.Future[None]] = []
@@ -48,7 +48,7 @@ class AsyncioPipe(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.write = transport.write
+        self.write: Callable[[bytes], None] = transport.write
         self.waiting = transport.get_write_buffer_size
         self._sink.connected(self)
 

@@ -29,7 +29,9 @@ class AsyncioBlock:
 
     def enter(self) -> Any:
         """Listen, and take the signals."""
-        self._loop = self._server.loop or self._thread_loop()
+        given = self._server.loop
+        self._loop = given or self._thread_loop()
+        self._server.loop = self._loop
         try:
             listener = self._loop.run_until_complete(self._server.__aenter__())
         except BaseException:

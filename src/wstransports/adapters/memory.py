@@ -31,7 +31,6 @@ class MemoryPipe:
         self._room = runtime.signal()
         self._started: list[MemoryTask[None]] = []
         self._paused = False
-        self._looking = False
         self._closed = False
         self._eof_seen = False
         self._lost = False
@@ -93,12 +92,9 @@ class MemoryPipe:
 
     def _look(self) -> None:
         """Have the kernel see what there is for our sink."""
-        if not self._looking:
-            self._looking = True
-            self._runtime._ready.append(self._deliver)
+        self._runtime._ready.append(self._deliver)
 
     def _deliver(self) -> None:
-        self._looking = False
         if self._paused or self._eof_seen or self._lost:
             return
         if self._peer._waiting:

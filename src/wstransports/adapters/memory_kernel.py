@@ -74,7 +74,7 @@ class MemoryTask(Generic[T]):
         return self.wait().__await__()
 
     def _wake(self) -> None:
-        if not (self._queued or self.done):
+        if not self._queued:
             self._queued = True
             self._runtime._ready.append(self._step)
 
@@ -139,7 +139,6 @@ class MemorySignal:
         self._is_set = True
         for task in self._waiters:
             task._wake()
-        self._waiters.clear()
 
     async def wait(self) -> None:
         """Return when `set` has been called."""
@@ -149,7 +148,7 @@ class MemorySignal:
             try:
                 await _park()
             finally:
-                self._waiters.pop(task, None)
+                del self._waiters[task]
 
 
 class MemoryTimer:
@@ -220,8 +219,7 @@ class Kernel:
         try:
             await arrived.wait()
         finally:
-            if turning in self._advancing:
-                self._advancing.remove(turning)
+            self._advancing.remove(turning)
 
     async def settle(self) -> None:
         """Let everything run until nothing but the caller can; the clock stands still."""
@@ -230,11 +228,8 @@ class Kernel:
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock has been turned that far."""
         over = self.signal()
-        timer = self.call_at(self._now + seconds, over.set)
-        try:
-            await over.wait()
-        finally:
-            timer.cancel()
+        self.call_at(self._now + seconds, over.set)
+        await over.wait()
 
     def now(self) -> float:
         """The clock, in seconds; it starts at 0."""
@@ -317,7 +312,6 @@ class Kernel:
                 self._ready.append(timer._fire)
             else:
                 self._now = until
-                self._advancing.remove((until, arrived))
                 arrived.set()
         else:
             return False
