@@ -30,6 +30,7 @@ class Inbox:
 
     __slots__ = (
         "_arriving",
+        "_consuming",
         "_discarding",
         "_drivers",
         "_limit",
@@ -37,6 +38,7 @@ class Inbox:
         "_receiver",
         "_session",
         "_shut",
+        "_told",
         "_waiting",
         "callback",
         "receiving",
@@ -54,7 +56,9 @@ class Inbox:
         self._waiting: deque[WebSocketReader] = deque()
         self._arriving: WebSocketReader | None = None  # the message whose rest is not here
         self._receiver: Signal | None = None  # who waits in receive()
+        self._consuming = False  # who called receive() is at the message it got
         self._discarding = False  # on_connection ended and nobody takes messages
+        self._told = False  # that, in the log
         self._shut = False  # nothing is delivered any more
 
     # What the session does.
@@ -95,7 +99,9 @@ class Inbox:
         elif self._receiver is not None:
             self._receiver.set()
         elif self._discarding and waiting and not self.receiving:
-            self._session.log("its messages are discarded: no on_message is registered")
+            if not self._told:
+                self._told = True
+                self._session.log("its messages are discarded: no on_message is registered")
             self.discard()
 
     def set_up(self) -> None:
@@ -105,9 +111,8 @@ class Inbox:
 
     def idle(self) -> bool:
         """Whether all that came was handled, so that a Close may be answered."""
-        if self._waiting or self._drivers:
-            return False
-        return self._receiver is not None or not (self.receiving and self._session.setting_up)
+        busy = self._drivers or (self._consuming and self._session.setting_up)
+        return not busy and not self._waiting
 
     def break_off(self, error: ConnectionClosed) -> None:
         """Nothing more comes; a message amid its arrival never ends."""
@@ -185,11 +190,12 @@ class Inbox:
         if not self.receiving:
             self.receiving = True
             self._session.is_set_up()
+        self._consuming = False
         while not self._waiting:
+            self._session.settle()
             if self._session.no_more_messages():
                 raise self._session.closed_error()
             self._receiver = self._session.runtime.signal()
-            self._session.settle()
             try:
                 await self._receiver.wait()
             finally:
@@ -204,4 +210,5 @@ class Inbox:
         self._waiting.popleft()
         if reader.charged:
             reader.drop()
+        self._consuming = True
         return message

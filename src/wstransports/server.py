@@ -129,9 +129,11 @@ class WebSocketServer:
         await listener.close()
         for session in self._left():
             session.go_away()
-        await self._wait_for_all()
-        for session in self._left():
-            session.abandon()
+        try:
+            await self._wait_for_all()
+        finally:
+            for session in self._left():
+                session.abandon()
         await self._wait_for_all()
 
     async def serve_forever(self) -> None:

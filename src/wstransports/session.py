@@ -360,7 +360,7 @@ class Session:
             if self._paused & ANSWER:
                 self.pipe.cancel()
             self.reject(Response(503, {"Retry-After": "1"}, "the server is going away\n"))
-        else:
+        elif self.core.phase is Phase.OPEN:
             self.fail(Reasons.GOING_AWAY, "")
 
     def abandon(self) -> None:
