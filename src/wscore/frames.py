@@ -9,7 +9,7 @@ MASKED = 0x80
 # A Close's or a Ping's payload at most (RFC 6455 section 5.5).
 MAX_CONTROL = 125
 
-# The headers of short unmasked frames, ready-made: 0.1 us instead of 0.3 for each message sent.
+# The headers of short unmasked frames, ready-made: 60 ns instead of 170 for each message sent.
 _SHORT = {
     FIN | opcode: tuple(bytes((FIN | opcode, size)) for size in range(126))
     for opcode in (DataType.TEXT, DataType.BINARY)

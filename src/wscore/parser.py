@@ -21,7 +21,7 @@ _UNLIMITED = sys.maxsize
 
 _RESERVED_BITS = 0x70
 
-# Looked up by opcode: calling the enumeration for each frame takes 300 ns, this takes 20.
+# Looked up by opcode: calling the enumeration for each frame takes 340 ns, this 70.
 _TYPES = {int(member): member for member in DataType if member is not DataType.NONE}
 _TEXT = DataType.TEXT
 _BINARY = DataType.BINARY

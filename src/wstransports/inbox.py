@@ -25,7 +25,7 @@ class Inbox:
     Taken either by the `on_message` callback, run by at most `concurrent_messages` tasks, or by
     `receive()`. What waits while a callback is suspended is counted in `unread`, and above the
     limit the session stops reading. What a callback takes at once is never counted: that would
-    cost 0.2 us a message on the hot path.
+    cost 0.6 us a message where the whole takes 2.3.
     """
 
     __slots__ = (
@@ -162,7 +162,7 @@ class Inbox:
 
     async def _drive(self, callback: OnMessage) -> None:
         """Run the callback for one message after the other: one task for a whole read, because
-        a task for each message takes 4.2 us where this takes 3.5 (64 in a read)."""
+        a task for each message takes 4.9 us where this takes 2.3 (64 in a read)."""
         waiting = self._waiting
         session = self._session
         try:
@@ -192,8 +192,8 @@ class Inbox:
             self._session.is_set_up()
         self._consuming = False
         while not self._waiting:
-            self._session.settle()
             if self._session.no_more_messages():
+                self._session.settle()
                 raise self._session.closed_error()
             self._receiver = self._session.runtime.signal()
             try:

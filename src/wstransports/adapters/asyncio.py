@@ -34,7 +34,7 @@ class AsyncioPipe(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
         self.full = False
         # The transport calls the sink, and the session the transport, without us in between:
-        # 0.1 us each way.
+        # 0.06 us each way.
         self.data_received = sink.data_received  # type: ignore[method-assign]
         self._loop = loop
         self._sink = sink
