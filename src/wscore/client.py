@@ -14,8 +14,10 @@ class ClientConnection(Connection[ClientHandshake]):
     """The client's end: its request waits in `data_to_send()` from the start.
 
     `host` is the Host header's value, `target` the path and query asked for; `subprotocols` are
-    offered in this order; `origin` and `headers` are sent along. Then wait for Accepted, Refused
-    or HandshakeFailed. The rest is as for `ServerConnection` (RFC 6455 section 4.1).
+    offered in this order; `origin` and `headers` are sent along (RFC 6455 section 4.1).
+    `max_message_size` is in bytes, None for no bound; `open_timeout`, `close_timeout` and
+    `timeout` (keepalive) are in seconds, 0 for never. Raises TypeError or ValueError for what
+    cannot stand in a request. Then wait for Accepted, Refused or HandshakeFailed.
     """
 
     __slots__ = ()

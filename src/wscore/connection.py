@@ -29,7 +29,11 @@ MAX_MESSAGE_SIZE = 2**20
 
 
 class CloseFrame(NamedTuple):
-    """A Close that was on the wire, and who sent it; `code` is 1005 where it had none."""
+    """A Close that was on the wire (RFC 6455 section 5.5.1).
+
+    `sent` is True for our own, False for the peer's; `code` is 1005 where it had none; `reason`
+    is what it said beside.
+    """
 
     sent: bool
     code: Reasons | int
@@ -46,6 +50,12 @@ class Connection(Sender, Generic[Handshake]):
     not a Close, so that the answers to earlier messages can go out before.
 
     Every `now` is the caller's clock in seconds and matters to deadlines only.
+
+    `phase` is where the connection stands, `state` the same as users see it. `close_code` and
+    `close_reason` are how it ended, None and "" while it has not (RFC 6455 section 7.1.5);
+    `close_frames` are both sides' Closes in the order they were on the wire, `input_ended` says
+    whether the peer has ended its half. `latency` is in seconds: what the last keepalive ping
+    took; None before. `unsent` is how many bytes `data_to_send` would return.
     """
 
     __slots__ = (
@@ -127,7 +137,8 @@ class Connection(Sender, Generic[Handshake]):
         """Take what the peer sent and return what it means, at most 256 frames of it.
 
         Where `more` is set afterwards, call again with b"". Cutting the input elsewhere changes
-        how messages fall into pieces, and nothing else.
+        how messages fall into pieces, and nothing else. Raises TypeError for what is not
+        bytes-like.
         """
         if data.__class__ is not bytes:
             data = payload_bytes(data, "input is bytes-like")
@@ -141,7 +152,7 @@ class Connection(Sender, Generic[Handshake]):
             self._ended_by(events[-1], now)
         if self._keepalive_ping is not None and events:
             events = [event for event in events if not self._answers_keepalive(event, now)]
-        if self._eof_held and not parser.more:
+        if self._eof_held:
             self._eof_held = False
             events += self.receive_eof(now)
         return events
@@ -188,13 +199,16 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines.start(now)
 
     def next_deadline(self) -> float | None:
-        """When to call `handle_timeout`; None for never. Look again after each call to this and
-        after those that may bring it nearer: `connection_made`, whatever ends the handshake or
-        closes, `resume_reading` and `output_progress`. All others only put it off."""
+        """When to call `handle_timeout`, in seconds of the caller's clock; None for never.
+
+        Look again after each call to that, and after those that may bring it nearer:
+        `connection_made`, whatever ends the handshake or closes, `resume_reading` and
+        `output_progress`. All others only put it off.
+        """
         return self._deadlines.next()
 
     def handle_timeout(self, now: float) -> list[Event]:
-        """Do what is due by now: ping a silent peer, give up on one that is gone.
+        """Do what is due by `now`: ping a silent peer, give up on one that is gone.
 
         Where `phase` is CLOSED afterwards, write what can be written and drop the byte stream.
         """
@@ -223,8 +237,11 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines.resume(now)
 
     def output_progress(self, taken: int, waiting: int, now: float) -> None:
-        """How much the peer took in all and how much waits for it, in bytes; whoever takes none
-        during the keepalive time while some waits is given up on (`handle_timeout`)."""
+        """Tell how much the peer has taken in all and how much waits for it, both in bytes.
+
+        Whoever takes none during the keepalive time while some waits is given up on by
+        `handle_timeout`.
+        """
         self._deadlines.output(now, taken, waiting)
 
     # Closing.
@@ -236,7 +253,8 @@ class Connection(Sender, Generic[Handshake]):
 
         `reason` holds at most 123 bytes of UTF-8. `code` None sends an empty Close. Raises
         ValueError for a code that may not be sent or a longer reason, TypeError for a reason
-        that is no str, LocalProtocolError where a Close was sent already. Then wait for CloseReceived or ConnectionFailed.
+        that is no str, LocalProtocolError where a Close was sent already. Then wait for
+        CloseReceived or ConnectionFailed.
         """
         if not self._may_send:
             raise self._refusal()
@@ -251,7 +269,7 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines.closing(now)
 
     def acknowledge_close(self, now: float = 0.0) -> None:
-        """Send the Close that answers the last CloseReceived or ConnectionFailed.
+        """Send the Close that answers the last CloseReceived or ConnectionFailed (RFC 6455 5.5.1).
 
         Call it when what was owed has been sent. Raises LocalProtocolError where none is owed.
         """

@@ -2,4 +2,7 @@
 
 
 class LocalProtocolError(Exception):
-    """The caller asked for what the connection's state does not allow; the message names the mend."""
+    """The caller asked for what the connection's state does not allow.
+
+    The message names the mistake and the mend; nothing has changed.
+    """

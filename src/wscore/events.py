@@ -33,8 +33,8 @@ class Event:
 class RequestReceived(Event):
     """A client asks (server side): an opening handshake, or an ordinary GET.
 
-    `request.is_upgrade` says which. Answer with `accept()` or `reject()`
-    (RFC 6455 section 4.2).
+    `request` is what it asks for; its `is_upgrade` says which of the two. Answer with `accept()`
+    or `reject()` (RFC 6455 section 4.2).
     """
 
     __slots__ = ("request",)
@@ -44,10 +44,11 @@ class RequestReceived(Event):
 
 
 class HandshakeFailed(Event):
-    """The peer's handshake is no handshake; the connection is over.
+    """The peer's handshake is no handshake; the connection is over (RFC 6455 4.1, 4.2.1).
 
-    On the server side the 4xx that says why waits in `data_to_send()` already, and `status`
-    is its number; on the client side there is nobody to tell, and `status` is 0.
+    `reason` says why. On the server side the 4xx that tells the peer waits in `data_to_send()`
+    already, and `status` is its number; on the client side there is nobody to tell, and `status`
+    is 0. Write what is to be sent, then end the byte stream.
     """
 
     __slots__ = ("reason", "status")
@@ -73,7 +74,8 @@ class Accepted(Event):
 class Refused(Event):
     """The server answered with something else (client side): a redirect, a 401, an error.
 
-    `response` has status, headers and as much of the body as the bound allows.
+    `response` has status, headers and as much of the body as the bound allows. The connection
+    is over: end the byte stream (RFC 6455 section 4.1).
     """
 
     __slots__ = ("response",)
@@ -104,7 +106,10 @@ class MessagePiece(Event):
 
 
 class Ping(Event):
-    """The peer asks for a sign of life; answer with `send_pong(payload)` (RFC 6455 5.5.2)."""
+    """The peer asks for a sign of life; answer with `send_pong(payload)` (RFC 6455 5.5.2).
+
+    `payload` is at most 125 bytes. Where several wait, the latest alone needs an answer.
+    """
 
     __slots__ = ("payload",)
 
@@ -113,7 +118,10 @@ class Ping(Event):
 
 
 class Pong(Event):
-    """The peer answered a ping, or sent a pong unasked (RFC 6455 5.5.3)."""
+    """The peer answered a ping, or sent a pong unasked (RFC 6455 5.5.3).
+
+    `payload` is the ping's. Pongs for the pings of `handle_timeout` are not told.
+    """
 
     __slots__ = ("payload",)
 
@@ -122,9 +130,11 @@ class Pong(Event):
 
 
 class CloseReceived(Event):
-    """The peer's Close frame: nothing more comes. `code` is 1005 where the frame had none.
+    """The peer's Close frame: nothing more comes.
 
-    Send what is still owed, then call `acknowledge_close()` (RFC 6455 section 5.5.1).
+    `code` is a `Reasons` member or an int of the private range, 1005 where the frame had none;
+    `reason` is what it said beside. Send what is still owed, then call `acknowledge_close()`
+    where `owes_close` asks for it: not where our Close went first (RFC 6455 section 5.5.1).
     """
 
     __slots__ = ("code", "reason")
@@ -137,8 +147,9 @@ class CloseReceived(Event):
 class ConnectionFailed(Event):
     """The connection cannot go on: the peer broke a rule, fell silent, or is gone.
 
-    `code` is what our Close will say, or 1006 where there is nobody to say it to. Send what is
-    still owed, then call `acknowledge_close()` (RFC 6455 section 7.1.7).
+    `code` is what our Close will say, or 1006 where there is nobody to say it to; `reason` is
+    the same in words. Send what is still owed, then call `acknowledge_close()` where `owes_close`
+    asks for it (RFC 6455 section 7.1.7).
     """
 
     __slots__ = ("code", "reason")

@@ -43,8 +43,8 @@ class Parser:
 
     `masked` says whether the peer has to mask: True where it is the client (RFC 6455 section
     5.1). `max_message_size` is in bytes, None for no bound; it may be changed at any time and
-    counts from the next frame on. After a Close or a violation the parser is `over` and drops
-    whatever comes.
+    counts from the next frame on. After a Close or a violation the parser is `over`: feed it no
+    more.
     """
 
     __slots__ = (
@@ -104,8 +104,6 @@ class Parser:
             self._rest = b""
         self.more = False
         events: list[Event] = []
-        if self.over:
-            return events
         try:
             position = self._run(data, events)
         except _Violation as violation:

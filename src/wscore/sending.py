@@ -90,11 +90,18 @@ class Sender:
         self._frame((FIN if last else 0) | opcode, payload)
 
     def send_ping(self, payload: bytes = b"") -> None:
-        """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2)."""
+        """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2).
+
+        Raises ValueError for more, TypeError for what is not bytes-like, and LocalProtocolError
+        where nothing can be sent.
+        """
         self._send_control(DataType.PING, payload)
 
     def send_pong(self, payload: bytes = b"") -> None:
-        """Answer a Ping with its payload, or tell that we live (RFC 6455 5.5.3)."""
+        """Answer a Ping with its payload, or tell that we live (RFC 6455 5.5.3).
+
+        Raises as `send_ping` does.
+        """
         self._send_control(DataType.PONG, payload)
 
     def _refusal(self) -> LocalProtocolError:

@@ -47,8 +47,9 @@ class ServerConnection(Connection[ServerHandshake]):
 
         `subprotocol` overrides the choice, which is the first of ours that the client offered;
         the choice is returned. `headers` are added to the response. Raises LocalProtocolError
-        where no upgrade was asked for. Where `more` is set then, frames are here already: call
-        `receive_data(b"")`.
+        where no upgrade waits for an answer, ValueError for a subprotocol that was not offered
+        or a header that the handshake writes itself, TypeError for what is no header. Where
+        `more` is set then, frames are here already: call `receive_data(b"")`.
         """
         handshake = self._waiting_handshake()
         self._put(handshake.accept(subprotocol, headers))
@@ -58,7 +59,8 @@ class ServerConnection(Connection[ServerHandshake]):
     def reject(self, response: Response, now: float = 0.0) -> None:
         """Answer a RequestReceived with anything but 101, or refuse before one came.
 
-        The connection is over then: write `data_to_send()` and end the byte stream.
+        The connection is over then: write `data_to_send()` and end the byte stream. Raises
+        LocalProtocolError where the handshake is over, ValueError for a 1xx (RFC 6455 4.2.2).
         """
         handshake = self._waiting_handshake()
         self._put(handshake.reject(response))

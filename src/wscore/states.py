@@ -6,7 +6,10 @@ from .enums import State
 
 
 class Phase(Enum):
-    """Where a connection stands, finer than `State`: who has closed, and who still owes what."""
+    """Where a connection stands, finer than `State`: who has closed, and who still owes what.
+
+    Those of RFC 6455 section 4 and RFC 6455 section 7.1, and what is between them.
+    """
 
     CONNECTING = auto()
     """The opening handshake is not over."""

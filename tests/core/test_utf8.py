@@ -1,0 +1,94 @@
+"""UTF-8 as it arrives, against the grammar of RFC 3629 section 4."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wire import RELAXED
+
+from wscore.utf8 import decode
+
+WHOLE = re.compile(
+    rb"(?:[\x00-\x7f]"
+    rb"|[\xc2-\xdf][\x80-\xbf]"
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]"
+    rb"|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb"|\xed[\x80-\x9f][\x80-\xbf]"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}"
+    rb"|[\xf1-\xf3][\x80-\xbf]{3}"
+    rb"|\xf4[\x80-\x8f][\x80-\xbf]{2})*"
+)
+# What can still become one code point.
+BEGUN = re.compile(
+    rb"(?:[\xc2-\xdf]"
+    rb"|\xe0[\xa0-\xbf]?"
+    rb"|[\xe1-\xec\xee\xef][\x80-\xbf]?"
+    rb"|\xed[\x80-\x9f]?"
+    rb"|\xf0(?:[\x90-\xbf][\x80-\xbf]?)?"
+    rb"|[\xf1-\xf3][\x80-\xbf]{0,2}"
+    rb"|\xf4(?:[\x80-\x8f][\x80-\xbf]?)?)?"
+)
+
+
+def check(data: bytes) -> None:
+    """Decode `data` as an end and as a beginning, and see that both are right."""
+    match = WHOLE.match(data)
+    assert match is not None
+    used = match.end()
+    text = data[:used].decode()
+    if used == len(data):
+        assert decode(data, True) == (text, used)
+    else:
+        with pytest.raises(UnicodeDecodeError) as caught:
+            decode(data, True)
+        assert (caught.value.object, caught.value.start) == (data, used)
+    if BEGUN.fullmatch(data, used):
+        assert decode(data, False) == (text, used)
+    else:
+        with pytest.raises(UnicodeDecodeError) as caught:
+            decode(data, False)
+        assert (caught.value.object, caught.value.start) == (data, used)
+
+
+def test_all_of_one_byte_and_two() -> None:
+    check(b"")
+    for first in range(256):
+        check(bytes([first]))
+        for second in range(256):
+            check(bytes([first, second]))
+
+
+EDGES = (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF)
+
+
+def test_all_starts_with_continuations_around_their_edges() -> None:
+    for first in range(0xC0, 0x100):
+        for second in EDGES:
+            for third in EDGES:
+                check(bytes([first, second, third]))
+                for fourth in EDGES:
+                    check(bytes([first, second, third, fourth]))
+
+
+@RELAXED
+@given(st.binary(max_size=12), st.text(max_size=4), st.text(max_size=4))
+@example(b"\xed\xa0", "", "")
+@example(b"\xed\xa0", "a", "")
+def test_any_bytes_amid_text(data: bytes, before: str, after: str) -> None:
+    check(before.encode() + data)
+    check(before.encode() + data + after.encode())
+
+
+@RELAXED
+@given(st.text(max_size=20), st.lists(st.integers(min_value=0, max_value=80)))
+def test_text_cut_anywhere_is_the_same_text(text: str, cuts: list[int]) -> None:
+    data, rest, result = text.encode(), b"", ""
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    for start, stop in pairwise(places):
+        arrived = rest + data[start:stop]
+        piece, used = decode(arrived, stop == len(data))
+        result, rest = result + piece, arrived[used:]
+        assert len(rest) < 4
+    assert (result, rest) == (text, b"")
