@@ -54,8 +54,8 @@ class Connection(Sender, Generic[Handshake]):
     `phase` is where the connection stands, `state` the same as users see it. `close_code` and
     `close_reason` are how it ended, None and "" while it has not (RFC 6455 section 7.1.5);
     `close_frames` are both sides' Closes in the order they were on the wire, `input_ended` says
-    whether the peer has ended its half. `latency` is in seconds: what the last keepalive ping
-    took; None before. `unsent` is how many bytes `data_to_send` would return.
+    whether the peer has ended its half, `silent` whether nothing has come from it. `latency` is
+    in seconds: what the last keepalive ping took; None before. `unsent` is how many bytes `data_to_send` would return.
     """
 
     __slots__ = (
@@ -71,6 +71,7 @@ class Connection(Sender, Generic[Handshake]):
         "close_reason",
         "input_ended",
         "latency",
+        "silent",
     )
 
     def __init__(
@@ -90,6 +91,7 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines = deadlines
         self._may_receive = False
         self.input_ended = False  # the peer ended its half
+        self.silent = True  # nothing has come from it
         self._eof_held = False  # that came while input was kept back
         self._keepalive_ping: bytes | None = None  # the payload of the one not answered
         self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
@@ -295,6 +297,8 @@ class Connection(Sender, Generic[Handshake]):
 
     def _receive_handshake(self, data: bytes, now: float) -> list[Event]:
         """Input outside of OPEN and CLOSE_SENT: for the handshake, or dropped."""
+        if data:
+            self.silent = False
         handshake = self._handshake
         event = None if handshake is None else handshake.receive_data(data)
         if handshake is None or event is None:

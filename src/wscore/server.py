@@ -46,10 +46,13 @@ class ServerConnection(Connection[ServerHandshake]):
         """Answer a RequestReceived with 101: the connection is open (RFC 6455 section 4.2.2).
 
         `subprotocol` overrides the choice, which is the first of ours that the client offered;
-        the choice is returned. `headers` are added to the response. Raises LocalProtocolError
-        where no upgrade waits for an answer, ValueError for a subprotocol that was not offered
-        or a header that the handshake writes itself, TypeError for what is no header. Where
-        `more` is set then, frames are here already: call `receive_data(b"")`.
+        the choice is returned. `headers` are added to the response. `now` is in seconds; the
+        keepalive time counts from it. Where `more` is set then, frames are here already: call
+        `receive_data(b"")`.
+
+        Raises LocalProtocolError where no upgrade waits for an answer, ValueError for a
+        subprotocol that was not offered or a header that the handshake writes itself, TypeError
+        for what is no header.
         """
         handshake = self._waiting_handshake()
         self._put(handshake.accept(subprotocol, headers))
@@ -59,8 +62,9 @@ class ServerConnection(Connection[ServerHandshake]):
     def reject(self, response: Response, now: float = 0.0) -> None:
         """Answer a RequestReceived with anything but 101, or refuse before one came.
 
-        The connection is over then: write `data_to_send()` and end the byte stream. Raises
-        LocalProtocolError where the handshake is over, ValueError for a 1xx (RFC 6455 4.2.2).
+        The connection is over then: write `data_to_send()` and end the byte stream, for which
+        the peer has `close_timeout` seconds from `now`. Raises LocalProtocolError where the
+        handshake is over, ValueError for a 1xx (RFC 6455 section 4.2.2).
         """
         handshake = self._waiting_handshake()
         self._put(handshake.reject(response))

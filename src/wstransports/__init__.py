@@ -1,4 +1,4 @@
-"""WebSocket servers and clients on any event loop, over the sans-IO core `wscore`."""
+"""WebSocket servers on an event loop, over the sans-IO core `wscore`."""
 
 from wscore import DataType, Reasons, Request, Response, State
 

@@ -39,3 +39,13 @@ class IncompleteReadError(EOFError):
 
     def __str__(self) -> str:
         return f"the data ended after {self.partial} of {self.expected} bytes"
+
+
+def closed_connections(error: BaseException) -> list[ConnectionClosed]:
+    """The ConnectionClosed that an exception is, or a group is made of; [] for any other."""
+    if isinstance(error, ConnectionClosed):
+        return [error]
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    found = [closed_connections(one) for one in error.exceptions]
+    return [one for ones in found for one in ones] if all(found) else []

@@ -98,12 +98,19 @@ class Address:
             raise TypeError(f"addr is a host name or address as str, not {self.host!r}")
         if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ValueError(f"port is 0 (pick a free one) to 65535, not {self.port!r}")
+        if self.sock is not None:
+            if not isinstance(self.sock, socket.socket):
+                raise TypeError(f"sock is a socket.socket, not {self.sock!r}")
+            if self.sock.type != socket.SOCK_STREAM or self.sock.fileno() < 0:
+                raise ValueError(f"sock is an open stream socket, not {self.sock!r}")
+        if self.unix_path is not None and not isinstance(self.unix_path, str | os.PathLike):
+            raise TypeError(f"unix_path is a path, not {self.unix_path!r}")
         if self.sock is not None and self.unix_path is not None:
             raise ValueError("sock and unix_path exclude each other: give one")
 
     def __str__(self) -> str:
         if self.sock is not None:
-            return f"{self.sock.getsockname()}"
+            return repr(self.sock)
         return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"
 
 
@@ -111,23 +118,40 @@ def server_context(certs: Certs | None) -> ssl.SSLContext | None:
     """The SSLContext that `certs` asks for: (certfile, keyfile), or a context as it is.
 
     Raises FileNotFoundError for a file that is not there, ValueError for one that holds no
-    certificate or no key that fits.
+    certificate or no key that fits, or for a context that clients use, TypeError for anything
+    else.
     """
-    if certs is None or isinstance(certs, ssl.SSLContext):
+    if certs is None:
+        return None
+    if isinstance(certs, ssl.SSLContext):
+        if certs.protocol is ssl.PROTOCOL_TLS_CLIENT:
+            raise ValueError(
+                "certs is an SSLContext for clients: make one with"
+                " ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) and its load_cert_chain(...)"
+            )
         return certs
-    if not isinstance(certs, tuple) or len(certs) != 2:
-        raise TypeError("certs is (certfile, keyfile) or an ssl.SSLContext")
-    for kind, path in zip(("certificate", "key"), certs, strict=True):
+    cert, key = certs if isinstance(certs, tuple) and len(certs) == 2 else (None, None)
+    if not isinstance(cert, str | os.PathLike) or not isinstance(key, str | os.PathLike):
+        raise TypeError(f"certs is (certfile, keyfile) or an ssl.SSLContext, not {certs!r}")
+    certfile, keyfile = os.fspath(cert), os.fspath(key)
+    for kind, path in (("certificate", certfile), ("key", keyfile)):
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"there is no {kind} file {os.fspath(path)!r}: certs is (certfile, keyfile)"
+                f"there is no {kind} file {path!r}: certs is (certfile, keyfile)"
             )
+
+    def no_pass_phrase() -> str:  # else OpenSSL asks at the terminal
+        raise ValueError(
+            f"the key {keyfile!r} has a pass phrase: load it into an ssl.SSLContext of your own,"
+            " and give that as certs"
+        )
+
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(*certs)
+        context.load_cert_chain(certfile, keyfile, no_pass_phrase)
     except ssl.SSLError as error:
         raise ValueError(
-            f"certs: {os.fspath(certs[0])!r} and {os.fspath(certs[1])!r} are no certificate"
-            f" and the key that fits it ({error.reason or error})"
+            f"certs: {certfile!r} and {keyfile!r} are no certificate and the key that fits it"
+            f" ({error.reason or error})"
         ) from error
     return context

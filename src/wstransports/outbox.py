@@ -14,11 +14,15 @@ from .stream.turn import Turn
 if TYPE_CHECKING:
     from .session import Session
 
+# After so many bytes a sender lets others run, room or not: a loop of sends to a peer that takes
+# them all would else have the event loop for itself.
+_YIELD_AFTER = 2**20
+
 
 class Outbox:
     """The sending half of a session."""
 
-    __slots__ = ("_batch", "_gathered", "_session", "_written", "core", "pipe", "turn")
+    __slots__ = ("_batch", "_gathered", "_session", "_written", "_yield_at", "core", "pipe", "turn")
 
     pipe: Pipe
 
@@ -29,6 +33,7 @@ class Outbox:
         self._batch = session.runtime.batch
         self._gathered = False  # the batch will flush us
         self._written = 0  # bytes given to the pipe
+        self._yield_at = _YIELD_AFTER  # the same, when a sender has to let others run
 
     def put(self) -> bool:
         """What the core has to send goes out, at once or with the batch.
@@ -43,7 +48,7 @@ class Outbox:
                 batch.waiting.append(self)
         else:
             self.flush()
-        return self.pipe.full
+        return self.pipe.full or self._written >= self._yield_at
 
     def flush(self) -> None:
         """Write what was gathered."""
@@ -58,6 +63,9 @@ class Outbox:
         self.flush()
         self._session.watch_output()
         await self.pipe.drain()
+        if self._written >= self._yield_at:
+            self._yield_at = self._written + _YIELD_AFTER
+            await self._session.runtime.checkpoint()
         if self._session.lost:
             raise self.closed_error()
 
@@ -139,7 +147,7 @@ class Outbox:
 
     def break_off(self) -> None:
         """Half a message is on the wire, and its rest will not come."""
-        self._session.fail(Reasons.UNEXPECTED_CONDITION, "a message was broken off")
+        self._session.break_off()
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""
@@ -150,11 +158,12 @@ class Outbox:
         seconds = session.options.timeout
         if not seconds:
             return await source.next()
+        until = session.runtime.now() + seconds
         try:
-            async with session.runtime.timeout_at(session.runtime.now() + seconds):
+            async with session.runtime.timeout_at(until):
                 return await source.next()
         except TimeoutError:
-            self._session.fail(
-                Reasons.POLICY_VIOLATION, f"a message brought nothing for {seconds:g} s"
-            )
+            if session.runtime.now() < until:
+                raise  # the source's own
+            session.fail(Reasons.POLICY_VIOLATION, f"a message brought nothing for {seconds:g} s")
             raise self.closed_error() from None

@@ -38,7 +38,8 @@ class Pipe(Protocol):
     """One byte stream."""
 
     full: bool
-    """More waits for the peer than the high-water mark: senders should `await drain()`."""
+    """More waits for the peer than the high-water mark, or the stream broke and
+    `connection_lost` is on its way: senders should `await drain()`."""
 
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks, ignored once the stream is closed or lost."""

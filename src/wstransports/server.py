@@ -32,18 +32,28 @@ ConnectionCallback = TypeVar("ConnectionCallback", bound=Callable[[Client], Awai
 
 
 class WebSocketServer:
-    """A WebSocket server.
+    """A WebSocket server (RFC 6455).
 
-    Arguments: `addr` and `port` to listen at (port 0 picks a free one); `certs`, (certfile,
-    keyfile) or an ssl.SSLContext, for wss; `loop`, an asyncio loop that does not run yet, for
-    the `with` form; `timeout`, seconds of silence after which a client that answers no ping is
-    dropped (pings go out at half of it), or during which it takes none of the bytes that wait
-    for it; 0 for never. `sock`, `unix_path`, `reuse_port` listen elsewhere or differently,
-    `runtime` runs on another adapter than the running loop's; the other keywords are those of
-    `Options`. Raises ValueError, TypeError or FileNotFoundError for what cannot be.
+    Arguments: `addr` and `port` to listen at (None: every interface, 0: a free port); `certs`,
+    (certfile, keyfile) or an ssl.SSLContext, for wss; `loop`, an asyncio loop that does not run
+    yet, for the `with` form; `timeout`, seconds of silence after which a client that answers no
+    ping is dropped (pings go out at half of it), or during which it takes none of the bytes that
+    wait for it; 0 for never. `sock`, `unix_path`, `reuse_port` listen elsewhere or differently,
+    `runtime` runs on another adapter than the running loop's.
 
-    Use it as `with` (a plain script), `async with` or `serve_forever()` (inside a running
-    loop), or `run()`.
+    More keywords: `subprotocols` spoken, best first; `origins` served, None for all (a None in
+    the list for who names none, RFC 6455 section 10.2); `max_message_size` in bytes (1 MiB) or
+    None; `read_limit`, how many bytes may wait unread before reading stops (64 KiB);
+    `open_timeout` and `close_timeout`, seconds that the opening handshake and each step of the
+    closing one may take (10), 0 for any time; `max_connections` or None; `process_request`, a
+    function of a Request that returns None or the Response to answer with;
+    `concurrent_messages`, how many message callbacks of one client may overlap (1).
+
+    Raises ValueError, TypeError or FileNotFoundError for what cannot be.
+
+    `clients` are the connected clients by `(client.addr, client.port)`;
+    `loop` is the loop while a `with` block lasts. Register `connection`, then use the server as
+    `with` (a plain script), `async with` or `serve_forever()` (inside a running loop), or `run()`.
     """
 
     def __init__(
@@ -60,6 +70,11 @@ class WebSocketServer:
         runtime: Runtime | None = None,
         **options: Unpack[OptionKeywords],
     ) -> None:
+        if loop is not None and not hasattr(loop, "run_until_complete"):
+            raise TypeError(
+                f"loop is an event loop that does not run yet, not {loop!r}: give it"
+                " loop=asyncio.new_event_loop(), or none at all"
+            )
         self.addr = addr
         self.certs = certs
         self.loop = loop
@@ -103,17 +118,23 @@ class WebSocketServer:
     async def disconnect_client(
         self, client: Client, code: int = Reasons.NORMAL, reason: str = ""
     ) -> None:
-        """Close a client and wait until that is done: see `Client.close`."""
+        """Close a client and wait until that is done: as `Client.close`, errors included."""
         await client.close(code, reason)
 
     # Inside a running loop.
 
     async def __aenter__(self) -> Any:
         """Listen; gives what the loop calls a server (asyncio.Server). Raises OSError."""
-        if self._listener is not None:
+        if self._runtime is not None:
             raise RuntimeError("this server listens already: make another for another block")
-        self._runtime = self._given_runtime or running()
-        self._listener = await self._runtime.listen(self._address, self._make_session)
+        self._runtime = runtime = self._given_runtime or running()
+        try:
+            self._listener = await runtime.listen(
+                self._address, lambda: self._make_session(runtime)
+            )
+        except BaseException:
+            self._runtime = None
+            raise
         return self._listener.server
 
     async def __aexit__(
@@ -125,19 +146,22 @@ class WebSocketServer:
         """Accept no more, close every client with 1001, wait for them, for a bounded time."""
         listener, self._listener = self._listener, None
         if listener is None or self._runtime is None:
-            raise RuntimeError("this server does not listen: enter the block first")
-        await listener.close()
-        for session in self._left():
-            session.go_away()
+            raise _does_not_listen()
         try:
+            await listener.close()
+            for session in self._left():
+                session.go_away()
+            try:
+                await self._wait_for_all()
+            finally:
+                for session in self._left():
+                    session.abandon()
             await self._wait_for_all()
         finally:
-            for session in self._left():
-                session.abandon()
-        await self._wait_for_all()
+            self._runtime = None
 
     async def serve_forever(self) -> None:
-        """Listen until cancelled, then close gracefully."""
+        """Listen until cancelled, then close every client with 1001. Raises OSError."""
         async with self:
             await self._running_runtime().signal().wait()
 
@@ -148,8 +172,10 @@ class WebSocketServer:
 
         Raises RuntimeError inside a running loop: `async with` is the form there.
         """
-        self._block = block(self)
-        return self._block.enter()
+        entered = block(self)
+        listener = entered.enter()
+        self._block = entered
+        return listener
 
     def __exit__(
         self,
@@ -158,11 +184,16 @@ class WebSocketServer:
         traceback: TracebackType | None,
     ) -> bool:
         """Close every client with 1001, then the server."""
-        assert self._block is not None
-        return self._block.exit(error)
+        left, self._block = self._block, None
+        if left is None:
+            raise _does_not_listen()
+        return left.exit(error)
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM: all that a plain script needs. Raises like `with`."""
+        """Serve until SIGINT or SIGTERM: all that a plain script needs.
+
+        Raises OSError where it cannot listen, RuntimeError inside a running loop.
+        """
         with self:
             assert self._block is not None
             self._block.run_forever()
@@ -252,8 +283,8 @@ class WebSocketServer:
             timeout=options.timeout,
         )
 
-    def _make_session(self) -> Session:
-        return Session(self._new_core(), self._running_runtime(), self._options, self)
+    def _make_session(self, runtime: Runtime) -> Session:
+        return Session(self._new_core(), runtime, self._options, self)
 
     async def _answer_later(
         self, session: Session, request: Request, answer: Awaitable[Response | None]
@@ -277,8 +308,13 @@ class WebSocketServer:
             return  # it was given up meanwhile
         if response is None and request.is_upgrade:
             session.accept(request)
-        else:
+            return
+        if response is None:
+            logger.info("%s: no handshake: no WebSocket is asked for, so it is a 426", session)
+        try:
             session.reject(response or upgrade_required())
+        except ValueError as error:  # a 1xx: the core refuses it, and nothing was sent
+            session.reject(_failure(session, error))
 
     async def _wait_for_all(self) -> None:
         """Wait until no connection is left, but not for longer than `close_timeout`."""
@@ -294,6 +330,10 @@ class WebSocketServer:
             else:
                 await self._all_gone.wait()
         self._all_gone = None
+
+
+def _does_not_listen() -> RuntimeError:
+    return RuntimeError("this server does not listen: enter the block first")
 
 
 def _failure(session: Session, error: Exception) -> Response:

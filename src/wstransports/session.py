@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from wscore import (
     ConnectionFailed,
@@ -20,13 +20,15 @@ from wscore import (
 )
 from wscore.states import MAY_RECEIVE
 
+from .alarm import Alarm
 from .client import Client
 from .control import Control
-from .errors import ConnectionClosed
+from .errors import ConnectionClosed, closed_connections
 from .inbox import Inbox
 from .options import Options
 from .outbox import Outbox
-from .runtime import Pipe, Runtime, Signal, Timer
+from .owner import Owner
+from .runtime import Pipe, Runtime, Signal
 
 logger = logging.getLogger("wstransports")
 
@@ -40,35 +42,11 @@ OUTPUT = 4  # a pong waits for room
 SLICE = 8  # what was read is not parsed yet
 
 
-class Owner(Protocol):
-    """Whose connection it is: the server."""
-
-    def connected(self, session: "Session") -> None:
-        """The stream stands."""
-
-    def asked(self, session: "Session", event: RequestReceived) -> None:
-        """A request wants an answer, by `accept` or `reject`."""
-
-    def name(self, pipe: Pipe) -> tuple[str, int]:
-        """What the peer's `addr` and `port` are."""
-
-    def opened(self, session: "Session", client: Client) -> Coroutine[Any, Any, None]:
-        """The client is connected: what is to be run for it."""
-
-    def entered(self, client: Client) -> None:
-        """The client's set-up is over."""
-
-    def left(self, client: Client) -> None:
-        """The client's state has left OPEN."""
-
-    def gone(self, session: "Session") -> None:
-        """The stream is gone, and nothing runs for it any more."""
-
-
 class Session:
     """The `Sink` of a byte stream: drives the core, runs the callbacks, writes the output."""
 
     __slots__ = (
+        "_alarm",
         "_batch",
         "_close_owed",
         "_ending",
@@ -77,8 +55,6 @@ class Session:
         "_owner",
         "_paused",
         "_tasks",
-        "_timer",
-        "_timer_at",
         "client",
         "control",
         "core",
@@ -113,8 +89,7 @@ class Session:
         self.lost = False
         self._over: list[Signal] = []  # who wait for the end
         self._tasks = 0
-        self._timer: Timer | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(runtime, self._on_alarm)
 
     def __str__(self) -> str:
         peer = self.pipe.info("peername")
@@ -138,7 +113,7 @@ class Session:
             now = self._now()
             self._handle(self.core.receive_data(data, now))
             if self.core.more:
-                self._handle_more(now)
+                self._handle_more(now, self._now())
         finally:
             if outermost:
                 batch.end()
@@ -185,26 +160,30 @@ class Session:
         if ended:
             self.settle()
 
-    def _handle_more(self, now: float) -> None:
+    def _handle_more(self, since: float, now: float) -> None:
         """What the core kept back: at once for a while, then on the loop's next turn."""
-        until = now + WORK_AT_ONCE
         while self.core.more and not self._paused:
-            self._handle(self.core.receive_data(b"", now))
-            now = self._now()
-            if now >= until and self.core.more and not self._paused:
+            if now > since + WORK_AT_ONCE:
                 self._pause(SLICE)
                 self.later(self._go_on)
+            else:
+                self._handle(self.core.receive_data(b"", now))
+                now = self._now()
 
     def _go_on(self) -> None:
+        if not self._paused & SLICE:
+            return  # the stream is lost, and who handles that handles the rest
         self._paused &= ~SLICE
         if not self._paused and not self.lost:
-            self._gathering(lambda: self._handle_more(self._now()))
+            now = self._now()
+            self._gathering(lambda: self._handle_more(now, now))
             if not self._paused:
                 self._read_on()
 
     def _handle_loss(self) -> None:
         """The stream is gone: first what had arrived, then the end."""
-        self._handle_more(self._now())
+        now = self._now()
+        self._handle_more(now, now)
         if self.core.more:
             self._paused = 0
             self.later(lambda: self._gathering(self._handle_loss))
@@ -212,8 +191,7 @@ class Session:
         for event in self.core.connection_lost():
             self._end(event)
         self.lost = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.stop()
         self.inbox.run()
         self.outbox.turn.disband()
         over, self._over = self._over, []
@@ -227,11 +205,10 @@ class Session:
     def _end(self, event: Event) -> None:
         """The last event: the peer's Close, a violation, a deadline, the end of the input."""
         if isinstance(event, HandshakeFailed):
-            # A port scan or a health check is no garbage.
-            level = logging.INFO if self.core.input_ended else logging.WARNING
+            # A port scan, a health check, a connection held ready: that is no garbage.
+            level = logging.INFO if self.core.input_ended or self.core.silent else logging.WARNING
             logger.log(level, "%s: no handshake: %s", self, event.reason)
-            if self._paused & ANSWER:
-                self.pipe.cancel()
+            self.pipe.cancel()  # a process_request that nobody waits for any more
         elif isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
             self.log(f"failed with {event.code:d}, {event.reason}")
         self._leave_open()
@@ -354,12 +331,23 @@ class Session:
         if self.core.may_send:
             self._send_close(code, reason)
 
+    def break_off(self) -> None:
+        """Half a message of ours is on the wire: nothing but a Close can follow it."""
+        if self.core.owes_close:
+            self.core.acknowledge_close(self._now())
+            self.outbox.turn.disband()
+            self.settle()
+        else:
+            self.fail(Reasons.UNEXPECTED_CONDITION, "a message was broken off")
+
     def go_away(self) -> None:
         """The server ends: so does this connection, whatever it is at."""
         if self.core.phase is Phase.CONNECTING:
-            if self._paused & ANSWER:
-                self.pipe.cancel()
-            self.reject(Response(503, {"Retry-After": "1"}, "the server is going away\n"))
+            self.pipe.cancel()  # a process_request that nobody waits for any more
+            if self.core.silent:  # browsers hold connections ready that they never use
+                self.pipe.abort()
+            else:
+                self.reject(Response(503, {"Retry-After": "1"}, "the server is going away\n"))
         elif self.core.phase is Phase.OPEN:
             self.fail(Reasons.GOING_AWAY, "")
 
@@ -417,7 +405,7 @@ class Session:
 
     def callback_failed(self, name: str, error: Exception) -> None:
         """A callback raised."""
-        closed = _closed_connections(error)
+        closed = closed_connections(error)
         if not closed:
             logger.error("%s: %s raised", self, name, exc_info=error)
             self.inbox.shut()
@@ -439,19 +427,11 @@ class Session:
         self._arm()
 
     def _arm(self) -> None:
-        """Have the timer fire when the core wants to look again, or before."""
-        when = self.core.next_deadline()
-        if when is None or self.lost:
-            return
-        if self._timer is not None:
-            if self._timer_at <= when:
-                return
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self.runtime.call_at(when, self._on_timer)
+        """Look again when the core wants to, or before."""
+        if not self.lost:
+            self._alarm.set(self.core.next_deadline())
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _on_alarm(self) -> None:
         self._gathering(self._handle_deadline)
 
     def _handle_deadline(self) -> None:
@@ -459,13 +439,3 @@ class Session:
             self.outbox.watch(self._now())
         self._handle(self.core.handle_timeout(self._now()))
         self.settle()
-
-
-def _closed_connections(error: BaseException) -> list[ConnectionClosed]:
-    """The ConnectionClosed that an exception is, or a group is made of; [] for any other."""
-    if isinstance(error, ConnectionClosed):
-        return [error]
-    if not isinstance(error, BaseExceptionGroup):
-        return []
-    found = [_closed_connections(one) for one in error.exceptions]
-    return [one for ones in found for one in ones] if all(found) else []

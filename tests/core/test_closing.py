@@ -574,3 +574,12 @@ def test_input_kept_back_is_dropped_with_the_connection(role: str) -> None:
     assert connection.connection_lost() == [LOST]
     assert not connection.more
     assert connection.receive_data(b"") == []
+
+
+def test_silent_until_a_byte_comes() -> None:
+    connection = ServerConnection()
+    assert connection.silent
+    connection.receive_data(b"")
+    assert connection.silent
+    connection.receive_data(b"G")
+    assert not connection.silent

@@ -127,8 +127,12 @@ class MemoryPipe:
         if not self._lost:
             self._lost = True
             self._waiting.clear()
-            self._make_room()
-            self._runtime._ready.append(partial(self._sink.connection_lost, exc))
+            self.full = True
+            self._runtime._ready.append(partial(self._tell_lost, exc))
+
+    def _tell_lost(self, exc: Exception | None) -> None:
+        self._make_room()  # who waits for it goes on behind us, and finds the connection lost
+        self._sink.connection_lost(exc)
 
 
 class MemoryEnd:

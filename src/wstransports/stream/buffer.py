@@ -10,7 +10,8 @@ class Buffer:
     """A bounded stream of bytes inside the process.
 
     Arguments: `limit`, in bytes: `write` waits while more than that is unread. One task reads,
-    any number write; the writer says the end with `feed_eof`.
+    any number write; the writer says the end with `feed_eof`. Raises ValueError for a limit
+    below 1.
     """
 
     __slots__ = ("_data", "_ended", "_error", "_limit", "_reader", "_writers")
@@ -60,7 +61,10 @@ class Buffer:
         return len(data)
 
     async def read_into_exactly(self, buffer: WritableBuffer, n: int, offset: int = 0) -> None:
-        """Like `read_into`, but raises IncompleteReadError where the data ends before."""
+        """Read `n` bytes into `buffer` at `offset`.
+
+        Raises IncompleteReadError where the data ends before, ValueError as `read_into` does.
+        """
         got = await self.read_into(buffer, n, offset)
         if got < n:
             raise IncompleteReadError(got, n)
@@ -82,7 +86,10 @@ class Buffer:
     # Writing.
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Add `data`, and return when no more than the limit is unread."""
+        """Add `data`, and return when no more than the limit is unread.
+
+        Raises RuntimeError after `feed_eof`.
+        """
         if self._ended:
             raise RuntimeError("the end was fed already: write before feed_eof()")
         self._add(data)

@@ -3,6 +3,8 @@
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from wscore.frames import payload_bytes
+
 if TYPE_CHECKING:
     from ..outbox import Outbox
 
@@ -38,7 +40,11 @@ class Fragment:
         """
         if not self._open:
             raise RuntimeError("this message is not open: send its parts inside `async with`")
-        part = data if isinstance(data, str) else bytes(memoryview(data))
+        part: str | bytes
+        if isinstance(data, str):
+            part = data
+        else:
+            part = payload_bytes(data, "a part of a message is str (text) or bytes-like (binary)")
         held = self._held
         if held is None:
             self._held = part
@@ -58,12 +64,13 @@ class Fragment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        held, self._held = self._held, None
         self._open = False
         try:
-            if self._held is None:
+            if held is None:
                 return
             if kind is None:
-                await self._outbox.send_fragment(self._held, True)
+                await self._outbox.send_fragment(held, True)
             else:
                 self._outbox.break_off()
         finally:

@@ -19,9 +19,10 @@ _PIECE = 65536
 class WebSocketReader(Buffer):
     """A message of the peer's; never built by the user.
 
-    `data_type` is DataType.TEXT or BINARY. `get()` is the whole of it; `async for` yields it
-    piece by piece; the `Buffer` methods read its bytes. Once the connection fails amid the
-    message, the next read raises ConnectionClosed.
+    `data_type` is DataType.TEXT or BINARY (RFC 6455 section 5.6). `get()` is the whole of it;
+    `async for` yields it piece by piece; the `Buffer` methods read its bytes. Once the connection
+    fails amid the message, the next read raises ConnectionClosed. What is unread when the callback
+    returns is discarded.
     """
 
     __slots__ = ("_dropped", "_inbox", "_whole", "charged", "data_type")

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Protocol
 
 from wscore import DataType
+from wscore.frames import payload_bytes
 from wscore.utf8 import decode
 
 from .buffer import Buffer
@@ -39,6 +40,9 @@ def open_source(
     )
 
 
+_END = object()  # what `next` gives behind the last piece
+
+
 class _Typing:
     """Makes all pieces of a message the type of the first, or of `op_code`."""
 
@@ -46,16 +50,19 @@ class _Typing:
         self._type = op_code
         self._carry = b""
 
-    def typed(self, piece: Data, last: bool) -> tuple[Data, bool, DataType]:
-        """The piece as the message's type wants it; ValueError for bytes that are no text."""
+    def typed(self, piece: object, last: bool) -> tuple[Data, bool, DataType]:
+        """The piece as the message's type wants it; ValueError for bytes that are no text,
+        TypeError for what is neither str nor bytes-like."""
         is_text = isinstance(piece, str)
+        if isinstance(piece, str):
+            data = piece.encode()
+        else:
+            data = payload_bytes(piece, "a piece of a message is str (text) or bytes-like (binary)")
         if self._type is None:
             self._type = DataType.TEXT if is_text else DataType.BINARY
-        if isinstance(piece, str):
-            piece = piece.encode()
         if self._type is DataType.TEXT and not (is_text and not self._carry):
-            self._check(bytes(piece), last)
-        return piece, last, self._type
+            self._check(data, last)
+        return data, last, self._type
 
     def _check(self, piece: bytes, last: bool) -> None:
         data = self._carry + piece
@@ -87,11 +94,11 @@ class _IterableSource:
     def __init__(self, pieces: Iterator[Data], op_code: DataType | None) -> None:
         self._pieces = pieces
         self._typing = _Typing(op_code)
-        self._ahead: Data | None = next(pieces, None)
+        self._ahead: Data | object = next(pieces, _END)
 
     async def next(self) -> tuple[Data, bool, DataType]:
-        piece, self._ahead = self._ahead, next(self._pieces, None)
-        return self._typing.typed(b"" if piece is None else piece, self._ahead is None)
+        piece, self._ahead = self._ahead, next(self._pieces, _END)
+        return self._typing.typed(b"" if piece is _END else piece, self._ahead is _END)
 
 
 class _AsyncSource:

@@ -59,8 +59,13 @@ class WebSocketWriter:
     async def pong(self, length: int, payload: bytes) -> None:
         """Answer a ping whose payload of `length` bytes was `payload` (RFC 6455 5.5.3).
 
-        Raises ValueError where `length` is not the payload's, or over 125.
+        Raises ValueError where `length` is not the payload's, or over 125; TypeError for a
+        payload that is not bytes-like.
         """
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            raise TypeError(
+                "a pong's payload is bytes-like and comes second: pong(len(payload), payload)"
+            )
         if length != len(payload):
             raise ValueError(
                 f"the payload has {len(payload)} bytes, not {length}: pong(len(payload), payload)"
@@ -72,7 +77,11 @@ class WebSocketWriter:
         await self._outbox.close(code, reason)
 
     def fragment(self) -> Fragment:
-        """A message in parts: `async with writer.fragment() as stream: await stream.send(...)`."""
+        """A message in parts: `async with writer.fragment() as stream: await stream.send(...)`.
+
+        Entering waits for its turn, and raises RuntimeError where the same task is amid another
+        fragmented message (RFC 6455 section 5.4).
+        """
         return Fragment(self._outbox)
 
     async def feed(
@@ -89,7 +98,9 @@ class WebSocketWriter:
         not; no fragment of a Buffer is longer than `chunksize` bytes. `op_code` TEXT or BINARY
         is the message's type, by default the reader's, or that of the first piece. After each
         `drain_every` bytes it waits for room. A source that brings nothing for the server's
-        `timeout` fails this connection with 1008; one that raises, with 1011.
+        `timeout` fails this connection with 1008; one that raises, with 1011 (RFC 6455 5.4).
+        Raises TypeError for what it cannot send, ValueError for sizes below 1 or for bytes that
+        are to be text and are not.
         """
         if chunksize < 1 or drain_every < 1:
             raise ValueError("chunksize and drain_every are numbers of bytes from 1")

@@ -1,0 +1,280 @@
+"""Imports point inward: adapters, the API, the core; and the core knows neither loops nor I/O."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+
+LOOPS = {"asyncio", "trio", "anyio", "uvloop"}
+# What the core may not load, not even through others (`time` is there in every interpreter).
+NOT_IN_THE_CORE = LOOPS | {"socket", "_socket", "ssl", "_ssl", "select", "selectors"}
+
+# What the core takes from elsewhere: a module and the names from it, None for any.
+CORE_TAKES: dict[str, set[str] | None] = {
+    "binascii": None,
+    "codecs": None,
+    "collections.abc": None,
+    "enum": None,
+    "h11": None,
+    "hashlib": None,
+    "http": {"HTTPStatus"},
+    "os": {"urandom"},
+    "re": None,
+    "sys": None,
+    "types": None,
+    "typing": None,
+}
+
+
+def module_name(path: Path, root: Path) -> str:
+    """What a file is imported as."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, root: Path = SRC) -> Iterator[tuple[str, str]]:
+    """Each import anywhere in a file: an absolute module, and the name taken from it or "".
+
+    A module taken from its package (`from . import module`) counts as that module.
+    """
+    package = module_name(path, root).split(".")
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = root.joinpath(*module.split("."), alias.name)
+                if inner.is_dir() or inner.with_suffix(".py").is_file():
+                    yield f"{module}.{alias.name}", ""
+                else:
+                    yield module, alias.name
+
+
+def modules(path: Path, root: Path = SRC) -> set[str]:
+    """The modules that a file imports."""
+    return {module for module, _ in imports(path, root)}
+
+
+def within(module: str, package: str) -> bool:
+    """Whether a module is this package or in it."""
+    return f"{module}.".startswith(f"{package}.")
+
+
+def files(folder: str) -> list[Path]:
+    """The source files in a folder of src and in its folders."""
+    return sorted((SRC / folder).rglob("*.py"))
+
+
+def each(paths: list[Path]) -> pytest.MarkDecorator:
+    """Run a test for each of these files."""
+    assert paths
+    return pytest.mark.parametrize("path", paths, ids=lambda path: str(path.relative_to(SRC)))
+
+
+CORE = files("wscore")
+ADAPTERS = files("wstransports/adapters")
+API = [path for path in files("wstransports") if path not in ADAPTERS]
+CONTRACT = SRC / "wstransports" / "runtime.py"
+
+
+# The core.
+
+
+def core_breaks(path: Path, root: Path = SRC) -> set[str]:
+    """What a file of the core imports and may not."""
+    breaks = set()
+    for module, name in imports(path, root):
+        names = CORE_TAKES.get(module, set())
+        if not (within(module, "wscore") or names is None or name in names):
+            breaks.add(f"{module}:{name}")
+    return breaks
+
+
+@each(CORE)
+def test_the_core_imports_itself_and_little_else(path: Path) -> None:
+    assert core_breaks(path) == set()
+
+
+def test_the_core_takes_all_that_it_may() -> None:
+    """What is no longer needed is no longer allowed."""
+    assert set().union(*map(modules, CORE)) >= CORE_TAKES.keys()
+
+
+def loaded(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has after a statement."""
+    command = [sys.executable, "-I", "-c", f"{statement}\nimport sys\nprint(*sys.modules)"]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=20)
+    return set(run.stdout.split())
+
+
+def test_the_core_loads_neither_loop_nor_io() -> None:
+    """Not even through what it imports."""
+    bare = loaded("")
+    assert NOT_IN_THE_CORE & bare == set()
+    core = loaded("import " + ", ".join(module_name(path, SRC) for path in CORE))
+    assert "wscore.connection" in core - bare
+    assert NOT_IN_THE_CORE & core == set()
+    assert "wstransports" not in core
+    assert "socket" in loaded("import asyncio")  # or the above would show nothing
+
+
+# The API.
+
+
+@each(API)
+def test_the_api_imports_the_core_and_what_python_has(path: Path) -> None:
+    tops = {module.partition(".")[0] for module in modules(path)}
+    assert tops - sys.stdlib_module_names <= {"wscore", "wstransports"}
+
+
+def loops_named(path: Path, root: Path = SRC) -> set[str]:
+    """The event loops that a file imports or has identifiers for."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return LOOPS & (names | {module.partition(".")[0] for module in modules(path, root)})
+
+
+@each(API)
+def test_the_api_names_no_event_loop(path: Path) -> None:
+    assert loops_named(path) == set()
+
+
+@each([path for path in API if path != SRC / "wstransports" / "__init__.py"])
+def test_the_api_imports_no_adapter(path: Path) -> None:
+    """Only the package itself does, which makes them known to the contract."""
+    assert [m for m in modules(path) if within(m, "wstransports.adapters")] == []
+
+
+# The contract with a loop, and those who fulfil it.
+
+# What the contract speaks of: all that whoever fulfils it has to import of ours.
+CONTRACT_IS = {"wstransports.runtime"} | {
+    module for module in modules(CONTRACT) if within(module, "wstransports")
+}
+
+
+@each([path for path in API if module_name(path, SRC) in CONTRACT_IS])
+def test_the_contract_knows_nobody_who_uses_it(path: Path) -> None:
+    ours = {module for module in modules(path) if within(module, "wstransports")}
+    assert ours <= CONTRACT_IS
+
+
+def adapter_breaks(path: Path, root: Path = SRC) -> set[str]:
+    """What an adapter imports and may not: other loops, other adapters, the API, the core.
+
+    The files of one adapter begin with its name: asyncio.py, asyncio_block.py.
+    """
+    name = path.stem.partition("_")[0]
+    breaks = set()
+    for module in modules(path, root):
+        top, _, rest = module.partition(".")
+        if top == "wstransports":
+            own = rest.startswith("adapters.") and rest.split(".")[1].partition("_")[0] == name
+            allowed = own or module in CONTRACT_IS
+        else:
+            allowed = top == name or (top in sys.stdlib_module_names and top not in LOOPS)
+        if not allowed:
+            breaks.add(module)
+    return breaks
+
+
+@each([path for path in ADAPTERS if path.name != "__init__.py"])
+def test_an_adapter_imports_the_contract_and_its_own_loop(path: Path) -> None:
+    assert adapter_breaks(path) == set()
+
+
+def test_the_adapters_package_makes_them_known_and_no_more() -> None:
+    package = SRC / "wstransports" / "adapters" / "__init__.py"
+    for module in modules(package):
+        assert within(module, "wstransports.adapters") or module in {"wstransports.runtime", "sys"}
+
+
+# Size.
+
+
+@each(files("."))
+def test_no_file_is_long(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 450
+
+
+# Would these tests notice?
+
+
+@pytest.mark.parametrize(
+    ("source", "breaks"),
+    [
+        ("from os import urandom", set()),
+        ("from .frames import FIN", set()),
+        ("from ..wscore.frames import FIN", set()),
+        ("import os", {"os:"}),
+        ("from os import read", {"os:read"}),
+        ("import http.client", {"http.client:"}),
+        ("import time", {"time:"}),
+        ("def f():\n    from time import monotonic", {"time:monotonic"}),
+        ("if True:\n    import asyncio.events as loop", {"asyncio.events:"}),
+        ("from wstransports import Client", {"wstransports:Client"}),
+        ("from ..wstransports.runtime import now", {"wstransports.runtime:now"}),
+        ("import wscoreless", {"wscoreless:"}),
+    ],
+)
+def test_a_break_in_the_core_shows(source: str, breaks: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "wscore" / "handshake.py"
+    path.parent.mkdir()
+    path.write_text(source)
+    assert core_breaks(path, tmp_path) == breaks
+
+
+@pytest.mark.parametrize(
+    ("source", "breaks"),
+    [
+        ("import trio", set()),
+        ("from trio.lowlevel import checkpoint", set()),
+        ("from ..runtime import register", set()),
+        ("from .trio_kernel import Kernel", set()),
+        ("from . import trio_kernel", set()),
+        ("import asyncio", {"asyncio"}),
+        ("import anyio.abc", {"anyio.abc"}),
+        ("import uvloop", {"uvloop"}),
+        ("from . import asyncio", {"wstransports.adapters.asyncio"}),
+        ("from .asyncio import Pipe", {"wstransports.adapters.asyncio"}),
+        ("from ..client import Client", {"wstransports.client"}),
+        ("from .. import Client", {"wstransports"}),
+        ("from wscore import Reasons", {"wscore"}),
+        ("import h11", {"h11"}),
+    ],
+)
+def test_a_break_in_an_adapter_shows(source: str, breaks: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "wstransports" / "adapters" / "trio.py"
+    path.parent.mkdir(parents=True)
+    for name in ("asyncio.py", "trio_kernel.py"):
+        path.with_name(name).touch()
+    path.write_text(source)
+    assert adapter_breaks(path, tmp_path) == breaks
+
+
+@pytest.mark.parametrize(
+    ("source", "loops"),
+    [
+        ('"""Runs on asyncio."""', set()),
+        ("import asyncio", {"asyncio"}),
+        ("def f():\n    import trio.lowlevel", {"trio"}),
+        ("from anyio import run", {"anyio"}),
+        ("modules['x'].asyncio.sleep(1)", {"asyncio"}),
+    ],
+)
+def test_a_loop_named_in_the_api_shows(source: str, loops: set[str], tmp_path: Path) -> None:
+    path = tmp_path / "wstransports" / "client.py"
+    path.parent.mkdir()
+    path.write_text(source)
+    assert loops_named(path, tmp_path) == loops

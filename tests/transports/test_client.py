@@ -1,0 +1,1118 @@
+"""Client: its callbacks, their order, and what exceptions in them do."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from harness import AsyncioWorld, Frame, Log, MemoryWorld, Peer, World, echo, masked
+
+from wscore import DataType, State
+from wstransports import Client, ConnectionClosed, WebSocketReader
+
+# --- What it is
+
+
+async def test_its_attributes(sockets: AsyncioWorld) -> None:
+    async with sockets.serving(echo) as server:
+        peer = await sockets.connect(server, target="/room")
+        await sockets.until(lambda: server.clients)
+        [client] = server.clients.values()
+        assert client.state is State.OPEN
+        assert client.request.path == "/room"
+        assert client.subprotocol is None
+        assert client.latency is None
+        assert client.max_message_size == 2**20
+        assert not client.writer.closed
+        assert repr(client) == f"<Client 127.0.0.1:{client.port} OPEN>"
+        peer.close()
+        await peer.closed()
+        await sockets.until(lambda: client.state is State.CLOSED)
+        assert client.writer.closed
+        assert repr(client) == f"<Client 127.0.0.1:{client.port} CLOSED>"
+
+
+async def test_users_may_set_attributes_of_their_own(world: World) -> None:
+    names: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        client.name = "ann"  # type: ignore[attr-defined]
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            names.append(client.name)  # type: ignore[attr-defined]
+
+    async with world.serving(on_connection) as server:
+        await world.connect(server)
+    assert names == ["ann"]
+
+
+# --- Decorators
+
+
+@pytest.mark.parametrize("which", ["message", "ping", "pong", "closed"])
+async def test_decorators_return_the_function_and_refuse_what_is_not_async_def(
+    world: World, which: str
+) -> None:
+    tried: list[bool] = []
+
+    async def on_connection(client: Client) -> None:
+        register: Callable[[Any], Any] = getattr(client, which)
+
+        async def callback(*arguments: Any) -> None:
+            """Does nothing."""
+
+        def plain(*arguments: Any) -> None:
+            """Is not async."""
+
+        assert register(callback) is callback
+        for wrong in (plain, lambda *arguments: None, None, "callback"):
+            with pytest.raises(TypeError, match=f"on_{which} must be `async def`"):
+                register(wrong)
+        tried.append(True)
+
+    async with world.serving(on_connection) as server:
+        await world.connect(server)
+        await world.until(lambda: tried)
+
+
+# --- on_message
+
+
+async def test_it_is_given_a_reader(world: World) -> None:
+    readers: list[Any] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            readers.append((type(reader), reader.data_type))
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("text")
+        peer.send(b"binary")
+        await peer.nothing()
+        assert readers == [
+            (WebSocketReader, DataType.TEXT),
+            (WebSocketReader, DataType.BINARY),
+        ]
+
+
+async def test_it_is_called_when_the_first_bytes_are_here(world: World) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("it begins")
+            await client.writer.send(await reader.get())
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.part("Hello ")
+        assert await peer.message() == "it begins"
+        await peer.nothing()
+        peer.part("World!", last=True)
+        assert await peer.message() == "Hello World!"
+
+
+async def test_it_is_called_amid_a_frame(world: World) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send(await reader.read(3))
+            await client.writer.send(await reader.get())
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        frame = masked(0x82, b"abcdef")
+        peer.raw(frame[:10])
+        assert await peer.message() == b"abc"
+        peer.raw(frame[10:])
+        assert await peer.message() == b"def"
+
+
+async def test_messages_come_one_at_a_time_and_in_order(world: World) -> None:
+    may_go_on = world.signal()
+    story: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            name = str(await reader.get())
+            story.append(f"{name} begins")
+            if name == "1":
+                await may_go_on.wait()
+            else:
+                await world.checkpoint()
+            story.append(f"{name} ends")
+            await client.writer.send(name)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        for name in "123":
+            peer.send(name)
+        await peer.nothing()
+        assert story == ["1 begins"]
+        may_go_on.set()
+        assert [await peer.message() for _ in range(3)] == ["1", "2", "3"]
+        assert story == [f"{name} {what}" for name in "123" for what in ("begins", "ends")]
+
+
+async def test_messages_of_one_read_come_in_order(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        with peer.in_one_write():
+            for number in range(1000):
+                peer.send(str(number))
+        assert [await peer.message() for _ in range(1000)] == [str(n) for n in range(1000)]
+
+
+async def test_concurrent_messages_overlap(world: World) -> None:
+    may_go_on = {name: world.signal() for name in "1234"}
+    running: set[str] = set()
+    most = 0
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            nonlocal most
+            name = str(await reader.get())
+            running.add(name)
+            most = max(most, len(running))
+            await may_go_on[name].wait()
+            running.discard(name)
+            await client.writer.send(name)
+
+    async with world.serving(on_connection, concurrent_messages=3) as server:
+        peer = await world.connect(server)
+        for name in "1234":
+            peer.send(name)
+        await peer.nothing()
+        assert running == {"1", "2", "3"}
+        may_go_on["2"].set()
+        assert await peer.message() == "2"
+        await world.until(lambda: running == {"1", "3", "4"})
+        for name in "431":
+            may_go_on[name].set()
+            assert await peer.message() == name
+        assert most == 3
+
+
+async def test_a_slow_callback_pushes_back_on_its_own_peer_only(memory: MemoryWorld) -> None:
+    may_go_on = memory.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            if await reader.get() == "wait":
+                await may_go_on.wait()
+            await client.writer.send("done")
+
+    async with memory.serving(on_connection, read_limit=1000) as server:
+        slow, quick = await memory.connect(server), await memory.connect(server)
+        slow.send("wait")
+        await memory.settle()
+        for _ in range(100):
+            slow.send("x" * 5000)
+            await memory.settle()
+        # Some of it is not taken any more.
+        assert slow.waiting() > 400_000
+        quick.send("at once")
+        assert await quick.message() == "done"
+        may_go_on.set()
+        for _ in range(101):
+            assert await slow.message() == "done"
+
+
+async def test_what_waits_is_bounded(memory: MemoryWorld) -> None:
+    may_go_on = memory.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await may_go_on.wait()
+
+    memory.runtime.chunk = 100
+    async with memory.serving(on_connection, read_limit=10_000) as server:
+        peer = await memory.connect(server)
+        [client] = server.clients.values()
+        for _ in range(10_000):
+            peer.send("")  # 6 bytes, and much more in the bookkeeping
+        await memory.settle()
+        taken = 60_000 - peer.waiting()
+        assert taken < 10_000 / 250 * 6 + 200
+        assert client.state is State.OPEN
+        may_go_on.set()
+        await peer.nothing()
+
+
+async def test_what_a_callback_leaves_unread_is_discarded(world: World) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send(await reader.read(2))
+
+    async with world.serving(on_connection, read_limit=1000) as server:
+        peer = await world.connect(server)
+        for letter in (b"a", b"b", b"c"):
+            peer.part(letter * 5)
+            assert await peer.message() == letter * 2
+            for _ in range(10):
+                peer.part(letter * 2000)
+            peer.part(letter, last=True)
+        peer.send(b"whole")
+        assert await peer.message() == b"wh"
+
+
+async def test_a_callback_registered_late_is_given_what_waited(world: World) -> None:
+    may_register = world.signal()
+
+    async def on_connection(client: Client) -> None:
+        await may_register.wait()
+        await echo(client)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("early")
+        peer.send(b"birds")
+        await peer.nothing()
+        may_register.set()
+        assert [await peer.message(), await peer.message()] == ["early", b"birds"]
+
+
+async def test_it_is_not_called_before_on_connection_suspends_or_ends(world: World) -> None:
+    story: list[str] = []
+    may_register, may_end = world.signal(), world.signal()
+
+    async def on_connection(client: Client) -> None:
+        await may_register.wait()
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            story.append(str(await reader.get()))
+            await client.writer.send("called")
+
+        story.append("registered")
+        story.append("still running")
+        await may_end.wait()
+        story.append("ended")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("message")
+        await peer.nothing()
+        may_register.set()
+        assert await peer.message() == "called"
+        assert story == ["registered", "still running", "message"]
+        may_end.set()
+        await world.until(lambda: len(server.clients) == 1)
+
+
+async def test_what_waits_for_a_callback_is_bounded(memory: MemoryWorld) -> None:
+    may_register = memory.signal()
+
+    async def on_connection(client: Client) -> None:
+        await may_register.wait()
+        await echo(client)
+
+    async with memory.serving(on_connection, read_limit=1000) as server:
+        peer = await memory.connect(server)
+        for _ in range(20):
+            peer.send("x" * 10_000)
+            await memory.settle()
+        assert peer.waiting() > 180_000
+        may_register.set()
+        for _ in range(20):
+            assert await peer.message() == "x" * 10_000
+
+
+async def test_without_a_callback_messages_are_discarded_with_one_line(
+    world: World, log: Log
+) -> None:
+    async def on_connection(client: Client) -> None:
+        """Registers nothing."""
+
+    async with world.serving(on_connection, read_limit=1000) as server:
+        peer = await world.connect(server)
+        for _ in range(5):
+            peer.send("x" * 2000)
+            await peer.nothing()
+        peer.part("begun")
+        await peer.nothing()
+        peer.part("x" * 5000)
+        peer.part("ended", last=True)
+        await peer.nothing()
+        assert log.lines() == ["its messages are discarded: no on_message is registered"]
+
+
+async def test_a_callback_registered_after_that_is_called(world: World, log: Log) -> None:
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("lost")
+        await peer.nothing()
+        await echo(clients[0])
+        peer.send("heard")
+        assert await peer.message() == "heard"
+        assert len(log.lines()) == 1
+
+
+@pytest.mark.parametrize("in_one_read", [False, True])
+async def test_a_callback_that_replaces_itself_is_given_no_more(
+    world: World, in_one_read: bool
+) -> None:
+    """First a name, then messages: how these fall into reads must not matter."""
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_name(reader: WebSocketReader) -> None:
+            name = await reader.get(str)
+
+            @client.message
+            async def on_message(reader: WebSocketReader) -> None:
+                await client.writer.send(f"{name}: {await reader.get(str)}")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        if in_one_read:
+            with peer.in_one_write():
+                peer.send("ann")
+                peer.send("hello")
+        else:
+            peer.send("ann")
+            await peer.nothing()
+            peer.send("hello")
+        assert await peer.message() == "ann: hello"
+
+
+# --- on_ping, on_pong
+
+
+async def test_pings_are_answered(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        for payload in (b"", b"hello", b"\x00\xff" * 62):
+            peer.ping(payload)
+            assert await peer.frame() == Frame(DataType.PONG, payload)
+
+
+async def test_pings_are_answered_while_a_callback_runs(world: World) -> None:
+    may_go_on = world.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("begun")
+            await may_go_on.wait()
+            await client.writer.send("done")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("")
+        assert await peer.message() == "begun"
+        peer.ping(b"alive?")
+        assert await peer.frame() == Frame(DataType.PONG, b"alive?")
+        peer.part("also amid a message")
+        peer.ping(b"still?")
+        assert await peer.frame() == Frame(DataType.PONG, b"still?")
+        may_go_on.set()
+        assert await peer.message() == "done"
+
+
+async def test_on_ping_replaces_the_automatic_pong(world: World) -> None:
+    told: list[tuple[bytes, int]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            told.append((payload, length))
+            if payload != b"silence":
+                await client.writer.pong(length, payload)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.ping(b"silence")
+        peer.ping(b"answer")
+        assert await peer.frame() == Frame(DataType.PONG, b"answer")
+        peer.ping()
+        assert await peer.frame() == Frame(DataType.PONG, b"")
+        assert told == [(b"silence", 7), (b"answer", 6), (b"", 0)]
+
+
+async def test_while_on_ping_runs_only_the_latest_waits(world: World) -> None:
+    may_go_on = world.signal()
+    told: list[bytes] = []
+
+    async def on_connection(client: Client) -> None:
+        await echo(client)
+
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            told.append(payload)
+            await client.writer.pong(length, payload)
+            if payload == b"1":
+                await may_go_on.wait()
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        for payload in (b"1", b"2", b"3", b"4"):
+            peer.ping(payload)
+        peer.send("messages go on")
+        assert await peer.frame() == Frame(DataType.PONG, b"1")
+        assert await peer.message() == "messages go on"
+        may_go_on.set()
+        assert await peer.frame() == Frame(DataType.PONG, b"4")
+        assert told == [b"1", b"4"]
+
+
+async def test_a_flood_of_pings_while_on_ping_runs_takes_no_memory(memory: MemoryWorld) -> None:
+    may_go_on = memory.signal()
+    told = 0
+
+    async def on_connection(client: Client) -> None:
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            nonlocal told
+            told += 1
+            await may_go_on.wait()
+
+    async with memory.serving(on_connection, read_limit=1000) as server:
+        peer = await memory.connect(server)
+        for _ in range(5000):
+            peer.ping(b"x" * 125)
+        await memory.settle()
+        assert peer.waiting() == 0
+        may_go_on.set()
+        await memory.settle()
+        assert told == 2
+
+
+async def test_on_pong(world: World) -> None:
+    told: list[tuple[bytes, int]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.pong
+        async def on_pong(payload: bytes, length: int) -> None:
+            told.append((payload, length))
+
+        await client.writer.ping(b"there?")
+        await client.writer.ping()
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        for payload in (b"there?", b""):
+            assert await peer.frame() == Frame(DataType.PING, payload)
+            peer.pong(payload)
+        peer.pong(b"unasked")
+        await peer.nothing()
+        assert told == [(b"there?", 6), (b"", 0), (b"unasked", 7)]
+
+
+async def test_pongs_that_wait_for_on_pong_push_back(memory: MemoryWorld) -> None:
+    may_go_on = memory.signal()
+    told = 0
+
+    async def on_connection(client: Client) -> None:
+        @client.pong
+        async def on_pong(payload: bytes, length: int) -> None:
+            nonlocal told
+            told += 1
+            await may_go_on.wait()
+
+    memory.runtime.chunk = 1000
+    async with memory.serving(on_connection, read_limit=1000) as server:
+        peer = await memory.connect(server)
+        for _ in range(5000):
+            peer.pong(b"x" * 125)
+        await memory.settle()
+        assert peer.waiting() > 600_000
+        may_go_on.set()
+        await peer.nothing()
+        assert told == 5000
+
+
+async def test_without_on_pong_pongs_are_ignored(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        peer.pong(b"unasked")
+        await peer.nothing()
+
+
+# --- on_closed
+
+
+async def tell(client: Client, told: list[tuple[Any, str]]) -> None:
+    """Register an on_closed that writes down what it is told."""
+
+    @client.closed
+    async def on_closed(code: int, reason: str) -> None:
+        told.append((code, reason))
+
+
+def lose(peer: Peer) -> None:
+    peer.reset()
+
+
+def close(peer: Peer) -> None:
+    peer.close(1000, "bye")
+
+
+def close_without_a_code(peer: Peer) -> None:
+    peer.close(None)
+
+
+def close_privately(peer: Peer) -> None:
+    peer.close(4000, "see you")
+
+
+def half_close(peer: Peer) -> None:
+    peer.end()
+
+
+def violate(peer: Peer) -> None:
+    peer.raw(masked(0x83))
+
+
+def be_too_long(peer: Peer) -> None:
+    peer.raw(masked(0x82, bytes(2**20 + 1))[:14])
+
+
+def be_no_text(peer: Peer) -> None:
+    peer.raw(masked(0x81, b"\xff"))
+
+
+ENDS: list[tuple[Callable[[Peer], None], int, str, list[str]]] = [
+    (lose, 1006, "the connection was lost", []),
+    (close, 1000, "bye", []),
+    (close_without_a_code, 1005, "", []),
+    (close_privately, 4000, "see you", []),
+    (half_close, 1006, "the peer left without a Close", []),
+    (violate, 1002, "unknown opcode 3", ["failed with 1002, unknown opcode 3"]),
+    (
+        be_too_long,
+        1009,
+        "a message is longer than 1048576 bytes",
+        ["failed with 1009, a message is longer than 1048576 bytes"],
+    ),
+    (
+        be_no_text,
+        1007,
+        "a text message is not valid UTF-8",
+        ["failed with 1007, a text message is not valid UTF-8"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("end", "code", "reason", "lines"), ENDS)
+async def test_on_closed_is_called_once_whatever_the_peer_does(
+    world: World, log: Log, end: Callable[[Peer], None], code: int, reason: str, lines: list[str]
+) -> None:
+    told: list[tuple[Any, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        await tell(client, told)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        end(peer)
+        await world.until(lambda: told)
+        assert told == [(code, reason)]
+        if code != 1006 or end is half_close:
+            frames = list(peer.frames)
+            assert [frame.type for frame in frames] == ([] if code == 1006 else [DataType.CLOSE])
+            peer.frames.clear()
+    assert told == [(code, reason)]
+    assert log.lines() == lines
+
+
+async def test_on_closed_when_we_close(world: World) -> None:
+    told: list[tuple[Any, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        await tell(client, told)
+        await client.close(1001, "off")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        assert await peer.closed() == (1001, "off")
+        await world.until(lambda: told)
+    assert told == [(1001, "")]  # what the peer's Close said (RFC 6455 sections 7.1.5, 7.1.6)
+
+
+async def test_codes_are_reasons_where_there_is_one(world: World) -> None:
+    told: list[tuple[Any, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        await tell(client, told)
+
+    async with world.serving(on_connection) as server:
+        for code in (1000, 3999):
+            peer = await world.connect(server)
+            peer.close(code)
+            await peer.closed()
+        await world.until(lambda: len(told) == 2)
+    assert [repr(code) for code, _ in told] == ["<Reasons.NORMAL: 1000>", "3999"]
+
+
+async def test_on_closed_does_not_wait_for_message_callbacks(world: World) -> None:
+    may_go_on = world.signal()
+    told: list[tuple[Any, str]] = []
+    ended: list[bool] = []
+
+    async def on_connection(client: Client) -> None:
+        await tell(client, told)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("begun")
+            await may_go_on.wait()
+            ended.append(True)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("")
+        assert await peer.message() == "begun"
+        peer.reset()
+        await world.until(lambda: told)
+        assert not ended
+        may_go_on.set()
+        await world.until(lambda: ended)
+
+
+async def test_on_closed_may_wait_itself_and_the_block_waits_for_it(world: World) -> None:
+    ended: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            for _ in range(5):
+                await world.checkpoint()
+            ended.append(code)
+
+    async with world.serving(on_connection) as server:
+        await world.connect(server)
+    assert ended == [1001]
+
+
+async def test_on_closed_tells_the_others(world: World, log: Log) -> None:
+    """What a chat does: the client has left `clients`, and its own sends end the callback."""
+    names = iter("abc")
+    counts: list[int] = []
+
+    async with world.serving() as server:
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            name = next(names)
+
+            @client.closed
+            async def on_closed(code: int, reason: str) -> None:
+                counts.append(len(server.clients))
+                assert client not in server.clients.values()
+                for other in server.clients.values():
+                    await other.writer.send(f"{name} has left")
+                await client.writer.send("never sent")
+                pytest.fail("not reached")
+
+        leaver, second, third = [await world.connect(server) for _ in range(3)]
+        await world.until(lambda: len(server.clients) == 3)
+        leaver.close()
+        assert await leaver.closed() == (1000, "")
+        assert [await peer.message() for peer in (second, third)] == ["a has left"] * 2
+        second.reset()
+        assert await third.message() == "b has left"
+        assert counts == [2, 1]
+        assert log.lines() == []
+
+
+async def test_on_closed_registered_too_late_is_not_called(world: World) -> None:
+    may_register = world.signal()
+    told: list[tuple[Any, str]] = []
+    states: list[State] = []
+
+    async def on_connection(client: Client) -> None:
+        await may_register.wait()
+        states.append(client.state)
+        await tell(client, told)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.close()
+        await peer.closed()
+        other = await world.connect(server)
+        await other.nothing()
+        may_register.set()
+        await world.until(lambda: len(states) == 2)
+        other.close()
+        await other.closed()
+        await world.until(lambda: told)
+    assert states == [State.CLOSED, State.OPEN]
+    assert told == [(1000, "")]
+
+
+# --- Exceptions
+
+
+@pytest.mark.parametrize("callback", ["connection", "message", "ping", "pong", "closed"])
+@pytest.mark.parametrize("suspended", [False, True], ids=["at once", "later"])
+async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else(
+    world: World, log: Log, callback: str, suspended: bool
+) -> None:
+    error = ZeroDivisionError("mine")
+    told: list[tuple[Any, str]] = []
+
+    calls = 0
+
+    async def fail(*arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        if suspended:
+            await world.checkpoint()
+        raise error
+
+    async def on_connection(client: Client) -> None:
+        if client.request.path == "/good":
+            await echo(client)
+            return
+        await tell(client, told)
+        if callback == "connection":
+            await fail()
+        else:
+            getattr(client, callback)(fail)
+
+    async with world.serving(on_connection) as server:
+        good = await world.connect(server, target="/good")
+        bad = await world.connect(server)
+        code = 1011
+        if callback == "message":
+            with bad.in_one_write():
+                bad.send("")
+                bad.send("what comes behind is not delivered")
+        elif callback == "ping":
+            bad.ping()
+        elif callback == "pong":
+            bad.pong()
+        elif callback == "closed":
+            bad.close()
+            code = 1000
+        assert await bad.closed() == (code, "")
+        good.send("undisturbed")
+        assert await good.message() == "undisturbed"
+        await world.until(lambda: callback == "closed" or told)
+        await world.until(lambda: log.records)
+        assert log.tracebacks() == [(f"on_{callback} raised", error)]
+        assert told == ([] if callback == "closed" else [(1011, "")])
+        assert calls == 1
+
+
+async def test_what_comes_after_an_exception_is_not_delivered(world: World, log: Log) -> None:
+    """The peer has not seen our Close yet, and goes on."""
+    calls = 0
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            nonlocal calls
+            calls += 1
+            raise KeyError
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.answers_close = False
+        peer.send("first")
+        assert (await peer.frame()).type is DataType.CLOSE
+        peer.send("second")
+        peer.part("third")
+        peer.acknowledge()
+        await peer.eof()
+        assert calls == 1
+        assert len(log.tracebacks()) == 1
+
+
+async def test_an_exception_behind_the_peers_close_is_logged_too(world: World, log: Log) -> None:
+    may_go_on = world.signal()
+    error = ZeroDivisionError("mine")
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await may_go_on.wait()
+            raise error
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("")
+        peer.close()
+        await world.until(lambda: server.clients == {})
+        may_go_on.set()
+        assert await peer.closed() == (1011, "")
+        assert log.tracebacks() == [("on_message raised", error)]
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("of a task group", errors)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("callback", ["message", "ping", "pong", "connection"])
+async def test_connection_closed_about_its_own_client_just_ends_the_callback(
+    world: World, log: Log, grouped: bool, callback: str
+) -> None:
+    ended: list[bool] = []
+    begun: list[bool] = []
+
+    async def on_connection(client: Client) -> None:
+        async def work(*arguments: object) -> None:
+            begun.append(True)
+            try:
+                while True:
+                    await client.writer.send("more")
+                    await world.checkpoint()
+            except ConnectionClosed as closed:
+                ended.append(closed.client is client)
+                if grouped:
+                    raise group(closed, group(closed)) from None
+                raise
+
+        if callback == "connection":
+            await work()
+        else:
+            getattr(client, callback)(work)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        if callback != "connection":
+            peer.raw(masked({"message": 0x82, "ping": 0x89, "pong": 0x8A}[callback]))
+        await world.until(lambda: begun)
+        peer.reset()
+        await world.until(lambda: ended)
+        assert ended == [True]
+        assert log.lines() == []
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_connection_closed_about_another_client_closes_nobody(
+    world: World, log: Log, grouped: bool
+) -> None:
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            try:
+                await clients[0].writer.send(await reader.get())
+            except ConnectionClosed as closed:
+                if grouped:
+                    raise group(closed) from None
+                raise
+
+    async with world.serving(on_connection) as server:
+        gone, staying = await world.connect(server), await world.connect(server)
+        gone.close(1000, "bye")
+        await gone.closed()
+        staying.send("x")
+        await staying.nothing()
+        assert log.lines() == [
+            "on_message ended because another client is gone: 1000 (normal closure): bye"
+        ]
+
+
+async def test_a_group_with_anything_else_in_it_is_an_exception(world: World, log: Log) -> None:
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            try:
+                await clients[0].writer.send("")
+            except ConnectionClosed as closed:
+                raise group(closed, KeyError()) from None
+
+    async with world.serving(on_connection) as server:
+        gone, peer = await world.connect(server), await world.connect(server)
+        gone.close()
+        await gone.closed()
+        peer.send("x")
+        assert await peer.closed() == (1011, "")
+        assert len(log.tracebacks()) == 1
+
+
+async def test_on_connection_ended_by_another_client_leaves_its_own_open(
+    world: World, log: Log
+) -> None:
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+        if len(clients) == 2:
+            await clients[0].writer.send("too late")
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            """Is not registered for the second one."""
+
+    async with world.serving(on_connection) as server:
+        gone = await world.connect(server)
+        gone.close()
+        await gone.closed()
+        peer = await world.connect(server)
+        await world.until(lambda: len(server.clients) == 1)
+        peer.send("nobody hears this")
+        await peer.nothing()
+        assert log.lines() == [
+            "on_connection ended because another client is gone: 1000 (normal closure)",
+            "its messages are discarded: no on_message is registered",
+        ]
+
+
+async def test_when_a_connection_ends_callbacks_are_not_cancelled(world: World) -> None:
+    may_go_on = world.signal()
+    story: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await may_go_on.wait()
+            story.append("went on")
+            for call in (
+                lambda: reader.get(),
+                lambda: client.writer.send("x"),
+                lambda: client.writer.ping(),
+                lambda: client.writer.pong(0, b""),
+            ):
+                try:
+                    await call()
+                except ConnectionClosed as closed:
+                    story.append(f"{closed.code:d}")
+            await client.close()
+            story.append("closed")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.part("begun")
+        await peer.nothing()
+        peer.reset()
+        await world.until(lambda: not server.clients)
+        may_go_on.set()
+        await world.until(lambda: len(story) == 6)
+        assert story == ["went on", "1006", "1006", "1006", "1006", "closed"]
+
+
+async def test_a_callback_cancelled_from_outside_harms_nobody(sockets: AsyncioWorld) -> None:
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            if await reader.get() == "wait":
+                tasks.append(asyncio.current_task())
+                await asyncio.Event().wait()
+            await client.writer.send("done")
+
+    async with sockets.serving(on_connection) as server:
+        peer = await sockets.connect(server)
+        with peer.in_one_write():
+            peer.send("wait")
+            peer.send("go on")
+        await peer.nothing()
+        [task] = tasks
+        assert task is not None
+        task.cancel()
+        assert await peer.message() == "done"
+        peer.send("and on")
+        assert await peer.message() == "done"
+        peer.close()
+        assert await peer.closed() == (1000, "")
+
+
+async def test_nothing_is_kept_of_a_client_that_is_gone(sockets: AsyncioWorld) -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    async def on_connection(client: Client) -> None:
+        kept.append(weakref.ref(client))
+        await echo(client)
+
+    async with sockets.serving(on_connection) as server:
+        for end in (Peer.close, Peer.reset, Peer.end):
+            peer = await sockets.connect(server)
+            peer.send("x")
+            assert await peer.message() == "x"
+            end(peer)
+            await sockets.until(lambda: not server._sessions)
+        gc.collect()
+        assert [reference() for reference in kept] == [None] * 3
+
+
+# --- latency
+
+
+async def test_latency_is_that_of_the_last_keepalive_ping(memory: MemoryWorld) -> None:
+    async with memory.serving(echo, timeout=10) as server:
+        peer = await memory.connect(server)
+        [client] = server.clients.values()
+        assert client.latency is None
+        for seconds in (1.5, 0.5):
+            await memory.advance(5)
+            frame = await peer.frame()
+            assert frame.type is DataType.PING
+            await memory.advance(seconds)
+            peer.pong(frame.payload)
+            await memory.settle()
+            assert client.latency == pytest.approx(seconds)
+
+
+# --- max_message_size of one client
+
+
+async def test_max_message_size_of_one_client(world: World, log: Log) -> None:
+    async def on_connection(client: Client) -> None:
+        if client.request.path == "/trusted":
+            client.max_message_size = 3000
+        await echo(client)
+
+    async with world.serving(on_connection, max_message_size=1000) as server:
+        trusted = await world.connect(server, target="/trusted")
+        anybody = await world.connect(server)
+        for peer in (trusted, anybody):
+            peer.send("x" * 1000)
+            assert await peer.message() == "x" * 1000
+        trusted.send("x" * 3000)
+        assert await trusted.message() == "x" * 3000
+        anybody.send("x" * 1001)
+        assert await anybody.closed() == (1009, "a message is longer than 1000 bytes")
+        trusted.send("x" * 3001)
+        assert await trusted.closed() == (1009, "a message is longer than 3000 bytes")
+        assert len(log.lines()) == 2
+
+
+async def test_it_holds_for_what_came_with_the_request_too(world: World) -> None:
+    async def on_connection(client: Client) -> None:
+        client.max_message_size = 3000
+        await echo(client)
+
+    async with world.serving(on_connection, max_message_size=1000) as server:
+        peer = await world.dial(server)
+        with peer.in_one_write():
+            peer.handshake()
+            peer.raw(masked(0x82, b"x" * 3000))
+        assert await peer.message() == b"x" * 3000
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, "1"])
+async def test_a_mistaken_max_message_size_raises(world: World, size: Any) -> None:
+    async with world.serving(echo) as server:
+        await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        with pytest.raises(ValueError, match="max_message_size"):
+            client.max_message_size = size
+        assert client.max_message_size == 2**20

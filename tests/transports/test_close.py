@@ -1,0 +1,510 @@
+"""Closing: from either side, in order, from anywhere, and how long each step may take."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from harness import Frame, Log, MemoryWorld, Peer, World, echo, masked, state_of
+
+from wscore import DataType, Reasons, State
+from wstransports import Client, ConnectionClosed, WebSocketReader
+
+# --- A close takes effect in order
+
+
+@pytest.mark.parametrize("end", [lambda peer: peer.close(), lambda peer: peer.raw(masked(0x83))])
+async def test_answers_to_earlier_messages_of_the_same_read_go_out_before(
+    world: World, log: Log, end: Callable[[Peer], None]
+) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        with peer.in_one_write():
+            for number in range(300):
+                peer.send(str(number))
+            end(peer)
+        assert [await peer.message() for _ in range(300)] == [str(n) for n in range(300)]
+        code, _ = await peer.closed()
+        assert code in (1000, 1002)
+        assert len(log.lines()) == (code == 1002)
+
+
+@pytest.mark.parametrize("concurrent", [1, 2])
+async def test_also_where_the_answers_take_their_time(memory: MemoryWorld, concurrent: int) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            message = await reader.get()
+            await memory.runtime.sleep(2)
+            await client.writer.send(message)
+
+    async with memory.serving(on_connection, concurrent_messages=concurrent) as server:
+        peer = await memory.connect(server)
+        [client] = server.clients.values()
+        with peer.in_one_write():
+            for number in range(4):
+                peer.send(str(number))
+            peer.close()
+        await memory.settle()
+        assert state_of(client) is State.CLOSING
+        assert not server.clients
+        await memory.advance(8 / concurrent - 0.1)
+        assert not peer.at_eof
+        await memory.advance(0.2)
+        assert [await peer.message() for _ in range(4)] == ["0", "1", "2", "3"]
+        assert await peer.closed() == (1000, "")
+        assert state_of(client) is State.CLOSED
+
+
+async def test_at_most_close_timeout_later(memory: MemoryWorld) -> None:
+    sent: list[Any] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await memory.runtime.sleep(2)
+            await client.writer.send("in time")
+            await memory.runtime.sleep(2)
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.writer.send("too late")
+            sent.append((memory.now(), caught.value.code, caught.value.client is client))
+
+    async with memory.serving(on_connection, close_timeout=3) as server:
+        peer = await memory.connect(server)
+        with peer.in_one_write():
+            peer.send("")
+            peer.close(1000, "bye")
+        await memory.advance(2.9)
+        assert await peer.message() == "in time"
+        assert not peer.at_eof
+        await memory.advance(0.2)
+        assert await peer.closed() == (1000, "")
+        await memory.advance(1)
+        assert sent == [(4, 1000, True)]
+
+
+async def test_state_is_closing_at_once_and_sends_still_work(world: World) -> None:
+    may_go_on = world.signal()
+    states: list[State] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            states.append(client.state)
+            await may_go_on.wait()
+            states.append(client.state)
+            assert not client.writer.closed
+            await client.writer.send("by send")
+            async with client.writer.fragment() as stream:
+                await stream.send("by ")
+                await stream.send("fragment")
+            await client.writer.feed(["by ", "feed"])
+            await client.writer.ping(b"ping")
+            states.append(client.state)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        peer.send("")
+        await peer.nothing()
+        peer.close()
+        await world.until(lambda: state_of(client) is State.CLOSING)
+        may_go_on.set()
+        for answer in ("by send", "by fragment", "by feed"):
+            assert await peer.message() == answer
+        assert await peer.frame() == Frame(DataType.PING, b"ping")
+        assert await peer.closed() == (1000, "")
+        assert states == [State.OPEN, State.CLOSING, State.CLOSING]
+
+
+async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
+    raised: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        writer = client.writer
+        await writer.send("last")
+
+        async def by_fragment() -> None:
+            async with writer.fragment() as stream:
+                await stream.send("x")
+
+        closing = world.spawn(client.close(4000, "done"))
+        await world.checkpoint()
+        assert writer.closed
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "send": lambda: writer.send("x"),
+            "send with force": lambda: writer.send("x", force=True),
+            "ping": lambda: writer.ping(),
+            "pong": lambda: writer.pong(0, b""),
+            "fragment": by_fragment,
+            "feed": lambda: writer.feed(["x"]),
+        }
+        for name, call in calls.items():
+            with pytest.raises(ConnectionClosed) as caught:
+                await call()
+            assert caught.value.client is client
+            assert (caught.value.code, caught.value.reason) == (4000, "done")
+            raised.append(name)
+        await closing.wait()
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        assert await peer.message() == "last"
+        assert await peer.closed() == (4000, "done")
+        await world.until(lambda: len(raised) == 6)
+
+
+async def test_messages_after_our_close_are_still_delivered(world: World) -> None:
+    """They were on their way when the peer had not seen it yet (RFC 6455 section 1.4)."""
+    got: list[Any] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            got.append(await reader.get())
+
+        await client.writer.send("ready")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.answers_close = False
+        assert await peer.message() == "ready"
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        closing = world.spawn(client.close())
+        assert (await peer.frame()).type is DataType.CLOSE
+        peer.send("one more")
+        peer.acknowledge()
+        await closing.wait()
+        assert got == ["one more"]
+
+
+# --- client.close
+
+
+async def test_close_waits_for_the_closing_handshake(memory: MemoryWorld) -> None:
+    async with memory.serving(echo, close_timeout=5) as server:
+        peer = await memory.connect(server)
+        peer.answers_close = False
+        [client] = server.clients.values()
+        closing = memory.spawn(client.close(1001, "for today"))
+        await memory.advance(4)
+        assert await peer.frame() == Frame(DataType.CLOSE, b"\x03\xe9for today")
+        assert not closing.done
+        assert state_of(client) is State.CLOSING
+        assert not server.clients
+        peer.acknowledge()
+        await memory.settle()
+        assert closing.done
+        assert state_of(client) is State.CLOSED
+
+
+async def test_but_at_most_close_timeout(memory: MemoryWorld) -> None:
+    told: list[tuple[int, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append((code, reason))
+
+    async with memory.serving(on_connection, close_timeout=5) as server:
+        peer = await memory.connect(server)
+        peer.answers_close = False
+        [client] = server.clients.values()
+        closing = memory.spawn(client.close())
+        await memory.advance(4.9)
+        assert not closing.done
+        await memory.advance(0.2)
+        assert closing.done
+        assert peer.lost
+        assert told == [(1006, "no answer to our Close within 5 s")]
+
+
+async def test_a_peer_that_closes_and_stays_is_dropped(memory: MemoryWorld) -> None:
+    """RFC 6455 section 7.1.1: the server ends the stream, and does not wait for ever."""
+    async with memory.serving(echo, close_timeout=5) as server:
+        peer = await memory.connect(server)
+        peer.answers_eof = False
+        [client] = server.clients.values()
+        peer.close()
+        assert await peer.closed() == (1000, "")
+        await memory.advance(4.9)
+        assert not peer.lost
+        await memory.advance(0.2)
+        assert peer.lost
+        assert state_of(client) is State.CLOSED
+
+
+async def test_what_a_peer_sends_after_its_close_is_dropped(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        with peer.in_one_write():
+            peer.close()
+            peer.raw(masked(0x81, b"after the Close") + b"and garbage" * 1000)
+        assert await peer.closed() == (1000, "")
+
+
+async def test_close_from_a_message_callback(world: World) -> None:
+    story: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            story.append(str(await reader.get()))
+            await client.close(4000, "enough")
+            story.append(client.state.name)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        with peer.in_one_write():
+            peer.send("1")
+            peer.send("2")
+        assert await peer.closed() == (4000, "enough")
+        await world.until(lambda: len(story) == 4)
+        assert story == ["1", "CLOSED", "2", "CLOSED"]
+
+
+@pytest.mark.parametrize("callback", ["ping", "pong", "closed", "connection"])
+async def test_close_from_every_other_callback(world: World, callback: str) -> None:
+    story: list[State] = []
+
+    async def on_connection(client: Client) -> None:
+        async def close(*arguments: object) -> None:
+            await client.close()
+            story.append(client.state)
+
+        if callback == "connection":
+            await close()
+        else:
+            getattr(client, callback)(close)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        if callback == "closed":
+            peer.close()
+        elif callback != "connection":
+            peer.raw(masked({"ping": 0x89, "pong": 0x8A}[callback]))
+        assert await peer.closed() == (1000, "")
+        await world.until(lambda: story)
+        assert story == [State.CLOSED]
+
+
+async def test_close_from_a_callback_while_the_backlog_is_full(memory: MemoryWorld) -> None:
+    """Reading was paused, and the peer's answer must be seen all the same."""
+    story: list[float] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            if not story:
+                await memory.runtime.sleep(1)
+                await client.close()
+                story.append(memory.now())
+
+    async with memory.serving(on_connection, read_limit=1000) as server:
+        peer = await memory.connect(server)
+        for _ in range(100):
+            peer.send("x" * 10_000)
+        await memory.settle()
+        assert peer.waiting() > 500_000
+        await memory.advance(1)
+        assert await peer.closed() == (1000, "")
+        await memory.settle()
+        assert story == [1]
+
+
+async def test_close_twice_and_from_two_tasks(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        first = world.spawn(client.close(4001, "first"))
+        second = world.spawn(client.close(4002, "second"))
+        await first.wait()
+        await second.wait()
+        await client.close(4003, "third")
+        assert await peer.closed() == (4001, "first")
+
+
+async def test_close_simultaneously_with_the_peers(world: World) -> None:
+    told: list[tuple[int, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append((code, reason))
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        peer.close(4001, "mine")
+        await client.close(4002, "yours")
+        code = await peer.closed()
+        # Whether the peer's was here before ours was sent depends on the loop.
+        assert code in ((4001, ""), (4002, "yours"))
+        await world.until(lambda: told)
+        assert told == [(4001, "mine")]
+
+
+async def test_close_in_our_own_words_after_the_peers(world: World) -> None:
+    may_go_on = world.signal()
+    told: list[tuple[int, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await may_go_on.wait()
+            await client.close(4002, "I know")
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append((code, reason))
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("")
+        peer.close(4001, "bye")
+        await world.until(lambda: not server.clients)
+        may_go_on.set()
+        assert await peer.closed() == (4002, "I know")
+        await world.until(lambda: told)
+        assert told == [(4001, "bye")]
+
+
+async def test_writer_close_is_the_same(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        await client.writer.close(Reasons.POLICY_VIOLATION, "no")
+        assert state_of(client) is State.CLOSED
+        assert await peer.closed() == (1008, "no")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        (1005, "", ValueError),
+        (1006, "", ValueError),
+        (1015, "", ValueError),
+        (1004, "", ValueError),
+        (999, "", ValueError),
+        (5000, "", ValueError),
+        (2999, "", ValueError),
+        ("1000", "", ValueError),
+        (1000, "x" * 124, ValueError),
+        (1000, "é" * 62, ValueError),
+        (1000, b"bytes", TypeError),
+        (1000, 5, TypeError),
+    ],
+)
+async def test_a_mistaken_code_or_reason_raises_and_closes_nothing(
+    world: World, code: Any, reason: Any, error: type[Exception]
+) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        for call in (client.close, client.writer.close):
+            with pytest.raises(error):
+                await call(code, reason)
+        with pytest.raises(error):
+            await server.disconnect_client(client, code, reason)
+        assert state_of(client) is State.OPEN
+        peer.send("undisturbed")
+        assert await peer.message() == "undisturbed"
+
+
+async def test_the_longest_reason(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        await client.close(1000, "é" * 61 + "x")
+        assert await peer.closed() == (1000, "é" * 61 + "x")
+
+
+async def test_a_cancelled_close_has_sent_its_close_all_the_same(world: World) -> None:
+    async with world.serving(echo) as server:
+        peer = await world.connect(server)
+        peer.answers_close = False
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        closing = world.spawn(client.close())
+        assert (await peer.frame()).type is DataType.CLOSE
+        closing.cancel()
+        with pytest.raises(world.cancelled):
+            await closing.wait()
+        peer.acknowledge()
+        await world.until(lambda: state_of(client) is State.CLOSED)
+        await client.close()
+
+
+async def test_close_of_a_peer_that_reads_nothing(memory: MemoryWorld) -> None:
+    async with memory.serving(echo, close_timeout=5, timeout=0) as server:
+        peer = await memory.connect(server)
+        [client] = server.clients.values()
+        peer.stop_reading()
+        sending = memory.spawn(client.writer.send(b"x" * 500_000))
+        await memory.settle()
+        assert not sending.done
+        closing = memory.spawn(client.close())
+        await memory.advance(4.9)
+        assert not closing.done
+        await memory.advance(0.2)
+        assert closing.done
+        with pytest.raises(ConnectionClosed):
+            await sending.wait()
+
+
+async def test_messages_that_wait_hold_the_answer_until_a_callback_has_had_them(
+    world: World,
+) -> None:
+    may_register = world.signal()
+
+    async def on_connection(client: Client) -> None:
+        await may_register.wait()
+        await echo(client)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("early")
+        peer.close()
+        await world.checkpoint()
+        may_register.set()
+        assert await peer.message() == "early"
+        assert await peer.closed() == (1000, "")
+
+
+async def test_a_half_closed_peer_still_gets_its_answers(world: World) -> None:
+    may_go_on = world.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            message = await reader.get()
+            await may_go_on.wait()
+            await client.writer.send(message)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        peer.send("and now?")
+        peer.end()
+        await world.until(lambda: not server.clients)
+        may_go_on.set()
+        assert await peer.message() == "and now?"
+        await peer.eof()  # without a Close: nobody would answer it
+
+
+async def test_without_close_timeout_there_is_all_the_time(memory: MemoryWorld) -> None:
+    async with memory.serving(echo, close_timeout=0) as server:
+        peer = await memory.connect(server)
+        peer.answers_close = False
+        [client] = server.clients.values()
+        closing = memory.spawn(client.close())
+        await memory.advance(100_000)
+        assert not closing.done
+        assert (await peer.frame()).type is DataType.CLOSE
+        peer.acknowledge()
+        await closing.wait()

@@ -1,0 +1,78 @@
+"""What `wstransports` offers: the names, the numbers, and what its exceptions say."""
+
+import pytest
+
+import wscore
+import wstransports
+from wstransports import ConnectionClosed, DataType, IncompleteReadError, Reasons, State
+
+REASONS = {
+    "NORMAL": 1000,
+    "GOING_AWAY": 1001,
+    "PROTOCOL_ERROR": 1002,
+    "UNACCEPTABLE_DATA": 1003,
+    "RESERVED": 1004,
+    "NO_STATUS": 1005,
+    "ABNORMAL_CLOSE": 1006,
+    "INCONSISTENT_DATA": 1007,
+    "POLICY_VIOLATION": 1008,
+    "MESSAGE_TOO_BIG": 1009,
+    "EXTENSION_NOT_PRESENT": 1010,
+    "UNEXPECTED_CONDITION": 1011,
+    "SERVICE_RESTART": 1012,
+    "TRY_AGAIN_LATER": 1013,
+    "BAD_GATEWAY": 1014,
+    "TLS_HANDSHAKE_FAILURE": 1015,
+}
+
+DATA_TYPES = {
+    "NONE": -1,
+    "CONTINUATION": 0,
+    "TEXT": 1,
+    "BINARY": 2,
+    "CLOSE": 8,
+    "PING": 9,
+    "PONG": 10,
+}
+
+
+def test_reasons() -> None:
+    assert {member.name: member.value for member in Reasons} == REASONS
+    assert issubclass(Reasons, int)
+    assert all(member.description for member in Reasons)
+
+
+def test_data_types() -> None:
+    assert {member.name: member.value for member in DataType} == DATA_TYPES
+
+
+def test_states() -> None:
+    assert [member.name for member in State] == ["CONNECTING", "OPEN", "CLOSING", "CLOSED"]
+
+
+def test_names() -> None:
+    documented = {
+        *("WebSocketServer", "Client", "WebSocketReader", "WebSocketWriter", "Buffer"),
+        *("State", "DataType", "Reasons", "Request", "Response"),
+        *("ConnectionClosed", "IncompleteReadError"),
+    }
+    assert documented <= set(wstransports.__all__)
+    assert all(hasattr(wstransports, name) for name in wstransports.__all__)
+
+
+@pytest.mark.parametrize("name", ["DataType", "Reasons", "Request", "Response", "State"])
+def test_what_the_core_owns_is_the_same_object(name: str) -> None:
+    assert getattr(wstransports, name) is getattr(wscore, name)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionClosed(Reasons.NORMAL, ""), "1000 (normal closure)"),
+        (ConnectionClosed(Reasons.NORMAL, "bye"), "1000 (normal closure): bye"),
+        (ConnectionClosed(4000, "see you"), "4000 (private code): see you"),
+        (IncompleteReadError(2, 4), "the data ended after 2 of 4 bytes"),
+    ],
+)
+def test_what_exceptions_say(error: Exception, text: str) -> None:
+    assert str(error) == text

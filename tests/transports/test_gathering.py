@@ -1,0 +1,505 @@
+"""What the callbacks of one read send leaves in one write for each connection."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from harness import AsyncioWorld, Log, MemoryWorld, Peer, World, echo, masked
+from test_writer import only_client
+
+from wscore import DataType
+from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
+from wstransports.adapters.asyncio import AsyncioRuntime
+from wstransports.options import Address
+from wstransports.runtime import Pipe, Sink
+
+
+class CountingPipe:
+    """A Pipe as it is, but for the writes, which are written down."""
+
+    def __init__(self, pipe: Pipe, writes: list[bytes]) -> None:
+        self._pipe = pipe
+        self._writes = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipe, name)
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(data)
+        self._pipe.write(data)
+
+
+class CountingSink:
+    """A Sink before the real one: writes down each write to its pipe."""
+
+    def __init__(self, sink: Sink, writes: list[bytes]) -> None:
+        self._sink = sink
+        self._writes = writes
+        self.data_received = sink.data_received
+        self.eof_received = sink.eof_received
+        self.connection_lost = sink.connection_lost
+
+    def connected(self, pipe: Pipe) -> None:
+        self._sink.connected(cast(Pipe, CountingPipe(pipe, self._writes)))
+
+
+class CountingRuntime(AsyncioRuntime):
+    """asyncio's, each connection's writes counted, in the order of connecting."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.writes: list[list[bytes]] = []
+
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> Any:
+        def make_counting() -> Sink:
+            writes: list[bytes] = []
+            self.writes.append(writes)
+            return CountingSink(make_sink(), writes)
+
+        return await super().listen(where, make_counting)
+
+
+class Counted:
+    """A server whose writes are counted."""
+
+    def __init__(self, world: AsyncioWorld, server: WebSocketServer, runtime: CountingRuntime):
+        self.world = world
+        self.server = server
+        self._runtime = runtime
+
+    async def connect(self, path: str = "/") -> tuple[Peer, list[bytes]]:
+        """A peer, and the writes to it from here on."""
+        peer = await self.world.connect(self.server, target=path)
+        writes = self._runtime.writes[-1]
+        await peer.nothing()
+        writes.clear()
+        return peer, writes
+
+
+@asynccontextmanager
+async def counting(
+    world: AsyncioWorld, on_connection: Any = None, **options: Any
+) -> AsyncIterator[Counted]:
+    runtime = CountingRuntime()
+    async with world.serving(on_connection, runtime=runtime, **options) as server:
+        yield Counted(world, server, runtime)
+
+
+async def test_the_answers_to_one_read_are_one_write(sockets: AsyncioWorld) -> None:
+    async with counting(sockets, echo) as counted:
+        peer, writes = await counted.connect()
+        with peer.in_one_write():
+            for number in range(64):
+                peer.send(str(number))
+        assert [await peer.message() for _ in range(64)] == [str(n) for n in range(64)]
+        assert len(writes) == 1
+
+
+async def test_pongs_and_answers_together(sockets: AsyncioWorld) -> None:
+    async with counting(sockets, echo) as counted:
+        peer, writes = await counted.connect()
+        with peer.in_one_write():
+            peer.send("1")
+            peer.ping(b"2")
+            peer.send("3")
+        await sockets.until(lambda: len(peer.frames) == 3)
+        assert len(writes) == 1
+        peer.frames.clear()
+
+
+async def test_answers_and_the_close_together(sockets: AsyncioWorld) -> None:
+    async with counting(sockets, echo) as counted:
+        peer, writes = await counted.connect()
+        with peer.in_one_write():
+            peer.send("1")
+            peer.close()
+        assert await peer.message() == "1"
+        assert await peer.closed() == (1000, "")
+        assert len(writes) == 1
+
+
+async def test_a_broadcast_is_one_write_for_each_connection(sockets: AsyncioWorld) -> None:
+    async with counting(sockets) as counted:
+
+        @counted.server.connection
+        async def on_connection(client: Client) -> None:
+            @client.message
+            async def on_message(reader: WebSocketReader) -> None:
+                message = await reader.get()
+                for other in counted.server.clients.values():
+                    await other.writer.send(message)
+
+        ends = [await counted.connect() for _ in range(4)]
+        await sockets.until(lambda: len(counted.server.clients) == 4)
+        sender, _ = ends[0]
+        with sender.in_one_write():
+            for number in range(20):
+                sender.send(str(number))
+        for peer, writes in ends:
+            assert [await peer.message() for _ in range(20)] == [str(n) for n in range(20)]
+            assert len(writes) == 1
+
+
+async def test_a_send_before_a_sleep_is_not_held_back(sockets: AsyncioWorld) -> None:
+    forever = sockets.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("1")
+            await client.writer.send("2")
+            await forever.wait()
+
+    async with counting(sockets, on_connection) as counted:
+        peer, writes = await counted.connect()
+        peer.send("")
+        assert [await peer.message(), await peer.message()] == ["1", "2"]
+        assert len(writes) == 1
+        forever.set()
+
+
+async def test_also_to_another_client(sockets: AsyncioWorld) -> None:
+    forever = sockets.signal()
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await clients[0].writer.send("1")
+            await clients[0].writer.send("2")
+            await forever.wait()
+
+    async with counting(sockets, on_connection) as counted:
+        other, writes = await counted.connect()
+        peer, _ = await counted.connect()
+        peer.send("")
+        assert [await other.message(), await other.message()] == ["1", "2"]
+        assert len(writes) == 1
+        forever.set()
+
+
+async def test_also_where_the_callback_raises(sockets: AsyncioWorld, log: Log) -> None:
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await clients[0].writer.send("to the other")
+            await client.writer.send("to itself")
+            raise KeyError
+
+    async with counting(sockets, on_connection) as counted:
+        other, writes = await counted.connect()
+        peer, own_writes = await counted.connect()
+        peer.send("")
+        assert await other.message() == "to the other"
+        assert await peer.message() == "to itself"
+        assert await peer.closed() == (1011, "")
+        assert (len(writes), len(own_writes)) == (1, 1)
+        log.tracebacks()
+
+
+async def test_what_follows_a_suspension_is_written_at_once(sockets: AsyncioWorld) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("1")
+            await asyncio.sleep(0)
+            await client.writer.send("2")
+            assert writes[-1].endswith(b"2")
+            await client.writer.send("3")
+            assert writes[-1].endswith(b"3")
+
+    writes: list[bytes] = []
+    async with counting(sockets, on_connection) as counted:
+        peer, writes = await counted.connect()
+        peer.send("")
+        assert [await peer.message() for _ in range(3)] == ["1", "2", "3"]
+        assert len(writes) == 3
+
+
+async def test_a_send_from_a_task_is_written_at_once(sockets: AsyncioWorld) -> None:
+    async with counting(sockets) as counted:
+        peer, writes = await counted.connect()
+        client = await only_client(sockets, counted.server)
+        await client.writer.send("1")
+        assert len(writes) == 1
+        await client.writer.ping()
+        assert len(writes) == 2
+        await client.writer.pong(0, b"")
+        assert len(writes) == 3
+        assert await peer.message() == "1"
+        assert (await peer.frame()).type is DataType.PING
+        assert (await peer.frame()).type is DataType.PONG
+
+
+async def test_a_task_that_a_callback_starts_is_outside_too(sockets: AsyncioWorld) -> None:
+    async def send(client: Client) -> None:
+        for number in "345":
+            await client.writer.send(number)
+
+    tasks: list[asyncio.Task[None]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("1")
+            tasks.append(asyncio.create_task(send(client)))
+            await client.writer.send("2")
+
+    async with counting(sockets, on_connection) as counted:
+        peer, writes = await counted.connect()
+        peer.send("")
+        assert [await peer.message() for _ in range(5)] == list("12345")
+        assert len(writes) == 4
+
+
+async def test_more_than_64_kib_leaves_at_once(sockets: AsyncioWorld) -> None:
+    async with counting(sockets, echo, read_limit=10**6) as counted:
+        peer, writes = await counted.connect()
+        with peer.in_one_write():
+            for _ in range(64):
+                peer.send(b"x" * 10_000)
+        assert [await peer.message() for _ in range(64)] == [b"x" * 10_000] * 64
+        assert all(len(data) < 65536 + 10_100 for data in writes)
+
+
+async def test_a_frame_of_more_than_64_kib_is_one_write(sockets: AsyncioWorld) -> None:
+    async with counting(sockets, echo) as counted:
+        peer, writes = await counted.connect()
+        client = await only_client(sockets, counted.server)
+        await client.writer.send(b"x" * 1_000_000)
+        assert len(writes) == 1
+        assert await peer.message() == b"x" * 1_000_000
+
+
+async def test_what_was_gathered_goes_out_before_a_wait_for_room(memory: MemoryWorld) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            for _ in range(100):
+                await client.writer.send(b"x" * 1000)
+
+    async with memory.serving(on_connection) as server:
+        peer = await memory.connect(server)
+        client = await only_client(memory, server)
+        peer.stop_reading()
+        peer.send("")
+        await memory.settle()
+        assert client._session.core.unsent == 0
+        assert client._session.pipe.waiting() > 65_000
+        peer.start_reading()
+        for _ in range(100):
+            assert await peer.message() == b"x" * 1000
+
+
+async def test_nothing_stays_gathered_when_a_callback_waits_for_anything(world: World) -> None:
+    """Whatever a callback waits for, what it sent before is on its way."""
+    waits: dict[str, Callable[[Client, WebSocketReader], Any]] = {
+        "the rest of its message": lambda client, reader: reader.get(),
+        "a checkpoint": lambda client, reader: world.checkpoint(),
+        "a signal": lambda client, reader: world.signal().wait(),
+        "its close": lambda client, reader: client.close(),
+    }
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            name = (await reader.read(1)).decode()
+            await client.writer.send("sent before")
+            await list(waits.values())[int(name)](client, reader)
+
+    async with world.serving(on_connection, close_timeout=0.1) as server:
+        for index in range(len(waits)):
+            peer = await world.connect(server)
+            peer.part(str(index))
+            assert await peer.message() == "sent before"
+            peer.reset()
+
+
+async def test_callbacks_enter_the_core_again(world: World) -> None:
+    """All events of a read come first, callbacks after; these send at once."""
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            name = await reader.get(str)
+            await client.writer.send(f"{name} first")
+            async with client.writer.fragment() as stream:
+                await stream.send(f"{name} ")
+                await client.writer.ping(name.encode())
+                await stream.send("second")
+            await client.writer.feed([f"{name} ", "third"])
+
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            await client.writer.send(f"ping {payload.decode()}")
+            await client.writer.pong(length, payload)
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        with peer.in_one_write():
+            peer.send("1")
+            peer.ping(b"2")
+            peer.send("3")
+            peer.close()
+        assert await peer.message() == "ping 2"
+        assert (await peer.frame()).payload == b"2"
+        for name in "13":
+            assert await peer.message() == f"{name} first"
+            assert [(await peer.frame()).payload for _ in range(3)] == [
+                name.encode(),
+                f"{name} ".encode(),
+                b"second",
+            ]
+            assert await peer.message() == f"{name} third"
+        assert await peer.closed() == (1000, "")
+
+
+async def test_a_callback_closes_at_once_amid_a_read(world: World, log: Log) -> None:
+    got: list[Any] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            got.append(await reader.get())
+            client._session.fail(4000, "enough")  # type: ignore[arg-type]
+            with pytest.raises(ConnectionClosed):
+                await client.writer.send("x")
+
+    async with world.serving(on_connection) as server:
+        peer = await world.connect(server)
+        with peer.in_one_write():
+            for number in range(600):
+                peer.send(str(number))
+            peer.raw(masked(0x83))
+        assert (await peer.closed())[0] == 4000
+        log.lines()
+
+
+# --- Slices and fairness
+
+
+async def test_a_flood_of_tiny_frames_lets_others_run(memory: MemoryWorld) -> None:
+    """A read of 10,000 frames whose callbacks take 0.1 ms each: nobody waits for a second."""
+    gaps: list[float] = []
+    answered = 0
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            nonlocal answered
+            memory.work(0.0001)
+            answered += 1
+
+    async def watch() -> None:
+        last = memory.now()
+        while answered < 10_000:
+            await memory.checkpoint()
+            gaps.append(memory.now() - last)
+            last = memory.now()
+
+    async with memory.serving(on_connection) as server:
+        peer = await memory.connect(server)
+        memory.runtime.chunk = 10**6
+        watching = memory.spawn(watch())
+        peer.raw(masked(0x81) * 10_000)
+        await watching.wait()
+        # A slice of 256 frames is not interrupted, and 5 ms may have passed before it.
+        assert max(gaps) <= 0.005 + 256 * 0.0001 + 0.0001
+        assert sum(gaps) == pytest.approx(1)
+        await peer.nothing()
+
+
+async def test_two_floods_take_turns(memory: MemoryWorld) -> None:
+    order: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        name = client.request.path
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            memory.work(0.0001)
+            if not order or order[-1] != name:
+                order.append(name)
+
+    async with memory.serving(on_connection) as server:
+        peers = [await memory.connect(server, target=path) for path in ("/a", "/b")]
+        memory.runtime.chunk = 10**6
+        for peer in peers:
+            peer.raw(masked(0x81) * 2000)
+        for peer in peers:
+            await peer.nothing()
+        assert len(order) > 8
+
+
+async def test_the_rest_of_a_read_is_handled_before_what_comes_later(memory: MemoryWorld) -> None:
+    got: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            memory.work(0.001)
+            got.append(await reader.get(str))
+
+    async with memory.serving(on_connection) as server:
+        peer = await memory.connect(server)
+        memory.runtime.chunk = 10**6
+        for start in range(0, 3000, 1000):
+            with peer.in_one_write():
+                for number in range(start, start + 1000):
+                    peer.send(str(number))
+            await memory.checkpoint()
+        await peer.nothing()
+        assert got == [str(number) for number in range(3000)]
+
+
+async def test_a_close_behind_a_flood_is_answered_behind_it(memory: MemoryWorld) -> None:
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            memory.work(0.001)
+            await client.writer.send(await reader.get())
+
+    async with memory.serving(on_connection) as server:
+        peer = await memory.connect(server)
+        memory.runtime.chunk = 10**6
+        with peer.in_one_write():
+            for number in range(2000):
+                peer.send(str(number))
+            peer.close()
+        peer.end()
+        assert [await peer.message() for _ in range(2000)] == [str(n) for n in range(2000)]
+        assert await peer.closed() == (1000, "")
+
+
+async def test_what_came_before_a_loss_is_delivered(memory: MemoryWorld) -> None:
+    got = 0
+    told: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            nonlocal got
+            memory.work(0.001)
+            got += 1
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append(got)
+
+    async with memory.serving(on_connection) as server:
+        peer = await memory.connect(server)
+        memory.runtime.chunk = 10**6
+        peer.raw(masked(0x81) * 2000)
+        await memory.checkpoint()
+        peer.reset()
+        await memory.settle()
+        assert got == 2000
+        assert told == [2000]

@@ -1,0 +1,643 @@
+"""Peers that do wrong, by mistake or on purpose: one log line at most, no hang, nobody disturbed."""
+
+import random
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+from harness import AsyncioWorld, Log, MemoryWorld, Peer, World, echo, masked
+
+import wstransports.session
+from wscore import DataType
+from wstransports import Client, ConnectionClosed, Request, WebSocketReader, WebSocketServer
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+class Scene:
+    """A server, somebody who behaves, and what on_closed told of everybody else."""
+
+    def __init__(self, world: World, server: WebSocketServer, bystander: Peer) -> None:
+        self.world = world
+        self.server = server
+        self.bystander = bystander
+        self.told: list[tuple[int, str]] = []
+
+    async def undisturbed(self) -> None:
+        """Whoever behaves is served."""
+        self.bystander.send("still served?")
+        assert await self.bystander.message() == "still served?"
+        assert len(self.server.clients) == 1
+
+
+@asynccontextmanager
+async def scene(world: World, on_message: Any = None, **options: Any) -> AsyncIterator[Scene]:
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            if client.request.path != "/bystander":
+                current.told.append((int(code), reason))
+
+        @client.message
+        async def answer(reader: WebSocketReader) -> None:
+            if on_message is None or client.request.path == "/bystander":
+                await client.writer.send(await reader.get())
+            else:
+                await on_message(client, reader)
+
+    async with world.serving(on_connection, **options) as server:
+        bystander = await world.connect(server, target="/bystander")
+        await world.until(lambda: len(server.clients) == 1)
+        current = Scene(world, server, bystander)
+        yield current
+
+
+# --- Instead of a handshake
+
+
+@pytest.mark.parametrize(
+    ("garbage", "status"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", 400),
+        (b"\x00" * 1000, 400),
+        (bytes(range(256)), 400),
+        (b"\r\n\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 405),
+        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 400),
+        (REQUEST.replace(b": 13", b": 8"), 426),
+        (REQUEST.replace(b"AAAA==", b"AAA"), 400),
+        (REQUEST.replace(b"Connection: Upgrade", b"Connection: close"), 400),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 20_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+        (b"G" * 20_000, 431),
+        (masked(0x81, b"a frame"), 400),
+    ],
+)
+async def test_garbage_is_a_4xx_and_one_line(
+    world: World, log: Log, garbage: bytes, status: int
+) -> None:
+    async with scene(world) as here:
+        peer = await world.dial(here.server)
+        peer.raw(garbage)
+        await peer.eof()
+        assert peer.head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nConnection: close" in peer.head
+        [line] = log.lines()
+        assert line.startswith("no handshake: ")
+        await here.undisturbed()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_garbage_that_trickles_in(memory: MemoryWorld, log: Log, size: int) -> None:
+    memory.runtime.chunk = size
+    async with scene(memory) as here:
+        peer = await memory.dial(here.server)
+        peer.raw(b"SSH-2.0-OpenSSH_9.2p1\r\n")
+        await peer.eof()
+        assert peer.head.startswith(b"HTTP/1.1 400 ")
+        assert len(log.lines()) == 1
+        await here.undisturbed()
+
+
+async def test_a_body_too_long_to_be_read_behind_a_refusal(world: World, log: Log) -> None:
+    """What the peer goes on sending must not turn our answer into a reset."""
+    async with scene(world) as here:
+        peer = await world.dial(here.server)
+        peer.answers_eof = False
+        peer.raw(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
+        )
+        await peer.eof()
+        assert peer.head.startswith(b"HTTP/1.1 405 ")
+        assert not peer.lost
+        peer.end()
+        assert len(log.lines()) == 1
+        await here.undisturbed()
+
+
+async def test_more_than_64_kib_before_the_answer(world: World, log: Log) -> None:
+    forever = world.signal()
+
+    async def process_request(request: Request) -> None:
+        if request.path != "/bystander":
+            await forever.wait()
+
+    async with scene(world, process_request=process_request) as here:
+        peer = await world.dial(here.server)
+        peer.raw(REQUEST + bytes(200_000))
+        peer.end()
+        if isinstance(world, MemoryWorld):
+            # Reading is paused meanwhile.
+            await world.settle()
+            assert peer.waiting() > 60_000
+        await here.undisturbed()
+        forever.set()
+        await world.until(lambda: peer.at_eof)
+        log.lines()
+        peer.frames.clear()
+
+
+async def test_half_a_handshake_and_gone(world: World, log: Log) -> None:
+    async with scene(world) as here:
+        for end in (Peer.end, Peer.reset):
+            for size in (0, 1, 20, len(REQUEST) - 1):
+                peer = await world.dial(here.server)
+                peer.raw(REQUEST[:size])
+                end(peer)
+        await here.undisturbed()
+        # Whoever comes and goes is no garbage; the loops differ in what they notice.
+        assert all(line.startswith("no handshake: ") for line in log.lines())
+
+
+async def test_a_hundred_half_handshakes(memory: MemoryWorld, log: Log) -> None:
+    async with scene(memory, open_timeout=5) as here:
+        peers = [await memory.dial(here.server) for _ in range(100)]
+        for number, peer in enumerate(peers):
+            peer.raw(REQUEST[:number])
+        await memory.advance(5)
+        for peer in peers:
+            await peer.eof()
+            assert peer.head.startswith(b"HTTP/1.1 408 ")
+        assert len(log.lines()) == 99  # who said nothing at all is not worth one
+        await here.undisturbed()
+
+
+# --- Violations
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (b"\x81\x05hello", 1002),  # not masked
+        (masked(0xC1, b"x"), 1002),
+        (masked(0xA1, b"x"), 1002),
+        (masked(0x91, b"x"), 1002),
+        (masked(0x83, b"x"), 1002),
+        (masked(0x8B, b"x"), 1002),
+        (masked(0x80, b"x"), 1002),  # a continuation of nothing
+        (masked(0x01, b"x") + masked(0x81, b"y"), 1002),
+        (masked(0x09, b"x"), 1002),  # a fragmented ping
+        (masked(0x89, b"x" * 126), 1002),
+        (masked(0x88, b"\x03"), 1002),
+        (masked(0x88, b"\x03\xee"), 1002),  # 1006
+        (masked(0x88, b"\x03\xe8\xff"), 1007),
+        (masked(0x81, b"\xff"), 1007),
+        (masked(0x01, b"\xc3") + masked(0x80, b"x"), 1007),
+        (masked(0x81, b"\xed\xa0\x80"), 1007),
+        (b"\x82\xff\xff" + bytes(11), 1002),  # the top bit of the length
+        (b"\x82\xfe\x00\x05" + bytes(9), 1002),  # not the shortest form
+        (b"\x82\xff\x7f" + b"\xff" * 7 + bytes(4), 1009),
+    ],
+)
+async def test_a_violation_is_a_close_and_one_line(
+    world: World, log: Log, frames: bytes, code: int
+) -> None:
+    async with scene(world) as here:
+        peer = await world.connect(here.server)
+        peer.raw(frames)
+        got, reason = await peer.closed()
+        assert got == code
+        await world.until(lambda: here.told)
+        assert here.told == [(code, reason)]
+        assert log.lines() == [f"failed with {code}, {reason}"]
+        await here.undisturbed()
+
+
+async def test_a_violation_and_everything_behind_it(world: World, log: Log) -> None:
+    async with scene(world) as here:
+        peer = await world.connect(here.server)
+        peer.raw(masked(0x83) + masked(0x83) * 10_000 + bytes(500_000))
+        assert (await peer.closed())[0] == 1002
+        assert len(log.lines()) == 1
+        await here.undisturbed()
+
+
+async def test_frames_after_the_close(world: World, log: Log) -> None:
+    async with scene(world) as here:
+        peer = await world.connect(here.server)
+        peer.answers_eof = False
+        peer.close(1000, "bye")
+        assert await peer.closed() == (1000, "")
+        for _ in range(10):
+            peer.raw(masked(0x81, b"I am still here") * 100)
+            await world.checkpoint()
+        peer.end()
+        await world.until(lambda: here.told)
+        assert here.told == [(1000, "bye")]
+        assert log.lines() == []
+        await here.undisturbed()
+
+
+async def test_random_bytes_after_the_handshake(world: World, log: Log) -> None:
+    generator = random.Random(6455)
+    async with scene(world) as here:
+        for _ in range(50):
+            peer = await world.connect(here.server)
+            peer.raw(generator.randbytes(generator.randrange(1, 200)))
+            peer.end()
+        await world.until(lambda: len(here.told) == 50)
+        lines = log.lines()
+        assert all(line.startswith("failed with ") for line in lines)
+        assert len(lines) <= 50
+        await here.undisturbed()
+
+
+async def test_random_frames(memory: MemoryWorld, log: Log) -> None:
+    generator = random.Random(6455)
+    async with scene(memory, read_limit=500, max_message_size=2000) as here:
+        for _ in range(100):
+            memory.runtime.chunk = generator.choice([1, 7, 100, 65536])
+            peer = await memory.connect(here.server)
+            for _ in range(generator.randrange(1, 30)):
+                first = generator.choice([0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A, 0x88])
+                peer.raw(masked(first, b"x" * generator.choice([0, 2, 100, 125, 126, 1000])))
+            generator.choice([Peer.end, Peer.reset])(peer)
+            await memory.settle()
+        assert len(here.told) == 100
+        assert all(line.startswith("failed with ") for line in log.lines())
+        memory.runtime.chunk = 65536
+        await here.undisturbed()
+
+
+# --- Floods
+
+
+@pytest.mark.parametrize("kind", ["messages", "fragments", "pings", "pongs"])
+async def test_a_flood_of_tiny_frames(world: World, kind: str) -> None:
+    answers = 0
+    count = 20_000
+
+    async with scene(world, max_message_size=None) as here:
+        peer = await world.connect(here.server)
+        frames = {
+            "messages": masked(0x81) * count,
+            "fragments": masked(0x01) + masked(0x00) * (count - 2) + masked(0x80),
+            "pings": masked(0x89) * count,
+            "pongs": masked(0x8A) * count,
+        }[kind]
+        peer.raw(frames)
+        here.bystander.send("in between")
+        assert await here.bystander.message() == "in between"
+        answers = {"messages": count, "fragments": 1, "pings": count, "pongs": 0}[kind]
+        await world.until(lambda: len(peer.frames) >= answers)
+        assert len(peer.frames) == answers
+        peer.frames.clear()
+        await peer.nothing()
+
+
+async def test_too_many_tiny_fragments_are_charged_for_their_bookkeeping(
+    world: World, log: Log
+) -> None:
+    async with scene(world, max_message_size=100_000) as here:
+        peer = await world.connect(here.server)
+        peer.raw(masked(0x01) + masked(0x00) * 5000)
+        assert await peer.closed() == (1009, "a message comes in too many small fragments")
+        assert len(log.lines()) == 1
+        await here.undisturbed()
+
+
+@pytest.mark.parametrize("end", [Peer.reset, Peer.end])
+async def test_a_flood_and_gone(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    log: Log,
+    end: Callable[[Peer], None],
+) -> None:
+    """Many turns of the loop after the loss there are still messages to hand out, and these
+    callbacks send: into nothing, and without a sound."""
+    monkeypatch.setattr(wstransports.session, "WORK_AT_ONCE", 0)
+    begun = 0
+
+    async def on_message(client: Client, reader: WebSocketReader) -> None:
+        nonlocal begun
+        begun += 1
+        await client.writer.send("answer")
+
+    async with scene(world, on_message, read_limit=10**7) as here:
+        peer = await world.connect(here.server)
+        with peer.in_one_write():
+            peer.raw(masked(0x82, b"x") * 9000)
+        await world.until(lambda: begun)
+        end(peer)
+        await world.until(lambda: here.told)
+        assert here.told[0][0] == 1006
+        assert log.lines() == []
+        await here.undisturbed()
+
+
+# --- Reset at every stage
+
+
+async def stage_handshake(world: World, here: Scene) -> Peer:
+    peer = await world.dial(here.server)
+    peer.handshake()
+    return peer
+
+
+async def stage_open(world: World, here: Scene) -> Peer:
+    return await world.connect(here.server)
+
+
+async def stage_amid_a_frame(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.raw(masked(0x82, bytes(1000))[:500])
+    await world.checkpoint()
+    return peer
+
+
+async def stage_amid_a_message(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.part("begun")
+    await peer.nothing()
+    return peer
+
+
+async def stage_answers_on_their_way(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    for _ in range(100):
+        peer.send(b"x" * 1000)
+    return peer
+
+
+async def stage_output_blocked(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.stop_reading()
+    for _ in range(20):
+        peer.send(b"x" * 500_000)
+    for _ in range(100):
+        await world.checkpoint()
+    return peer
+
+
+async def stage_it_has_closed(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.answers_eof = False
+    peer.close()
+    return peer
+
+
+async def stage_close_and_reset_in_one_go(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.raw(masked(0x81, b"x") + masked(0x88, b"\x03\xe8"))
+    return peer
+
+
+async def stage_we_have_closed(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.answers_close = False
+    await world.until(lambda: len(here.server.clients) == 2)
+    [client] = [one for one in here.server.clients.values() if one.request.path == "/"]
+    world.spawn(client.close())
+    assert (await peer.frame()).type is DataType.CLOSE
+    return peer
+
+
+async def stage_both_have_closed(world: World, here: Scene) -> Peer:
+    peer = await stage_we_have_closed(world, here)
+    peer.answers_eof = False
+    peer.acknowledge()
+    return peer
+
+
+async def stage_half_closed(world: World, here: Scene) -> Peer:
+    peer = await world.connect(here.server)
+    peer.answers_eof = False
+    peer.end()
+    return peer
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        stage_handshake,
+        stage_open,
+        stage_amid_a_frame,
+        stage_amid_a_message,
+        stage_answers_on_their_way,
+        stage_output_blocked,
+        stage_it_has_closed,
+        stage_close_and_reset_in_one_go,
+        stage_we_have_closed,
+        stage_both_have_closed,
+        stage_half_closed,
+    ],
+)
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+async def test_a_reset_at_every_stage(
+    world: World, log: Log, stage: Callable[[World, Scene], Awaitable[Peer]], turns: int
+) -> None:
+    async with scene(world) as here:
+        peer = await stage(world, here)
+        for _ in range(turns):
+            await world.checkpoint()
+        peer.reset()
+        await world.until(lambda: len(here.server._sessions) == 1)
+        if stage is not stage_handshake:
+            assert len(here.told) == 1
+            assert here.told[0][0] in (1000, 1006)
+        lines = log.lines()
+        if stage is stage_handshake:
+            lines = [line for line in lines if not line.startswith("no handshake: ")]
+        assert lines == []
+        await here.undisturbed()
+
+
+async def test_one_that_closes_and_is_gone_before_the_answer(
+    world: World, request: pytest.FixtureRequest, log: Log
+) -> None:
+    """Our Close is answered by a reset, and there is no half left to end."""
+    may_go_on = world.signal()
+
+    async def on_message(client: Client, reader: WebSocketReader) -> None:
+        await may_go_on.wait()
+
+    async with scene(world, on_message) as here:
+        peer = await world.connect(here.server)
+        peer.send("x")
+        peer.close(1000, "bye")
+        await world.until(lambda: len(here.server.clients) == 1)
+        peer.vanish()
+        await world.until(lambda: peer.lost)
+        may_go_on.set()
+        await world.until(lambda: len(here.server._sessions) == 1)
+        assert here.told == [(1000, "bye")]
+        assert log.lines() == []
+        await here.undisturbed()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_one_that_vanishes_at_once(world: World, log: Log, turns: int) -> None:
+    async with scene(world) as here:
+        for _ in range(20):
+            peer = await world.connect(here.server)
+            peer.send("x")
+            for _ in range(turns):
+                await world.checkpoint()
+            peer.vanish()
+        await world.until(lambda: len(here.server._sessions) == 1)
+        assert [code for code, _ in here.told] == [1006] * 20
+        assert log.lines() == []
+        await here.undisturbed()
+
+
+async def test_a_reset_while_reading_is_paused(world: World) -> None:
+    """asyncio does not notice it then, uvloop does; nobody may depend on either."""
+    may_go_on = world.signal()
+    raised: list[int] = []
+
+    async def on_message(client: Client, reader: WebSocketReader) -> None:
+        await may_go_on.wait()
+        try:
+            for _ in range(3):
+                await client.writer.send("x")
+                await world.checkpoint()
+        except ConnectionClosed as closed:
+            raised.append(closed.code)
+
+    async with scene(world, on_message, read_limit=1000) as here:
+        peer = await world.connect(here.server)
+        for _ in range(10):
+            peer.send("x" * 5000)
+        for _ in range(10):
+            await world.checkpoint()
+        peer.reset()
+        for _ in range(10):
+            await world.checkpoint()
+        may_go_on.set()
+        await world.until(lambda: here.told)
+        assert here.told[0][0] == 1006
+        await here.undisturbed()
+
+
+async def test_a_loop_of_sends_to_a_peer_that_is_gone_ends(sockets: AsyncioWorld, log: Log) -> None:
+    """The transport takes what it is given, and tells of the loss on the loop's next turn: a
+    loop that never let others run would not come to an end."""
+    async with sockets.serving() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(REQUEST)
+            await sockets.until(lambda: server.clients)
+            [client] = server.clients.values()
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            with pytest.raises(ConnectionClosed):
+                for _ in range(1000):
+                    await client.writer.send(b"x" * 100)
+        finally:
+            noise = [record.getMessage() for record in log.records]
+            log.records.clear()
+        assert not noise
+
+
+async def test_also_within_a_read(memory: MemoryWorld) -> None:
+    sent = 0
+
+    async def on_message(client: Client, reader: WebSocketReader) -> None:
+        nonlocal sent
+        peer.reset()
+        for _ in range(100_000):
+            await client.writer.send(b"x" * 1000)
+            sent += 1
+
+    async with scene(memory, on_message) as here:
+        peer = await memory.connect(here.server)
+        peer.send("x")
+        await memory.settle()
+        assert here.told == [(1006, "the connection was lost")]
+        assert sent < 2000
+        await here.undisturbed()
+
+
+# --- The same over TLS, where no half can be closed
+
+
+@pytest.fixture(scope="module")
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's, and that of a client who trusts it."""
+    authority = trustme.CA()
+    for_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(for_server)
+    for_client = ssl.create_default_context()
+    authority.configure_trust(for_client)
+    return for_server, for_client
+
+
+@pytest.mark.parametrize("end", [Peer.end, Peer.reset, Peer.vanish, Peer.close])
+@pytest.mark.parametrize("stage", ["open", "amid a message", "answers on their way"])
+async def test_ends_over_tls(
+    sockets: AsyncioWorld,
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+    log: Log,
+    end: Callable[[Peer], None],
+    stage: str,
+) -> None:
+    for_server, for_client = contexts
+    told: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        await echo(client)
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append(code)
+
+    async with sockets.serving(on_connection, certs=for_server) as server:
+        peer = await sockets.connect(server, tls=for_client)
+        if stage == "amid a message":
+            peer.part("begun")
+        elif stage == "answers on their way":
+            for _ in range(50):
+                peer.send(b"x" * 10_000)
+        end(peer)
+        await sockets.until(lambda: told)
+        assert told[0] == (1000 if end is Peer.close else 1006)
+        assert log.lines() == []
+
+
+async def test_a_reset_in_the_tls_handshake(
+    sockets: AsyncioWorld, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    async with sockets.serving(certs=contexts[0]) as server:
+        for start in (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
+            peer = await sockets.dial(server)
+            peer.raw(start)
+            await sockets.checkpoint()
+            peer.reset()
+            await sockets.until(lambda: peer.lost)  # noqa: B023
+        assert not server.clients
+
+
+# --- Callers who go on regardless
+
+
+async def test_a_callback_that_ignores_the_end_is_told_so_each_time(world: World) -> None:
+    raised = 0
+
+    async def on_message(client: Client, reader: WebSocketReader) -> None:
+        nonlocal raised
+        while raised < 100:
+            try:
+                await client.writer.send("x")
+                await world.checkpoint()
+            except ConnectionClosed:
+                raised += 1
+
+    async with scene(world, on_message) as here:
+        peer = await world.connect(here.server)
+        peer.send("go")
+        assert await peer.message() == "x"
+        peer.reset()
+        await world.until(lambda: raised == 100)
+        await here.undisturbed()

@@ -1,0 +1,689 @@
+"""WebSocketServer: where it listens, its forms, and what its block's end does."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from harness import AsyncioWorld, Log, MemoryWorld, World, echo, masked
+
+from wscore import DataType, Reasons, Request, State
+from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
+
+# --- Attributes and arguments
+
+
+def test_attributes_are_the_arguments() -> None:
+    loop = asyncio.new_event_loop()
+    server = WebSocketServer("127.0.0.1", 8765, None, loop, 30)
+    assert (server.addr, server.port, server.certs) == ("127.0.0.1", 8765, None)
+    assert server.loop is loop
+    assert server.timeout == 30
+    assert len(server.clients) == 0
+    loop.close()
+
+
+def test_defaults() -> None:
+    server = WebSocketServer("127.0.0.1", 8765)
+    assert server.certs is None
+    assert server.loop is None
+    assert server.timeout == 120
+
+
+async def test_port_0_picks_a_free_one(world: World) -> None:
+    server = world.server()
+    assert server.port == 0
+    async with server:
+        assert server.port > 0
+        peer = await world.connect(server)
+        peer.close()
+        await peer.closed()
+    assert server.port == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "named"),
+    [
+        ({"port": -1}, ValueError, "port"),
+        ({"port": 65536}, ValueError, "port"),
+        ({"port": "80"}, ValueError, "port"),
+        ({"addr": 127}, TypeError, "addr"),
+        ({"timeout": -1}, ValueError, "timeout"),
+        ({"timeout": float("inf")}, ValueError, "timeout"),
+        ({"timeout": float("nan")}, ValueError, "timeout"),
+        ({"timeout": "10"}, ValueError, "timeout"),
+        ({"open_timeout": -1}, ValueError, "open_timeout"),
+        ({"close_timeout": -1}, ValueError, "close_timeout"),
+        ({"max_message_size": 0}, ValueError, "max_message_size"),
+        ({"max_message_size": 1.5}, ValueError, "max_message_size"),
+        ({"read_limit": 0}, ValueError, "read_limit"),
+        ({"read_limit": None}, ValueError, "read_limit"),
+        ({"max_connections": 0}, ValueError, "max_connections"),
+        ({"concurrent_messages": 0}, ValueError, "concurrent_messages"),
+        ({"subprotocols": "chat"}, TypeError, "subprotocols"),
+        ({"subprotocols": ["two words"]}, ValueError, "subprotocols"),
+        ({"subprotocols": [1]}, TypeError, "subprotocols"),
+        ({"origins": "https://example.com"}, TypeError, "origins"),
+        ({"origins": [1]}, TypeError, "origins"),
+        ({"process_request": 503}, TypeError, "process_request"),
+        ({"certs": "cert.pem"}, TypeError, "certs"),
+        ({"certs": ("no-cert.pem", "no-key.pem")}, FileNotFoundError, "no-cert.pem"),
+        ({"unknown": 1}, TypeError, "unknown"),
+    ],
+)
+def test_a_mistaken_argument_is_named_at_once(
+    arguments: Any, error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        WebSocketServer(**({"addr": "127.0.0.1", "port": 0} | arguments))
+
+
+def test_sock_and_unix_path_exclude_each_other() -> None:
+    with socket.socket() as listening, pytest.raises(ValueError, match="exclude"):
+        WebSocketServer(None, 0, sock=listening, unix_path="/nowhere")
+
+
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert.write_text("no certificate")
+    key.write_text("no key")
+    with pytest.raises(ValueError, match=r"cert\.pem"):
+        WebSocketServer("127.0.0.1", 0, certs=(cert, key))
+
+
+# --- Decorators
+
+
+async def on_connection(client: Client) -> None:
+    """Does nothing."""
+
+
+def test_the_decorator_returns_the_function() -> None:
+    assert WebSocketServer("127.0.0.1", 0).connection(on_connection) is on_connection
+
+
+@pytest.mark.parametrize(
+    "callback", [lambda client: None, print, None, 3, on_connection.__code__, asyncio.sleep(0)]
+)
+def test_what_is_not_async_def_is_refused(callback: Any) -> None:
+    with contextlib.suppress(AttributeError):
+        callback.close()
+    with pytest.raises(TypeError, match="async def"):
+        WebSocketServer("127.0.0.1", 0).connection(callback)
+
+
+async def test_an_object_with_an_async_call_is_a_callback(world: World) -> None:
+    class Greeter:
+        async def __call__(self, client: Client) -> None:
+            await client.writer.send("hello")
+
+    async with world.serving(Greeter()) as server:
+        assert await (await world.connect(server)).message() == "hello"
+
+
+async def test_a_bound_method_is_a_callback(world: World) -> None:
+    class Greeter:
+        async def greet(self, client: Client) -> None:
+            await client.writer.send("hello")
+
+    async with world.serving(Greeter().greet) as server:
+        assert await (await world.connect(server)).message() == "hello"
+
+
+async def test_without_on_connection_messages_are_discarded(world: World, log: Log) -> None:
+    async with world.serving() as server:
+        peer = await world.connect(server)
+        peer.send("anybody?")
+        await peer.nothing()
+        assert log.lines() == ["its messages are discarded: no on_message is registered"]
+
+
+# --- Where it listens
+
+
+async def test_the_block_yields_the_asyncio_server(sockets: AsyncioWorld) -> None:
+    server = sockets.server()
+    async with server as listening:
+        assert listening.sockets[0].getsockname() == ("127.0.0.1", server.port)
+        peer = await sockets.connect(server)
+        peer.close()
+        await peer.closed()
+
+
+async def test_an_address_in_use_is_named(sockets: AsyncioWorld) -> None:
+    async with sockets.serving() as server:
+        other = WebSocketServer("127.0.0.1", server.port)
+        with pytest.raises(OSError, match=f"127.0.0.1:{server.port}.*port 0"):
+            await other.__aenter__()
+        # And the failed one may be tried again elsewhere.
+        with pytest.raises(RuntimeError, match="does not listen"):
+            await other.__aexit__(None, None, None)
+
+
+async def test_an_address_in_use_in_memory(memory: MemoryWorld) -> None:
+    async with memory.serving() as server:
+        other = WebSocketServer("127.0.0.1", server.port, runtime=memory.runtime)
+        with pytest.raises(OSError, match="listens at"):
+            await other.__aenter__()
+
+
+async def test_a_server_can_serve_again(world: World) -> None:
+    server = world.server()
+    server.connection(echo)
+    for _ in range(2):
+        async with server:
+            peer = await world.connect(server)
+            peer.send("again")
+            assert await peer.message() == "again"
+            peer.close()
+            assert await peer.closed() == (1000, "")
+
+
+async def test_it_is_entered_once_at_a_time(world: World) -> None:
+    async with world.serving() as server:
+        with pytest.raises(RuntimeError, match="listens already"):
+            await server.__aenter__()
+
+
+async def test_a_socket_of_the_users(sockets: AsyncioWorld) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = WebSocketServer(None, 0, sock=listening)
+    server.connection(echo)
+    async with server:
+        assert server.port == listening.getsockname()[1]
+        server.addr = "127.0.0.1"
+        peer = await sockets.connect(server)
+        peer.send("here")
+        assert await peer.message() == "here"
+        peer.close()
+        await peer.closed()
+    listening.close()
+
+
+async def test_ipv6(sockets: AsyncioWorld) -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    keys: list[tuple[str, int]] = []
+    server = WebSocketServer("::1", 0)
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        keys.append((client.addr, client.port))
+
+    async with server:
+        peer = await sockets.connect(server)
+        await sockets.until(lambda: server.clients)
+        assert list(server.clients) == keys
+        assert keys[0][0] == "::1"
+        peer.close()
+        await peer.closed()
+
+
+async def test_reuse_port_shares_a_port(sockets: AsyncioWorld) -> None:
+    first = WebSocketServer("127.0.0.1", 0, reuse_port=True)
+    async with first:
+        second = WebSocketServer("127.0.0.1", first.port, reuse_port=True)
+        async with second:
+            assert second.port == first.port
+
+
+async def test_a_unix_path(sockets: AsyncioWorld, tmp_path: Path) -> None:
+    path = os.fspath(tmp_path / "socket")
+    async with WebSocketServer(None, 0, unix_path=path) as _:
+        pass
+    server = WebSocketServer(None, 0, unix_path=path)
+    server.connection(echo)
+    async with server:
+        peers = [await sockets.connect(server, unix_path=path) for _ in range(2)]
+        await sockets.until(lambda: len(server.clients) == 2)
+        addresses = {addr for addr, _ in server.clients}
+        assert addresses == {path}
+        for (key, client), peer in zip(server.clients.items(), peers, strict=True):
+            assert key == (client.addr, client.port)
+            peer.send("over a path")
+            assert await peer.message() == "over a path"
+            peer.close()
+            await peer.closed()
+
+
+async def test_in_memory_a_client_has_a_number(memory: MemoryWorld) -> None:
+    async with memory.serving() as server:
+        await memory.connect(server)
+        await memory.connect(server)
+        assert [addr for addr, _ in server.clients] == ["", ""]
+        assert len({port for _, port in server.clients}) == 2
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+def certificate_files(authority: trustme.CA, folder: Path) -> tuple[Path, Path]:
+    issued = authority.issue_cert("127.0.0.1")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    key.write_bytes(issued.private_key_pem.bytes())
+    return cert, key
+
+
+@pytest.mark.parametrize("form", ["files", "context"])
+async def test_certs(
+    sockets: AsyncioWorld,
+    authority: trustme.CA,
+    trusting: ssl.SSLContext,
+    tmp_path: Path,
+    form: str,
+) -> None:
+    files = certificate_files(authority, tmp_path)
+    certs: Any = files
+    if form == "context":
+        certs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certs.load_cert_chain(*files)
+    async with sockets.serving(echo, certs=certs) as server:
+        assert server.certs is certs
+        peer = await sockets.connect(server, tls=trusting)
+        for size in (5, 300_000):
+            peer.send(b"x" * size)
+            assert await peer.message() == b"x" * size
+        peer.close(1000, "thanks")
+        assert await peer.closed() == (1000, "")
+
+
+async def test_a_request_and_frames_right_behind_the_tls_handshake(
+    sockets: AsyncioWorld, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """They arrive in the same read as the handshake's last step."""
+    request = (
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    frames = b"".join(masked(0x81, str(number).encode()) for number in range(1000))
+    async with sockets.serving(echo, certs=certificate_files(authority, tmp_path)) as server:
+        peer = await sockets.dial(server, tls=trusting, at_once=request + frames)
+        assert [await peer.message() for _ in range(1000)] == [str(n) for n in range(1000)]
+        peer.reset()
+
+
+async def test_the_block_closes_tls_connections_too(
+    sockets: AsyncioWorld, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    server = sockets.server(certs=certificate_files(authority, tmp_path))
+    async with server:
+        peer = await sockets.connect(server, tls=trusting)
+    assert await peer.closed() == (1001, "")
+
+
+async def test_plain_http_at_a_tls_port(
+    sockets: AsyncioWorld, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    async with sockets.serving(echo, certs=certificate_files(authority, tmp_path)) as server:
+        plain = await sockets.dial(server)
+        plain.handshake()
+        await plain.eof()
+        other = await sockets.connect(server, tls=trusting)
+        other.send("undisturbed")
+        assert await other.message() == "undisturbed"
+
+
+# --- The forms
+
+
+def test_with_drives_the_given_loop() -> None:
+    loop = asyncio.new_event_loop()
+    server = WebSocketServer("127.0.0.1", 0, loop=loop)
+    with server as listening:
+        port = listening.sockets[0].getsockname()[1]
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    assert not loop.is_closed()
+    loop.close()
+
+
+def test_with_makes_a_loop_where_there_is_none() -> None:
+    ports: list[int] = []
+
+    def serve() -> None:
+        with WebSocketServer("127.0.0.1", 0) as listening:
+            ports.append(listening.sockets[0].getsockname()[1])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert ports
+
+
+async def test_with_inside_a_running_loop_names_the_right_form(world: World) -> None:
+    with pytest.raises(RuntimeError, match="async with"), world.server():
+        pass
+
+
+def test_async_with_needs_a_loop() -> None:
+    entering = WebSocketServer("127.0.0.1", 0).__aenter__()
+    with pytest.raises(RuntimeError, match="no event loop"):
+        entering.send(None)
+
+
+async def test_serve_forever_until_cancelled(world: World) -> None:
+    server = world.server()
+    server.connection(echo)
+    serving = world.spawn(server.serve_forever())
+    await world.until(lambda: server.port)
+    peer = await world.connect(server)
+    peer.send("hello")
+    assert await peer.message() == "hello"
+    serving.cancel()
+    assert await peer.closed() == (1001, "")
+    with pytest.raises(world.cancelled):
+        await serving.wait()
+
+
+# --- The block's end
+
+
+async def test_the_end_closes_every_client_with_1001(world: World) -> None:
+    server = world.server()
+    told: list[tuple[int, str]] = []
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append((code, reason))
+
+    async with server:
+        peers = [await world.connect(server) for _ in range(3)]
+    for peer in peers:
+        assert await peer.closed() == (1001, "")
+    assert told == [(1001, "")] * 3
+    assert not server.clients
+
+
+async def test_the_end_is_bounded_where_a_client_does_not_answer(memory: MemoryWorld) -> None:
+    server = memory.server(close_timeout=3)
+    await server.__aenter__()
+    peer = await memory.connect(server)
+    peer.answers_close = False
+    leaving = memory.spawn(server.__aexit__(None, None, None))
+    await memory.advance(2.9)
+    assert not leaving.done
+    await memory.advance(0.2)
+    assert leaving.done
+    await leaving.wait()
+    assert peer.lost
+
+
+async def test_the_end_is_bounded_where_a_client_reads_nothing(memory: MemoryWorld) -> None:
+    server = memory.server(close_timeout=3)
+    sending: list[Any] = []
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                await client.writer.send(b"x" * 10_000)
+        sending.append(caught.value.client is client)
+
+    await server.__aenter__()
+    peer = await memory.dial(server)
+    peer.handshake()
+    peer.stop_reading()
+    leaving = memory.spawn(server.__aexit__(None, None, None))
+    await memory.advance(3.1)
+    assert leaving.done
+    await leaving.wait()
+    assert sending == [True]
+    assert peer.lost
+
+
+async def test_the_end_answers_half_a_handshake_with_503(world: World, log: Log) -> None:
+    server = world.server()
+    async with server:
+        peer = await world.dial(server)
+        peer.raw(b"GET / HTTP/1.1\r\nHost: ")
+        other = await world.connect(server)
+        await other.nothing()
+    await peer.eof()
+    assert peer.head.startswith(b"HTTP/1.1 503 ")
+    assert log.lines() == []
+
+
+async def test_callbacks_get_close_timeout_and_then_cancellation(memory: MemoryWorld) -> None:
+    server = memory.server(close_timeout=3)
+    story: list[str] = []
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            seconds = float(await reader.get(str))
+            try:
+                await memory.runtime.sleep(seconds)
+                story.append(f"{seconds:g} done at {memory.now():g}")
+            except memory.cancelled:
+                story.append(f"{seconds:g} cancelled at {memory.now():g}")
+                raise
+
+    await server.__aenter__()
+    quick, slow = await memory.connect(server), await memory.connect(server)
+    quick.send("2")
+    slow.send("4")
+    await memory.settle()
+    leaving = memory.spawn(server.__aexit__(None, None, None))
+    await memory.advance(2.9)
+    assert story == ["2 done at 2"]
+    assert not leaving.done
+    await memory.advance(0.2)
+    assert story == ["2 done at 2", "4 cancelled at 3"]
+    assert leaving.done
+    await leaving.wait()
+
+
+async def test_even_a_callback_that_refuses_to_end_does_not_hold_the_end(
+    memory: MemoryWorld,
+) -> None:
+    server = memory.server(close_timeout=3)
+    stubborn = memory.signal()
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        while not memory.now() > 100:
+            with contextlib.suppress(memory.cancelled):
+                await stubborn.wait()
+
+    await server.__aenter__()
+    await memory.connect(server)
+    leaving = memory.spawn(server.__aexit__(None, None, None))
+    await memory.advance(6.1)
+    assert leaving.done
+    await memory.advance(100)
+    stubborn.set()
+
+
+async def test_whoever_comes_while_the_block_ends_is_refused(memory: MemoryWorld) -> None:
+    server = memory.server(close_timeout=3)
+    await server.__aenter__()
+    peer = await memory.connect(server)
+    peer.answers_close = False
+    port = server.port
+    leaving = memory.spawn(server.__aexit__(None, None, None))
+    await memory.settle()
+    with pytest.raises(ConnectionRefusedError):
+        memory.runtime.open("127.0.0.1", port)
+    await memory.advance(10)
+    await leaving.wait()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_whoever_is_being_accepted_while_the_block_ends(
+    sockets: AsyncioWorld, log: Log, turns: int
+) -> None:
+    server = sockets.server()
+    await server.__aenter__()
+    peer = await sockets.dial(server)
+    peer.handshake()
+    for _ in range(turns):
+        await sockets.checkpoint()
+    await server.__aexit__(None, None, None)
+    await sockets.until(lambda: peer.at_eof)
+    assert peer.head == b"" or peer.head.startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 101 "))
+    peer.frames.clear()
+    assert log.lines() in ([], ["refused with 503: the server is full or closing"])
+
+
+async def test_the_end_answers_a_request_that_is_still_processed(world: World, log: Log) -> None:
+    story: list[str] = []
+
+    async def process_request(request: Request) -> None:
+        story.append("begun")
+        try:
+            await world.signal().wait()
+        except world.cancelled:
+            story.append("cancelled")
+            raise
+
+    server = world.server(process_request=process_request)
+    async with server:
+        peer = await world.dial(server)
+        peer.handshake()
+        await world.until(lambda: story)
+    await peer.eof()
+    assert peer.head.startswith(b"HTTP/1.1 503 ")
+    assert story == ["begun", "cancelled"]
+    assert log.lines() == []
+
+
+async def test_the_end_leaves_a_callback_the_answer_it_owes(world: World) -> None:
+    """The peer has closed already: its Close is answered when the callback has returned."""
+    may_go_on = world.signal()
+    server = world.server()
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await may_go_on.wait()
+            await client.writer.send("the answer")
+
+    await server.__aenter__()
+    peer = await world.connect(server)
+    peer.send("the question")
+    peer.close()
+    await world.until(lambda: not server.clients)
+    leaving = world.spawn(server.__aexit__(None, None, None))
+    await world.checkpoint()
+    may_go_on.set()
+    assert await peer.message() == "the answer"
+    assert await peer.closed() == (1000, "")
+    await leaving.wait()
+
+
+async def test_a_cancelled_end_still_leaves_nothing_open(world: World) -> None:
+    server = world.server()
+    await server.__aenter__()
+    peer = await world.connect(server)
+    peer.answers_close = False
+    leaving = world.spawn(server.__aexit__(None, None, None))
+    assert (await peer.frame()).type is DataType.CLOSE
+    leaving.cancel()
+    with pytest.raises(world.cancelled):
+        await leaving.wait()
+    await world.until(lambda: peer.lost)
+
+
+async def test_an_exception_in_the_block_passes_through(world: World) -> None:
+    server = world.server()
+    peer = None
+    with pytest.raises(KeyError):
+        async with server:
+            peer = await world.connect(server)
+            raise KeyError
+    assert peer is not None
+    assert await peer.closed() == (1001, "")
+
+
+# --- disconnect_client, max_connections
+
+
+async def test_disconnect_client(world: World) -> None:
+    async with world.serving() as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        await server.disconnect_client(client, Reasons.POLICY_VIOLATION, "no cheating")
+        assert client.state is State.CLOSED
+        assert await peer.closed() == (1008, "no cheating")
+        assert not server.clients
+
+
+async def test_disconnect_client_by_default_says_1000(world: World) -> None:
+    async with world.serving() as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        await server.disconnect_client(client)
+        assert await peer.closed() == (1000, "")
+
+
+async def test_max_connections(world: World, log: Log) -> None:
+    async with world.serving(echo, max_connections=2) as server:
+        first, second = await world.connect(server), await world.connect(server)
+        third = await world.dial(server)
+        third.handshake()
+        assert (await third.answer()).status == 503
+        await third.eof()
+        assert log.lines() == ["refused with 503: the server is full or closing"]
+        for peer in (first, second):
+            peer.send("undisturbed")
+            assert await peer.message() == "undisturbed"
+        first.close()
+        await first.closed()
+        await world.until(lambda: first.lost and third.lost)
+        fourth = await world.connect(server)
+        fourth.send("room")
+        assert await fourth.message() == "room"
+
+
+async def test_those_refused_do_not_count(memory: MemoryWorld, log: Log) -> None:
+    """They stay until they have read the answer, and take nobody's place meanwhile."""
+    async with memory.serving(echo, max_connections=1) as server:
+        first = await memory.connect(server)
+        for _ in range(5):
+            refused = await memory.dial(server)
+            refused.answers_eof = False
+            assert refused.head.startswith(b"HTTP/1.1 503 ")
+        assert len(log.lines()) == 5
+        first.close()
+        await first.closed()
+        await memory.settle()
+        second = await memory.connect(server)
+        second.send("room")
+        assert await second.message() == "room"
+
+
+# --- Which loop
+
+
+async def test_the_memory_runtime_is_found_by_itself(memory: MemoryWorld) -> None:
+    server = WebSocketServer("127.0.0.1", 0)
+    async with server:
+        peer = await memory.connect(server)
+    assert await peer.closed() == (1001, "")
