@@ -1,0 +1,438 @@
+"""Every snippet of the README and of docs/ is run: those with a server against a real peer."""
+
+import re
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from running import (
+    ASYNC_MAIN,
+    CALLBACKS,
+    IN_ON_CONNECTION,
+    PORT,
+    SCRIPT,
+    SOCKET,
+    SOCKET_AND_CALLBACKS,
+    Running,
+    printed_by,
+    program,
+    running,
+)
+from snippets import PAGES, ROOT, SNIPPETS
+
+from wscore import Accepted, Pong
+
+BY_NAME = {snippet.name: snippet for snippet in SNIPPETS}
+
+Play = Callable[[Running], None]
+SCENES: dict[str, tuple[str, Play]] = {}
+
+
+def scene(name: str, around: str) -> Callable[[Play], Play]:
+    """Register what a peer does with the server of a snippet, and what must come of it."""
+
+    def register(play: Play) -> Play:
+        assert name not in SCENES
+        SCENES[name] = around, play
+        return play
+
+    return register
+
+
+# The pages' own frame for what "Getting started" shows in parts.
+FRAME = ["start-imports", "start-server", "start-run-forever"]
+_IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
+STARTED = f"{_IMPORTS}{_SERVER}{{}}\n{_RUN}loop.close()\n"
+STARTED_CLIENT = STARTED.replace(
+    "{}\n", "@socket.connection\nasync def on_connection(client):\n    {}\n"
+)
+
+
+def test_every_snippet_is_run_by_exactly_one_way() -> None:
+    names = [snippet.name for snippet in SNIPPETS]
+    printing = [snippet.name for snippet in SNIPPETS if snippet.output is not None]
+    assert sorted(names) == sorted([*printing, *SCENES, *FRAME])
+    assert len(PAGES) > 5  # the pages were found
+
+
+@pytest.mark.parametrize("name", [s.name for s in SNIPPETS if s.output is not None])
+def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
+    snippet = BY_NAME[name]
+    if PORT not in snippet.code:
+        assert printed_by(snippet.code, tmp_path) == snippet.output
+        return
+    with running(program(SCRIPT, BY_NAME["readme-echo"].code), tmp_path) as server:
+        code = snippet.code.replace(PORT, str(server.port))
+        assert printed_by(code, tmp_path) == snippet.output
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
+    around, play = SCENES[name]
+    write_files(tmp_path)
+    with running(program(around, BY_NAME[name].code), tmp_path) as server:
+        play(server)
+
+
+def write_files(folder: Path) -> None:
+    """The files that snippets name, and the certificate of who signed theirs."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = authority.issue_cert("localhost")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    (folder / "data.bin").write_bytes(bytes(100_000))
+
+
+def test_the_example_is_the_echo_server_of_the_readme() -> None:
+    example = (ROOT / "examples" / "echo.py").read_text()
+    assert example.partition("\n\n")[2] == BY_NAME["readme-echo"].code
+
+
+def end(server: Running) -> str:
+    """Stop it; returns what it printed, from first to last."""
+    server.interrupt()
+    server.wait()
+    return server.printed
+
+
+# README.md
+
+
+@scene("readme-echo", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        for message in "Hello ☺", b"\x00\xff", "":
+            peer.send(message)
+            assert peer.message() == message
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+
+
+@scene("readme-callbacks", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        one.send("to all")
+        assert one.message() == two.message() == "to all"
+        two.send(b"to all")
+        assert one.message() == two.message() == b"to all"
+        assert two.close(4000, "enough") == (4000, "")
+        assert one.close() == (1000, "")
+    came, gone = end(server).split("Gone", 1)
+    assert came == "There were 0 before 127.0.0.1\nThere were 1 before 127.0.0.1\n"
+    assert sorted(gone.split()) == ["1000", "4000", "Gone", "with", "with"]
+
+
+@scene("readme-loop", CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("one")
+        peer.send("two")
+        assert [peer.message(), peer.message()] == ["one", "two"]
+
+
+@scene("readme-fragments", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send_part("no", last=False)
+        hello, world = peer.piece(), peer.piece()
+        assert (hello.text, hello.last, world.text, world.last) == ("Hello ", False, "World!", True)
+        assert peer.piece().text == "no"  # sent on before its end is here
+        peer.send_part("where", last=True)
+        assert peer.piece().text == "where"
+
+
+@scene("readme-async-with", ASYNC_MAIN)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        assert peer.message() == "Hello"
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+    assert server.printed == f"Serving on port {server.port}\n"
+
+
+@scene("readme-tls-and-http", SOCKET)
+def _(server: Running) -> None:
+    trusting = ssl.create_default_context(cafile=server.folder / "ca.pem")
+    with server.connect(tls=trusting) as peer:
+        peer.send("Hello")
+        assert peer.message() == "Hello"
+    health = server.refusal("/health", tls=trusting)
+    assert (health.status, health.body) == (200, b"well\n")
+
+
+# docs/getting-started.md
+
+
+@scene("start-connection", STARTED)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+    assert server.printed == (
+        "We just got a new connection!\nThe server is going to close!\nThe server closed\n"
+    )
+
+
+@scene("start-with", f"{_IMPORTS}{_SERVER}{{}}loop.close()\n")
+def _(server: Running) -> None:
+    server.wait()
+    assert server.printed == f"Serving on ('127.0.0.1', {server.port})\nThe server closed\n"
+
+
+@scene("start-run", f"{_IMPORTS}{{}}")
+def _(server: Running) -> None:
+    with server.connect():
+        pass
+
+
+@scene("start-client", STARTED)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        address = peer.socket.getsockname()
+        peer.close()
+    assert end(server).startswith(f"We just got a new connection from {address}!\n")
+
+
+@scene("start-clients", STARTED)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        first, second = one.socket.getsockname(), two.socket.getsockname()
+        two.close()
+        one.close()
+    assert end(server).startswith(f"Client {first} was here before {second}\n")
+
+
+@scene("start-message", STARTED)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        peer.send(b"Hello")
+        peer.close()
+    assert end(server).startswith(
+        "The client sent the message 'Hello'.\nThe client sent the message b'Hello'.\n"
+    )
+
+
+@scene("start-send", STARTED)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        assert one.message() == "Somebody has joined."
+        two.send(b"Hello")
+        assert two.message() == "You just sent me the following message."
+        assert two.message() == b"Hello"
+
+
+@scene("start-fragments", STARTED_CLIENT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("")
+        assert [peer.piece().text, peer.piece().text] == ["Hello ", "World!"]
+
+
+@scene("start-parts", STARTED_CLIENT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send_part("first ☺")
+        peer.send_part("second", last=True)
+        peer.close()
+    parts = re.findall("Here is some of it: '(.*)'", end(server))
+    assert "".join(parts) == "first ☺second"
+
+
+@scene("start-others", STARTED_CLIENT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.ping(b"Are you there?")
+        assert peer.event() == Pong(b"Are you there?")
+        peer.pong(b"unasked")
+        peer.close(1000, "bye")
+    printed = end(server)
+    assert "The client answered our ping b'unasked'.\n" in printed
+    assert "The client is gone: <Reasons.NORMAL: 1000> bye\n" in printed
+
+
+# docs/server.md
+
+
+@scene("server-async-with", ASYNC_MAIN)
+def _(server: Running) -> None:
+    server.wait()
+    assert server.printed == "Serving on 127.0.0.1\nThe server closed\n"
+
+
+@scene("server-serve-forever", ASYNC_MAIN)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+
+
+@scene("server-disconnect", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        two.send("away")
+        assert one.closed() == (1008, "away")
+        assert two.close() == (1000, "")
+
+
+@scene("server-process-request", SOCKET)
+def _(server: Running) -> None:
+    assert server.refusal("/health").status == 200
+    assert server.refusal().status == 401
+    with server.connect(headers={"Authorization": "Bearer sesame"}) as peer:
+        peer.send("in")
+        assert peer.message() == "in"
+
+
+@scene("server-origins", SOCKET)
+def _(server: Running) -> None:
+    server.logs = ".*: no handshake: this origin is not served here\n"
+    assert server.refusal(origin="https://example.org").status == 403
+    for origin in "https://example.com", None:
+        with server.connect(origin=origin, subprotocols=["chat.v1", "chat.v2"]) as peer:
+            assert isinstance(peer.answer, Accepted)
+            assert peer.answer.subprotocol == "chat.v2"
+
+
+@scene("server-tls", SOCKET)
+def _(server: Running) -> None:
+    with server.connect(tls=ssl.create_default_context(cafile=server.folder / "ca.pem")):
+        pass
+
+
+# docs/client.md
+
+
+@scene("client-concurrent", SOCKET_AND_CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("slow")
+        peer.send("fast")
+        assert [peer.message(), peer.message()] == ["fast", "slow"]
+
+
+@scene("client-loop", CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Ada")
+        assert peer.message() == "Hello Ada"
+        peer.send("it works")
+        assert peer.message() == "Ada: it works"
+        peer.close()
+    assert end(server) == "Ada has left\n"
+
+
+# docs/reading.md
+
+
+@scene("reading-get", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("a")
+        peer.send(b"b")
+        peer.close()
+    assert end(server) == "text a\nbinary b'b'\n"
+
+
+@scene("reading-pieces", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send_part(bytes(100_000))
+        peer.send_part(bytes(100_000), last=True)
+        peer.close()
+    assert end(server) == "200000 characters or bytes\n"
+
+
+@scene("reading-bytes", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send(b"\x00\x03Adathe rest")
+        peer.close()
+    assert end(server) == "b'Ada' b'the rest'\n"
+
+
+# docs/sending.md
+
+
+@scene("sending-to-all", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        one.send("to all")
+        assert one.message() == two.message() == "to all"
+
+
+@scene("sending-fragments", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send_part("a")
+        peer.send_part("b")
+        assert peer.piece().text == "a"
+        peer.send_part("c", last=True)
+        assert peer.message() == "bc"
+
+
+@scene("sending-feed-reader", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send_part("a")
+        assert peer.piece().text == "a"
+        peer.send_part("b", last=True)
+        assert peer.message() == "b"
+
+
+@scene("sending-feed-iterable", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("data.bin")
+        assert peer.message() == bytes(100_000)
+
+
+# docs/closing.md
+
+
+@scene("closing-close", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("stay")
+        peer.send("bye")
+        assert peer.closed() == (1000, "see you")
+    assert end(server) == "<Reasons.NORMAL: 1000>, ''\n"
+
+
+@scene("closing-in-order", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("What is it")
+        peer.start_closing(1000)
+        assert peer.message() == "What is it: 42"
+        assert peer.closed() == (1000, "")
+
+
+# docs/limits.md
+
+
+@scene("limits-one-client", CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("0123456789")
+        assert peer.message() == "0123456789"
+        peer.send("0123456789a")
+        assert peer.closed()[0] == 1009
+    server.logs = ".*: failed with 1009, .*\n"
+
+
+@scene("limits-max-size", SOCKET_AND_CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send(bytes(1_999_999))
+        assert peer.message() == "1999999"
+        peer.send(bytes(2_000_001))
+        assert peer.closed()[0] == 1009
