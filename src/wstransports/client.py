@@ -22,7 +22,7 @@ AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 
 def checked_callback(callback: AsyncFunction, what: str) -> AsyncFunction:
     """The callback itself; TypeError unless it is `async def`."""
-    call = getattr(callback, "__call__", None)  # noqa: B004  # an object with an async __call__
+    call = type(callback).__call__  # of an object with an async one
     if not inspect.iscoroutinefunction(callback) and not inspect.iscoroutinefunction(call):
         raise TypeError(
             f"{what} must be `async def`, and {getattr(callback, '__name__', callback)!r} is not"

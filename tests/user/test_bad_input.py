@@ -347,6 +347,7 @@ NOT_ASYNC = [
     pytest.param(lambda *arguments: None, "'<lambda>'", id="a lambda"),
     pytest.param(functools.partial(plain, 1), "plain", id="a partial"),
     pytest.param(generator, "'generator'", id="an asynchronous generator"),
+    pytest.param(Callable_, "'Callable_'", id="a class of asynchronous callables"),
     pytest.param(None, "None", id="None"),
     pytest.param(5, "5", id="a number"),
 ]
