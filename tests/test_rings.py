@@ -19,6 +19,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "binascii": None,
     "codecs": None,
     "collections.abc": None,
+    "dataclasses": {"dataclass"},
     "enum": None,
     "h11": None,
     "hashlib": None,
@@ -28,6 +29,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "sys": None,
     "types": None,
     "typing": None,
+    "zlib": None,
 }
 
 
@@ -183,7 +185,10 @@ def adapter_breaks(path: Path, root: Path = SRC) -> set[str]:
             own = rest.startswith("adapters.") and rest.split(".")[1].partition("_")[0] == name
             allowed = own or module in CONTRACT_IS
         else:
-            allowed = top == name or (top in sys.stdlib_module_names and top not in LOOPS)
+            stdlib = top in sys.stdlib_module_names and top not in LOOPS
+            # python-socks has a folder for each loop.
+            socks = module in {"python_socks", f"python_socks.async_.{name}"}
+            allowed = top == name or stdlib or socks
         if not allowed:
             breaks.add(module)
     return breaks

@@ -19,8 +19,10 @@ from .events import (
     Refused,
     RequestReceived,
 )
+from .extensions import Deflate
 from .handshake import ServerHandshake, upgrade_required
 from .headers import Headers
+from .prepared import PreparedMessage
 from .reasons import Reasons
 from .request import Request
 from .response import Response
@@ -35,6 +37,7 @@ __all__ = [
     "Connection",
     "ConnectionFailed",
     "DataType",
+    "Deflate",
     "Event",
     "HandshakeFailed",
     "Headers",
@@ -43,6 +46,7 @@ __all__ = [
     "Phase",
     "Ping",
     "Pong",
+    "PreparedMessage",
     "Reasons",
     "Refused",
     "Request",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .connection import MAX_MESSAGE_SIZE, Connection
 from .deadlines import Deadlines
+from .extensions import Extension
 from .handshake import ClientHandshake
 from .headers import HeaderFields
 from .masking import MaskKeys
@@ -14,13 +15,14 @@ class ClientConnection(Connection[ClientHandshake]):
     """The client's end: its request waits in `data_to_send()` from the start.
 
     `host` is the Host header's value, `target` the path and query asked for; `subprotocols` are
-    offered in this order; `origin` and `headers` are sent along (RFC 6455 section 4.1).
+    offered in this order, and so are `extensions`; `origin` and `headers` are sent along (RFC 6455 section 4.1).
     `max_message_size` is in bytes, None for no bound; `open_timeout`, `close_timeout` and
     `timeout` (keepalive) are in seconds, 0 for never. Raises TypeError or ValueError for what
-    cannot stand in a request. Then wait for Accepted, Refused or HandshakeFailed.
+    cannot stand in a request. Then wait for Accepted, Refused or HandshakeFailed; `request` is
+    what was asked.
     """
 
-    __slots__ = ()
+    __slots__ = ("request",)
 
     def __init__(
         self,
@@ -30,13 +32,19 @@ class ClientConnection(Connection[ClientHandshake]):
         subprotocols: Sequence[str] = (),
         origin: str | None = None,
         headers: HeaderFields = (),
+        extensions: Sequence[Extension] = (),
         max_message_size: int | None = MAX_MESSAGE_SIZE,
         open_timeout: float = 0,
         close_timeout: float = 0,
         timeout: float = 0,
     ) -> None:
         handshake = ClientHandshake(
-            host, target, subprotocols=subprotocols, origin=origin, headers=headers
+            host,
+            target,
+            subprotocols=subprotocols,
+            origin=origin,
+            headers=headers,
+            extensions=extensions,
         )
         super().__init__(
             handshake,
@@ -44,4 +52,5 @@ class ClientConnection(Connection[ClientHandshake]):
             MaskKeys(),
             Deadlines(open_timeout, close_timeout, timeout),
         )
+        self.request = handshake.request
         self._put(handshake.request_bytes())

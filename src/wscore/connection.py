@@ -55,7 +55,8 @@ class Connection(Sender, Generic[Handshake]):
     `close_reason` are how it ended, None and "" while it has not (RFC 6455 section 7.1.5);
     `close_frames` are both sides' Closes in the order they were on the wire, `input_ended` says
     whether the peer has ended its half, `silent` whether nothing has come from it. `latency` is
-    in seconds: what the last keepalive ping took; None before. `unsent` is how many bytes `data_to_send` would return.
+    in seconds: what the last keepalive ping took; None before. `unsent` is how many bytes
+    `data_to_send` would return.
     """
 
     __slots__ = (
@@ -123,9 +124,10 @@ class Connection(Sender, Generic[Handshake]):
 
     @property
     def max_message_size(self) -> int | None:
-        """The longest message let in, in bytes, judged on declared lengths; None for no bound.
+        """The longest message let in, in bytes; None for no bound.
 
-        May be set at any time, and holds from the next frame on.
+        Judged on declared lengths, and of a compressed message as it is inflated. May be set at
+        any time, and holds from the next frame on.
         """
         return self._parser.max_message_size
 
@@ -136,11 +138,11 @@ class Connection(Sender, Generic[Handshake]):
     # What arrives.
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float = 0.0) -> list[Event]:
-        """Take what the peer sent and return what it means, at most 256 frames of it.
+        """Take what the peer sent and return what it means.
 
-        Where `more` is set afterwards, call again with b"". Cutting the input elsewhere changes
-        how messages fall into pieces, and nothing else. Raises TypeError for what is not
-        bytes-like.
+        At most 256 frames of it at a time, or about 256 KiB of what extensions make: where `more`
+        is set afterwards, call again with b"". Cutting the input elsewhere changes how messages
+        fall into pieces, and how much comes of a compressed one before it fails; nothing else. Raises TypeError for what is not bytes-like.
         """
         if data.__class__ is not bytes:
             data = payload_bytes(data, "input is bytes-like")
@@ -320,6 +322,8 @@ class Connection(Sender, Generic[Handshake]):
         self._move(Step.ACCEPT)
         self._deadlines.opened(now)
         self._handshake = None
+        self._use(handshake.codecs)
+        self._parser.codecs = handshake.codecs
         self._parser.hold(handshake.trailing_data)
         if self.input_ended:
             self._eof_held = self._parser.more = True

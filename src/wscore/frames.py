@@ -48,6 +48,11 @@ def payload_bytes(data: object, rule: str) -> bytes:
     raise TypeError(f"{rule}, not {type(data).__name__}")
 
 
+def fitting_reason(text: str) -> str:
+    """As much of a close reason as a Close has room for."""
+    return text.encode()[: MAX_CONTROL - 2].decode(errors="ignore")
+
+
 def close_payload(code: int | None, reason: str) -> bytes:
     """The body of a Close frame: nothing for None, else the code and the reason in UTF-8.
 

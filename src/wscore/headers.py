@@ -9,10 +9,12 @@ _TOKEN = re.compile(f"{_TCHAR}+")
 # RFC 9110 section 7.8: an Upgrade element is protocol-name ["/" protocol-version].
 _PROTOCOL = re.compile(f"{_TCHAR}+(?:/{_TCHAR}+)?")
 _FORBIDDEN_IN_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+# RFC 6455 section 9.1: up to the next comma outside of quotation marks.
+_EXTENSION = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+"?+)++')
 _ESCAPE = re.compile(r"\\(.)")
 
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
-Extension = tuple[str, list[tuple[str, str | None]]]
+ExtensionElement = tuple[str, list[tuple[str, str | None]]]
 
 
 class MalformedHeader(ValueError):
@@ -158,26 +160,35 @@ def _elements(headers: Headers, name: str, pattern: re.Pattern[str]) -> list[str
     return elements
 
 
-def extension_list(headers: Headers) -> list[Extension]:
+def extension_list(headers: Headers, skip_malformed: bool = False) -> list[ExtensionElement]:
     """The extensions of the Sec-WebSocket-Extensions header (RFC 6455 section 9.1).
 
     Each is a name and its parameters in order, a parameter's value None where it has none.
-    Raises MalformedHeader for what the grammar does not allow.
+    Raises MalformedHeader for what the grammar does not allow, or leaves that element out.
 
-    A quoted value must be a token once unquoted, so it never holds a separator: splitting at
-    the separators finds every valid list, and leaves half a quotation, which is no token, of
-    an invalid one.
+    A quoted value must be a token once unquoted, so it never holds a semicolon: splitting there
+    finds all valid parameters, and leaves half a quotation, which is no token, of an invalid one.
     """
-    extensions = []
+    extensions: list[ExtensionElement] = []
     for value in headers.get_all("Sec-WebSocket-Extensions"):
-        for part in value.split(","):
+        for part in _EXTENSION.findall(value):
             if not part.strip(" \t"):
                 continue
             name, *parameters = part.split(";")
-            extensions.append(
-                (_token(name.strip(" \t")), [_parameter(text) for text in parameters])
-            )
+            try:
+                extensions.append(
+                    (_token(name.strip(" \t")), [_parameter(text) for text in parameters])
+                )
+            except MalformedHeader:
+                if not skip_malformed:
+                    raise
     return extensions
+
+
+def format_extension(name: str, parameters: Iterable[tuple[str, str | None]]) -> str:
+    """One element of the Sec-WebSocket-Extensions header."""
+    texts = [text if value is None else f"{text}={value}" for text, value in parameters]
+    return "; ".join([name, *texts])
 
 
 def _parameter(text: str) -> tuple[str, str | None]:

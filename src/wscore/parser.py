@@ -4,7 +4,8 @@ import sys
 
 from .enums import DataType
 from .events import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Pong
-from .frames import FIN, MASKED, MAX_CONTROL
+from .extensions import Codec, CorruptMessage
+from .frames import FIN, MASKED, MAX_CONTROL, fitting_reason
 from .masking import apply_mask
 from .reasons import Reasons, may_receive, reason_for
 from .utf8 import decode
@@ -20,6 +21,12 @@ _FREE = 256 * _FRAGMENT_COST
 _UNLIMITED = sys.maxsize
 
 _RESERVED_BITS = 0x70
+
+# An extension is given and asked for so many bytes at a time, and may make so many of them in
+# one call, for a peer's 1 KiB may inflate to 1 MiB; its work counts even where nothing comes of it.
+_PIECE = 65536
+_ROOM = 4 * _PIECE
+_ROUND = 256
 
 # Looked up by opcode: calling the enumeration for each frame takes 340 ns, this 70.
 _TYPES = {int(member): member for member in DataType if member is not DataType.NONE}
@@ -48,17 +55,23 @@ class Parser:
     """
 
     __slots__ = (
+        "_bound",
         "_carry",
         "_charged",
+        "_decoded",
+        "_decoders",
         "_final",
         "_first",
         "_key",
         "_left",
         "_limit",
         "_masked",
+        "_pending",
         "_rest",
+        "_room",
         "_size",
         "_type",
+        "codecs",
         "more",
         "over",
     )
@@ -66,6 +79,12 @@ class Parser:
     def __init__(self, masked: bool, max_message_size: int | None) -> None:
         self.more = False  # input was kept back: call feed(b"") again
         self.over = False  # the last event was a CloseReceived or a ConnectionFailed
+        self.codecs: tuple[Codec, ...] = ()  # the extensions agreed on, in their order
+        self._decoders: tuple[Codec, ...] = ()  # those that the message under way went through
+        self._decoded = 0  # how long it is, decoded
+        self._bound = 0  # and may be, up to the end of its current frame
+        self._pending: list[int] = []  # the decoders that have more of it, before any new input
+        self._room = _ROOM  # bytes that they may make in this call
         self._masked = masked
         self.max_message_size = max_message_size
         self._rest = b""  # input that is no whole frame header or control frame yet
@@ -104,14 +123,22 @@ class Parser:
             self._rest = b""
         self.more = False
         events: list[Event] = []
+        self._room = _ROOM
+        position = 0
         try:
-            position = self._run(data, events)
+            if self._pending:
+                self._decode(b"", events)
+            if not self._pending:
+                position = self._run(data, events)
         except _Violation as violation:
             self.over = True
             events.append(ConnectionFailed(violation.code, violation.reason))
         else:
             if position < len(data) and not self.over:
                 self._rest = data[position:]
+                self.more = self.more or self._room <= 0
+            if self._pending:
+                self.more = True
         return events
 
     def _run(self, data: bytes, events: list[Event]) -> int:
@@ -129,6 +156,8 @@ class Parser:
         while position < end:
             if self._left:
                 position = self._payload(data, position, end, events)
+                if self._room <= 0:
+                    break
                 continue
             if not budget:
                 self.more = True
@@ -168,7 +197,7 @@ class Parser:
             if after < 0:
                 break
             position = after
-            if self.over:
+            if self.over or self._room <= 0:
                 break
         return position
 
@@ -178,7 +207,8 @@ class Parser:
         opcode = _TYPES.get(first & 0x0F)
         if opcode is None:
             raise _Violation(Reasons.PROTOCOL_ERROR, f"unknown opcode {first & 0x0F}")
-        if first & _RESERVED_BITS:
+        bits = first & _RESERVED_BITS
+        if bits and (opcode is not _TEXT and opcode is not _BINARY or bits & ~self._known_bits()):
             raise _Violation(Reasons.PROTOCOL_ERROR, "reserved bits are set")
         second = data[position + 1]
         if (second & MASKED != 0) is not self._masked:
@@ -204,7 +234,7 @@ class Parser:
             if size >> 63:
                 raise _Violation(Reasons.PROTOCOL_ERROR, "a length has its top bit set")
         if opcode < DataType.CLOSE:
-            self._judge(opcode, size)
+            self._judge(opcode, size, bits)
         key = b""
         if self._masked:
             key = data[position : position + 4]
@@ -217,32 +247,41 @@ class Parser:
             return position + size
         if position > end:
             return -1
-        self._begin(opcode, first & FIN != 0, size)
+        self._begin(opcode, first & FIN != 0, size, bits)
         self._key = key
         if not size:
-            self._piece(b"", events)
+            self._payload(data, position, end, events)
         return position
 
-    def _judge(self, opcode: DataType, size: int) -> None:
+    def _known_bits(self) -> int:
+        return sum(codec.bits for codec in self.codecs)
+
+    def _judge(self, opcode: DataType, size: int, bits: int) -> None:
         """Refuse a data frame that is out of turn or too long, before any of it is kept."""
         if opcode is DataType.CONTINUATION:
             if self._type is _NONE:
                 raise _Violation(Reasons.PROTOCOL_ERROR, "a continuation of no message")
         elif self._type is not _NONE:
             raise _Violation(Reasons.PROTOCOL_ERROR, "a new message inside a fragmented one")
-        if self._size + size > self._limit:
-            raise _Violation(
-                Reasons.MESSAGE_TOO_BIG, f"a message is longer than {self._limit} bytes"
-            )
-        if self._charged + max(size, _FRAGMENT_COST) > max(self._limit, _FREE):
+        # What an extension makes of it counts as it is made (_decode); here only so that nobody
+        # sends for ever what comes to nothing: incompressible data grows by less than an eighth.
+        limit = self._limit
+        if bits or self._decoders:
+            limit += (limit >> 3) + _FREE
+        if self._size + size > limit or self._decoded > self._limit:
+            raise _too_big(self._limit)
+        if self._charged + max(size, _FRAGMENT_COST) > max(limit, _FREE):
             raise _Violation(Reasons.MESSAGE_TOO_BIG, "a message comes in too many small fragments")
 
-    def _begin(self, opcode: DataType, final: bool, size: int) -> None:
+    def _begin(self, opcode: DataType, final: bool, size: int, bits: int) -> None:
         """Enter a data frame's payload."""
         if opcode is not DataType.CONTINUATION:
             self._type = opcode
             self._first = True
-            self._size = self._charged = 0
+            self._size = self._charged = self._decoded = 0
+            if bits:  # the sender went through the extensions in their order, we go back
+                self._decoders = tuple([c for c in reversed(self.codecs) if c.bits & bits])
+        self._bound = self._limit
         self._size += size
         self._charged += max(size, _FRAGMENT_COST)
         self._final = final
@@ -251,6 +290,8 @@ class Parser:
     def _payload(self, data: bytes, position: int, end: int, events: list[Event]) -> int:
         """Hand on what is here of a data frame's payload."""
         stop = min(end, position + self._left)
+        if self._decoders:
+            stop = min(stop, position + _PIECE)
         payload = data[position:stop]
         size = stop - position
         self._left -= size
@@ -260,12 +301,43 @@ class Parser:
             turn = size & 3
             if turn:
                 self._key = key[turn:] + key[:turn]
-        self._piece(payload, events)
+        if self._decoders:
+            self._decode(payload, events)
+        else:
+            self._piece(payload, self._final and not self._left, events)
         return stop
 
-    def _piece(self, payload: bytes, events: list[Event]) -> None:
+    def _decode(self, payload: bytes, events: list[Event]) -> None:
+        """Some payload that extensions made, or b"" for what is left of the last."""
+        ended = self._final and not self._left
+        decoders = self._decoders
+        pending = self._pending
+        while True:
+            # Whoever stands nearest to us and has more gives it before anything is put in again.
+            start = pending[-1] if pending else 0
+            last = ended and len(pending) < 2
+            # Never 0, which to zlib is no limit; one more than may be, to see what is too much.
+            most = min(_PIECE, self._bound - self._decoded + 1)
+            for codec in decoders[start:]:
+                try:
+                    payload = codec.decode(payload, last, most)
+                except CorruptMessage as error:
+                    reason = fitting_reason(str(error))
+                    raise _Violation(Reasons.INCONSISTENT_DATA, reason) from None
+                last = last and not codec.pending
+            pending = [index for index, codec in enumerate(decoders) if codec.pending]
+            self._room -= max(len(payload), _ROUND)
+            self._decoded += len(payload)
+            if self._decoded > self._bound:
+                raise _too_big(self._bound)
+            self._piece(payload, last, events)
+            if not pending or self._room <= 0:
+                break
+            payload = b""
+        self._pending = pending
+
+    def _piece(self, payload: bytes, last: bool, events: list[Event]) -> None:
         """Report some payload, unless there is nothing in it to report."""
-        last = self._final and not self._left
         text = None
         if self._type is _TEXT:
             if self._carry:
@@ -282,7 +354,8 @@ class Parser:
             self._first = False
         if last:
             self._type = _NONE
-            self._size = self._charged = 0
+            self._size = self._charged = self._decoded = 0
+            self._decoders = ()
 
     def _bad_text(self, error: UnicodeDecodeError, events: list[Event]) -> _Violation:
         """Text went wrong: report what was right, as if the input had been cut there."""
@@ -300,6 +373,10 @@ class Parser:
         else:
             events.append(_read_close(payload))
             self.over = True
+
+
+def _too_big(limit: int) -> _Violation:
+    return _Violation(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")
 
 
 def _read_close(payload: bytes) -> CloseReceived:

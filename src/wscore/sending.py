@@ -1,9 +1,13 @@
 """The gate out: messages, pings and pongs become frames, gathered until they are written."""
 
+import sys
+
 from .enums import DataType
 from .errors import LocalProtocolError
+from .extensions import Codec
 from .frames import FIN, MAX_CONTROL, SHORT_BINARY, SHORT_TEXT, encode_frame, payload_bytes
 from .masking import MaskKeys
+from .prepared import PreparedMessage
 from .states import Phase
 
 Data = str | bytes | bytearray | memoryview
@@ -12,7 +16,17 @@ Data = str | bytes | bytearray | memoryview
 class Sender:
     """The half of a connection that sends. `keys` are the client's, None on the server's side."""
 
-    __slots__ = ("_fragmenting", "_keys", "_may_send", "_out", "phase", "unsent")
+    __slots__ = (
+        "_bare_below",
+        "_codecs",
+        "_fragmenting",
+        "_keys",
+        "_may_send",
+        "_out",
+        "_short_below",
+        "phase",
+        "unsent",
+    )
 
     def __init__(self, keys: MaskKeys | None) -> None:
         self.phase = Phase.CONNECTING
@@ -21,6 +35,10 @@ class Sender:
         self._keys = keys
         self._out: list[bytes] = []
         self._fragmenting = DataType.NONE  # the type of our message under way
+        self._codecs: tuple[Codec, ...] = ()
+        # Messages of fewer bytes no extension wants to see, and of fewer take the short way.
+        self._bare_below = self._short_below = 0
+        self._use(())
 
     @property
     def may_send(self) -> bool:
@@ -37,9 +55,17 @@ class Sender:
         self.unsent = 0
         return data
 
-    def send_message(self, data: Data) -> None:
+    def _use(self, codecs: tuple[Codec, ...]) -> None:
+        """The extensions are agreed on."""
+        self._codecs = codecs
+        self._bare_below = min([codec.threshold for codec in codecs], default=sys.maxsize)
+        if self._keys is None:
+            self._short_below = min(self._bare_below, MAX_CONTROL + 1)
+
+    def send_message(self, data: Data, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
 
+        `compress` says whether to, where that was agreed on; None leaves it to the threshold.
         Raises TypeError for anything else, and LocalProtocolError where the connection is not
         open, has sent its Close, or is amid a fragmented message.
         """
@@ -52,20 +78,41 @@ class Sender:
             payload = data
             short = SHORT_BINARY
         else:
-            return self.send_fragment(data, True)
+            return self.send_fragment(data, True, compress=compress)
         size = len(payload)
-        if size < 126 and self._keys is None:
+        if size < self._short_below and not compress:
             self._out.append(short[size] + payload)
             self.unsent += size + 2
-        else:
+        elif size < self._bare_below and not compress:
             self._frame(short[0][0], payload)
+        else:
+            self._data_frame(short[0][0], payload, True, True, compress)
 
-    def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
+    def send_prepared(self, message: PreparedMessage) -> None:
+        """Send a message that many get, framed once for all servers' connections.
+
+        Raises like `send_message`.
+        """
+        if self._keys is not None:  # a client masks each frame anew
+            return self.send_message(message.data, message.compress)
+        if not self._may_send or self._fragmenting is not DataType.NONE:
+            raise self._refusal()
+        self._put(message.frame(self._codecs))
+
+    def send_fragment(
+        self,
+        data: Data,
+        last: bool,
+        type: DataType | None = None,
+        compress: bool | None = None,
+    ) -> None:
         """Send a part of a message; the first part's type is the message's (RFC 6455 5.4).
 
         `type` says TEXT of bytes that the caller knows to be UTF-8, taken together, or BINARY
-        of str. Raises like `send_message`, ValueError for any other type, and TypeError where
-        a later part is of another type than the first.
+        of str. `compress` of the first part holds for the message; one that comes in parts is
+        compressed where nothing is said, however short they are. Raises like `send_message`,
+        ValueError for any other type, and TypeError where a later part is of another type than
+        the first.
         """
         if not self._may_send:
             raise self._refusal()
@@ -79,7 +126,8 @@ class Sender:
                 raise ValueError(f"a message is DataType.TEXT or DataType.BINARY, not {type!r}")
             kind = type
         opcode = kind
-        if self._fragmenting is not DataType.NONE:
+        first = self._fragmenting is DataType.NONE
+        if not first:
             if kind is not self._fragmenting:
                 raise TypeError(
                     f"this message is {self._fragmenting.name}, and a part of it is {kind.name}:"
@@ -87,7 +135,7 @@ class Sender:
                 )
             opcode = DataType.CONTINUATION
         self._fragmenting = DataType.NONE if last else kind
-        self._frame((FIN if last else 0) | opcode, payload)
+        self._data_frame((FIN if last else 0) | opcode, payload, first, last, compress)
 
     def send_ping(self, payload: bytes = b"") -> None:
         """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2).
@@ -115,6 +163,14 @@ class Sender:
     def _put(self, data: bytes) -> None:
         self._out.append(data)
         self.unsent += len(data)
+
+    def _data_frame(
+        self, head: int, payload: bytes, first: bool, last: bool, compress: bool | None
+    ) -> None:
+        for codec in self._codecs:
+            bits, payload = codec.encode(payload, first, last, compress)
+            head |= bits
+        self._frame(head, payload)
 
     def _frame(self, first: int, payload: bytes) -> None:
         key = None if self._keys is None else self._keys.next()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .connection import MAX_MESSAGE_SIZE, Connection
 from .deadlines import Deadlines
+from .extensions import Extension
 from .handshake import ServerHandshake
 from .headers import HeaderFields
 from .parser import Parser
@@ -14,10 +15,11 @@ class ServerConnection(Connection[ServerHandshake]):
     """The server's end: answer its RequestReceived with `accept()` or `reject()`.
 
     `subprotocols` are what the server speaks, best first; `origins` whom it serves, None for
-    everybody (a None in the list lets in who names no origin); `max_message_size` is in bytes,
-    None for no bound. `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds,
-    0 for never; they count only for who calls `connection_made` and `handle_timeout`.
-    `handshake` may be one that began elsewhere, from a head already parsed.
+    everybody (a None in the list lets in who names no origin); `extensions` are those it is ready
+    for, `[Deflate()]` say (RFC 6455 section 9); `max_message_size` is in bytes, None for no
+    bound. `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for never;
+    they count only for who calls `connection_made` and `handle_timeout`. `handshake` may be one
+    that began elsewhere, from a head already parsed.
     """
 
     __slots__ = ()
@@ -27,6 +29,7 @@ class ServerConnection(Connection[ServerHandshake]):
         *,
         subprotocols: Sequence[str] = (),
         origins: Sequence[str | None] | None = None,
+        extensions: Sequence[Extension] = (),
         max_message_size: int | None = MAX_MESSAGE_SIZE,
         open_timeout: float = 0,
         close_timeout: float = 0,
@@ -34,7 +37,8 @@ class ServerConnection(Connection[ServerHandshake]):
         handshake: ServerHandshake | None = None,
     ) -> None:
         super().__init__(
-            handshake or ServerHandshake(subprotocols=subprotocols, origins=origins),
+            handshake
+            or ServerHandshake(subprotocols=subprotocols, origins=origins, extensions=extensions),
             Parser(True, max_message_size),
             None,
             Deadlines(open_timeout, close_timeout, timeout),

@@ -9,6 +9,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from itertools import pairwise
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -25,8 +26,9 @@ BYTES = {
     "drain_every", "taken", "waiting", "unsent",
 }  # fmt: skip
 
-# Classes of which RFC 6455 says nothing.
+# Classes of which neither RFC 6455 nor RFC 7692 says anything.
 OUTSIDE_THE_RFC = {
+    "BroadcastReport": "many connections: the RFCs know one",
     "Buffer": "bytes inside the process",
     "ConnectionClosed": "an exception of ours",
     "Event": "the base of the events, each of which has its clause",
@@ -57,7 +59,7 @@ class Public(NamedTuple):
         if isinstance(thing, classmethod | staticmethod):
             thing = thing.__func__
         if isinstance(thing, type):
-            thing = vars(thing).get("__init__")
+            thing = init_of(thing)
         return [thing] if isinstance(thing, FunctionType) else []
 
     @property
@@ -65,6 +67,11 @@ class Public(NamedTuple):
         """Its own docstring, its class's behind it."""
         owner = "" if self.owner is None else inspect.getdoc(self.owner) or ""
         return f"{inspect.getdoc(self.thing) or ''}\n{owner}"
+
+
+def init_of(cls: type) -> FunctionType | None:
+    """What is written to make an instance."""
+    return vars(cls).get("__post_init__" if is_dataclass(cls) else "__init__")
 
 
 def ours(thing: Any) -> bool:
@@ -126,23 +133,29 @@ def test_it_names_its_attributes(public: Public) -> None:
     unnamed = {
         attribute
         for base in public.thing.__mro__
-        if ours(base) and isinstance(vars(base).get("__init__"), FunctionType)
-        for attribute in undescribed_attributes(base.__init__)
+        if ours(base)
+        for attribute in undescribed_attributes(base)
         if f"`{attribute}`" not in docs
     }
     assert unnamed - members - BOOKKEEPING == set()
 
 
-def undescribed_attributes(init: FunctionType) -> Iterator[str]:
-    """The public attributes that `__init__` sets without a string behind the assignment."""
-    [tree] = ast.parse(textwrap.dedent(inspect.getsource(init))).body
-    assert isinstance(tree, ast.FunctionDef)
+def undescribed_attributes(cls: type) -> Iterator[str]:
+    """The public attributes set in `__init__`, and a dataclass's fields, without a string behind."""
+    written = cls if is_dataclass(cls) else init_of(cls)
+    if written is None:
+        return
+    [tree] = ast.parse(textwrap.dedent(inspect.getsource(written))).body
+    assert isinstance(tree, ast.FunctionDef | ast.ClassDef)
     for statement, after in pairwise([*tree.body, ast.Pass()]):
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             continue
         for node in ast.walk(statement):
             match node:
-                case ast.Attribute(attr=name, ctx=ast.Store()) if not name.startswith("_"):
+                case (
+                    ast.Attribute(attr=name, ctx=ast.Store())
+                    | ast.AnnAssign(target=ast.Name(id=name))
+                ) if not name.startswith("_"):
                     yield name
 
 
@@ -194,5 +207,7 @@ def raised_by(function: FunctionType) -> Iterator[str]:
 @named(CLASSES)
 def test_its_class_names_the_clause(public: Public) -> None:
     """Somewhere in the class: its docstring or one of its members'."""
-    clause = any(re.search(r"RFC 6455,? (section )?\d", doc) for doc in docs_of(public.thing))
+    clause = any(
+        re.search(r"RFC (6455|7692),? (section )?\d", doc) for doc in docs_of(public.thing)
+    )
     assert clause is (public.thing.__name__ not in OUTSIDE_THE_RFC)

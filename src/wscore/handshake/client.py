@@ -5,17 +5,25 @@ from collections.abc import Sequence
 
 import h11
 
+from ..enums import DataType
 from ..errors import LocalProtocolError
 from ..events import Accepted, HandshakeFailed, Refused
+from ..extensions import Codec, Extension, NegotiationError
+from ..extensions.base import by_name
+from ..frames import FIN, close_payload, encode_frame, fitting_reason
 from ..headers import (
     HeaderFields,
     Headers,
     MalformedHeader,
     checked_tokens,
     extension_list,
+    format_extension,
     token_list,
     upgrade_list,
 )
+from ..masking import MaskKeys
+from ..reasons import Reasons
+from ..request import Request
 from ..response import Response
 from .body import Body
 from .head import (
@@ -50,12 +58,15 @@ class ClientHandshake:
         "_accept",
         "_accepted",
         "_buffer",
+        "_extensions",
         "_http",
         "_informational",
         "_refusing",
         "_request",
         "_subprotocols",
+        "codecs",
         "refusal",
+        "request",
         "trailing_data",
     )
 
@@ -67,6 +78,7 @@ class ClientHandshake:
         subprotocols: Sequence[str] = (),
         origin: str | None = None,
         headers: HeaderFields = (),
+        extensions: Sequence[Extension] = (),
     ) -> None:
         if not is_host(host):
             raise ValueError(f"{host!r} is no host: write it as in example.com or [::1]:8080")
@@ -75,10 +87,13 @@ class ClientHandshake:
                 f"{target!r} is no request target: write an absolute path, percent-encoded, "
                 "without fragment, as in /chat?room=1"
             )
+        self.codecs: tuple[Codec, ...] = ()
+        """The extensions agreed on, from Accepted on."""
+        self._extensions = by_name(extensions)
         self.trailing_data = b""
         """What followed the 101: the first frames."""
         self.refusal = b""
-        """Nothing: a client does not answer what is no handshake (the server's side does)."""
+        """The Close to send after a HandshakeFailed for the server's choice of extensions."""
         self._subprotocols = checked_tokens("subprotocols", subprotocols)
         key = new_key()
         fields = [
@@ -90,9 +105,18 @@ class ClientHandshake:
         ]
         if self._subprotocols:
             fields.append(("Sec-WebSocket-Protocol", ", ".join(self._subprotocols)))
+        offers = [
+            format_extension(extension.name, parameters)
+            for extension in extensions
+            for parameters in extension.offer()
+        ]
+        if offers:
+            fields.append(("Sec-WebSocket-Extensions", ", ".join(offers)))
         if origin is not None:
             fields.append(("Origin", origin))
         fields += added_headers(headers, "host", "origin").pairs
+        self.request = Request("GET", target, fields)
+        """What is asked."""
         self._accept = accept_value(key)
         http = h11.Connection(h11.CLIENT)
         self._request = http.send(
@@ -206,8 +230,7 @@ class ClientHandshake:
             raise _Failure("the Connection header of the response does not name upgrade")
         if headers.get_all("Sec-WebSocket-Accept") != [self._accept]:  # 4
             raise _Failure("the Sec-WebSocket-Accept header does not match the key")
-        for name, _ in extension_list(headers):  # 5
-            raise _Failure(f"the server chose the extension {name[:40]!r}, which was not offered")
+        self.codecs = self._agree(headers)  # 5
         subprotocols = headers.get_all("Sec-WebSocket-Protocol")
         if len(subprotocols) > 1:
             raise _Failure("the server chose more than one subprotocol")
@@ -220,6 +243,32 @@ class ClientHandshake:
         self.trailing_data = bytes(self._buffer.data)
         self._let_go()
         return Accepted(Response(101, headers), subprotocols[0] if subprotocols else None)
+
+    def _agree(self, headers: Headers) -> tuple[Codec, ...]:
+        """What the server chose of our extensions; 1010 where we cannot go along."""
+        codecs: dict[str, Codec] = {}
+        used = 0
+        try:
+            for name, parameters in extension_list(headers):
+                extension = self._extensions.get(name)
+                if extension is None:
+                    raise NegotiationError(
+                        f"the server chose the extension {name[:40]!r}, which was not offered"
+                    )
+                if name in codecs:
+                    raise NegotiationError(f"the server chose the extension {name!r} twice")
+                codecs[name] = codec = extension.agree(parameters)
+                if codec.bits & used:  # RFC 7692 section 5
+                    raise NegotiationError(
+                        f"the server chose the extension {name!r} beside one with its reserved bits"
+                    )
+                used |= codec.bits
+        except (NegotiationError, MalformedHeader) as error:
+            # RFC 7692 section 7.1, RFC 6455 section 7.4.1: the server thinks the connection open.
+            body = close_payload(Reasons.EXTENSION_NOT_PRESENT, fitting_reason(str(error)))
+            self.refusal = b"".join(encode_frame(FIN | DataType.CLOSE, body, MaskKeys().next()))
+            raise _Failure(str(error)) from None
+        return tuple(codecs.values())
 
 
 class _Failure(Exception):

@@ -8,7 +8,17 @@ import h11
 
 from ..errors import LocalProtocolError
 from ..events import HandshakeFailed, RequestReceived
-from ..headers import HeaderFields, Headers, MalformedHeader, checked_tokens, token_list
+from ..extensions import Codec, Extension
+from ..extensions.base import by_name
+from ..headers import (
+    HeaderFields,
+    Headers,
+    MalformedHeader,
+    checked_tokens,
+    extension_list,
+    format_extension,
+    token_list,
+)
 from ..request import Request
 from ..response import Response
 from .head import (
@@ -45,22 +55,26 @@ class ServerHandshake:
     """Reads a client's request and writes the answer.
 
     Arguments: `subprotocols` the server speaks, best first; `origins` it serves, None for any (a
-    None in the list serves those who send no Origin, as clients outside browsers do). Raises
-    TypeError or ValueError for lists that make no sense.
+    None in the list serves those who send no Origin, as clients outside browsers do);
+    `extensions` it is ready to use; messages go through them in the order of the client's offers.
+    Raises TypeError or ValueError for lists that make no sense.
 
     Feed `receive_data` until it returns an event. After RequestReceived call `accept` or
     `reject`; after HandshakeFailed send `refusal`, which says why, and close.
     """
 
     __slots__ = (
+        "_agreed",
         "_answer",
         "_buffer",
+        "_extensions",
         "_key",
         "_line_scanned",
         "_line_seen",
         "_method",
         "_origins",
         "_subprotocols",
+        "codecs",
         "refusal",
         "request",
         "subprotocol",
@@ -72,7 +86,12 @@ class ServerHandshake:
         *,
         subprotocols: Sequence[str] = (),
         origins: Sequence[str | None] | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> None:
+        self.codecs: tuple[Codec, ...] = ()
+        """The extensions agreed on, from RequestReceived on."""
+        self._extensions = by_name(extensions)
+        self._agreed: list[str] = []  # what the answer says of them
         self.request: Request | None = None
         """What was asked, from RequestReceived on."""
         self.subprotocol: str | None = None
@@ -199,6 +218,8 @@ class ServerHandshake:
         chosen = ""
         if self.subprotocol is not None:
             chosen = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n"
+        if self._agreed:
+            chosen += f"Sec-WebSocket-Extensions: {', '.join(self._agreed)}\r\n"
         return b"%b%b\r\n" % (
             (
                 "HTTP/1.1 101 Switching Protocols\r\n"
@@ -270,6 +291,7 @@ class ServerHandshake:
                 _check_upgrade(headers, http.http_version)
                 self._check_origin(headers)
                 self._key = headers["Sec-WebSocket-Key"]
+                self._negotiate(headers)
         except MalformedHeader as error:
             return self._fail(400, str(error))
         except _Refusal as refusal:
@@ -279,6 +301,21 @@ class ServerHandshake:
         offered = request.subprotocols
         self.subprotocol = next((name for name in self._subprotocols if name in offered), None)
         return RequestReceived(request)
+
+    def _negotiate(self, headers: Headers) -> None:
+        """Take of each extension the first offer that suits us (RFC 6455 section 9.1)."""
+        used = 0
+        for name, parameters in extension_list(headers, skip_malformed=True):
+            extension = self._extensions.get(name)
+            answer = None if extension is None else extension.answer(parameters)
+            if answer is None:
+                continue
+            chosen, codec = answer
+            if codec.bits & used:  # by another, or by the same already (RFC 7692 section 5)
+                continue
+            used |= codec.bits
+            self.codecs += (codec,)
+            self._agreed.append(format_extension(name, chosen))
 
     def _check_origin(self, headers: Headers) -> None:
         """RFC 6455 sections 4.2.2, item 4, and 10.2."""

@@ -1,0 +1,264 @@
+"""permessage-deflate: compressed messages (RFC 7692)."""
+
+import zlib
+from dataclasses import dataclass
+
+from .base import CorruptMessage, NegotiationError, Parameters
+
+RSV1 = 0x40
+
+# How the empty block of a sync flush ends; left off the wire where a message does (RFC 7692
+# section 7.2.1).
+_TAIL = b"\x00\x00\xff\xff"
+# What may be left behind a final block: that block, or what some peers leave of it.
+_ENDS = (b"\x00" + _TAIL, _TAIL)
+_FINAL_BLOCK = b"\x03\x00"  # an empty one
+
+_CUT_SHORT = "a compressed message is cut short"
+
+_WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
+
+# zlib inflates with 8 window bits but does not deflate with them: where a peer asks us for 8 we
+# agree, and send uncompressed what zlib cannot compress. RFC 7692 section 6 allows that.
+_TOO_SMALL_TO_DEFLATE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Deflate:
+    """How we are ready to compress: the `Extension` permessage-deflate (RFC 7692 section 7).
+
+    `level` (0 to 9) and `memory_level` (1 to 9) are zlib's. `window_bits` (8 to 15) bounds our
+    window; with 8, which zlib cannot do, we send nothing compressed. `peer_window_bits` is asked
+    of the peer, which need not be able to. Ours takes 4 * 2**window_bits + 512 * 2**memory_level
+    bytes and 6 KiB, the peer's 2**bits and 7 KiB. Messages of less than `threshold` bytes go
+    uncompressed. With `takeover` False each message of ours is compressed on its own, with
+    `peer_takeover` False each of the peer's: worse compression, no memory between messages.
+    Raises ValueError for what zlib cannot do.
+    """
+
+    level: int = 6
+    memory_level: int = 5
+    window_bits: int = 12
+    peer_window_bits: int = 12
+    threshold: int = 1024
+    takeover: bool = True
+    peer_takeover: bool = True
+
+    name = "permessage-deflate"
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("level", 0, 9),
+            ("memory_level", 1, 9),
+            ("window_bits", 8, 15),
+            ("peer_window_bits", 8, 15),
+            ("threshold", 0, None),
+        ):
+            number = getattr(self, name)
+            if not isinstance(number, int) or number < least or (most and number > most):
+                span = f"{least} to {most}" if most else f"at least {least}"
+                raise ValueError(f"{name} of the compression is {span}, not {number!r}")
+
+    def offer(self) -> list[Parameters]:
+        """What a client offers: see `Extension`."""
+        # client_max_window_bits without a value only says that the server may use it.
+        bits = None if self.window_bits == 15 else str(self.window_bits)
+        offer: list[tuple[str, str | None]] = [("client_max_window_bits", bits)]
+        if not self.takeover:
+            offer.append(("client_no_context_takeover", None))
+        if not self.peer_takeover:
+            offer.append(("server_no_context_takeover", None))
+        if self.peer_window_bits == 15:
+            return [offer]
+        # For servers that cannot choose their window (RFC 7692 section 7.1.3).
+        return [[*offer, ("server_max_window_bits", str(self.peer_window_bits))], offer]
+
+    def answer(self, offer: Parameters) -> tuple[Parameters, "DeflateCodec"] | None:
+        """A server's answer to one offer: see `Extension` (RFC 7692 section 7.1)."""
+        asked = _checked(offer, may_lack_value=True)
+        if asked is None:
+            return None
+        answer: list[tuple[str, str | None]] = []
+        takeover = self.takeover and "server_no_context_takeover" not in asked
+        if not takeover:
+            answer.append(("server_no_context_takeover", None))
+        peer_takeover = self.peer_takeover and "client_no_context_takeover" not in asked
+        if not peer_takeover:
+            answer.append(("client_no_context_takeover", None))
+        bits = min(self.window_bits, asked.get("server_max_window_bits") or 15)
+        if bits < 15 or "server_max_window_bits" in asked:
+            answer.append(("server_max_window_bits", str(bits)))
+        peer_bits = 15
+        if "client_max_window_bits" in asked:
+            peer_bits = min(self.peer_window_bits, asked["client_max_window_bits"] or 15)
+            if peer_bits < 15:
+                answer.append(("client_max_window_bits", str(peer_bits)))
+        return answer, DeflateCodec(self, bits, takeover, peer_bits, peer_takeover)
+
+    def agree(self, answer: Parameters) -> "DeflateCodec":
+        """What a client agrees to: see `Extension` (RFC 7692 section 7.1).
+
+        Raises NegotiationError for what cannot be accepted.
+        """
+        given = _checked(answer, may_lack_value=False)
+        if given is None:
+            raise NegotiationError("the server chose permessage-deflate with bad parameters")
+        # It may be larger than asked for: our second offer leaves that open.
+        peer_bits = given.get("server_max_window_bits") or 15
+        # A server may ignore our hint (RFC 7692 section 7.1.2.2), we keep to it.
+        bits = min(self.window_bits, given.get("client_max_window_bits") or 15)
+        peer_takeover = "server_no_context_takeover" not in given
+        if peer_takeover and not self.peer_takeover:
+            raise NegotiationError("the server did not agree to server_no_context_takeover")
+        takeover = self.takeover and "client_no_context_takeover" not in given
+        return DeflateCodec(self, bits, takeover, peer_bits, peer_takeover)
+
+
+def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:
+    """The parameters by name, window bits as numbers; None where any is unknown, repeated or
+    has a value it may not have (RFC 7692 section 7.1)."""
+    checked: dict[str, int | None] = {}
+    for name, value in parameters:
+        if name in checked:
+            return None
+        if name in ("server_no_context_takeover", "client_no_context_takeover"):
+            if value is not None:
+                return None
+            checked[name] = None
+        elif name in ("server_max_window_bits", "client_max_window_bits"):
+            if value is None:
+                if not (may_lack_value and name == "client_max_window_bits"):
+                    return None
+                checked[name] = None
+            elif value in _WINDOW_BITS:
+                checked[name] = _WINDOW_BITS[value]
+            else:
+                return None
+        else:
+            return None
+    return checked
+
+
+class DeflateCodec:
+    """permessage-deflate as agreed on with one peer: see `Codec`.
+
+    Nothing of zlib is allocated before the first message that is compressed.
+    """
+
+    __slots__ = (
+        "_bits",
+        "_deflater",
+        "_encoding",
+        "_inflater",
+        "_kept",
+        "_peer_bits",
+        "_peer_takeover",
+        "_settings",
+        "_takeover",
+        "alike",
+        "bits",
+        "pending",
+        "threshold",
+    )
+
+    def __init__(
+        self, settings: Deflate, bits: int, takeover: bool, peer_bits: int, peer_takeover: bool
+    ) -> None:
+        self.bits = RSV1
+        self.threshold = settings.threshold
+        self.alike = (bits, settings.level, settings.memory_level, settings.threshold)
+        self.pending = False
+        self._settings = settings
+        self._bits = bits
+        self._takeover = takeover
+        self._peer_bits = peer_bits
+        self._peer_takeover = peer_takeover
+        self._deflater: zlib._Compress | None = None
+        self._encoding = False  # the message we send is compressed
+        self._inflater: zlib._Decompress | None = None
+        self._kept = b""  # input that it has not taken
+
+    def encode(
+        self, data: bytes, first: bool, last: bool, wanted: bool | None
+    ) -> tuple[int, bytes]:
+        """Compress a fragment we send: see `Codec`."""
+        if first:
+            # How long a message in fragments will be, nobody knows: those are compressed.
+            self._encoding = self._wants(data, True if wanted is None and not last else wanted)
+        if not self._encoding:
+            return 0, data
+        deflater = self._deflater
+        if deflater is None:
+            deflater = self._deflater = self._new_deflater()
+        data = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        if last:
+            data = data[: -len(_TAIL)]
+            if not self._takeover:
+                self._deflater = None
+        return (RSV1 if first else 0), data
+
+    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+        """Compress a message for many: see `Codec`."""
+        if not self._wants(data, wanted):
+            return 0, data
+        deflater = self._new_deflater()
+        data = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        return RSV1, data[: -len(_TAIL)]
+
+    def sent_alone(self) -> None:
+        """The peer's window has moved on without our deflater: see `Codec`."""
+        self._deflater = None
+
+    def decode(self, data: bytes, last: bool, most: int) -> bytes:
+        """Inflate some payload of a message: see `Codec`."""
+        if self.pending:
+            data = self._kept
+        elif last:
+            data += _TAIL
+        inflater = self._inflater
+        if inflater is None:
+            inflater = self._inflater = zlib.decompressobj(-self._peer_bits)
+        try:
+            out = inflater.decompress(data, most)
+            if inflater.eof:
+                # The peer set BFINAL: what follows is a new stream (RFC 7692 section 7.2.3.4).
+                self._inflater = None
+                self._kept = inflater.unused_data
+                if last and not self._kept.endswith(_TAIL):
+                    raise CorruptMessage(_CUT_SHORT)
+                self.pending = bool(self._kept) and not (last and self._kept in _ENDS)
+            else:
+                # Input all taken says nothing about output: a full piece may have more behind it.
+                # Input is left behind such only.
+                self._kept = inflater.unconsumed_tail
+                self.pending = len(out) == most
+                if last and not self.pending:
+                    if not _ends_with_a_block(inflater):
+                        raise CorruptMessage(_CUT_SHORT)
+                    if not self._peer_takeover:
+                        self._inflater = None
+        except zlib.error as error:
+            raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
+        return out
+
+    def _wants(self, data: bytes, wanted: bool | None) -> bool:
+        """Whether a message is compressed."""
+        if wanted is None:
+            wanted = len(data) >= self.threshold
+        return wanted and self._bits > _TOO_SMALL_TO_DEFLATE
+
+    def _new_deflater(self) -> "zlib._Compress":
+        settings = self._settings
+        return zlib.compressobj(settings.level, zlib.DEFLATED, -self._bits, settings.memory_level)
+
+
+def _ends_with_a_block(inflater: "zlib._Decompress") -> bool:
+    """Whether the message does that was inflated: zlib waits for what is cut off of it.
+
+    It takes 1 us, where inflating 1 KiB takes 4.
+    """
+    probe = inflater.copy()
+    try:
+        return not probe.decompress(_FINAL_BLOCK) and probe.eof
+    except zlib.error:
+        return False
