@@ -1,12 +1,18 @@
 """A chat, page and WebSocket on one port: python examples/chat.py [port]"""
 
-import asyncio
 import json
 import sys
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from wstransports import Client, Request, Response, WebSocketReader, WebSocketServer
+from wstransports import (
+    Client,
+    Request,
+    Response,
+    WebSocketReader,
+    WebSocketServer,
+    broadcast,
+)
 
 PAGE = Path(__file__).with_name("chat.html").read_bytes()
 
@@ -25,8 +31,7 @@ def serve(port: int) -> None:
 
     async def tell_all(text: str, name: str = "") -> None:
         line = json.dumps({"name": name, "text": text, "here": sorted(names.values())})
-        sends = [client.writer.send(line) for client in names]
-        await asyncio.gather(*sends, return_exceptions=True)  # some may just have left
+        await broadcast(names.keys(), line, slow="close")
 
     @chat.connection
     async def on_connection(client: Client) -> None:

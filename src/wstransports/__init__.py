@@ -1,20 +1,27 @@
-"""WebSocket servers on an event loop, over the sans-IO core `wscore`."""
+"""WebSocket servers and clients on an event loop, over the sans-IO core `wscore`."""
 
 from wscore import DataType, Reasons, Request, Response, State
+from wscore.extensions import Deflate
 
 from . import adapters as adapters
+from .broadcast import BroadcastReport, broadcast
 from .client import Client
-from .errors import ConnectionClosed, IncompleteReadError
+from .connect import connect
+from .errors import ConnectionClosed, HandshakeError, IncompleteReadError
+from .reconnection import worth_retrying
 from .server import WebSocketServer
 from .stream.buffer import Buffer
 from .stream.reader import WebSocketReader
 from .stream.writer import WebSocketWriter
 
 __all__ = [
+    "BroadcastReport",
     "Buffer",
     "Client",
     "ConnectionClosed",
     "DataType",
+    "Deflate",
+    "HandshakeError",
     "IncompleteReadError",
     "Reasons",
     "Request",
@@ -23,4 +30,7 @@ __all__ = [
     "WebSocketReader",
     "WebSocketServer",
     "WebSocketWriter",
+    "broadcast",
+    "connect",
+    "worth_retrying",
 ]

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from wscore import Reasons, Request, State
+from wscore import Reasons, Request, Response, State
 
 from .control import OnClosed, OnPing
 from .errors import ConnectionClosed
@@ -35,7 +35,8 @@ class Client:
 
     `addr` and `port` are the remote end's; where it has no port (Unix sockets, memory) `addr` is
     the path or "" and `port` a number unique in the server. `writer` sends to it. `request` is
-    its opening handshake, `subprotocol` what was agreed on, or None.
+    the opening handshake, `response` the server's answer to it where we are the client, else
+    None; `subprotocol` is what was agreed on, or None.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Client:
         self.request = request
         self.subprotocol = subprotocol
         self.writer = WebSocketWriter(session.outbox)
+        self.response: Response | None = None
 
     def __repr__(self) -> str:
         return f"<Client {self.addr}:{self.port} {self.state.name}>"

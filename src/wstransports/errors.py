@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from wscore import Reasons
+from wscore import Headers, Reasons, Response
 
 if TYPE_CHECKING:
     from .client import Client
@@ -24,6 +24,33 @@ class ConnectionClosed(Exception):
     def __str__(self) -> str:
         name = self.code.description if isinstance(self.code, Reasons) else "private code"
         return f"{int(self.code)} ({name})" + (f": {self.reason}" if self.reason else "")
+
+
+class HandshakeError(Exception):
+    """The server does not open a WebSocket (RFC 6455 section 4.1).
+
+    `response` is what it answered instead, with `status`, `headers` and (at most 64 KiB of)
+    `body`; None where that was no HTTP or no valid handshake.
+    """
+
+    def __init__(self, message: str, response: Response | None = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+    @property
+    def status(self) -> int | None:
+        """The response's status."""
+        return None if self.response is None else self.response.status
+
+    @property
+    def headers(self) -> Headers:
+        """The response's header fields."""
+        return Headers() if self.response is None else self.response.headers
+
+    @property
+    def body(self) -> bytes:
+        """The response's body."""
+        return b"" if self.response is None else self.response.body
 
 
 class IncompleteReadError(EOFError):

@@ -6,39 +6,56 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from wscore import Request, Response
+from wscore.extensions import Deflate
 
 ProcessRequest = Callable[[Request], Response | None | Awaitable[Response | None]]
+
+Compression = Literal["deflate"] | Deflate | None
 
 Certs = tuple[str | os.PathLike[str], str | os.PathLike[str]] | ssl.SSLContext
 
 
-class OptionKeywords(TypedDict, total=False):
-    """The keywords that a server takes beside its five arguments; defaults are in `Options`."""
+class ConnectionKeywords(TypedDict, total=False):
+    """The keywords of every connection; meanings and defaults are in `ConnectionOptions`."""
 
+    timeout: float
     subprotocols: Sequence[str]
-    origins: Sequence[str | None] | None
+    compression: Compression
     max_message_size: int | None
     read_limit: int
     open_timeout: float
     close_timeout: float
-    max_connections: int | None
-    process_request: ProcessRequest | None
     concurrent_messages: int
 
 
+class ServerKeywords(TypedDict, total=False):
+    """The keywords of a server, `timeout` excepted; see `ServerOptions`."""
+
+    subprotocols: Sequence[str]
+    compression: Compression
+    max_message_size: int | None
+    read_limit: int
+    open_timeout: float
+    close_timeout: float
+    concurrent_messages: int
+    origins: Sequence[str | None] | None
+    max_connections: int | None
+    process_request: ProcessRequest | None
+
+
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What holds for each connection of a server. Durations in seconds, sizes in bytes."""
+class ConnectionOptions:
+    """What holds for a connection, in either role. Durations in seconds, sizes in bytes."""
 
     timeout: float = 120
     """Silence after which a peer that answers no ping is dropped; 0 for never."""
     subprotocols: Sequence[str] = ()
     """What we speak, best first."""
-    origins: Sequence[str | None] | None = None
-    """Whom we serve, None for everybody; a None in it lets in who names no origin."""
+    compression: Compression = "deflate"
+    """Whether and how messages are compressed: "deflate", a `Deflate`, or None."""
     max_message_size: int | None = 2**20
     """The longest message let in; None for no bound."""
     read_limit: int = 65536
@@ -47,10 +64,6 @@ class Options:
     """What the opening handshake may take, `process_request` included; 0 for any time."""
     close_timeout: float = 10
     """What each step of the closing handshake may take; 0 for any time."""
-    max_connections: int | None = None
-    """Whoever comes beyond is answered 503; None for no bound."""
-    process_request: ProcessRequest | None = None
-    """Looks at each request first; a Response it returns is the answer."""
     concurrent_messages: int = 1
     """How many message callbacks of one client may overlap."""
 
@@ -59,30 +72,59 @@ class Options:
             seconds = getattr(self, name)
             if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
                 raise ValueError(f"{name} is a number of seconds, 0 for never, not {seconds!r}")
-        for name, least, optional in (
-            ("max_message_size", 1, True),
-            ("read_limit", 1, False),
-            ("max_connections", 1, True),
-            ("concurrent_messages", 1, False),
-        ):
-            number = getattr(self, name)
-            if number is None and optional:
-                continue
-            if not isinstance(number, int) or number < least:
-                raise ValueError(
-                    f"{name} is a whole number of at least {least}"
-                    f"{' or None' if optional else ''}, not {number!r}"
-                )
-        for name in ("subprotocols", "origins"):
-            if isinstance(getattr(self, name), str):
-                raise TypeError(f"{name} is a list of strings, not one string: put it in a list")
+        _check_count("max_message_size", self.max_message_size, optional=True)
+        _check_count("read_limit", self.read_limit)
+        _check_count("concurrent_messages", self.concurrent_messages)
+        _check_list("subprotocols", self.subprotocols)
+        if not (self.compression in ("deflate", None) or isinstance(self.compression, Deflate)):
+            raise ValueError(
+                f'compression is "deflate", a Deflate(...) or None, not {self.compression!r}'
+            )
+
+    def extensions(self) -> tuple[Deflate, ...]:
+        """What the core is to negotiate."""
+        if self.compression is None:
+            return ()
+        return (Deflate() if isinstance(self.compression, str) else self.compression,)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions(ConnectionOptions):
+    """What holds for a server beside that."""
+
+    origins: Sequence[str | None] | None = None
+    """Whom we serve, None for everybody; a None in it lets in who names no origin."""
+    max_connections: int | None = None
+    """Whoever comes beyond is answered 503; None for no bound."""
+    process_request: ProcessRequest | None = None
+    """Looks at each request first; a Response it returns is the answer."""
+
+    def __post_init__(self) -> None:
+        ConnectionOptions.__post_init__(self)
+        _check_list("origins", self.origins)
+        _check_count("max_connections", self.max_connections, optional=True)
         if self.process_request is not None and not callable(self.process_request):
             raise TypeError("process_request is a function that takes a Request")
 
 
+def _check_count(name: str, number: object, optional: bool = False) -> None:
+    if number is None and optional:
+        return
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(
+            f"{name} is a whole number of at least 1{' or None' * optional}, not {number!r}"
+        )
+
+
+def _check_list(name: str, value: object) -> None:
+    if isinstance(value, str):
+        raise TypeError(f"{name} is a list of strings, not one string: put it in a list")
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server listens: a host and port, a socket of the user's, or a Unix path."""
+    """Where a server listens, or a client connects to: a host and port, a socket of the user's,
+    or a Unix path."""
 
     host: str | None
     port: int
@@ -92,6 +134,11 @@ class Address:
     reuse_port: bool = False
     handshake_timeout: float = 10
     """What the TLS handshake may take, in seconds; 0 for any time."""
+    server_hostname: str | None = None
+    """Whom the server's certificate has to be for, where a client uses TLS."""
+    proxy: str | None = None
+    """The URL of a proxy that a client goes through: http, socks4 or socks5 as its scheme, a
+    port in any case; it is the proxy that looks up the host."""
 
     def __post_init__(self) -> None:
         if self.host is not None and not isinstance(self.host, str):

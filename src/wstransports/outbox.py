@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from wscore import DataType, Reasons, ServerConnection
+from wscore import ClientConnection, DataType, Reasons, ServerConnection
 
 from .batch import GATHER_LIMIT
 from .errors import ConnectionClosed
@@ -22,13 +22,26 @@ _YIELD_AFTER = 2**20
 class Outbox:
     """The sending half of a session."""
 
-    __slots__ = ("_batch", "_gathered", "_session", "_written", "_yield_at", "core", "pipe", "turn")
+    __slots__ = (
+        "_batch",
+        "_gathered",
+        "_session",
+        "_written",
+        "_yield_at",
+        "core",
+        "crowded_since",
+        "held_back",
+        "pipe",
+        "turn",
+    )
 
     pipe: Pipe
 
-    def __init__(self, session: "Session", core: ServerConnection) -> None:
+    def __init__(self, session: "Session", core: ServerConnection | ClientConnection) -> None:
         self.core = core
         self.turn = Turn()
+        self.crowded_since: float | None = None  # as `look` found it
+        self.held_back = 0  # bytes of broadcast messages that wait for their turn
         self._session = session
         self._batch = session.runtime.batch
         self._gathered = False  # the batch will flush us
@@ -74,6 +87,13 @@ class Outbox:
         waiting = self.pipe.waiting()
         self.core.output_progress(self._written - waiting, waiting, now)
 
+    def look(self) -> None:
+        """Note since when a message has to wait, for room or for its turn."""
+        if not self.pipe.full and self.turn.holder is None:
+            self.crowded_since = None
+        elif self.crowded_since is None:
+            self.crowded_since = self._session.runtime.now()
+
     def closed_error(self) -> ConnectionClosed:
         """What sends raise once our half is closed."""
         return self._session.closed_error()
@@ -105,11 +125,11 @@ class Outbox:
             self.turn.release()
             raise
 
-    async def send_in_turn(self, data: Data) -> None:
+    async def send_in_turn(self, data: Data, compress: bool | None) -> None:
         """Send a message behind the fragmented one that is under way."""
         await self.take_turn()
         try:
-            self.core.send_message(data)
+            self.core.send_message(data, compress)
         finally:
             self.turn.release()
         if self.put():

@@ -1,31 +1,23 @@
-"""Whose connections they are: what a session tells the server."""
+"""Whose connections they are: what a session tells its server, or who connected."""
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from wscore import RequestReceived
+from wscore import Event
 
 from .client import Client
-from .runtime import Pipe
 
 if TYPE_CHECKING:
     from .session import Session
 
 
 class Owner(Protocol):
-    """Whose connection it is: the server."""
+    """Whose connection it is."""
 
     def connected(self, session: "Session") -> None:
         """The stream stands."""
 
-    def asked(self, session: "Session", event: RequestReceived) -> None:
-        """A request wants an answer, by `accept` or `reject`."""
-
-    def name(self, pipe: Pipe) -> tuple[str, int]:
-        """What the peer's `addr` and `port` are."""
-
-    def opened(self, session: "Session", client: Client) -> Coroutine[Any, Any, None]:
-        """The client is connected: what is to be run for it."""
+    def handshake(self, session: "Session", event: Event) -> None:
+        """What the opening handshake came to; `session.open` follows where it succeeded."""
 
     def entered(self, client: Client) -> None:
         """The client's set-up is over."""

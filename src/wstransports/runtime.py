@@ -5,7 +5,7 @@ An adapter calls the `Sink` it was given; the API calls `Pipe` and `Runtime`.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -133,6 +133,28 @@ class Runtime(Protocol):
 
         Raises OSError where that is not possible, naming the address.
         """
+
+    async def connect(self, where: Address, sink: Sink) -> None:
+        """Connect to `where`, TLS and proxy included; `sink.connected` has been called then.
+
+        Raises OSError where that is not possible.
+        """
+
+
+async def wait_for(runtime: Runtime, signal: Signal, seconds: float) -> None:
+    """Wait for a signal, `seconds` at most (0: for any time); who calls looks what came of it."""
+    if not seconds:
+        await signal.wait()
+        return
+    with suppress(TimeoutError):
+        async with runtime.timeout_at(runtime.now() + seconds):
+            await signal.wait()
+
+
+def peer_name(pipe: Pipe) -> tuple[str, int] | None:
+    """The peer's host and port; None where it has none (Unix sockets, memory)."""
+    name = pipe.info("peername")
+    return (name[0], name[1]) if isinstance(name, tuple) else None
 
 
 _finders: list[Callable[[], Runtime | None]] = []

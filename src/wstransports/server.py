@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
 from wscore import (
+    Event,
+    HandshakeFailed,
     Reasons,
     Request,
     RequestReceived,
@@ -22,8 +23,17 @@ from wscore import (
 
 from .client import Client, checked_callback
 from .clients import Clients
-from .options import Address, Certs, OptionKeywords, Options, server_context
-from .runtime import Block, Listener, Pipe, Runtime, Signal, block, running
+from .options import Address, Certs, ServerKeywords, ServerOptions, server_context
+from .runtime import (
+    Block,
+    Listener,
+    Runtime,
+    Signal,
+    block,
+    peer_name,
+    running,
+    wait_for,
+)
 from .session import Session
 
 logger = logging.getLogger("wstransports")
@@ -68,7 +78,7 @@ class WebSocketServer:
         unix_path: str | os.PathLike[str] | None = None,
         reuse_port: bool = False,
         runtime: Runtime | None = None,
-        **options: Unpack[OptionKeywords],
+        **options: Unpack[ServerKeywords],
     ) -> None:
         if loop is not None and not hasattr(loop, "run_until_complete"):
             raise TypeError(
@@ -80,7 +90,7 @@ class WebSocketServer:
         self.loop = loop
         self.timeout = timeout
         self.clients = Clients()
-        self._options = Options(timeout=timeout, **options)
+        self._options = ServerOptions(timeout=timeout, **options)
         self._address = Address(
             host=addr,
             port=port,
@@ -150,7 +160,7 @@ class WebSocketServer:
         try:
             await listener.close()
             for session in self._left():
-                session.go_away()
+                self._go_away(session)
             try:
                 await self._wait_for_all()
             finally:
@@ -208,33 +218,35 @@ class WebSocketServer:
         else:
             self._refused.add(session)
             session.log("refused with 503: the server is full or closing")
-            session.reject(Response(503, {"Retry-After": "1"}, "the server is full\n"))
+            self._reject(session, Response(503, _RETRY_LATER, "the server is full\n"))
 
-    def asked(self, session: Session, event: RequestReceived) -> None:
-        """A request wants an answer."""
+    def handshake(self, session: Session, event: Event) -> None:
+        """A request wants an answer, or what came is none."""
+        if isinstance(event, HandshakeFailed):
+            # A port scan, a health check, a connection held ready: that is no garbage.
+            core = session.core
+            level = logging.INFO if core.input_ended or core.silent else logging.WARNING
+            logger.log(level, "%s: no handshake: %s", session, event.reason)
+            session.pipe.cancel()  # a process_request that nobody waits for any more
+            return
+        assert isinstance(event, RequestReceived)
+        request = event.request
         process = self._options.process_request
         if process is None:
-            self._answer(session, event.request, None)
+            self._answer(session, request, None)
             return
         try:
-            answer = process(event.request)
+            answer = process(request)
         except Exception as error:  # noqa: BLE001  # whatever a callback raises
-            self._answer(session, event.request, _failure(session, error))
+            self._answer(session, request, _failure(session, error))
             return
         if inspect.isawaitable(answer):
             session.hold_for_answer()
-            session.start(self._answer_later(session, event.request, answer))
+            session.start(self._answer_later(session, request, answer))
         else:
-            self._answer(session, event.request, answer)
+            self._answer(session, request, answer)
 
-    def name(self, pipe: Pipe) -> tuple[str, int]:
-        """What the peer's `addr` and `port` are."""
-        peer = pipe.info("peername")
-        if isinstance(peer, tuple):
-            return peer[0], peer[1]
-        return str(self._address.unix_path or ""), next(self._numbers)
-
-    async def opened(self, session: Session, client: Client) -> None:
+    async def _set_up(self, session: Session, client: Client) -> None:
         """A client is connected: set it up."""
         try:
             if self._on_connection is not None:
@@ -277,6 +289,7 @@ class WebSocketServer:
         return ServerConnection(
             subprotocols=options.subprotocols,
             origins=options.origins,
+            extensions=options.extensions(),
             max_message_size=options.max_message_size,
             open_timeout=options.open_timeout,
             close_timeout=options.close_timeout,
@@ -307,29 +320,55 @@ class WebSocketServer:
         if session.core.state is not State.CONNECTING:
             return  # it was given up meanwhile
         if response is None and request.is_upgrade:
-            session.accept(request)
+            self._accept(session, request)
             return
         if response is None:
             logger.info("%s: no handshake: no WebSocket is asked for, so it is a 426", session)
         try:
-            session.reject(response or upgrade_required())
+            self._reject(session, response or upgrade_required())
         except ValueError as error:  # a 1xx: the core refuses it, and nothing was sent
-            session.reject(_failure(session, error))
+            self._reject(session, _failure(session, error))
+
+    def _accept(self, session: Session, request: Request) -> None:
+        subprotocol = _server_core(session).accept(now=session.runtime.now())
+        peer = peer_name(session.pipe)
+        addr, port = peer or (str(self._address.unix_path or ""), next(self._numbers))
+        client = Client(session, request, subprotocol, addr, port)
+        session.open(client)
+        session.start(self._set_up(session, client))
+        session.answered()
+
+    def _reject(self, session: Session, response: Response) -> None:
+        _server_core(session).reject(response, session.runtime.now())
+        session.settle()
+        session.answered()
+
+    def _go_away(self, session: Session) -> None:
+        """The server ends: so does the connection, whatever it is at."""
+        if session.core.state is State.CONNECTING:
+            session.pipe.cancel()  # a process_request that nobody waits for any more
+            if session.core.silent:  # browsers hold connections ready that they never use
+                session.pipe.abort()
+            else:
+                self._reject(session, Response(503, _RETRY_LATER, "the server is going away\n"))
+        elif session.core.state is State.OPEN:
+            session.fail(Reasons.GOING_AWAY, "")
 
     async def _wait_for_all(self) -> None:
         """Wait until no connection is left, but not for longer than `close_timeout`."""
         if not self._left():
             return
-        runtime = self._running_runtime()
-        self._all_gone = runtime.signal()
-        seconds = self._options.close_timeout
-        with suppress(TimeoutError):  # the caller looks who is left
-            if seconds:
-                async with runtime.timeout_at(runtime.now() + seconds):
-                    await self._all_gone.wait()
-            else:
-                await self._all_gone.wait()
+        self._all_gone = self._running_runtime().signal()
+        await wait_for(self._running_runtime(), self._all_gone, self._options.close_timeout)
         self._all_gone = None
+
+
+_RETRY_LATER = {"Retry-After": "1"}
+
+
+def _server_core(session: Session) -> ServerConnection:
+    assert isinstance(session.core, ServerConnection)
+    return session.core
 
 
 def _does_not_listen() -> RuntimeError:

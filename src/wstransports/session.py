@@ -5,17 +5,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from wscore import (
+    ClientConnection,
+    CloseReceived,
     ConnectionFailed,
     Event,
-    HandshakeFailed,
     MessagePiece,
     Phase,
     Ping,
     Pong,
     Reasons,
-    Request,
-    RequestReceived,
-    Response,
     ServerConnection,
 )
 from wscore.states import MAY_RECEIVE
@@ -25,7 +23,7 @@ from .client import Client
 from .control import Control
 from .errors import ConnectionClosed, closed_connections
 from .inbox import Inbox
-from .options import Options
+from .options import ConnectionOptions
 from .outbox import Outbox
 from .owner import Owner
 from .runtime import Pipe, Runtime, Signal
@@ -70,7 +68,11 @@ class Session:
     pipe: Pipe
 
     def __init__(
-        self, core: ServerConnection, runtime: Runtime, options: Options, owner: Owner
+        self,
+        core: ServerConnection | ClientConnection,
+        runtime: Runtime,
+        options: ConnectionOptions,
+        owner: Owner,
     ) -> None:
         self.core = core
         self.runtime = runtime
@@ -151,11 +153,12 @@ class Session:
                 self.control.ping(event.payload)
             elif event.__class__ is Pong:
                 self.control.pong(event.payload)
-            elif isinstance(event, RequestReceived):
-                self._owner.asked(self, event)
-            else:
+            elif isinstance(event, CloseReceived | ConnectionFailed):
                 self._end(event)
                 ended = True
+            else:
+                self._owner.handshake(self, event)
+                ended = self.core.should_close
         inbox.run()
         if ended:
             self.settle()
@@ -188,11 +191,10 @@ class Session:
             self._paused = 0
             self.later(lambda: self._gathering(self._handle_loss))
             return
-        for event in self.core.connection_lost():
-            self._end(event)
+        events = self.core.connection_lost()
         self.lost = True
+        self._handle(events)
         self._alarm.stop()
-        self.inbox.run()
         self.outbox.turn.disband()
         over, self._over = self._over, []
         for signal in over:
@@ -202,14 +204,9 @@ class Session:
             self.control.closed(closed.code, closed.reason)
         self._check_gone()
 
-    def _end(self, event: Event) -> None:
+    def _end(self, event: CloseReceived | ConnectionFailed) -> None:
         """The last event: the peer's Close, a violation, a deadline, the end of the input."""
-        if isinstance(event, HandshakeFailed):
-            # A port scan, a health check, a connection held ready: that is no garbage.
-            level = logging.INFO if self.core.input_ended or self.core.silent else logging.WARNING
-            logger.log(level, "%s: no handshake: %s", self, event.reason)
-            self.pipe.cancel()  # a process_request that nobody waits for any more
-        elif isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
+        if isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
             self.log(f"failed with {event.code:d}, {event.reason}")
         self._leave_open()
         self.inbox.break_off(self.closed_error())
@@ -246,25 +243,17 @@ class Session:
         """The answer takes its time: read no more until then."""
         self._pause(ANSWER)
 
-    def accept(self, request: Request) -> None:
-        """Switch protocols, and set the client up."""
-        subprotocol = self.core.accept(now=self._now())
-        self.outbox.put()
-        addr, port = self._owner.name(self.pipe)
-        self.client = client = Client(self, request, subprotocol, addr, port)
-        self.setting_up = True
-        self.start(self._owner.opened(self, client))
-        self._answered()
-
-    def reject(self, response: Response) -> None:
-        """Answer with anything else, and leave."""
-        self.core.reject(response, self._now())
-        self.settle()
-        self._answered()
-
-    def _answered(self) -> None:
+    def answered(self) -> None:
+        """It is given: frames may follow."""
         if self._paused & ANSWER:
             self._resume(ANSWER)
+        self._arm()
+
+    def open(self, client: Client) -> None:
+        """The handshake succeeded."""
+        self.client = client
+        self.setting_up = True
+        self.outbox.put()
         self._arm()
 
     def is_set_up(self) -> None:
@@ -339,17 +328,6 @@ class Session:
             self.settle()
         else:
             self.fail(Reasons.UNEXPECTED_CONDITION, "a message was broken off")
-
-    def go_away(self) -> None:
-        """The server ends: so does this connection, whatever it is at."""
-        if self.core.phase is Phase.CONNECTING:
-            self.pipe.cancel()  # a process_request that nobody waits for any more
-            if self.core.silent:  # browsers hold connections ready that they never use
-                self.pipe.abort()
-            else:
-                self.reject(Response(503, {"Retry-After": "1"}, "the server is going away\n"))
-        elif self.core.phase is Phase.OPEN:
-            self.fail(Reasons.GOING_AWAY, "")
 
     def abandon(self) -> None:
         """The time is over: cancel what runs, drop the stream."""

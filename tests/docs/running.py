@@ -25,6 +25,7 @@ from wscore import (
     Refused,
     Response,
 )
+from wscore.extensions import Extension
 
 # How long anything may take, in seconds.
 PATIENCE = 10
@@ -86,6 +87,7 @@ class Asking(TypedDict, total=False):
     subprotocols: list[str]
     origin: str | None
     headers: dict[str, str]
+    extensions: list[Extension]
 
 
 class Peer:
@@ -102,6 +104,7 @@ class Peer:
             subprotocols=asking.get("subprotocols", []),
             origin=asking.get("origin"),
             headers=asking.get("headers", {}),
+            extensions=asking.get("extensions", []),
         )
         self._events: list[Event] = []
         self._flush()

@@ -22,7 +22,7 @@ from running import (
 )
 from snippets import PAGES, ROOT, SNIPPETS
 
-from wscore import Accepted, Pong
+from wscore import Accepted, Deflate, Pong
 
 BY_NAME = {snippet.name: snippet for snippet in SNIPPETS}
 
@@ -50,6 +50,37 @@ STARTED_CLIENT = STARTED.replace(
 )
 
 
+# The servers of the snippets that connect to one.
+ECHO = (SCRIPT, BY_NAME["readme-echo"].code)
+PEERS = {
+    "connecting-refused": (
+        SOCKET,
+        """
+from wstransports import Request, Response, WebSocketServer
+
+def process_request(request: Request) -> Response:
+    return Response(503, {"Retry-After": "1"}, "come back later")
+
+socket = WebSocketServer("127.0.0.1", 8765, process_request=process_request)
+""",
+    ),
+    "connecting-again": (
+        CALLBACKS,
+        """
+came = []
+
+@socket.connection
+async def on_connection(client: Client) -> None:
+    came.append(client)
+    if len(came) == 1:
+        await client.close(1012)
+    else:
+        await client.writer.send(await client.receive())
+""",
+    ),
+}
+
+
 def test_every_snippet_is_run_by_exactly_one_way() -> None:
     names = [snippet.name for snippet in SNIPPETS]
     printing = [snippet.name for snippet in SNIPPETS if snippet.output is not None]
@@ -63,9 +94,9 @@ def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
     if PORT not in snippet.code:
         assert printed_by(snippet.code, tmp_path) == snippet.output
         return
-    with running(program(SCRIPT, BY_NAME["readme-echo"].code), tmp_path) as server:
+    with running(program(*PEERS.get(name, ECHO)), tmp_path) as server:
         code = snippet.code.replace(PORT, str(server.port))
-        assert printed_by(code, tmp_path) == snippet.output
+        assert printed_by(code, tmp_path).replace(str(server.port), PORT) == snippet.output
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -143,6 +174,14 @@ def _(server: Running) -> None:
         assert peer.piece().text == "no"  # sent on before its end is here
         peer.send_part("where", last=True)
         assert peer.piece().text == "where"
+
+
+@scene("readme-broadcast", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        one.send("to all")
+        assert one.message() == two.message() == "to all"
+    assert end(server) == "2 have it, 0 were too slow\n"
 
 
 @scene("readme-async-with", ASYNC_MAIN)
@@ -367,6 +406,7 @@ def _(server: Running) -> None:
     with server.connect() as one, server.connect() as two:
         one.send("to all")
         assert one.message() == two.message() == "to all"
+    assert end(server) == "2 0 0 0\n"
 
 
 @scene("sending-fragments", IN_ON_CONNECTION)
@@ -414,6 +454,17 @@ def _(server: Running) -> None:
         peer.start_closing(1000)
         assert peer.message() == "What is it: 42"
         assert peer.closed() == (1000, "")
+
+
+# docs/compression.md
+
+
+@scene("compression-settings", SOCKET_AND_CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect(extensions=[Deflate(threshold=128)]) as peer:
+        peer.send("x" * 1000)
+        assert peer.message() == "x" * 1000
+        assert peer.message() == b"a picture, compressed as it is"
 
 
 # docs/limits.md

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import math
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -10,6 +11,7 @@ from typing import Any, cast
 from ..batch import Batch
 from ..options import Address
 from ..runtime import Sink, register
+from .asyncio_dial import dial
 
 
 class AsyncioPipe(asyncio.Protocol):
@@ -262,6 +264,24 @@ class AsyncioRuntime:
                 error.errno, f"cannot listen at {where} ({error.strerror or error}){hint}"
             ) from error
         return AsyncioListener(server)
+
+    async def connect(self, where: Address, sink: Sink) -> None:
+        """Connect to `where`, TLS and proxy included."""
+        tls: dict[str, Any] = {}
+        if where.tls is not None:
+            tls = {
+                "ssl": where.tls,
+                "server_hostname": where.server_hostname,
+                "ssl_handshake_timeout": where.handshake_timeout or math.inf,
+            }
+        sock = await dial(where)
+        pipe = AsyncioPipe(self._loop, sink)
+        try:
+            await self._loop.create_connection(lambda: pipe, sock=sock, **tls)
+        except ConnectionResetError:  # asyncio says no more
+            raise ConnectionResetError(
+                errno.ECONNRESET, "the server left amid the TLS handshake"
+            ) from None
 
 
 _runtimes: dict[asyncio.AbstractEventLoop, AsyncioRuntime] = {}

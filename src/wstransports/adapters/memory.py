@@ -292,6 +292,19 @@ class MemoryRuntime(Kernel):
         listener = self._listeners[address] = MemoryListener(self, address, make_sink)
         return listener
 
+    async def connect(self, where: Address, sink: Sink) -> None:
+        """Connect `sink` to the listener at `where`.
+
+        Raises ConnectionRefusedError if nobody listens there, ValueError for a socket, TLS or a
+        proxy.
+        """
+        if where.sock is not None or where.tls is not None or where.proxy is not None:
+            raise ValueError("streams in memory have no sockets, TLS or proxies: use ws:// only")
+        unix = where.unix_path
+        address = (where.host or "", where.port) if unix is None else (os.fspath(unix), 0)
+        self.connect_pipe(sink, *address)
+        await self.checkpoint()
+
     def open(self, host: str, port: int) -> MemoryEnd:
         """Connect a raw end, for tests, to the listener at `host` and `port` (a path and 0).
 

@@ -1,8 +1,16 @@
 """Whose turn it is to send data frames: fragments of two messages must not mix (RFC 6455 5.4)."""
 
 from collections import deque
+from typing import Protocol
 
-from ..runtime import Runtime, Signal
+from ..runtime import Runtime
+
+
+class Waiting(Protocol):
+    """Who waits for a turn: a Signal, or somebody who sends as soon as `set` is called."""
+
+    def set(self) -> None:
+        """It has come, or it never will."""
 
 
 class Turn:
@@ -13,7 +21,7 @@ class Turn:
     def __init__(self) -> None:
         self.holder: object = None  # the task amid a message; None lets everybody send
         self._over = False
-        self._waiting: deque[tuple[Signal, object]] = deque()
+        self._waiting: deque[tuple[Waiting, object]] = deque()
 
     async def take(self, runtime: Runtime) -> None:
         """Wait for the turn, in order; a cancelled wait leaves nothing behind.
@@ -31,10 +39,11 @@ class Turn:
                 "this task is amid a fragmented message on this writer: send its parts with"
                 " stream.send(...), and leave the block before sending anything else"
             )
-        waiting = runtime.signal(), task
+        signal = runtime.signal()
+        waiting = signal, task
         self._waiting.append(waiting)
         try:
-            await waiting[0].wait()
+            await signal.wait()
         except BaseException:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
@@ -42,12 +51,23 @@ class Turn:
                 self.release()  # it had just become ours
             raise
 
+    def line_up(self, one: Waiting) -> None:
+        """Have `one` called in its turn, which is over when it returns."""
+        self._waiting.append((one, None))
+
+    def step_out(self, one: Waiting) -> bool:
+        """Have it called no more; False where it was called already."""
+        if (one, None) not in self._waiting:
+            return False
+        self._waiting.remove((one, None))
+        return True
+
     def release(self) -> None:
         """Hand the turn to who waits longest."""
         self.holder = None
-        if self._waiting:
-            signal, self.holder = self._waiting.popleft()
-            signal.set()
+        while self._waiting and self.holder is None:
+            one, self.holder = self._waiting.popleft()
+            one.set()
 
     def disband(self) -> None:
         """Nothing can be sent any more: nobody waits, and `take` returns at once."""

@@ -32,18 +32,19 @@ class WebSocketWriter:
         """Whether nothing can be sent any more."""
         return not self._outbox.core.may_send
 
-    async def send(self, data: Data, force: bool = False) -> None:
+    async def send(self, data: Data, force: bool = False, *, compress: bool | None = None) -> None:
         """Send a message, str as text, bytes-like as binary (RFC 6455 section 5.6).
 
         Returns when it is queued in its order and there is room for more; a cancelled wait for
-        room takes nothing back. Raises TypeError for any other data.
+        room takes nothing back. `compress` says whether to compress it, where that was agreed
+        on; None leaves it to the threshold. Raises TypeError for any other data.
         """
         outbox = self._outbox
         if outbox.turn.holder is not None:
-            await outbox.send_in_turn(data)
+            await outbox.send_in_turn(data, compress)
             return
         try:
-            outbox.core.send_message(data)
+            outbox.core.send_message(data, compress)
         except LocalProtocolError:
             raise outbox.closed_error() from None
         if outbox.put():

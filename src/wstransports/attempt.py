@@ -1,0 +1,151 @@
+"""One try at one address: from a byte stream to a client, or to what went wrong."""
+
+import os
+import socket
+import ssl as tls
+from errno import ECONNRESET
+
+from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
+
+from .client import Client
+from .errors import HandshakeError
+from .options import Address, ConnectionOptions
+from .runtime import Runtime, peer_name, wait_for
+from .session import Session
+from .uri import URI, shown
+
+
+class Attempt:
+    """A try at `uri`, which is reached by way of `address`; the `Owner` of its session."""
+
+    def __init__(
+        self, uri: URI, address: Address, runtime: Runtime, options: ConnectionOptions
+    ) -> None:
+        self.runtime = runtime
+        self.refusal: Response | None = None
+        """What the server answered, where `open` returned None."""
+        self._uri = uri
+        self._address = address
+        self._options = options
+        self._failure: Exception | None = None
+        self._farewell = False  # a Close is on its way to who answered wrongly (RFC 7692 section 7)
+        self._decided = runtime.signal()
+        self._gone = runtime.signal()
+        self._session: Session | None = None  # from where the byte stream stands
+
+    async def open(self, core: ClientConnection) -> Client | None:
+        """The connected client; None where the server refused. Raises OSError, HandshakeError."""
+        session = Session(core, self.runtime, self._options, self)
+        try:
+            try:
+                await self.runtime.connect(self._address, session)
+            except OSError as error:
+                raise self._explained(error) from error
+            await self._decided.wait()
+        except BaseException:
+            self.abandon()
+            raise
+        if self._farewell:
+            self.end_unattended()
+        elif session.client is None:
+            self.abandon()
+        if self._failure is not None:
+            raise self._failure
+        return session.client
+
+    def close(self) -> None:
+        """Send our Close, unless that is done."""
+        session = self._standing()
+        if session.core.owes_close:
+            # The server closed, or broke a rule: that is what we answer.
+            session.core.acknowledge_close(self.runtime.now())
+            session.outbox.turn.disband()
+            session.settle()
+        else:
+            session.fail(Reasons.NORMAL, "")
+
+    async def end(self) -> None:
+        """Close, and wait until nothing is left: callbacks included, and for a bounded time."""
+        self.close()
+        try:
+            await wait_for(self.runtime, self._gone, self._options.close_timeout)
+        finally:
+            self.abandon()
+        await wait_for(self.runtime, self._gone, self._options.close_timeout)
+
+    def end_unattended(self) -> None:
+        """The same, while nobody waits for it."""
+        self.close()
+        self._standing().pipe.start(self.end())
+
+    def abandon(self) -> None:
+        """Leave nothing standing."""
+        if self._session is not None:
+            self._session.abandon()
+
+    # As the owner of a session.
+
+    def connected(self, session: Session) -> None:
+        """The byte stream stands: send the request."""
+        self._session = session
+        session.outbox.put()
+
+    def handshake(self, session: Session, event: Event) -> None:
+        """The server's answer, or that there is none."""
+        if isinstance(event, Accepted):
+            core = session.core
+            assert isinstance(core, ClientConnection)
+            name = session.pipe.info("peername")
+            addr, port = peer_name(session.pipe) or (name or "", 0)
+            client = Client(session, core.request, event.subprotocol, addr, port)
+            client.response = event.response
+            session.open(client)
+        elif isinstance(event, Refused):
+            self.refusal = event.response
+        else:
+            assert isinstance(event, HandshakeFailed)
+            self._farewell = session.core.unsent > 0
+            text = f"{self._uri} opened no WebSocket: {event.reason}"
+            if session.core.input_ended or session.lost:
+                self._failure = ConnectionResetError(ECONNRESET, text)
+            else:
+                self._failure = HandshakeError(text)
+        self._decided.set()
+
+    def entered(self, client: Client) -> None:
+        """There is no list of clients here."""
+
+    def left(self, client: Client) -> None:
+        """There is no list of clients here."""
+
+    def gone(self, session: Session) -> None:
+        """Nothing is left of the connection."""
+        self._gone.set()
+
+    # Inside.
+
+    def _standing(self) -> Session:
+        assert self._session is not None
+        return self._session
+
+    def _explained(self, error: OSError) -> OSError:
+        """The same, naming host and cause."""
+        where = str(self._uri)
+        if self._address.unix_path is not None:
+            where += f" at {os.fspath(self._address.unix_path)}"
+        elif self._address.proxy is not None:
+            where += f" by way of {shown(self._address.proxy)}"
+        if isinstance(error, tls.SSLError):
+            return ConnectionError(f"cannot connect to {where}: TLS failed: {_tls_cause(error)}")
+        text = f"cannot connect to {where}: {error.strerror or error}"
+        if error.errno is None:
+            return ConnectionError(text)
+        kind = socket.gaierror if isinstance(error, socket.gaierror) else OSError
+        return kind(error.errno, text)
+
+
+def _tls_cause(error: tls.SSLError) -> str:
+    if isinstance(error, tls.SSLCertVerificationError):
+        return f"the server's certificate is not accepted: {error.verify_message}"
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    return f"{reason} (does the server speak TLS?)"

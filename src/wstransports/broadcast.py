@@ -1,0 +1,157 @@
+"""One message to many clients."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wscore import PreparedMessage, Reasons
+
+from .client import Client
+from .errors import ConnectionClosed
+from .runtime import Signal
+from .session import Session
+from .stream.fragment import Data
+
+
+@dataclass(slots=True)
+class BroadcastReport:
+    """What became of a message for many."""
+
+    sent: list[Client] = field(default_factory=list)
+    """Who it is queued for."""
+    dropped: list[Client] = field(default_factory=list)
+    """Who was too slow, and does not get it."""
+    closed: list[Client] = field(default_factory=list)
+    """Who was too slow, and was closed with 1013."""
+    failed: dict[Client, ConnectionClosed] = field(default_factory=dict)
+    """Whose connection was over."""
+
+
+Slow = Literal["wait", "drop", "close"]
+
+
+async def broadcast(
+    clients: Iterable[Client] | Mapping[Any, Client],
+    data: Data,
+    *,
+    slow: Slow = "wait",
+    max_waiting: int = 2**20,
+    max_seconds: float = 10,
+    compress: bool | None = None,
+) -> BroadcastReport:
+    """Send one message to many clients: framed once, and compressed once for all alike.
+
+    `clients` is `server.clients`, or any iterable of clients. All who have room get it at once;
+    `slow` is what becomes of the others. "wait": they get it too, and this returns when all have
+    room again. "drop": they do not get it. "close": they get it too, unless more than
+    `max_waiting` bytes wait for them, or no broadcast of the last `max_seconds` seconds found
+    room with them: then they are closed with 1013. Only "wait" ever waits. A client that is amid
+    a fragmented message has no room. `compress` is as for `send`.
+
+    Returns what became of it; only a mistake of the caller's raises, before anything is sent:
+    TypeError for other data or what is no client, ValueError for another policy, RuntimeError
+    amid a fragmented message of this task's own.
+    """
+    if slow not in ("wait", "drop", "close"):
+        raise ValueError(f'slow is "wait", "drop" or "close", not {slow!r}')
+    if not (max_waiting >= 0 and max_seconds >= 0):
+        raise ValueError("max_waiting is a number of bytes, max_seconds one of seconds, from 0")
+    message = PreparedMessage(data, compress)
+    report = BroadcastReport()
+    queued: dict[Client, _Delivery] = {}
+    for client in _checked(clients):
+        outbox = client._session.outbox
+        outbox.look()
+        if not outbox.core.may_send:
+            report.failed[client] = outbox.closed_error()
+        elif slow == "drop" and outbox.crowded_since is not None:
+            report.dropped.append(client)
+        elif slow == "close" and _lags(client._session, max_waiting, max_seconds):
+            client._session.fail(Reasons.TRY_AGAIN_LATER, "too slow for what is sent to all")
+            report.closed.append(client)
+        else:
+            queued[client] = _Delivery(client._session, message)
+    if slow == "wait":
+        try:
+            for client, delivery in queued.items():
+                try:
+                    await delivery.room()
+                except ConnectionClosed as closed:
+                    report.failed[client] = closed
+        finally:
+            for delivery in queued.values():
+                delivery.withdraw()
+    report.sent += [client for client in queued if client not in report.failed]
+    return report
+
+
+def _checked(clients: Iterable[Client] | Mapping[Any, Client]) -> list[Client]:
+    """Each client once, as long as all of them are clients that we may send to."""
+    if not isinstance(clients, Iterable):
+        raise TypeError(
+            f"broadcast() takes server.clients or an iterable of clients, not {clients!r}"
+        )
+    members = list(dict.fromkeys(clients.values() if isinstance(clients, Mapping) else clients))
+    for client in members:
+        if not isinstance(client, Client):
+            raise TypeError(f"broadcast() sends to clients, and {client!r} is none")
+        session = client._session
+        if session.outbox.turn.holder is session.runtime.current_task():
+            raise RuntimeError(
+                f"this task is amid a fragmented message to {client!r}: leave its block before"
+                " broadcasting"
+            )
+    return members
+
+
+def _lags(session: Session, max_waiting: int, max_seconds: float) -> bool:
+    outbox = session.outbox
+    since = outbox.crowded_since
+    too_long = since is not None and session.runtime.now() - since >= max_seconds
+    return too_long or outbox.pipe.waiting() + outbox.held_back > max_waiting
+
+
+class _Delivery:
+    """The message on its way to one client: sent at once, or behind a fragmented one."""
+
+    def __init__(self, session: Session, message: PreparedMessage) -> None:
+        self._outbox = session.outbox
+        self._message = message
+        self._sent = False
+        self._full = False  # there was no room behind it
+        self._turn: Signal | None = None  # set when it is over
+        if self._outbox.turn.holder is None:
+            self._send()
+        else:
+            self._turn = session.runtime.signal()
+            self._outbox.held_back += len(message.payload)
+            self._outbox.turn.line_up(self)
+
+    def set(self) -> None:
+        """As who waits for a Turn: it has come, or never will."""
+        self._outbox.held_back -= len(self._message.payload)
+        if self._outbox.core.may_send:
+            self._send()
+        assert self._turn is not None
+        self._turn.set()
+
+    async def room(self) -> None:
+        """Wait until it is sent and there is room again; raises ConnectionClosed."""
+        outbox = self._outbox
+        if self._turn is not None:
+            await self._turn.wait()
+            if not self._sent:
+                raise outbox.closed_error()
+        if self._full:
+            await outbox.drain()
+
+    def withdraw(self) -> None:
+        """Whoever waited for it does no more: it is not sent where its turn has not come."""
+        if self._turn is not None and self._outbox.turn.step_out(self):
+            self._outbox.held_back -= len(self._message.payload)
+
+    def _send(self) -> None:
+        self._sent = True
+        self._outbox.core.send_prepared(self._message)
+        self._full = self._outbox.put()
+        self._outbox.look()

@@ -1,0 +1,237 @@
+"""Outgoing connections: `async with connect("wss://...") as client`."""
+
+import inspect
+import os
+import socket
+import ssl as tls
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Unpack
+
+from wscore import ClientConnection, Headers, Response
+from wscore.headers import HeaderFields
+
+from .attempt import Attempt
+from .client import Client
+from .errors import HandshakeError
+from .options import Address, ConnectionKeywords, ConnectionOptions
+from .proxy import checked_proxy, environment_proxy
+from .reconnection import Reconnection, worth_retrying
+from .runtime import Runtime, running
+from .uri import URI
+
+# Browsers follow 20; nobody needs more than a few.
+MAX_REDIRECTS = 5
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+# What other origins are not told.
+_SECRET = ("authorization", "cookie", "proxy-authorization")
+
+
+class connect:  # it reads as the verb it is
+    """An outgoing connection: `async with connect("wss://host/path") as client`.
+
+    `uri` is a ws: or wss: address (RFC 6455 section 3); user and password in it go into an Authorization header.
+    `headers` are sent along (a Cookie header too), `origin` as the Origin header; `subprotocols`
+    are offered, best first. `ssl` is the SSLContext for wss, by default one that verifies the
+    server; `server_hostname` is whom its certificate has to be for, by default the address's
+    host. `sock` is a connected socket of the user's, which is ours from then on, `unix_path` a
+    Unix socket to use instead of the address's host. `proxy` is a proxy's URL (http, socks4,
+    socks5; needs the extra `proxy`), True for what the environment says (never for loopback),
+    None for none. At most `max_redirects` redirects are followed, never from wss to ws, and
+    credentials and cookies go to the origin they were given for only. `runtime` is another
+    adapter than the running loop's. The other keywords are those of `ConnectionOptions`. Raises
+    ValueError or TypeError for what cannot be.
+
+    Entering raises OSError where there is no connection (TimeoutError after `open_timeout`
+    seconds, redirects included) and HandshakeError where the server refuses; both name the host
+    and the cause. The block's end closes with 1000 and waits, for a bounded time.
+
+    `async for client in connect(...)` yields one connection after another. Each is closed when
+    the next is asked for, or the loop is left; after each, and after each attempt that failed and
+    that `retry` calls worth it (by default `worth_retrying`), it waits, longer after each
+    failure, and connects again. Any other failure is raised.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        headers: HeaderFields = (),
+        origin: str | None = None,
+        ssl: tls.SSLContext | None = None,
+        server_hostname: str | None = None,
+        sock: socket.socket | None = None,
+        unix_path: str | os.PathLike[str] | None = None,
+        proxy: str | bool | None = True,
+        max_redirects: int = MAX_REDIRECTS,
+        retry: Callable[[Exception], bool] = worth_retrying,
+        runtime: Runtime | None = None,
+        **options: Unpack[ConnectionKeywords],
+    ) -> None:
+        self._uri = URI.parse(uri)
+        self._headers = Headers(headers)
+        self._origin = origin
+        self._ssl = ssl
+        self._server_hostname = server_hostname
+        self._sock = sock
+        self._unix_path = unix_path
+        self._proxy = checked_proxy(proxy) if isinstance(proxy, str) else bool(proxy)
+        self._max_redirects = max_redirects
+        self._retry = retry
+        self._runtime = runtime
+        self._options = ConnectionOptions(**options)
+        self._attempt: Attempt | None = None
+        self._check()
+
+    async def __aenter__(self) -> Client:
+        """Connect; see the class for what it raises."""
+        if self._attempt is not None:
+            raise RuntimeError("this connect() is entered already: make another one")
+        self._attempt, client = await self._open()
+        return client
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close, and wait until nothing of the connection is left, for a bounded time."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            raise RuntimeError("this connect() is not entered: use `async with`")
+        await attempt.end()
+
+    def __aiter__(self) -> Reconnection:
+        """Connect, again and again: see the class."""
+        if self._sock is not None:
+            raise ValueError("a socket serves one connection: leave sock out where there are many")
+        return Reconnection(self._open, self._retry, self._runtime or running())
+
+    async def _open(self) -> tuple[Attempt, Client]:
+        """Connect, within `open_timeout`."""
+        runtime = self._runtime or running()
+        seconds = self._options.open_timeout
+        if not seconds:
+            return await self._follow(runtime)
+        try:
+            async with runtime.timeout_at(runtime.now() + seconds):
+                return await self._follow(runtime)
+        except TimeoutError as error:
+            if error.errno is not None:  # the operating system's
+                raise
+            raise TimeoutError(f"opening {self._uri} took longer than {seconds:g} s") from None
+
+    async def _follow(self, runtime: Runtime) -> tuple[Attempt, Client]:
+        """Connect, by way of redirects."""
+        uri, left = self._uri, self._max_redirects
+        while True:
+            attempt = Attempt(uri, self._address(uri), runtime, self._options)
+            client = await attempt.open(self._new_core(uri))
+            if client is not None:
+                return attempt, client
+            assert attempt.refusal is not None
+            uri = self._redirected(uri, attempt.refusal, left)
+            left -= 1
+
+    def _redirected(self, uri: URI, response: Response, left: int) -> URI:
+        """Where a refusal leads; HandshakeError where that is nowhere."""
+        location = response.headers.get("Location")
+        if response.status not in _REDIRECTS or location is None:
+            raise HandshakeError(f"{uri} refused with {_status(response)}", response)
+        if not left:
+            raise HandshakeError(
+                f"{self._uri} led to more than {self._max_redirects} redirects", response
+            )
+        try:
+            target = uri.redirected(location)
+        except ValueError as error:
+            raise HandshakeError(f"{uri}: {error}", response) from None
+        if self._sock is not None or (self._unix_path is not None and target.origin != uri.origin):
+            raise HandshakeError(
+                f"{uri}: a redirect to {target}, where the given socket does not lead", response
+            )
+        return target
+
+    def _new_core(self, uri: URI) -> ClientConnection:
+        options = self._options
+        headers = list(self._headers.pairs)
+        authorization = uri.authorization
+        if uri.origin != self._uri.origin:
+            headers = [(name, value) for name, value in headers if name.lower() not in _SECRET]
+        elif authorization is None:
+            authorization = self._uri.authorization
+        if authorization is not None:
+            headers.append(("Authorization", authorization))
+        return ClientConnection(
+            uri.authority,
+            uri.target,
+            subprotocols=options.subprotocols,
+            origin=self._origin,
+            headers=headers,
+            extensions=options.extensions(),
+            max_message_size=options.max_message_size,
+            close_timeout=options.close_timeout,
+            timeout=options.timeout,
+        )
+
+    def _address(self, uri: URI) -> Address:
+        context = server_hostname = None
+        if uri.secure:
+            context = self._ssl or tls.create_default_context()
+            server_hostname = uri.host
+            if uri.origin == self._uri.origin:
+                server_hostname = self._server_hostname or server_hostname
+        proxy = self._proxy
+        if proxy is True and self._sock is None and self._unix_path is None:
+            proxy = environment_proxy(uri) or False
+        return Address(
+            host=uri.host,
+            port=uri.port,
+            tls=context,
+            sock=self._sock,
+            unix_path=self._unix_path,
+            handshake_timeout=self._options.open_timeout,
+            server_hostname=server_hostname,
+            proxy=proxy if isinstance(proxy, str) else None,
+        )
+
+    def _check(self) -> None:
+        """Find the caller's mistakes now."""
+        if self._ssl is not None:
+            if not isinstance(self._ssl, tls.SSLContext):
+                raise TypeError(f"ssl is an ssl.SSLContext, not {self._ssl!r}")
+            if self._ssl.protocol is tls.PROTOCOL_TLS_SERVER:
+                raise ValueError("ssl is an SSLContext for servers: take PROTOCOL_TLS_CLIENT")
+        if (self._ssl or self._server_hostname) and not self._uri.secure:
+            raise ValueError("ssl and server_hostname are for wss:// addresses; this one is ws://")
+        if self._sock is not None:
+            if not isinstance(self._sock, socket.socket):
+                raise TypeError(f"sock is a socket.socket, not {self._sock!r}")
+            try:
+                self._sock.getpeername()
+            except OSError as error:
+                raise ValueError(f"sock is not connected ({error.strerror})") from None
+        if not isinstance(self._unix_path, str | os.PathLike | None):
+            raise TypeError(f"unix_path is a path, not {self._unix_path!r}")
+        ways = (self._sock, self._unix_path, self._proxy if isinstance(self._proxy, str) else None)
+        if sum(way is not None for way in ways) > 1:
+            raise ValueError("sock, unix_path and proxy exclude each other: give one")
+        if not isinstance(self._max_redirects, int) or self._max_redirects < 0:
+            raise ValueError(f"max_redirects is a number from 0, not {self._max_redirects!r}")
+        if not callable(self._retry) or inspect.iscoroutinefunction(self._retry):
+            raise TypeError("retry is a plain function: it takes an exception and returns a bool")
+        if self._uri.user is not None and "Authorization" in self._headers:
+            raise ValueError("the address has a user, and headers an Authorization: give one")
+        self._new_core(self._uri)  # finds mistakes in headers and subprotocols
+
+
+def _status(response: Response) -> str:
+    """A status as people read it."""
+    try:
+        return f"{response.status} {HTTPStatus(response.status).phrase}"
+    except ValueError:
+        return f"{response.status}"

@@ -1,0 +1,114 @@
+"""WebSocket addresses (RFC 6455 section 3)."""
+
+import re
+from base64 import b64encode
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+# What may stand in a request target as it is; everything else is percent-encoded.
+_SAFE = "/?:@!$&'()*+,;=-._~%[]"
+
+_SCHEMES = {"ws": False, "wss": True, "http": False, "https": True}
+
+_BLANK_OR_CONTROL = re.compile(r"[\0-\x20\x7f]")
+_CREDENTIALS = re.compile(r"//.*@")  # where the address is malformed, more than those
+
+
+@dataclass(frozen=True, slots=True)
+class URI:
+    """A ws: or wss: address, taken apart."""
+
+    secure: bool
+    host: str
+    port: int
+    target: str
+    """Path and query, percent-encoded."""
+    user: str | None = None
+    password: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "URI":
+        """Take an address apart. Raises ValueError for what is none, TypeError for no str."""
+        if not isinstance(text, str):
+            raise TypeError(f"a WebSocket address is a str, not {type(text).__name__}")
+        try:
+            if _BLANK_OR_CONTROL.search(text):
+                raise ValueError("percent-encode blanks and control characters")
+            parts, port = _split(text)
+            if parts.scheme not in ("ws", "wss"):
+                raise ValueError("begin with ws:// or wss://")
+            if not parts.hostname:
+                raise ValueError("it names no host: write ws://host/path")
+            if "#" in text:
+                raise ValueError("it may have no fragment (#...)")
+            if port == 0:
+                raise ValueError("nobody listens at port 0")
+            user = None if parts.username is None else unquote(parts.username)
+            if user is not None and ":" in user:
+                raise ValueError("a user name with a colon cannot be sent (RFC 7617 section 2)")
+            host = parts.hostname.encode("idna").decode()
+        except ValueError as error:
+            raise ValueError(f"{shown(text)!r} is no WebSocket address: {error}") from None
+        secure = _SCHEMES[parts.scheme]
+        target = quote(parts.path or "/", _SAFE)
+        if parts.query:
+            target += "?" + quote(parts.query, _SAFE)
+        return cls(
+            secure=secure,
+            host=host,
+            port=port or (443 if secure else 80),
+            target=target,
+            user=user,
+            password=unquote(parts.password or ""),
+        )
+
+    def __str__(self) -> str:
+        """The address for people: without user, password and query, which may hold secrets."""
+        return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.target.split('?')[0]}"
+
+    @property
+    def authority(self) -> str:
+        """The Host header's value: the port only where it is not the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> tuple[bool, str, int]:
+        """Whom credentials are for."""
+        return self.secure, self.host, self.port
+
+    @property
+    def authorization(self) -> str | None:
+        """The Authorization header for its user and password (RFC 7617), None for no user."""
+        if self.user is None:
+            return None
+        return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    def redirected(self, location: str) -> "URI":
+        """Where a Location header points to, seen from here; http stands for ws there.
+
+        Raises ValueError for what is no WebSocket address, and for a way from wss to ws.
+        """
+        scheme = "https" if self.secure else "http"
+        target = urljoin(f"{scheme}://{self.authority}{self.target}", location)
+        before, colon, rest = target.partition(":")
+        secure = _SCHEMES.get(before.lower())
+        if secure is None:
+            raise ValueError(f"a redirect to {shown(location)!r} leads to no WebSocket address")
+        if self.secure and not secure:
+            raise ValueError(f"a redirect from wss to {shown(location)!r} gives up encryption")
+        return URI.parse(f"{'wss' if secure else 'ws'}{colon}{rest.partition('#')[0]}")
+
+
+def _split(text: str) -> tuple[SplitResult, int | None]:
+    """The parts and the port; the ValueError does not quote them, as urllib's own would."""
+    try:
+        parts = urlsplit(text)
+        return parts, parts.port
+    except ValueError:
+        raise ValueError("its host or port is malformed") from None
+
+
+def shown(text: str) -> str:
+    """An address as it was given, fit for a message: short, and without user and password."""
+    return _CREDENTIALS.sub("//", text, count=1).partition("?")[0][:200]

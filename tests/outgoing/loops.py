@@ -1,0 +1,392 @@
+"""Servers, raw ones too, on each loop, so that one test of outgoing connections runs on all."""
+
+import asyncio
+import functools
+import gc
+import os
+import re
+import ssl
+import stat
+from abc import ABC, abstractmethod
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from hashlib import sha1
+from typing import Any, Protocol, TypeVar, cast
+
+import pytest
+
+from wstransports import Client, WebSocketReader, WebSocketServer, connect
+from wstransports.adapters.memory import MemoryRuntime
+from wstransports.adapters.memory_kernel import Cancelled
+from wstransports.options import Address
+from wstransports.runtime import Pipe, Signal, running
+
+Result_co = TypeVar("Result_co", covariant=True)
+T = TypeVar("T")
+
+OnConnection = Callable[[Client], Awaitable[object]]
+Talk = Callable[["End"], Coroutine[Any, Any, None]]
+Test = Callable[..., Coroutine[Any, Any, None]]
+
+# How long a test may take on a real loop, in seconds.
+PATIENCE = 10
+
+CLOSE = b"\x88\x02\x03\xe8"  # 1000
+
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+async def echo(client: Client) -> None:
+    """An on_connection whose clients are sent back what they send."""
+
+    @client.message
+    async def on_message(reader: WebSocketReader) -> None:
+        await client.writer.send(await reader.get())
+
+
+def acceptance(head: bytes, headers: bytes = b"") -> bytes:
+    """The answer to an opening handshake that accepts it."""
+    found = re.search(rb"Sec-WebSocket-Key: (\S+)", head, re.IGNORECASE)
+    assert found is not None
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (b64encode(sha1(found[1] + GUID).digest()), headers)
+    )
+
+
+class ClientLeft(Exception):
+    """The test wants more from a client that has ended its half."""
+
+
+class End:
+    """A server's end of a byte stream, which does only what the test says."""
+
+    pipe: Pipe = cast(Pipe, None)
+
+    def __init__(self, talk: Callable[["End"], None]) -> None:
+        self.ended = False
+        """The client ended its half, or the connection is lost."""
+        self.lost = False
+        self.ends_too = True
+        """Our half ends when the client's does."""
+        self._talk = talk
+        self._unread = b""
+        self._news = running().signal()
+
+    # What the test does.
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        self.pipe.write(data)
+
+    async def read(self, size: int) -> bytes:
+        """So many bytes."""
+        while len(self._unread) < size:
+            await self._more()
+        data, self._unread = self._unread[:size], self._unread[size:]
+        return data
+
+    async def head(self) -> bytes:
+        """An HTTP head, with its blank line."""
+        while b"\r\n\r\n" not in self._unread:
+            await self._more()
+        head, _, self._unread = self._unread.partition(b"\r\n\r\n")
+        return head + b"\r\n\r\n"
+
+    async def accept(self, more: bytes = b"", headers: bytes = b"") -> bytes:
+        """Answer an opening handshake; `more` follows in the same write. Returns the request."""
+        head = await self.head()
+        self.write(acceptance(head, headers) + more)
+        return head
+
+    async def frame(self) -> tuple[int, bytes, bytes]:
+        """A frame of the client's: its first byte, its mask, its payload."""
+        first, second = await self.read(2)
+        assert second & 0x80, "a client must mask"
+        size = second & 0x7F
+        if size > 125:
+            size = int.from_bytes(await self.read(2 if size == 126 else 8))
+        key = await self.read(4)
+        masked = int.from_bytes(await self.read(size))
+        mask = int.from_bytes((key * (size // 4 + 1))[:size])
+        return first, key, (masked ^ mask).to_bytes(size)
+
+    async def part(self) -> None:
+        """Take part in a closing handshake, begun already or not, and end the stream."""
+        self.write(CLOSE)
+        while (await self.frame())[0] != 0x88:
+            pass
+        self.pipe.close()
+
+    async def gone(self) -> None:
+        """Wait until the connection is lost."""
+        while not self.lost:
+            await self._news.wait()
+
+    async def _more(self) -> None:
+        if self.ended:
+            raise ClientLeft(f"after {self._unread!r}")
+        await self._news.wait()
+
+    # As a sink.
+
+    def connected(self, pipe: Pipe) -> None:
+        """The stream stands."""
+        self.pipe = pipe
+        self._talk(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._unread += data
+        self._announce()
+
+    def eof_received(self) -> None:
+        """The client ended its half."""
+        self.ended = True
+        if self.ends_too:
+            self.pipe.close()
+        self._announce()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The stream is gone."""
+        self.ended = self.lost = True
+        self._announce()
+
+    def _announce(self) -> None:
+        news, self._news = self._news, running().signal()
+        news.set()
+
+
+class Job(Protocol[Result_co]):
+    """A coroutine on its way."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def cancel(self) -> object:
+        """Cancel it."""
+
+    async def wait(self) -> Result_co:
+        """Its value, or its exception."""
+
+
+class Raw:
+    """A listener of the test's own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        self.uri = f"ws://{host}:{port}/"
+        self.ends: list[End] = []
+        """Who has connected."""
+
+
+class Loop(ABC):
+    """An event loop with servers in it."""
+
+    cancelled: type[BaseException]
+    """What a cancelled task sees."""
+
+    @abstractmethod
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a test to its end, for a bounded time; it fails where something is left open."""
+
+    @abstractmethod
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Job[T]:
+        """Run a coroutine beside the others."""
+
+    @abstractmethod
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the others run until the condition holds; fails where it never does."""
+
+    def signal(self) -> Signal:
+        """Something to wait for."""
+        return running().signal()
+
+    @asynccontextmanager
+    async def serving(
+        self, on_connection: OnConnection | None = echo, host: str = "127.0.0.1", **options: Any
+    ) -> AsyncIterator[WebSocketServer]:
+        """A WebSocket server that listens at a free port."""
+        server = WebSocketServer(host, 0, **options)
+        if on_connection is not None:
+            server.connection(on_connection)
+        async with server:
+            yield server
+
+    @asynccontextmanager
+    async def listening(
+        self, talk: Talk, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Raw]:
+        """A server that does with each connection what `talk` says."""
+        jobs: list[Job[None]] = []
+        runtime = running()
+        listener = await runtime.listen(Address(host, 0, tls=tls), lambda: make_end())
+        raw = Raw(*listener.address())
+
+        def make_end() -> End:
+            end = End(lambda end: jobs.append(self.spawn(talk(end))))
+            raw.ends.append(end)
+            return end
+
+        try:
+            yield raw
+        finally:
+            await listener.close()
+            for job in jobs:
+                if not job.done:
+                    job.cancel()
+            for end in raw.ends:
+                if end.pipe is not None and not end.lost:
+                    end.pipe.abort()
+        for job in jobs:
+            try:
+                await job.wait()
+            except self.cancelled:
+                continue
+
+
+class Memory(Loop):
+    """No sockets, and a clock that the test turns."""
+
+    cancelled = Cancelled
+
+    def __init__(self) -> None:
+        self.runtime = MemoryRuntime()
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a test; it cannot hang, for one that waits for nothing fails."""
+        self.runtime.run(main)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Job[T]:
+        """Run a coroutine beside the others."""
+        return self.runtime.spawn(coroutine)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let the others run; all that can happen without the clock does within these turns."""
+        for _ in range(10_000):
+            if condition():
+                return
+            await self.runtime.checkpoint()
+        assert condition()
+
+    async def settle(self) -> None:
+        """Let the others run until they all wait."""
+        await self.runtime.settle()
+
+    async def advance(self, seconds: float) -> None:
+        """Turn the clock."""
+        await self.runtime.advance(seconds)
+
+    def now(self) -> float:
+        """The clock."""
+        return self.runtime.now()
+
+
+class AsyncioJob(Job[T]):
+    """A Job on asyncio."""
+
+    def __init__(self, task: asyncio.Task[T]) -> None:
+        self.task = task
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.task.done()
+
+    def cancel(self) -> object:
+        """Cancel it."""
+        return self.task.cancel()
+
+    async def wait(self) -> T:
+        """Its value, or its exception."""
+        return await self.task
+
+
+class Sockets(Loop):
+    """Real sockets, on asyncio's own loop or one that stands in for it."""
+
+    cancelled = asyncio.CancelledError
+
+    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
+        self._new_loop = new_loop
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a test; it leaves neither tasks nor sockets."""
+        with asyncio.Runner(loop_factory=self._new_loop) as runner:
+            runner.run(self._bounded(main))
+        gc.collect()  # an unclosed transport is told now, while it is this test's
+
+    async def _bounded(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            before = open_sockets()
+            await main()
+            # Everybody has until the timeout to be gone.
+            while len(asyncio.all_tasks()) > 1 or open_sockets() > before:
+                await asyncio.sleep(0)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> AsyncioJob[T]:
+        """Run a coroutine beside the others."""
+        return AsyncioJob(asyncio.create_task(coroutine))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Turn the loop; a test that waits for nothing runs out of patience."""
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def open_sockets() -> int:
+    """How many sockets this process has open."""
+    found = 0
+    for number in os.listdir("/dev/fd"):
+        try:
+            found += stat.S_ISSOCK(os.fstat(int(number)).st_mode)
+        except OSError:  # the listing's own
+            continue
+    return found
+
+
+def _new_uvloop() -> asyncio.AbstractEventLoop:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+LOOPS: dict[str, Callable[[], Loop]] = {
+    "memory": Memory,
+    "asyncio": Sockets,
+    "uvloop": lambda: Sockets(_new_uvloop),
+}
+
+
+def on(*names: str) -> Callable[[Test], Callable[..., None]]:
+    """Run a test on each of these loops: its first argument is called `loop`."""
+
+    def decorate(test: Test) -> Callable[..., None]:
+        @pytest.mark.parametrize("loop", names)
+        @functools.wraps(test)
+        def run(loop: str, **others: Any) -> None:
+            made = LOOPS[loop]()
+            made.run(lambda: test(made, **others))
+
+        return cast(Callable[..., None], run)
+
+    return decorate
+
+
+on_each_loop = on("memory", "asyncio", "uvloop")
+on_sockets = on("asyncio", "uvloop")
+on_memory = on("memory")
+
+
+def uri_of(server: WebSocketServer, target: str = "/") -> str:
+    """The address of a server."""
+    scheme = "ws" if server.certs is None else "wss"
+    return f"{scheme}://{server.addr}:{server.port}{target}"
+
+
+def connecting(server: WebSocketServer, target: str = "/", **options: Any) -> connect:
+    """A connection to a server, not entered yet."""
+    return connect(uri_of(server, target), **options)

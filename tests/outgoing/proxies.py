@@ -1,0 +1,143 @@
+"""Proxies of the test's own: HTTP CONNECT, SOCKS 4 and 5, each as small as its protocol allows."""
+
+import asyncio
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from ipaddress import ip_address
+
+Reader = asyncio.StreamReader
+Writer = asyncio.StreamWriter
+
+
+class Proxy:
+    """What a proxy is asked, and where it really leads: to `port` of this machine."""
+
+    def __init__(self, kind: str, port: int, credentials: str | None, refusal: bytes) -> None:
+        self.asked: list[str] = []
+        """host:port of each connection, as it was asked for."""
+        self.port = 0
+        """Where the proxy listens."""
+        self._talk: Callable[[Reader, Writer], Awaitable[bool]] = getattr(self, f"_{kind}")
+        self._target = port
+        self._credentials = credentials
+        self._refusal = refusal
+
+    async def serve(self, reader: Reader, writer: Writer) -> None:
+        """Serve one connection."""
+        with closing(writer):
+            if await self._talk(reader, writer):
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                with closing(far_writer):
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(_pump(reader, far_writer))
+                        both.create_task(_pump(far_reader, writer))
+
+    async def _http(self, reader: Reader, writer: Writer) -> bool:
+        """RFC 9110 section 9.3.6."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        lines = head.split("\r\n")
+        method, target, version = lines[0].split(" ")
+        assert (method, version) == ("CONNECT", "HTTP/1.1")
+        assert f"Host: {target}" in lines
+        given = [line for line in lines if line.startswith("Proxy-Authorization: Basic ")]
+        credentials = b64decode(given[0].split(" ")[2]).decode() if given else None
+        return self._decide(
+            writer,
+            target,
+            credentials,
+            b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n",
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        )
+
+    async def _socks5(self, reader: Reader, writer: Writer) -> bool:
+        """RFC 1928, and RFC 1929 for user and password."""
+        version, count = await reader.readexactly(2)
+        assert version == 5
+        methods = await reader.readexactly(count)
+        credentials = None
+        if self._credentials is not None and 2 in methods:
+            writer.write(b"\5\2")
+            assert await reader.readexactly(1) == b"\1"
+            user = await _counted(reader)
+            credentials = f"{user}:{await _counted(reader)}"
+            if credentials != self._credentials:
+                writer.write(b"\1\1")
+                return False
+            writer.write(b"\1\0")
+        else:
+            assert 0 in methods
+            writer.write(b"\5\0")
+        assert await reader.readexactly(3) == b"\5\1\0"
+        kind = (await reader.readexactly(1))[0]
+        if kind == 3:
+            host = await _counted(reader)
+        else:
+            host = str(ip_address(await reader.readexactly({1: 4, 4: 16}[kind])))
+        port = int.from_bytes(await reader.readexactly(2))
+        return self._decide(
+            writer,
+            f"{host}:{port}",
+            credentials,
+            b"\5\0\0\1\x7f\0\0\1\0\x50",
+            b"\5\2\0\1\0\0\0\0\0\0",
+        )
+
+    async def _socks4(self, reader: Reader, writer: Writer) -> bool:
+        """SOCKS 4, and 4a: a name stands behind an address that is none."""
+        assert await reader.readexactly(2) == b"\4\1"
+        port = int.from_bytes(await reader.readexactly(2))
+        address = ip_address(await reader.readexactly(4))
+        user = (await reader.readuntil(b"\0"))[:-1].decode()
+        host = str(address)
+        if int(address) < 256:
+            host = (await reader.readuntil(b"\0"))[:-1].decode()
+        credentials = f"{user}:" if user else None
+        return self._decide(
+            writer, f"{host}:{port}", credentials, b"\0\x5a" + bytes(6), b"\0\x5b" + bytes(6)
+        )
+
+    def _decide(
+        self, writer: Writer, target: str, credentials: str | None, yes: bytes, no: bytes
+    ) -> bool:
+        self.asked.append(target)
+        if self._refusal:
+            writer.write(self._refusal)
+        elif credentials != self._credentials:
+            writer.write(no)
+        else:
+            writer.write(yes)
+            return True
+        return False
+
+
+async def _counted(reader: Reader) -> str:
+    [size] = await reader.readexactly(1)
+    return (await reader.readexactly(size)).decode()
+
+
+async def _pump(reader: Reader, writer: Writer) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    except ConnectionError:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def proxying(
+    kind: str, port: int = 0, credentials: str | None = None, refusal: bytes = b""
+) -> AsyncIterator[Proxy]:
+    """A proxy of a kind ("http", "socks4", "socks5") that leads to a port of this machine.
+
+    It wants `credentials` ("user:password") of everybody, or answers with `refusal`.
+    """
+    proxy = Proxy(kind, port, credentials, refusal)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()

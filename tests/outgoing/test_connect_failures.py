@@ -1,0 +1,424 @@
+"""What `connect()` raises where no connection comes about: each names the host and the cause."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+
+import pytest
+from loops import (
+    ClientLeft,
+    End,
+    Job,
+    Loop,
+    Memory,
+    Sockets,
+    on_each_loop,
+    on_memory,
+    on_sockets,
+    open_sockets,
+    uri_of,
+)
+
+from wscore import Headers, Request, Response
+from wstransports import ConnectionClosed, HandshakeError, connect
+from wstransports.options import Address
+from wstransports.runtime import Sink
+
+
+async def failure(uri: str, **options: object) -> Exception:
+    """What entering raises."""
+    with pytest.raises(Exception) as caught:  # the test says which
+        await connect(uri, **options).__aenter__()  # type: ignore[arg-type]
+    return caught.value
+
+
+# Refused.
+
+
+@on_each_loop
+async def test_a_refusal_carries_status_headers_and_body(loop: Loop) -> None:
+    def process_request(request: Request) -> Response:
+        return Response(401, {"WWW-Authenticate": "Basic", "X-Why": "name?"}, "who are you?\n")
+
+    async with loop.serving(process_request=process_request) as server:
+        error = await failure(uri_of(server, "/room?token=s3cret"))
+        assert str(error) == f"ws://127.0.0.1:{server.port}/room refused with 401 Unauthorized"
+    assert isinstance(error, HandshakeError)
+    assert error.status == 401
+    assert error.headers["www-authenticate"] == "Basic"
+    assert error.headers["X-Why"] == "name?"
+    assert error.body == b"who are you?\n"
+    assert error.response is not None
+    assert error.response.status == 401
+
+
+@on_memory
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(200, "200 OK"), (304, "304 Not Modified"), (404, "404 Not Found"), (999, "999")],
+)
+async def test_whatever_is_no_101_is_a_refusal(loop: Memory, status: int, said: str) -> None:
+    async with loop.serving(process_request=lambda request: Response(status)) as server:
+        error = await failure(uri_of(server))
+    assert isinstance(error, HandshakeError)
+    assert error.status == status
+    assert str(error).endswith(f"/ refused with {said}")
+
+
+@on_each_loop
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 1000000\r\n"])
+async def test_the_body_of_a_refusal_is_bounded(loop: Loop, length: bytes) -> None:
+    async def talk(end: End) -> None:
+        await end.head()
+        end.write(b"HTTP/1.1 500 Oops\r\n%b\r\n" % length)
+        for _ in range(20):
+            end.write(b"x" * 10_000)
+
+    async with loop.listening(talk) as raw:
+        error = await failure(raw.uri)
+    assert isinstance(error, HandshakeError)
+    assert error.status == 500
+    assert error.body == b"x" * 65536
+
+
+@on_each_loop
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0\r\n"]
+)
+async def test_a_server_that_refuses_and_stays_is_left(loop: Loop, answer: bytes) -> None:
+    """It may keep its half of the stream open: ours is gone, all of it."""
+
+    async def talk(end: End) -> None:
+        end.ends_too = False
+        await end.head()
+        end.write(answer)
+
+    async with loop.listening(talk) as raw:
+        before = 0 if isinstance(loop, Memory) else open_sockets()
+        assert isinstance(await failure(raw.uri), HandshakeError)
+        if isinstance(loop, Memory):
+            await loop.until(lambda: raw.ends[0].lost)
+        else:
+            # One more than before: the server's.
+            await loop.until(lambda: open_sockets() == before + 1)
+            assert not raw.ends[0].lost
+
+
+# No WebSocket server.
+
+
+@on_each_loop
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer in HTTP/1.1"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "does not answer in HTTP/1.1"),
+        (b"HTTP/1.1 hello\r\n\r\n", "malformed HTTP response"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000, "longer than"),
+        (
+            b"HTTP/1.1 101 OK\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "does not match the key",
+        ),
+    ],
+)
+async def test_what_is_no_handshake(loop: Loop, answer: bytes, cause: str) -> None:
+    async def talk(end: End) -> None:
+        await end.head()
+        end.write(answer)
+
+    async with loop.listening(talk) as raw:
+        error = await failure(raw.uri)
+        await loop.until(lambda: raw.ends[0].lost)
+    assert isinstance(error, HandshakeError)
+    assert str(error).startswith(f"{raw.uri} opened no WebSocket: ")
+    assert cause in str(error)
+    assert (error.status, error.response, error.body) == (None, None, b"")
+    assert error.headers == Headers()
+
+
+@on_each_loop
+async def test_an_extension_that_was_not_offered_is_answered_1010(loop: Loop) -> None:
+    """RFC 6455 section 7.4.1."""
+    closes: list[bytes] = []
+
+    async def talk(end: End) -> None:
+        await end.accept(headers=b"Sec-WebSocket-Extensions: x-other\r\n")
+        first, _, payload = await end.frame()
+        assert first == 0x88
+        closes.append(payload[:2])
+
+    async with loop.listening(talk) as raw:
+        error = await failure(raw.uri)
+        await loop.until(lambda: closes)
+    assert isinstance(error, HandshakeError)
+    assert "x-other" in str(error)
+    assert closes == [(1010).to_bytes(2)]
+
+
+@on_each_loop
+@pytest.mark.parametrize(
+    "said", [b"", b"HTTP/1.1 101 Switching Pr", b"HTTP/1.1 200 OK\r\nX: y\r\n"]
+)
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_a_server_that_leaves_at_once(loop: Loop, said: bytes, how: str) -> None:
+    """That is worth another attempt, and therefore an OSError."""
+
+    async def talk(end: End) -> None:
+        if said:
+            await end.head()
+            end.write(said)
+        getattr(end.pipe, how)()
+
+    async with loop.listening(talk) as raw:
+        error = await failure(raw.uri)
+    assert isinstance(error, ConnectionResetError)
+    assert error.errno == errno.ECONNRESET
+    assert f"{raw.uri} opened no WebSocket: " in str(error)
+
+
+# No connection.
+
+
+@on_sockets
+async def test_a_refused_connection(loop: Sockets) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # and does not listen
+        port = bound.getsockname()[1]
+        error = await failure(f"ws://user:hunter2@127.0.0.1:{port}/")
+    assert isinstance(error, ConnectionRefusedError)
+    assert error.errno == errno.ECONNREFUSED
+    assert error.strerror == f"cannot connect to ws://127.0.0.1:{port}/: Connection refused"
+
+
+@on_memory
+async def test_nobody_listens(loop: Memory) -> None:
+    error = await failure("ws://127.0.0.1:1/")
+    assert isinstance(error, ConnectionRefusedError)
+    assert "cannot connect to ws://127.0.0.1:1/: nobody listens" in str(error)
+
+
+@on_sockets
+async def test_a_host_that_has_no_address(loop: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    error = await failure("ws://nowhere.example/", proxy=None)
+    assert isinstance(error, socket.gaierror)
+    assert error.errno == socket.EAI_NONAME
+    assert error.strerror == "cannot connect to ws://nowhere.example/: Name or service not known"
+
+
+@on_sockets
+async def test_a_unix_socket_that_is_not_there(loop: Sockets) -> None:
+    error = await failure("ws://localhost/", unix_path="/nowhere/at/all")
+    assert isinstance(error, FileNotFoundError)
+    assert error.strerror == (
+        "cannot connect to ws://localhost/ at /nowhere/at/all: No such file or directory"
+    )
+
+
+# Time.
+
+
+@on_memory
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swi", b"HTTP/1.1 100 Continue\r\n\r\n"])
+async def test_a_server_that_never_answers(loop: Memory, said: bytes) -> None:
+    async def talk(end: End) -> None:
+        await end.head()
+        end.write(said)
+
+    async with loop.listening(talk) as raw:
+        opening = loop.spawn(connect(raw.uri, open_timeout=7).__aenter__())
+        await loop.advance(6.9)
+        assert not opening.done
+        await loop.advance(0.1)
+        with pytest.raises(TimeoutError) as caught:
+            await opening.wait()
+        assert str(caught.value) == f"opening {raw.uri} took longer than 7 s"
+        await loop.settle()
+        assert raw.ends[0].lost
+
+
+@on_memory
+async def test_without_a_limit_it_waits(loop: Memory) -> None:
+    async def talk(end: End) -> None:
+        await answer.wait()
+        await end.accept(b"\x81\x02hi")
+        await end.part()
+
+    answer = loop.signal()
+    async with loop.listening(talk) as raw:
+        opening = loop.spawn(connect(raw.uri, open_timeout=0).__aenter__())
+        await loop.advance(1e6)
+        assert not opening.done
+        answer.set()
+        client = await opening.wait()
+        assert await client.receive() == "hi"
+        await client.close()
+
+
+@on_memory
+async def test_the_systems_own_timeout_keeps_its_words(
+    loop: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect_nowhere(where: Address, sink: Sink) -> None:
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr(loop.runtime, "connect", connect_nowhere)
+    error = await failure("ws://127.0.0.1:1/")
+    assert isinstance(error, TimeoutError)
+    assert error.strerror == "cannot connect to ws://127.0.0.1:1/: Connection timed out"
+
+
+@on_sockets
+async def test_the_limit_holds_with_real_sockets(loop: Sockets) -> None:
+    """While the server is silent, and while its TLS is."""
+
+    async def talk(end: End) -> None:
+        await end.gone()
+
+    async with loop.listening(talk) as raw:
+        for scheme in ("ws", "wss"):
+            uri = f"{scheme}://127.0.0.1:{raw.port}/"
+            error = await failure(uri, open_timeout=0.05)
+            assert isinstance(error, TimeoutError)
+            assert str(error) == f"opening {uri} took longer than 0.05 s"
+
+
+# Cancelled.
+
+
+async def talk_politely(end: End) -> None:
+    """Answer the handshake and close, as far as the client goes along."""
+    with suppress(ClientLeft):
+        await end.accept()
+        await end.part()
+
+
+@on_each_loop
+async def test_cancelled_at_whatever_stage_nothing_is_left_open(loop: Loop) -> None:
+    """Cancelled after each number of the loop's turns, up to where all of it is over."""
+    outcomes: list[str] = []
+
+    def waited(job: Job[None], turns: Iterator[int]) -> bool:
+        return job.done or next(turns, None) is None
+
+    async def use(uri: str) -> None:
+        async with connect(uri) as client:
+            outcomes[-1] = "open"
+            with pytest.raises(ConnectionClosed):
+                await client.receive()
+
+    async with loop.listening(talk_politely) as raw:
+        for turns in range(200):
+            outcomes.append("opening")
+            using = loop.spawn(use(raw.uri))
+            await loop.until(partial(waited, using, iter(range(turns))))
+            using.cancel()
+            try:
+                await using.wait()
+            except loop.cancelled:
+                await loop.until(lambda: all(end.lost for end in raw.ends if end.pipe is not None))
+            else:
+                break
+    assert list(dict.fromkeys(outcomes)) == ["opening", "open"]
+
+
+@on_sockets
+@pytest.mark.parametrize("stage", ["getaddrinfo", "sock_connect"])
+async def test_cancelled_before_there_is_a_connection(
+    loop: Sockets, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_it: list[bool] = []
+
+    async def for_ever(*args: object, **kwargs: object) -> None:
+        at_it.append(True)
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), stage, for_ever)
+    opening = loop.spawn(connect("ws://127.0.0.1:1/").__aenter__())
+    await loop.until(lambda: at_it)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening.wait()
+
+
+@on_each_loop
+async def test_cancelled_while_the_block_ends(loop: Loop) -> None:
+    async def talk(end: End) -> None:
+        await end.accept()
+        assert (await end.frame())[0] == 0x88
+        closing.append(True)
+        await end.gone()
+        gone.append(True)
+
+    async def use(uri: str) -> None:
+        async with connect(uri):
+            pass
+
+    closing: list[bool] = []
+    gone: list[bool] = []
+    async with loop.listening(talk) as raw:
+        using = loop.spawn(use(raw.uri))
+        await loop.until(lambda: closing)
+        assert not using.done
+        using.cancel()
+        with pytest.raises(loop.cancelled):
+            await using.wait()
+        await loop.until(lambda: gone)
+
+
+# The caller's mistakes.
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "mistake"),
+    [
+        ({"headers": {"X Y": "z"}}, ValueError, "cannot name a header"),
+        ({"headers": {"X": "y\r\nZ: z"}}, ValueError, "line breaks"),
+        ({"headers": {"X": 1}}, TypeError, "pair"),
+        ({"headers": {"Host": "h"}}, ValueError, "host header itself"),
+        ({"headers": {"Sec-WebSocket-Key": "k"}}, ValueError, "sec-websocket-key"),
+        ({"origin": "a\nb"}, ValueError, "line breaks"),
+        ({"subprotocols": "chat"}, TypeError, "list"),
+        ({"subprotocols": ["a b"]}, ValueError, "subprotocols"),
+        ({"subprotocols": ["a", "a"]}, ValueError, "repeats"),
+        ({"open_timeout": -1}, ValueError, "open_timeout"),
+        ({"close_timeout": "1"}, ValueError, "close_timeout"),
+        ({"compression": "gzip"}, ValueError, "compression"),
+        ({"max_redirects": -1}, ValueError, "max_redirects"),
+        ({"max_redirects": "5"}, ValueError, "max_redirects"),
+        ({"retry": True}, TypeError, "retry is a plain function"),
+        ({"retry": failure}, TypeError, "retry is a plain function"),
+        ({"sock": 7}, TypeError, "sock is a socket"),
+        ({"unix_path": 7}, TypeError, "path"),
+        ({"unix_path": "/x", "proxy": "http://h:1"}, ValueError, "exclude each other"),
+        ({"ssl": None, "server_hostname": "h"}, ValueError, "wss://"),
+        ({"nonsense": 1}, TypeError, "nonsense"),
+    ],
+)
+def test_mistakes_are_told_at_the_call(
+    options: dict[str, object], kind: type[Exception], mistake: str
+) -> None:
+    with pytest.raises(kind, match=mistake):
+        connect("ws://h/", **options)  # type: ignore[arg-type]
+
+
+def test_credentials_are_given_once() -> None:
+    with pytest.raises(ValueError, match="give one"):
+        connect("ws://user:pass@h/", headers={"authorization": "Bearer x"})
+
+
+def test_a_socket_of_ones_own_is_connected() -> None:
+    with socket.socket() as fresh, pytest.raises(ValueError, match="not connected"):
+        connect("ws://h/", sock=fresh)
+
+
+def test_outside_of_a_loop_it_says_so() -> None:
+    entering = connect("ws://h/").__aenter__()
+    with pytest.raises(RuntimeError, match="no event loop runs here"):
+        entering.send(None)

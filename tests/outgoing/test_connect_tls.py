@@ -1,0 +1,367 @@
+"""wss: who is believed, and what happens where one side speaks TLS and the other does not."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trustme
+from loops import ClientLeft, End, Job, Loop, Sockets, connecting, on_sockets, uri_of
+
+from wscore import Request, Response
+from wstransports import (
+    Client,
+    ConnectionClosed,
+    HandshakeError,
+    WebSocketReader,
+    connect,
+    worth_retrying,
+)
+
+
+class Certificates(NamedTuple):
+    """What both sides need."""
+
+    server: ssl.SSLContext
+    """For 127.0.0.1, localhost and good.example."""
+    client: ssl.SSLContext
+    """Trusts that."""
+    authority: trustme.CA
+
+
+@pytest.fixture(scope="module")
+def tls() -> Certificates:
+    """Certificates of an authority that nobody else knows."""
+    authority = trustme.CA()
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return Certificates(
+        server_for(authority, "127.0.0.1", "localhost", "good.example"), client, authority
+    )
+
+
+def server_for(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    """A server's context with a certificate for these names."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+async def failure(connection: connect) -> Exception:
+    """What entering raises."""
+    with pytest.raises(Exception) as caught:
+        await connection.__aenter__()
+    return caught.value
+
+
+async def talk_with(client: Client) -> None:
+    """See that it is connected to an echo."""
+    for message in ("hello", b"x" * 200_000):
+        await client.writer.send(message)
+        assert await client.receive() == message
+
+
+@on_sockets
+async def test_a_client_talks(loop: Loop, tls: Certificates) -> None:
+    async with (
+        loop.serving(certs=tls.server) as server,
+        connecting(server, ssl=tls.client) as client,
+    ):
+        await talk_with(client)
+        assert (client.addr, client.port) == ("127.0.0.1", server.port)
+        assert client._session.pipe.info("ssl_object") is not None
+    assert client.state.name == "CLOSED"
+
+
+@on_sockets
+async def test_callbacks_on_both_sides(loop: Loop, tls: Certificates) -> None:
+    told: list[object] = []
+    all_told = loop.signal()
+
+    async def on_connection(theirs: Client) -> None:
+        await theirs.writer.send("welcome")
+        told.append(await theirs.receive())
+        await theirs.close(3000, "enough")
+
+    async with (
+        loop.serving(on_connection, certs=tls.server) as server,
+        connecting(server, ssl=tls.client) as client,
+    ):
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            told.append(await reader.get())
+            await client.writer.send("thanks")
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append((code, reason))
+            all_told.set()
+
+        await all_told.wait()
+    assert told == ["welcome", "thanks", (3000, "enough")]
+
+
+# Who is believed.
+
+
+@on_sockets
+async def test_by_default_an_unknown_authority_is_not_believed(
+    loop: Loop, tls: Certificates
+) -> None:
+    async with loop.serving(certs=tls.server) as server:
+        error = await failure(connecting(server))
+        assert isinstance(error, ConnectionError)
+        assert str(error).startswith(f"cannot connect to {uri_of(server)}: TLS failed: the server")
+        assert "certificate is not accepted: unable to get local issuer" in str(error)
+        assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+        assert not worth_retrying(error)
+
+
+@on_sockets
+async def test_by_default_the_systems_authorities_are_believed(
+    loop: Loop, tls: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = tmp_path / "trusted.pem"
+    tls.authority.cert_pem.write_to_path(str(trusted))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with loop.serving(certs=tls.server) as server, connecting(server) as client:
+        await talk_with(client)
+
+
+@on_sockets
+async def test_a_certificate_is_for_the_host(loop: Loop, tls: Certificates) -> None:
+    certs = server_for(tls.authority, "other.example")
+    async with loop.serving(certs=certs) as server:
+        error = await failure(connecting(server, ssl=tls.client))
+        assert isinstance(error, ConnectionError)
+        assert "IP address mismatch" in str(error)
+        assert "127.0.0.1" in str(error)
+        error = await failure(connecting(server, ssl=tls.client, server_hostname="another.example"))
+        assert "another.example" in str(error)
+        async with connecting(server, ssl=tls.client, server_hostname="other.example") as client:
+            await talk_with(client)
+
+
+@on_sockets
+async def test_the_server_is_told_whom_we_want(loop: Loop, tls: Certificates) -> None:
+    """By SNI (RFC 6066 section 3)."""
+    told: list[object] = []
+    certs = server_for(tls.authority, "localhost", "good.example")
+    certs.sni_callback = lambda sslobject, name, context: told.append(name)
+    async with loop.serving(certs=certs) as server:
+        async with connect(f"wss://localhost:{server.port}/", ssl=tls.client):
+            pass
+        async with connecting(server, ssl=tls.client, server_hostname="good.example"):
+            pass
+    assert told == ["localhost", "good.example"]
+
+
+@on_sockets
+async def test_a_context_that_verifies_nothing(loop: Loop, tls: Certificates) -> None:
+    lenient = ssl.create_default_context()
+    lenient.check_hostname = False
+    lenient.verify_mode = ssl.CERT_NONE
+    async with loop.serving(certs=tls.server) as server, connecting(server, ssl=lenient) as client:
+        await talk_with(client)
+
+
+# By other ways.
+
+
+@on_sockets
+async def test_over_a_unix_socket(loop: Loop, tls: Certificates, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    async with (
+        loop.serving(certs=tls.server, unix_path=path),
+        connect("wss://good.example/", unix_path=path, ssl=tls.client) as client,
+    ):
+        await talk_with(client)
+        assert client.request.headers["Host"] == "good.example"
+
+
+@on_sockets
+async def test_over_a_socket_of_ones_own(loop: Loop, tls: Certificates) -> None:
+    async with loop.serving(certs=tls.server) as server:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        async with connect("wss://good.example/", sock=sock, ssl=tls.client) as client:
+            await talk_with(client)
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        error = await failure(connect("wss://bad.example/", sock=sock, ssl=tls.client))
+        assert "bad.example" in str(error)
+        await loop.until(lambda: sock.fileno() == -1)
+
+
+# Redirects.
+
+
+@on_sockets
+async def test_no_redirect_leads_from_wss_to_ws(loop: Loop, tls: Certificates) -> None:
+    plain_asked: list[Request] = []
+
+    async def on_connection(client: Client) -> None:
+        plain_asked.append(client.request)
+
+    async with loop.serving(on_connection) as plain:
+        for scheme in ("ws", "http", "HTTP"):
+            location = f"{scheme}://127.0.0.1:{plain.port}/"
+
+            def process_request(request: Request, location: str = location) -> Response:
+                return Response(302, {"Location": location})
+
+            async with loop.serving(certs=tls.server, process_request=process_request) as server:
+                error = await failure(connecting(server, ssl=tls.client))
+            assert isinstance(error, HandshakeError)
+            assert error.status == 302
+            assert "gives up encryption" in str(error)
+    assert not plain_asked
+
+
+@on_sockets
+async def test_a_redirect_leads_from_ws_to_wss(
+    loop: Loop, tls: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = tmp_path / "trusted.pem"
+    tls.authority.cert_pem.write_to_path(str(trusted))
+    async with loop.serving(certs=tls.server) as secure:
+
+        def process_request(request: Request) -> Response:
+            return Response(301, {"Location": f"https://127.0.0.1:{secure.port}/x"})
+
+        async with loop.serving(process_request=process_request) as server:
+            error = await failure(connecting(server))
+            assert f"wss://127.0.0.1:{secure.port}/x" in str(error)
+            assert "not accepted" in str(error)
+            monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+            async with connecting(server, headers={"Cookie": "a=b"}) as client:
+                await talk_with(client)
+                assert "Cookie" not in client.request.headers
+
+
+@on_sockets
+async def test_server_hostname_is_for_the_first_origin_only(loop: Loop, tls: Certificates) -> None:
+    certs = server_for(tls.authority, "alias.example")
+    async with loop.serving(certs=tls.server) as target:
+
+        def process_request(request: Request) -> Response | None:
+            paths = {"/": "/second", "/second": uri_of(target)}
+            return Response(302, {"Location": paths[request.path]})
+
+        async with (
+            loop.serving(certs=certs, process_request=process_request) as server,
+            connecting(server, ssl=tls.client, server_hostname="alias.example") as client,
+        ):
+            await talk_with(client)
+            assert client.port == target.port
+
+
+# One side without TLS.
+
+
+@on_sockets
+async def test_a_plain_client_at_a_tls_port(loop: Loop, tls: Certificates) -> None:
+    async with loop.serving(certs=tls.server) as server:
+        error = await failure(connect(f"ws://127.0.0.1:{server.port}/"))
+        assert isinstance(error, ConnectionResetError)
+        assert "opened no WebSocket: the server left before its response was whole" in str(error)
+        # And nobody else is disturbed.
+        async with connecting(server, ssl=tls.client) as client:
+            await talk_with(client)
+
+
+@on_sockets
+async def test_a_tls_client_at_a_plain_port(loop: Loop, tls: Certificates) -> None:
+    async with loop.serving() as server:
+        error = await failure(connect(f"wss://127.0.0.1:{server.port}/", ssl=tls.client))
+        assert isinstance(error, ConnectionError)
+        assert str(error).startswith(f"cannot connect to wss://127.0.0.1:{server.port}/: TLS fail")
+        assert "does the server speak TLS?" in str(error)
+        assert not worth_retrying(error)
+        async with connecting(server) as client:
+            await talk_with(client)
+
+
+@on_sockets
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_a_server_that_leaves_amid_the_tls_handshake(
+    loop: Loop, tls: Certificates, how: str
+) -> None:
+    async def talk(end: End) -> None:
+        await end.read(5)
+        getattr(end.pipe, how)()
+
+    async with loop.listening(talk) as raw:
+        error = await failure(connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client))
+    assert isinstance(error, ConnectionResetError)
+    assert error.strerror == (
+        f"cannot connect to wss://127.0.0.1:{raw.port}/: the server left amid the TLS handshake"
+    )
+    assert worth_retrying(error)
+
+
+@on_sockets
+async def test_a_server_that_leaves_behind_the_tls_handshake(loop: Loop, tls: Certificates) -> None:
+    async def talk(end: End) -> None:
+        await end.head()
+        end.pipe.abort()
+
+    async with loop.listening(talk, tls=tls.server) as raw:
+        error = await failure(connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client))
+    assert isinstance(error, ConnectionResetError)
+    assert worth_retrying(error)
+
+
+# Cancelled.
+
+
+@on_sockets
+async def test_cancelled_at_whatever_stage_nothing_is_left_open(
+    loop: Sockets, tls: Certificates
+) -> None:
+    """After each number of the loop's turns, up to where all of it is over."""
+    outcomes: list[str] = []
+
+    async def talk(end: End) -> None:
+        with suppress(ClientLeft):
+            await end.accept()
+            await end.part()
+
+    def waited(job: Job[None], turns: Iterator[int]) -> bool:
+        return job.done or next(turns, None) is None
+
+    async def use(uri: str) -> None:
+        async with connect(uri, ssl=tls.client) as client:
+            outcomes[-1] = "open"
+            with pytest.raises(ConnectionClosed):
+                await client.receive()
+
+    async with loop.listening(talk, tls=tls.server) as raw:
+        for turns in range(0, 400, 3):
+            outcomes.append("opening")
+            using = loop.spawn(use(f"wss://127.0.0.1:{raw.port}/"))
+            await loop.until(partial(waited, using, iter(range(turns))))
+            using.cancel()
+            try:
+                await using.wait()
+            except asyncio.CancelledError:
+                await loop.until(lambda: all(end.lost for end in raw.ends if end.pipe is not None))
+            else:
+                break
+    assert list(dict.fromkeys(outcomes)) == ["opening", "open"]
+
+
+# The caller's mistakes.
+
+
+def test_contexts_that_do_not_fit_are_refused_at_the_call(tls: Certificates) -> None:
+    with pytest.raises(ValueError, match="for servers"):
+        connect("wss://h/", ssl=tls.server)
+    with pytest.raises(ValueError, match="wss:// addresses"):
+        connect("ws://h/", ssl=tls.client)
+    with pytest.raises(TypeError, match="SSLContext, not True"):
+        connect("wss://h/", ssl=True)  # type: ignore[arg-type]

@@ -1,0 +1,267 @@
+"""By which way `connect()` gets there: Unix sockets, a socket of one's own, both IP versions."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loops import Loop, Memory, Sockets, on, on_each_loop, on_memory, on_sockets
+
+from wscore import Request, Response
+from wstransports import Client, HandshakeError, connect
+from wstransports.adapters import asyncio_dial
+
+# What getaddrinfo returns.
+Found = list[tuple[int, int, int, str, tuple[object, ...]]]
+
+
+async def talk_with(client: Client) -> None:
+    """See that it is connected to an echo."""
+    await client.writer.send("hello")
+    assert await client.receive() == "hello"
+
+
+# Unix sockets.
+
+
+@on_each_loop
+async def test_a_unix_socket(loop: Loop, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    async with (
+        loop.serving(unix_path=path) as server,
+        connect("ws://example.com/x", unix_path=path) as client,
+    ):
+        await loop.until(lambda: server.clients)
+        [theirs] = server.clients.values()
+        assert theirs.request.headers["Host"] == "example.com"
+        assert theirs.request.path == "/x"
+        await talk_with(client)
+        if not isinstance(loop, Memory):
+            assert (client.addr, client.port) == (str(path), 0)
+
+
+@on_memory
+async def test_a_redirect_stays_at_the_unix_socket(loop: Memory, tmp_path: Path) -> None:
+    def process_request(request: Request) -> Response | None:
+        if request.path == "/new":
+            return None
+        return Response(302, {"Location": request.path.replace("old", "new")})
+
+    path = str(tmp_path / "socket")
+    async with loop.serving(unix_path=path, process_request=process_request):
+        async with connect("ws://h/old", unix_path=path) as client:
+            assert client.request.path == "/new"
+        with pytest.raises(HandshakeError, match="does not lead") as caught:
+            await connect("ws://h//old/", unix_path=path).__aenter__()
+        assert caught.value.status == 302
+
+
+# A socket of one's own.
+
+
+@on_sockets
+async def test_a_socket_of_ones_own(loop: Sockets) -> None:
+    async with loop.serving() as server:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        async with connect("ws://example.com/", sock=sock) as client:
+            await talk_with(client)
+            assert (client.addr, client.port) == ("127.0.0.1", server.port)
+            await loop.until(lambda: server.clients)
+            [theirs] = server.clients.values()
+            assert theirs.request.headers["Host"] == "example.com"
+        assert sock.fileno() == -1  # it is ours, and closed
+
+
+@on_sockets
+async def test_half_of_a_socket_pair(loop: Sockets) -> None:
+    ours, theirs = socket.socketpair()
+    asked: list[bytes] = []
+
+    async def refuse() -> None:
+        events = asyncio.get_running_loop()
+        theirs.setblocking(False)
+        asked.append(await events.sock_recv(theirs, 4096))
+        await events.sock_sendall(theirs, b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+
+    with closing(theirs):
+        refusing = loop.spawn(refuse())
+        with pytest.raises(HandshakeError, match="403"):
+            await connect("ws://h/pair", sock=ours).__aenter__()
+        await refusing.wait()
+    assert asked[0].startswith(b"GET /pair HTTP/1.1\r\n")
+    await loop.until(lambda: ours.fileno() == -1)
+
+
+@on_sockets
+async def test_a_socket_of_ones_own_follows_no_redirect(loop: Sockets) -> None:
+    """Not even to the same host: it has served its connection."""
+
+    def process_request(request: Request) -> Response | None:
+        return None if request.path == "/new" else Response(302, {"Location": "/new"})
+
+    async with loop.serving(process_request=process_request) as server:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        with pytest.raises(HandshakeError, match="does not lead"):
+            await connect(f"ws://127.0.0.1:{server.port}/", sock=sock).__aenter__()
+
+
+# IPv6, and both.
+
+
+@on_sockets
+async def test_an_ipv6_address(loop: Sockets) -> None:
+    async with (
+        loop.serving(host="::1") as server,
+        connect(f"ws://[::1]:{server.port}/") as client,
+    ):
+        await talk_with(client)
+        assert (client.addr, client.port) == ("::1", server.port)
+        assert client.request.headers["Host"] == f"[::1]:{server.port}"
+
+
+def resolving(found: list[tuple[str, int]]) -> Callable[..., Coroutine[Any, Any, Found]]:
+    """A getaddrinfo that finds these for a name."""
+
+    async def getaddrinfo(host: str, port: int, **kwargs: object) -> Found:
+        # uvloop's sock_connect asks for each of the addresses once more.
+        literal = host[:1].isdigit() or ":" in host
+        return [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, port, 0, 0))
+            if ":" in host
+            else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
+            for host, port in ([(host, port)] if literal else found)
+        ]
+
+    return getaddrinfo
+
+
+@on_sockets
+@pytest.mark.parametrize("listens", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("first", ["127.0.0.1", "::1"])
+async def test_localhost_is_two_addresses_and_one_listens(
+    loop: Sockets, listens: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with loop.serving(host=listens) as server:
+        found = sorted(["127.0.0.1", "::1"], key=lambda host: host != first)
+        monkeypatch.setattr(
+            asyncio.get_running_loop(),
+            "getaddrinfo",
+            resolving([(host, server.port) for host in found]),
+        )
+        async with connect(f"ws://localhost:{server.port}/") as client:
+            await talk_with(client)
+            assert client.addr == listens
+
+
+@on("asyncio", "uvloop")
+async def test_an_address_that_never_answers_holds_up_no_other(
+    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 8305: the next one is tried beside it after a moment."""
+    events = asyncio.get_running_loop()
+    tried: list[str] = []
+    given_up: list[str] = []
+    really_connect = events.sock_connect
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        tried.append(address[0])
+        if address[0] == "127.0.0.1":
+            await really_connect(sock, address)
+            return
+        try:
+            await events.create_future()
+        finally:
+            given_up.append(address[0])
+
+    async with loop.serving() as server:
+        hosts = ["2001:db8::1", "2001:db8::2", "192.0.2.1", "127.0.0.1"]
+        monkeypatch.setattr(events, "getaddrinfo", resolving([(h, server.port) for h in hosts]))
+        monkeypatch.setattr(events, "sock_connect", sock_connect)
+        monkeypatch.setattr(asyncio_dial, "HEAD_START", 0.001)
+        async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
+            # The families take turns.
+            assert tried == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "127.0.0.1"]
+            assert sorted(given_up) == sorted(tried[:3])
+            await talk_with(client)
+
+
+@on_sockets
+async def test_the_first_address_may_still_answer_when_the_others_have_failed(
+    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = asyncio.get_running_loop()
+    others_failed = events.create_future()
+    really_connect = events.sock_connect
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        if address[0] == "::1":
+            others_failed.set_result(None)
+            raise ConnectionRefusedError(111, "asyncio's own words")
+        await others_failed
+        await really_connect(sock, address)
+
+    async with loop.serving() as server:
+        found = [("127.0.0.1", server.port), ("::1", server.port)]
+        monkeypatch.setattr(events, "getaddrinfo", resolving(found))
+        monkeypatch.setattr(events, "sock_connect", sock_connect)
+        monkeypatch.setattr(asyncio_dial, "HEAD_START", 0)
+        async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
+            await talk_with(client)
+
+
+@on_sockets
+async def test_where_two_addresses_answer_at_once_one_is_closed(
+    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loops.run sees to it that no socket is left."""
+    events = asyncio.get_running_loop()
+    both = events.create_future()
+    tried: list[socket.socket] = []
+    really_connect = events.sock_connect
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        tried.append(sock)
+        await really_connect(sock, address)
+        if len(tried) == 2:
+            both.set_result(None)
+        await both
+
+    async with loop.serving() as server:
+        monkeypatch.setattr(events, "getaddrinfo", resolving([("127.0.0.1", server.port)] * 2))
+        monkeypatch.setattr(events, "sock_connect", sock_connect)
+        monkeypatch.setattr(asyncio_dial, "HEAD_START", 0)
+        async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
+            assert sorted(sock.fileno() == -1 for sock in tried) == [False, True]
+            await talk_with(client)
+
+
+@on_sockets
+async def test_where_no_address_answers_all_causes_are_told(
+    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = asyncio.get_running_loop()
+
+    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        raise OSError(101 if address[0] == "::1" else 111, "asyncio's own words")
+
+    monkeypatch.setattr(events, "getaddrinfo", resolving([("::1", 1), ("127.0.0.1", 1)] * 2))
+    monkeypatch.setattr(events, "sock_connect", sock_connect)
+    with pytest.raises(OSError, match="cannot connect to ws://example.com/") as caught:
+        await connect("ws://example.com/", proxy=None).__aenter__()
+    assert caught.value.errno == 101
+    assert str(caught.value).endswith(": Network is unreachable, Connection refused")
+
+
+# The loop of memory streams has no sockets.
+
+
+@on_memory
+@pytest.mark.parametrize(
+    ("uri", "options"), [("wss://h/", {}), ("ws://h/", {"proxy": "http://p:1"})]
+)
+async def test_memory_has_none_of_that(loop: Memory, uri: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="streams in memory"):
+        await connect(uri, **options).__aenter__()

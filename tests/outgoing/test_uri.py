@@ -1,0 +1,189 @@
+"""WebSocket addresses: what is one, and where redirects lead (RFC 6455 section 3)."""
+
+from base64 import b64decode
+
+import pytest
+
+from wstransports import connect
+from wstransports.uri import URI
+
+
+@pytest.mark.parametrize(
+    ("text", "secure", "host", "port", "target", "authority"),
+    [
+        ("ws://example.com", False, "example.com", 80, "/", "example.com"),
+        ("wss://example.com/", True, "example.com", 443, "/", "example.com"),
+        ("ws://example.com:80/", False, "example.com", 80, "/", "example.com"),
+        ("ws://example.com:443/", False, "example.com", 443, "/", "example.com:443"),
+        ("wss://example.com:80/", True, "example.com", 80, "/", "example.com:80"),
+        ("ws://example.com:/", False, "example.com", 80, "/", "example.com"),
+        ("WSS://EXAMPLE.com/Path", True, "example.com", 443, "/Path", "example.com"),
+        ("ws://example.com?a=b", False, "example.com", 80, "/?a=b", "example.com"),
+        ("ws://h/a/b;c=1?d=/e?f&g=%20", False, "h", 80, "/a/b;c=1?d=/e?f&g=%20", "h"),
+        ("ws://h//a", False, "h", 80, "//a", "h"),
+        ("ws://h/%e4?%e4", False, "h", 80, "/%e4?%e4", "h"),
+        ('ws://h/ä"<>?ö=^', False, "h", 80, "/%C3%A4%22%3C%3E?%C3%B6=%5E", "h"),
+        ("ws://127.0.0.1:8080/", False, "127.0.0.1", 8080, "/", "127.0.0.1:8080"),
+        ("ws://[::1]/", False, "::1", 80, "/", "[::1]"),
+        ("wss://[2001:DB8::1]:444/x", True, "2001:db8::1", 444, "/x", "[2001:db8::1]:444"),
+        ("ws://bücher.example/", False, "xn--bcher-kva.example", 80, "/", "xn--bcher-kva.example"),
+        ("ws://under_score.example/", False, "under_score.example", 80, "/", "under_score.example"),
+        ("ws://user:pass@h:81/x", False, "h", 81, "/x", "h:81"),
+    ],
+)
+def test_an_address_is_taken_apart(
+    text: str, secure: bool, host: str, port: int, target: str, authority: str
+) -> None:
+    uri = URI.parse(text)
+    assert (uri.secure, uri.host, uri.port, uri.target) == (secure, host, port, target)
+    assert uri.authority == authority
+    assert str(uri) == f"{'wss' if secure else 'ws'}://{authority}{target.partition('?')[0]}"
+    connect(text)  # which builds the request too
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "credentials"),
+    [
+        ("", None),
+        ("user:pass@", "user:pass"),
+        ("user@", "user:"),
+        ("user:@", "user:"),
+        (":pass@", ":pass"),
+        ("us%65r:p%40ss%3a%2f@", "user:p@ss:/"),
+        ("%C3%A9:%E2%82%AC@", "é:€"),
+        ("a:b:c@", "a:b:c"),
+    ],
+)
+def test_user_and_password(userinfo: str, credentials: str | None) -> None:
+    """RFC 7617: in UTF-8, and decoded first."""
+    authorization = URI.parse(f"ws://{userinfo}h/").authorization
+    if credentials is None:
+        assert authorization is None
+    else:
+        assert authorization is not None
+        scheme, _, encoded = authorization.partition(" ")
+        assert scheme == "Basic"
+        assert b64decode(encoded).decode() == credentials
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("", "begin with ws:// or wss://"),
+        ("example.com", "begin with ws:// or wss://"),
+        ("http://example.com/", "begin with ws:// or wss://"),
+        ("//example.com/", "begin with ws:// or wss://"),
+        ("ws:/example.com", "names no host"),
+        ("ws://", "names no host"),
+        ("ws:///path", "names no host"),
+        ("ws://:80/", "names no host"),
+        ("ws://user@/", "names no host"),
+        ("ws://h/#part", "no fragment"),
+        ("ws://h/#", "no fragment"),
+        ("ws://h:0/", "port 0"),
+        ("ws://h:65536/", "host or port is malformed"),
+        ("ws://h:http/", "host or port is malformed"),
+        ("ws://h:-1/", "host or port is malformed"),
+        ("ws://[::1/", "host or port is malformed"),
+        ("ws://h/a b", "percent-encode"),
+        (" ws://h/", "percent-encode"),
+        ("ws://h/\r\nX: y", "percent-encode"),
+        ("ws://h/\0", "percent-encode"),
+        (f"ws://{'a' * 64}.example/", "label"),
+        ("ws://a..example/", "label"),
+        ("ws://a%3Ab:c@h/", "colon"),
+    ],
+)
+def test_what_is_no_address_is_refused_at_the_call(text: str, mistake: str) -> None:
+    with pytest.raises(ValueError, match=mistake) as caught:
+        connect(text)
+    assert "is no WebSocket address" in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", [None, b"ws://h/", 7])
+def test_an_address_is_a_str(uri: object) -> None:
+    with pytest.raises(TypeError, match="is a str, not"):
+        connect(uri)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://user:hunter2@h/",
+        "ws://user:hunter2@h/#",
+        "ws://user:hunter2@h:x/",
+        "ws://user:hunter2@/",
+        # not encoded as they must be, so that the password ends elsewhere, or not at all
+        "ws://user:hunter2/@h/",
+        "ws://user:hunter2#@h/",
+        "ws://user:hunter2?@h:x/",
+        "ws://user:hunter2@x@[h/",
+        "ws://user:hunter2 @h/",
+        "ws://user:hunter2@h\u2100/",
+        "ws://us%3Aer:hunter2@h/",
+    ],
+)
+def test_no_message_shows_a_password(text: str) -> None:
+    with pytest.raises(ValueError, match="is no WebSocket address") as caught:
+        connect(text)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_nothing_that_may_be_secret_is_printed() -> None:
+    uri = URI.parse("wss://user:hunter2@example.com:444/chat?token=s3cret")
+    assert str(uri) == "wss://example.com:444/chat"
+    assert "hunter2" not in repr(uri)
+
+
+def test_a_long_address_is_cut_in_the_message() -> None:
+    with pytest.raises(ValueError, match="begin with") as caught:
+        URI.parse("x" * 10_000)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("start", "location", "target"),
+    [
+        ("ws://h/a/b?c", "d", "ws://h/a/d"),
+        ("ws://h/a/b?c", "/d?e", "ws://h/d?e"),
+        ("ws://h/a/b?c", "?e", "ws://h/a/b?e"),
+        ("ws://h/a/b", "../x", "ws://h/x"),
+        ("ws://h/a/b", "", "ws://h/a/b"),
+        ("ws://h:81/a", "//other:82/x", "ws://other:82/x"),
+        ("wss://h/a", "//other/x", "wss://other/x"),
+        ("ws://h/a", "http://other/x", "ws://other/x"),
+        ("ws://h/a", "https://h/x", "wss://h/x"),
+        ("wss://h/a", "https://other/x", "wss://other/x"),
+        ("ws://h/a", "WS://Other/x", "ws://other/x"),
+        ("ws://h/a", "wss://other/x", "wss://other/x"),
+        ("ws://h/a", "/x#part", "ws://h/x"),
+        ("ws://[::1]:81/a", "x", "ws://[::1]:81/x"),
+    ],
+)
+def test_where_a_redirect_leads(start: str, location: str, target: str) -> None:
+    assert URI.parse(start).redirected(location) == URI.parse(target)
+
+
+@pytest.mark.parametrize(
+    ("start", "location", "mistake"),
+    [
+        ("wss://h/", "http://h/", "gives up encryption"),
+        ("wss://h/", "ws://h/", "gives up encryption"),
+        ("wss://h/", "WS://h/", "gives up encryption"),
+        ("ws://h/", "ftp://h/", "no WebSocket address"),
+        ("ws://h/", "javascript:alert(1)", "no WebSocket address"),
+        ("ws://h/", "https://", "names no host"),
+        ("ws://h/", "http://[/", "Invalid"),
+        ("ws://h/", "/a b", "percent-encode"),
+        ("ws://h/", "//h:99999/", "malformed"),
+    ],
+)
+def test_where_no_redirect_leads(start: str, location: str, mistake: str) -> None:
+    with pytest.raises(ValueError, match=mistake):
+        URI.parse(start).redirected(location)
+
+
+def test_a_redirects_password_is_not_shown_either() -> None:
+    with pytest.raises(ValueError, match="gives up") as caught:
+        URI.parse("wss://h/").redirected("ws://user:hunter2@h/")
+    assert "hunter2" not in str(caught.value)
