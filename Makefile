@@ -1,6 +1,7 @@
 # make demo      a chat in the browser: open the address it prints
-# make test      everything: lint, types, tests, Autobahn; ends with what it had to leave out
-# make autobahn  the Autobahn TestSuite alone, with counts per verdict (needs Python 2.7)
+# make test      lint, types, tests, a part of Autobahn; ends with what it had to leave out
+# make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
+#                (needs Python 2.7, takes about 20 minutes)
 # make lint      ruff and mypy
 # make clean     remove the environments and what the tools leave behind
 #
@@ -14,6 +15,9 @@ VENV := .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_versi
 VENV_PYTHON := $(VENV)/bin/python
 export COVERAGE_FILE := $(VENV)/coverage
 
+# Node's ws package, in the version that the tests talk to.
+WS := .npm/ws-8.23.0
+
 .PHONY: help demo test autobahn lint clean
 
 help:
@@ -23,11 +27,11 @@ demo: $(VENV)/package
 	$(VENV_PYTHON) examples/chat.py
 
 # The core is covered by its own tests alone; the rest of the tests follows.
-test: lint
+test: lint $(WS)
 	$(VENV_PYTHON) -m coverage run -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
 	$(VENV_PYTHON) -m coverage report
 	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/rest.xml --ignore=tests/core
-	$(VENV_PYTHON) tests/autobahn/run.py --left-out=$(VENV)/left-out
+	$(VENV_PYTHON) tests/autobahn/run.py --short --left-out=$(VENV)/left-out
 	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core.xml $(VENV)/rest.xml $(VENV)/left-out
 
 autobahn: $(VENV)/tools
@@ -39,7 +43,7 @@ lint: $(VENV)/tools
 	$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv-* .autobahn .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv-* .autobahn .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf build dist src/*.egg-info
 	find src tests examples -name __pycache__ -prune -exec rm -rf {} +
 
@@ -54,5 +58,12 @@ $(VENV)/package: pyproject.toml
 # And what its tests need. Dependency groups came with pip 25.1.
 $(VENV)/tools: $(VENV)/package
 	$(VENV_PYTHON) -m pip install --quiet 'pip>=25.1'
-	$(VENV_PYTHON) -m pip install --quiet --group test --group lint --group autobahn
+	$(VENV_PYTHON) -m pip install --quiet --group test --group peers --group lint \
+	    --group autobahn
 	@touch $@
+
+# Without npm, or where it fails, the tests with that package are left out, and say so.
+$(WS):
+	@command -v npm >/dev/null || exit 0; \
+	npm install --prefix .npm --no-save --no-audit --no-fund --silent $(subst -,@,$(@F)) \
+	    && touch $@ || echo 'npm could not install $(@F)'

@@ -47,6 +47,12 @@ def test_a_case_nobody_asked_for() -> None:
     assert judge(PERFECT | {"12.1.1": OK}, GROUPS).faults == ["group 12: 1 cases, not 0"]
 
 
+def test_compression_that_was_not_negotiated() -> None:
+    verdicts = {"behavior": "UNIMPLEMENTED", "behaviorClose": "OK"}
+    judgement = judge(PERFECT | {"12.1.1": OK, "12.1.2": verdicts}, GROUPS | {12: 2})
+    assert judgement.faults == ["case 12.1.2: UNIMPLEMENTED, its close OK"]
+
+
 @pytest.mark.parametrize(
     "behavior", ["NON-STRICT", "FAILED", "WRONG CODE", "UNIMPLEMENTED", "INFORMATIONAL", None]
 )
