@@ -321,6 +321,18 @@ class TestFruitlessWork:
         assert receive(connection, encode(fragments[-1:], role)) == [TOO_SMALL]
 
     @both_roles
+    def test_a_call_takes_no_more_than_it_may_make(self, role: str, account: Account) -> None:
+        """Such blocks can be made to cost zlib 80 ns a byte, and reads can be of any size."""
+        connection = agreed(role, max_message_size=None)
+        data = unmasked([Frame(RSV1 | BINARY, EMPTY_BLOCK * (MIB // 5))], role)
+        given = 0
+        for events in calls(connection, data):
+            assert events == []
+            assert account.given - given < CALL + PIECE
+            given = account.given
+        assert given == MIB // 5 * 5
+
+    @both_roles
     @pytest.mark.parametrize("block", [EMPTY_BLOCK, FINAL_BLOCK], ids=["empty", "final"])
     def test_without_a_bound_it_holds_nothing(
         self, block: bytes, role: str, account: Account
