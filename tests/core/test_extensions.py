@@ -320,6 +320,12 @@ class TestAlone:
         assert failure == ConnectionFailed(Reasons.PROTOCOL_ERROR, "reserved bits are set")
 
 
+    def test_one_without_reserved_bits_is_taken_once(self) -> None:
+        """As any other: the first offer that suits; a client refuses the same twice."""
+        header = "x-scramble; key=8, x-scramble; key=10"
+        assert serve([Scramble(bits=0)], header)[1] == "x-scramble; key=8; agreed"
+
+
 class TestTogether:
     """Messages go through them in the order of the answer, and back (RFC 6455 section 9.1)."""
 

@@ -305,14 +305,16 @@ class ServerHandshake:
     def _negotiate(self, headers: Headers) -> None:
         """Take of each extension the first offer that suits us (RFC 6455 section 9.1)."""
         used = 0
+        left = dict(self._extensions)
         for name, parameters in extension_list(headers, skip_malformed=True):
-            extension = self._extensions.get(name)
+            extension = left.get(name)
             answer = None if extension is None else extension.answer(parameters)
             if answer is None:
                 continue
             chosen, codec = answer
-            if codec.bits & used:  # by another, or by the same already (RFC 7692 section 5)
+            if codec.bits & used:  # by another (RFC 7692 section 5)
                 continue
+            del left[name]
             used |= codec.bits
             self.codecs += (codec,)
             self._agreed.append(format_extension(name, chosen))
