@@ -319,7 +319,6 @@ class TestAlone:
         [failure] = receive(connection, encode([Frame(FIN | RSV2 | TEXT, payload)], role))
         assert failure == ConnectionFailed(Reasons.PROTOCOL_ERROR, "reserved bits are set")
 
-
     def test_one_without_reserved_bits_is_taken_once(self) -> None:
         """As any other: the first offer that suits; a client refuses the same twice."""
         header = "x-scramble; key=8, x-scramble; key=10"
