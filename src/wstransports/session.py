@@ -33,6 +33,10 @@ logger = logging.getLogger("wstransports")
 # How long input is handled in one go, in seconds, before others get their turn.
 WORK_AT_ONCE = 0.005
 
+# What may wait unread of a peer that is lost, in bytes: all that a read of the shortest messages
+# counts, but not all that one of compressed messages inflates to.
+MOST_OF_THE_LOST = 2**24
+
 # Why reading is paused.
 BACKLOG = 1  # too much waits unread
 ANSWER = 2  # the request's answer is being worked out
@@ -188,9 +192,11 @@ class Session:
         now = self._now()
         self._handle_more(now, now)
         if self.core.more:
-            self._paused = 0
-            self.later(lambda: self._gathering(self._handle_loss))
-            return
+            if self.inbox.unread < max(MOST_OF_THE_LOST, self.options.read_limit):
+                self._paused = 0
+                self.later(lambda: self._gathering(self._handle_loss))
+                return
+            self.log("lost, and the rest of what it sent is dropped: too much waits")
         events = self.core.connection_lost()
         self.lost = True
         self._handle(events)

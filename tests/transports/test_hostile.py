@@ -4,6 +4,7 @@ import random
 import socket
 import ssl
 import struct
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,13 +14,16 @@ import trustme
 from harness import AsyncioWorld, Log, MemoryWorld, Peer, World, echo, masked
 
 import wstransports.session
-from wscore import DataType
+from wscore import DataType, Deflate
 from wstransports import Client, ConnectionClosed, Request, WebSocketReader, WebSocketServer
 
 REQUEST = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
+
+# As many zeros, as the payload of a compressed message.
+MEBIBYTE = zlib.compress(bytes(2**20), wbits=-15) + b"\0"
 
 
 class Scene:
@@ -519,6 +523,53 @@ async def test_a_reset_while_reading_is_paused(world: World) -> None:
         may_go_on.set()
         await world.until(lambda: here.told)
         assert here.told[0][0] == 1006
+        await here.undisturbed()
+
+
+@pytest.mark.parametrize(
+    ("frame", "size"),
+    [(masked(0x82), 0), (masked(0x82, bytes(1000)), 1000), (masked(0xC2, MEBIBYTE), 2**20)],
+    ids=["empty", "plain", "inflated"],
+)
+async def test_a_reset_while_a_read_waits(
+    memory: MemoryWorld, log: Log, frame: bytes, size: int
+) -> None:
+    """All of it is handled still, unless that were to take a thousand times its bytes."""
+    memory.runtime.chunk = 2**18
+    may_go_on = memory.signal()
+    got = 0
+
+    async def on_message(client: Client, reader: WebSocketReader) -> None:
+        nonlocal got
+        await may_go_on.wait()
+        assert len(await reader.get()) == size
+        got += 1
+
+    async with scene(memory, on_message) as here:
+        peer = await memory.connect(here.server, extensions=[Deflate()])
+        await memory.until(lambda: len(here.server.clients) == 2)
+        [inbox] = [
+            client._session.inbox
+            for client in here.server.clients.values()
+            if client.request.path != "/bystander"
+        ]
+        count = 2**18 // len(frame)
+        peer.raw(frame * count)
+        await memory.until(lambda: inbox.unread > 2**16)
+        assert inbox.unread < 2**20
+        peer.reset()
+        await memory.until(lambda: here.told)
+        assert here.told == [(1006, "the connection was lost")]
+        assert inbox.unread < 2**24 + 2**20
+        may_go_on.set()
+        await memory.until(lambda: len(here.server._sessions) == 1)
+        if size < 2**20:
+            assert got == count
+            assert log.lines() == []
+        else:
+            assert 16 <= got < 20 < count
+            [line] = log.lines()
+            assert line.endswith("lost, and the rest of what it sent is dropped: too much waits")
         await here.undisturbed()
 
 
