@@ -146,15 +146,15 @@ class DeflateCodec:
     """
 
     __slots__ = (
-        "_bits",
         "_deflater",
         "_encoding",
         "_inflater",
         "_kept",
-        "_peer_bits",
         "_peer_takeover",
+        "_peer_window_bits",
         "_settings",
         "_takeover",
+        "_window_bits",
         "alike",
         "bits",
         "pending",
@@ -162,16 +162,21 @@ class DeflateCodec:
     )
 
     def __init__(
-        self, settings: Deflate, bits: int, takeover: bool, peer_bits: int, peer_takeover: bool
+        self,
+        settings: Deflate,
+        window_bits: int,
+        takeover: bool,
+        peer_window_bits: int,
+        peer_takeover: bool,
     ) -> None:
         self.bits = RSV1
         self.threshold = settings.threshold
-        self.alike = (bits, settings.level, settings.memory_level, settings.threshold)
+        self.alike = (window_bits, settings.level, settings.memory_level, settings.threshold)
         self.pending = False
         self._settings = settings
-        self._bits = bits
+        self._window_bits = window_bits
         self._takeover = takeover
-        self._peer_bits = peer_bits
+        self._peer_window_bits = peer_window_bits
         self._peer_takeover = peer_takeover
         self._deflater: zlib._Compress | None = None
         self._encoding = False  # the message we send is compressed
@@ -217,7 +222,7 @@ class DeflateCodec:
             data += _TAIL
         inflater = self._inflater
         if inflater is None:
-            inflater = self._inflater = zlib.decompressobj(-self._peer_bits)
+            inflater = self._inflater = zlib.decompressobj(-self._peer_window_bits)
         try:
             out = inflater.decompress(data, most)
             if inflater.eof:
@@ -245,11 +250,13 @@ class DeflateCodec:
         """Whether a message is compressed."""
         if wanted is None:
             wanted = len(data) >= self.threshold
-        return wanted and self._bits > _TOO_SMALL_TO_DEFLATE
+        return wanted and self._window_bits > _TOO_SMALL_TO_DEFLATE
 
     def _new_deflater(self) -> "zlib._Compress":
         settings = self._settings
-        return zlib.compressobj(settings.level, zlib.DEFLATED, -self._bits, settings.memory_level)
+        return zlib.compressobj(
+            settings.level, zlib.DEFLATED, -self._window_bits, settings.memory_level
+        )
 
 
 def _ends_with_a_block(inflater: "zlib._Decompress") -> bool:
@@ -259,6 +266,6 @@ def _ends_with_a_block(inflater: "zlib._Decompress") -> bool:
     """
     probe = inflater.copy()
     try:
-        return not probe.decompress(_FINAL_BLOCK) and probe.eof
+        return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof
     except zlib.error:
         return False
