@@ -93,6 +93,11 @@ class Sender:
 
         Raises like `send_message`.
         """
+        if not isinstance(message, PreparedMessage):
+            raise TypeError(
+                f"send_prepared() takes a PreparedMessage, not {type(message).__name__}: make one,"
+                " or use send_message()"
+            )
         if self._keys is not None:  # a client masks each frame anew
             return self.send_message(message.data, message.compress)
         if not self._may_send or self._fragmenting is not DataType.NONE:

@@ -282,6 +282,15 @@ class TestRefusals:
         ]
 
     @both_roles
+    @pytest.mark.parametrize("message", ["x", b"x", None])
+    def test_what_is_no_prepared_message(self, message: Any, role: str) -> None:
+        connection = agreed(role)
+        before = inside(connection)
+        with pytest.raises(TypeError, match=r"send_prepared\(\) takes a PreparedMessage, not "):
+            connection.send_prepared(message)
+        assert inside(connection) == before
+
+    @both_roles
     def test_after_our_close(self, role: str) -> None:
         connection = agreed(role)
         connection.send_close()
