@@ -247,7 +247,8 @@ class TestBomb:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert total == 60 * CALL == account.made
+        # The first call also takes a piece of the input, which counts for as much as a call may make.
+        assert total == PIECE + 59 * CALL == account.made
         assert account.given <= 2 * 60 * CALL
         assert peak < 3 * len(data)
         assert connection.more
@@ -321,14 +322,14 @@ class TestFruitlessWork:
         assert receive(connection, encode(fragments[-1:], role)) == [TOO_SMALL]
 
     @both_roles
-    def test_a_call_takes_no_more_than_it_may_make(self, role: str, account: Account) -> None:
-        """Such blocks can be made to cost zlib 80 ns a byte, and reads can be of any size."""
+    def test_a_call_takes_a_piece_of_them(self, role: str, account: Account) -> None:
+        """They can be made to cost zlib 80 ns a byte, and reads can be of any size."""
         connection = agreed(role, max_message_size=None)
         data = unmasked([Frame(RSV1 | BINARY, EMPTY_BLOCK * (MIB // 5))], role)
         given = 0
         for events in calls(connection, data):
             assert events == []
-            assert account.given - given < CALL + PIECE
+            assert account.given - given <= PIECE
             given = account.given
         assert given == MIB // 5 * 5
 
