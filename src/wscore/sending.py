@@ -91,7 +91,7 @@ class Sender:
     def send_prepared(self, message: PreparedMessage) -> None:
         """Send a message that many get, framed once for all servers' connections.
 
-        Raises like `send_message`.
+        Raises TypeError for what is no PreparedMessage, else like `send_message`.
         """
         if not isinstance(message, PreparedMessage):
             raise TypeError(
