@@ -1,6 +1,8 @@
 """Which proxy an outgoing connection takes."""
 
-from ipaddress import ip_address
+from contextlib import suppress
+from ipaddress import IPv6Address
+from socket import inet_aton
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -65,9 +67,13 @@ def environment_proxy(uri: URI) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine."""
+    host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    with suppress(OSError):  # "127.1" is an address too, for who looks hosts up
+        return inet_aton(host)[0] == 127
     try:
-        return ip_address(host).is_loopback
+        address = IPv6Address(host)
     except ValueError:
         return False
+    return (address.ipv4_mapped or address).is_loopback

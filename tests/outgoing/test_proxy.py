@@ -294,8 +294,17 @@ def test_what_the_environment_says(
     ("host", "loopback"),
     [
         ("localhost", True),
+        ("localhost.", True),
+        ("a.localhost.", True),
         ("127.0.0.1", True),
         ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        # As getaddrinfo understands them.
+        ("127.1", True),
+        ("2130706433", True),
+        ("0x7f.1", True),
+        ("128.1", False),
+        ("::ffff:128.0.0.1", False),
         ("0.0.0.0", False),
         ("::2", False),
         ("127.0.0.1.example", False),
