@@ -161,11 +161,11 @@ class connect:  # it reads as the verb it is
         headers = list(self._headers.pairs)
         authorization = uri.authorization
         if uri.origin != self._uri.origin:
-            headers = [(name, value) for name, value in headers if name.lower() not in _SECRET]
+            headers = _without(headers, *_SECRET)
         elif authorization is None:
             authorization = self._uri.authorization
         if authorization is not None:
-            headers.append(("Authorization", authorization))
+            headers = [*_without(headers, "authorization"), ("Authorization", authorization)]
         return ClientConnection(
             uri.authority,
             uri.target,
@@ -227,6 +227,10 @@ class connect:  # it reads as the verb it is
         if self._uri.user is not None and "Authorization" in self._headers:
             raise ValueError("the address has a user, and headers an Authorization: give one")
         self._new_core(self._uri)  # finds mistakes in headers and subprotocols
+
+
+def _without(headers: list[tuple[str, str]], *names: str) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in headers if name.lower() not in names]
 
 
 def _status(response: Response) -> str:

@@ -5,6 +5,10 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
+from wscore.handshake.head import is_host
+
+_MALFORMED = "its host or port is malformed"
+
 # What may stand in a request target as it is; everything else is percent-encoded.
 _SAFE = "/?:@!$&'()*+,;=-._~%[]"
 
@@ -47,6 +51,8 @@ class URI:
             if user is not None and ":" in user:
                 raise ValueError("a user name with a colon cannot be sent (RFC 7617 section 2)")
             host = parts.hostname.encode("idna").decode()
+            if not is_host(host):
+                raise ValueError(_MALFORMED)
         except ValueError as error:
             raise ValueError(f"{shown(text)!r} is no WebSocket address: {error}") from None
         secure = _SCHEMES[parts.scheme]
@@ -90,7 +96,10 @@ class URI:
         Raises ValueError for what is no WebSocket address, and for a way from wss to ws.
         """
         scheme = "https" if self.secure else "http"
-        target = urljoin(f"{scheme}://{self.authority}{self.target}", location)
+        try:
+            target = urljoin(f"{scheme}://{self.authority}{self.target}", location)
+        except ValueError:  # its words may quote a password
+            raise ValueError(f"a redirect to {shown(location)!r} is malformed") from None
         before, colon, rest = target.partition(":")
         secure = _SCHEMES.get(before.lower())
         if secure is None:
@@ -106,7 +115,7 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
         parts = urlsplit(text)
         return parts, parts.port
     except ValueError:
-        raise ValueError("its host or port is malformed") from None
+        raise ValueError(_MALFORMED) from None
 
 
 def shown(text: str) -> str:

@@ -92,7 +92,9 @@ async def test_a_redirect_is_relative_or_absolute(loop: Memory, location: str, p
     [
         ("ftp://h/", "no WebSocket address"),
         ("javascript:alert(1)", "no WebSocket address"),
-        ("http://[", "Invalid"),
+        ("http://user:hunter2@[", "malformed"),
+        ("http://h<st/", "malformed"),
+        ("//h{}/", "malformed"),
         ("/with a blank", "percent-encode"),
         ("http://h:0/", "port 0"),
         ("http://user:hunter2@h:x/", "malformed"),
@@ -232,6 +234,22 @@ async def test_a_redirect_may_bring_a_user_of_its_own(loop: Memory) -> None:
         pass
     expected = ["Basic " + b64encode(b"%b:pass" % user).decode() for user in (b"user", b"new")]
     assert [request.headers.get("Authorization") for request in asked] == expected
+
+
+@on_memory
+async def test_a_redirects_own_user_takes_the_place_of_the_header(loop: Memory) -> None:
+    asked, process_request = redirecting(
+        lambda path: f"ws://new:pass@127.0.0.1:{server.port}/b" if path == "/a" else None
+    )
+    async with (
+        loop.serving(process_request=process_request) as server,
+        connecting(server, "/a", headers={"Authorization": "Bearer token", "X": "y"}),
+    ):
+        pass
+    basic = "Basic " + b64encode(b"new:pass").decode()
+    given = [request.headers.get_all("Authorization") for request in asked]
+    assert given == [["Bearer token"], [basic]]
+    assert [request.headers.get("X") for request in asked] == ["y", "y"]
 
 
 @on_memory
