@@ -106,7 +106,10 @@ class Attempt:
             assert isinstance(event, HandshakeFailed)
             self._farewell = session.core.unsent > 0
             text = f"{self._uri} opened no WebSocket: {event.reason}"
-            if session.core.input_ended or session.lost:
+            if isinstance(session.loss, tls.SSLError):  # TLS 1.3 refuses us behind its handshake
+                self._failure = self._explained(session.loss)
+                self._failure.__cause__ = session.loss
+            elif session.core.input_ended or session.lost:
                 self._failure = ConnectionResetError(ECONNRESET, text)
             else:
                 self._failure = HandshakeError(text)
@@ -148,4 +151,4 @@ def _tls_cause(error: tls.SSLError) -> str:
     if isinstance(error, tls.SSLCertVerificationError):
         return f"the server's certificate is not accepted: {error.verify_message}"
     reason = (error.reason or str(error)).replace("_", " ").lower()
-    return f"{reason} (does the server speak TLS?)"
+    return reason if "alert" in reason else f"{reason} (does the server speak TLS?)"

@@ -61,6 +61,7 @@ class Session:
         "control",
         "core",
         "inbox",
+        "loss",
         "lost",
         "options",
         "outbox",
@@ -93,6 +94,7 @@ class Session:
         self._close_owed = False  # the core waits for acknowledge_close
         self._ending = False  # the pipe was told to close
         self.lost = False
+        self.loss: Exception | None = None  # what the stream was lost by
         self._over: list[Signal] = []  # who wait for the end
         self._tasks = 0
         self._alarm = Alarm(runtime, self._on_alarm)
@@ -131,6 +133,7 @@ class Session:
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
         self._paused = 0
+        self.loss = exc
         self._gathering(self._handle_loss)
 
     # What arrives.

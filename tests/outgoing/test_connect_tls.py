@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -146,6 +147,20 @@ async def test_a_certificate_is_for_the_host(loop: Loop, tls: Certificates) -> N
         assert "another.example" in str(error)
         async with connecting(server, ssl=tls.client, server_hostname="other.example") as client:
             await talk_with(client)
+
+
+@on_sockets
+async def test_a_certificate_expires(loop: Loop, tls: Certificates) -> None:
+    expired = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    end = datetime(2021, 1, 1, tzinfo=UTC)
+    tls.authority.issue_cert("127.0.0.1", not_after=end).configure_cert(expired)
+    async with loop.serving(certs=expired) as server:
+        error = await failure(connecting(server, ssl=tls.client))
+        assert str(error) == (
+            f"cannot connect to {uri_of(server)}: TLS failed:"
+            " the server's certificate is not accepted: certificate has expired"
+        )
+    assert not worth_retrying(error)
 
 
 @on_sockets
@@ -314,6 +329,41 @@ async def test_a_server_that_leaves_behind_the_tls_handshake(loop: Loop, tls: Ce
         error = await failure(connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client))
     assert isinstance(error, ConnectionResetError)
     assert worth_retrying(error)
+
+
+@on_sockets
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_server_that_wants_a_certificate_of_ours(
+    loop: Loop, tls: Certificates, version: ssl.TLSVersion
+) -> None:
+    """With TLS 1.3 it says so when our handshake is over already."""
+    wanting = server_for(tls.authority, "127.0.0.1")
+    wanting.verify_mode = ssl.CERT_REQUIRED
+    wanting.maximum_version = version
+
+    async def talk(end: End) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = wanting.wrap_bio(incoming, outgoing, server_side=True)
+        with pytest.raises(ssl.SSLError, match="did not return a certificate"):
+            while True:
+                try:
+                    server.do_handshake()
+                except ssl.SSLWantReadError:
+                    end.write(outgoing.read())
+                    incoming.write(await end.read(1))
+        end.write(outgoing.read())  # the alert; asyncio's own servers do not send it
+        await end.gone()
+
+    async with loop.listening(talk) as raw:
+        error = await failure(connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client))
+    assert isinstance(error, ConnectionError)
+    assert str(error).startswith(f"cannot connect to wss://127.0.0.1:{raw.port}/: TLS failed: ")
+    assert str(error).endswith(
+        "alert certificate required"
+        if version is ssl.TLSVersion.TLSv1_3
+        else "alert handshake failure"
+    )
+    assert not worth_retrying(error)
 
 
 # Cancelled.
