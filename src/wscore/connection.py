@@ -185,8 +185,12 @@ class Connection(Sender, Generic[Handshake]):
         """
         before = self._move(Step.LOSE)
         self._deadlines.over()
-        self._handshake = None
+        handshake, self._handshake = self._handshake, None
         if before is Phase.CONNECTING:
+            if isinstance(handshake, ClientHandshake):
+                event = handshake.receive_eof()
+                if isinstance(event, Refused):  # whose body is cut short
+                    return [event]
             return [HandshakeFailed(0, "the connection was lost amid the opening handshake")]
         if before in MAY_RECEIVE:
             return [self._lost("the connection was lost")]

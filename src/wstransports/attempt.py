@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl as tls
+from contextlib import nullcontext
 from errno import ECONNRESET
 
 from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
@@ -33,25 +34,29 @@ class Attempt:
         self._gone = runtime.signal()
         self._session: Session | None = None  # from where the byte stream stands
 
-    async def open(self, core: ClientConnection) -> Client | None:
-        """The connected client; None where the server refused. Raises OSError, HandshakeError."""
-        session = Session(core, self.runtime, self._options, self)
+    async def open(self, core: ClientConnection, until: float | None) -> Client | None:
+        """The connected client; None where the server refused. Raises OSError, HandshakeError;
+        TimeoutError when the clock shows `until`."""
         try:
-            try:
-                await self.runtime.connect(self._address, session)
-            except OSError as error:
-                raise self._explained(error) from error
-            await self._decided.wait()
+            async with nullcontext() if until is None else self.runtime.timeout_at(until):
+                await self._decide(core)
+        except TimeoutError:
+            if self._session is not None:
+                self._session.eof_received()  # of a refusal, what has come will do
+            self.abandon()
+            if self.refusal is None:
+                raise
         except BaseException:
             self.abandon()
             raise
+        client = self._standing().client
         if self._farewell:
             self.end_unattended()
-        elif session.client is None:
+        elif client is None:
             self.abandon()
         if self._failure is not None:
             raise self._failure
-        return session.client
+        return client
 
     def close(self) -> None:
         """Send our Close, unless that is done."""
@@ -126,6 +131,15 @@ class Attempt:
         self._gone.set()
 
     # Inside.
+
+    async def _decide(self, core: ClientConnection) -> None:
+        """Have the server's answer."""
+        session = Session(core, self.runtime, self._options, self)
+        try:
+            await self.runtime.connect(self._address, session)
+        except OSError as error:
+            raise self._explained(error) from error
+        await self._decided.wait()
 
     def _standing(self) -> Session:
         assert self._session is not None

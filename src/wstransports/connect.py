@@ -112,25 +112,19 @@ class connect:  # it reads as the verb it is
         return Reconnection(self._open, self._retry, self._runtime or running())
 
     async def _open(self) -> tuple[Attempt, Client]:
-        """Connect, within `open_timeout`."""
+        """Connect, by way of redirects, within `open_timeout`."""
         runtime = self._runtime or running()
         seconds = self._options.open_timeout
-        if not seconds:
-            return await self._follow(runtime)
-        try:
-            async with runtime.timeout_at(runtime.now() + seconds):
-                return await self._follow(runtime)
-        except TimeoutError as error:
-            if error.errno is not None:  # the operating system's
-                raise
-            raise TimeoutError(f"opening {self._uri} took longer than {seconds:g} s") from None
-
-    async def _follow(self, runtime: Runtime) -> tuple[Attempt, Client]:
-        """Connect, by way of redirects."""
+        until = runtime.now() + seconds if seconds else None
         uri, left = self._uri, self._max_redirects
         while True:
             attempt = Attempt(uri, self._address(uri), runtime, self._options)
-            client = await attempt.open(self._new_core(uri))
+            try:
+                client = await attempt.open(self._new_core(uri), until)
+            except TimeoutError as error:
+                if error.errno is not None:  # the operating system's
+                    raise
+                raise TimeoutError(f"opening {self._uri} took longer than {seconds:g} s") from None
             if client is not None:
                 return attempt, client
             assert attempt.refusal is not None

@@ -35,6 +35,7 @@ from wscore import (
     Phase,
     Ping,
     Reasons,
+    Refused,
     RequestReceived,
     Response,
     ServerConnection,
@@ -457,6 +458,18 @@ def test_a_client_loses_a_server_amid_its_handshake() -> None:
     assert client.connection_lost() == [lost]
     assert client.receive_data(server.data_to_send()) == []
     assert (client.phase, client.close_code) == (Phase.CLOSED, None)
+
+
+def test_a_client_loses_a_server_amid_its_refusal() -> None:
+    """The status and the headers are there, and some of the body."""
+    client = ClientConnection("example.com")
+    client.data_to_send()
+    client.receive_data(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 10\r\n\r\nhalf")
+    [event] = client.connection_lost()
+    assert isinstance(event, Refused)
+    assert (event.response.status, event.response.body) == (401, b"half")
+    assert (client.phase, client.close_code) == (Phase.CLOSED, None)
+    assert client.connection_lost() == []
 
 
 @pytest.mark.parametrize("arrived", [b"", REQUEST[:50]])

@@ -107,6 +107,46 @@ async def test_a_server_that_refuses_and_stays_is_left(loop: Loop, answer: bytes
             assert not raw.ends[0].lost
 
 
+@on_memory
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_a_refusal_whose_body_breaks_off(loop: Memory, how: str) -> None:
+    """A reset is what a server's kernel sends that has not read all of ours."""
+
+    async def talk(end: End) -> None:
+        await end.head()
+        end.write(b"HTTP/1.1 401 No\r\nContent-Length: 100\r\n\r\nname?")
+
+    async with loop.listening(talk) as raw:
+        opening = loop.spawn(failure(raw.uri))
+        await loop.settle()
+        assert not opening.done
+        getattr(raw.ends[0].pipe, how)()
+        error = await opening.wait()
+    assert isinstance(error, HandshakeError)
+    assert (error.status, error.body) == (401, b"name?")
+
+
+@on_memory
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 100\r\n"])
+async def test_a_refusal_whose_body_never_ends(loop: Memory, length: bytes) -> None:
+    """Until the time is over, and then what came of it will do."""
+
+    async def talk(end: End) -> None:
+        await end.head()
+        end.write(b"HTTP/1.1 401 No\r\n%b\r\nname?" % length)
+
+    async with loop.listening(talk) as raw:
+        opening = loop.spawn(failure(raw.uri, open_timeout=7))
+        await loop.advance(6.9)
+        assert not opening.done
+        await loop.advance(0.1)
+        error = await opening.wait()
+        assert isinstance(error, HandshakeError)
+        assert (error.status, error.body) == (401, b"name?")
+        await loop.settle()
+        assert raw.ends[0].lost
+
+
 # No WebSocket server.
 
 
