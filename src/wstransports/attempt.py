@@ -100,8 +100,8 @@ class Attempt:
         if isinstance(event, Accepted):
             core = session.core
             assert isinstance(core, ClientConnection)
-            name = session.pipe.info("peername")
-            addr, port = peer_name(session.pipe) or (name or "", 0)
+            name = session.pipe.info("peername")  # bytes for an abstract Unix address
+            addr, port = peer_name(session.pipe) or (os.fsdecode(name or ""), 0)
             client = Client(session, core.request, event.subprotocol, addr, port)
             client.response = event.response
             session.open(client)

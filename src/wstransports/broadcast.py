@@ -54,7 +54,8 @@ async def broadcast(
     """
     if slow not in ("wait", "drop", "close"):
         raise ValueError(f'slow is "wait", "drop" or "close", not {slow!r}')
-    if not (max_waiting >= 0 and max_seconds >= 0):
+    bounds = (max_waiting, max_seconds)
+    if not all(isinstance(bound, int | float) and bound >= 0 for bound in bounds):
         raise ValueError("max_waiting is a number of bytes, max_seconds one of seconds, from 0")
     message = PreparedMessage(data, compress)
     report = BroadcastReport()

@@ -83,14 +83,20 @@ class connect:  # it reads as the verb it is
         self._retry = retry
         self._runtime = runtime
         self._options = ConnectionOptions(**options)
+        self._entered = False
         self._attempt: Attempt | None = None
         self._check()
 
     async def __aenter__(self) -> Client:
         """Connect; see the class for what it raises."""
-        if self._attempt is not None:
+        if self._entered:
             raise RuntimeError("this connect() is entered already: make another one")
-        self._attempt, client = await self._open()
+        self._entered = True
+        try:
+            self._attempt, client = await self._open()
+        except BaseException:
+            self._entered = False
+            raise
         return client
 
     async def __aexit__(
@@ -103,6 +109,7 @@ class connect:  # it reads as the verb it is
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             raise RuntimeError("this connect() is not entered: use `async with`")
+        self._entered = False
         await attempt.end()
 
     def __aiter__(self) -> Reconnection:
@@ -202,15 +209,13 @@ class connect:  # it reads as the verb it is
                 raise ValueError("ssl is an SSLContext for servers: take PROTOCOL_TLS_CLIENT")
         if (self._ssl or self._server_hostname) and not self._uri.secure:
             raise ValueError("ssl and server_hostname are for wss:// addresses; this one is ws://")
+        # Finds mistakes in these two.
+        Address(self._uri.host, self._uri.port, sock=self._sock, unix_path=self._unix_path)
         if self._sock is not None:
-            if not isinstance(self._sock, socket.socket):
-                raise TypeError(f"sock is a socket.socket, not {self._sock!r}")
             try:
                 self._sock.getpeername()
             except OSError as error:
                 raise ValueError(f"sock is not connected ({error.strerror})") from None
-        if not isinstance(self._unix_path, str | os.PathLike | None):
-            raise TypeError(f"unix_path is a path, not {self._unix_path!r}")
         ways = (self._sock, self._unix_path, self._proxy if isinstance(self._proxy, str) else None)
         if sum(way is not None for way in ways) > 1:
             raise ValueError("sock, unix_path and proxy exclude each other: give one")

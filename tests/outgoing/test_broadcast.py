@@ -664,6 +664,8 @@ async def test_from_on_connection(loop: Loop) -> None:
         ("a", {"slow": "skip"}, ValueError, '"wait", "drop" or "close", not \'skip\''),
         ("a", {"max_waiting": -1}, ValueError, "max_waiting"),
         ("a", {"max_seconds": -1}, ValueError, "max_seconds"),
+        ("a", {"max_waiting": "1"}, ValueError, "max_waiting"),
+        ("a", {"max_seconds": None}, ValueError, "max_seconds"),
         ("a", {"max_seconds": float("nan")}, ValueError, "max_seconds"),
     ],
 )

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from loops import CLOSE, End, Loop, Memory, connecting, echo, on_each_loop, on_memory
 
-from wscore import DataType, Reasons
-from wstransports import Client, ConnectionClosed, WebSocketReader, connect
+from wscore import DataType, Reasons, Response
+from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
 from wstransports.stream.buffer import Buffer
 
 
@@ -424,6 +424,28 @@ async def test_a_block_may_follow_another(loop: Loop) -> None:
                 assert await client.receive() == "hello"
                 with pytest.raises(RuntimeError, match="entered already"):
                     await connection.__aenter__()
+
+
+@on_each_loop
+async def test_two_tasks_do_not_enter_one_block(loop: Loop) -> None:
+    async with loop.serving() as server:
+        connection = connecting(server)
+        first, second = (loop.spawn(connection.__aenter__()) for _ in range(2))
+        with pytest.raises(RuntimeError, match="entered already"):
+            await second.wait()
+        await first.wait()
+        await connection.__aexit__(None, None, None)
+
+
+@on_each_loop
+async def test_a_block_that_could_not_be_entered_may_be_tried_again(loop: Loop) -> None:
+    busy = iter([Response(503), None])
+    async with loop.serving(process_request=lambda request: next(busy)) as server:
+        connection = connecting(server)
+        with pytest.raises(HandshakeError):
+            await connection.__aenter__()
+        async with connection as client:
+            await client.writer.send("hello")
 
 
 @on_memory

@@ -261,6 +261,13 @@ async def test_a_unix_socket_that_is_not_there(loop: Sockets) -> None:
     )
 
 
+@on_sockets
+async def test_a_unix_path_that_is_too_long(loop: Sockets) -> None:
+    error = await failure("ws://localhost/", unix_path="/" + "x" * 200)
+    assert isinstance(error, ConnectionError)
+    assert str(error).endswith("x: AF_UNIX path too long")
+
+
 # Time.
 
 
@@ -456,6 +463,14 @@ def test_credentials_are_given_once() -> None:
 def test_a_socket_of_ones_own_is_connected() -> None:
     with socket.socket() as fresh, pytest.raises(ValueError, match="not connected"):
         connect("ws://h/", sock=fresh)
+
+
+def test_a_socket_of_ones_own_is_a_stream() -> None:
+    one, other = socket.socketpair(type=socket.SOCK_DGRAM)
+    with one, other, pytest.raises(ValueError, match="stream socket"):
+        connect("ws://h/", sock=one)
+    with pytest.raises(ValueError, match="open"):
+        connect("ws://h/", sock=one)
 
 
 def test_outside_of_a_loop_it_says_so() -> None:

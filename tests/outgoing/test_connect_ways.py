@@ -1,7 +1,9 @@
 """By which way `connect()` gets there: Unix sockets, a socket of one's own, both IP versions."""
 
 import asyncio
+import os
 import socket
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
@@ -41,6 +43,18 @@ async def test_a_unix_socket(loop: Loop, tmp_path: Path) -> None:
         await talk_with(client)
         if not isinstance(loop, Memory):
             assert (client.addr, client.port) == (str(path), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract addresses")
+@on_sockets
+async def test_an_abstract_unix_address(loop: Sockets) -> None:
+    path = f"\0wstransports {os.getpid()}"
+    async with (
+        loop.serving(unix_path=path),
+        connect("ws://example.com/", unix_path=path) as client,
+    ):
+        await talk_with(client)
+        assert (client.addr, client.port) == (path, 0)
 
 
 @on_memory

@@ -89,7 +89,7 @@ async def _connected(family: int, proto: int, address: Any) -> socket.socket:
     except OSError as error:
         sock.close()
         # asyncio's own words name neither the cause nor the host.
-        cause = error.strerror if error.errno is None else os.strerror(error.errno)
+        cause = str(error) if error.errno is None else os.strerror(error.errno)
         raise OSError(error.errno, cause) from None
     except BaseException:
         sock.close()
