@@ -26,11 +26,13 @@ def checked_proxy(url: str) -> str:
     try:
         parts = urlsplit(url)
         scheme = _SCHEMES.get(parts.scheme)
-        port = parts.port or (_HTTP_PORT if scheme == "http" else _SOCKS_PORT)
+        port = parts.port
+        if port is None:
+            port = _HTTP_PORT if scheme == "http" else _SOCKS_PORT
         host = parts.hostname
     except ValueError:
-        scheme = host = None
-    if scheme is None or not host:
+        scheme = host = port = None
+    if not (scheme and host and port):
         raise ValueError(
             f"{shown(url)!r} is no proxy: write http://host:port, socks4://... or socks5://..."
         )
@@ -48,7 +50,9 @@ def environment_proxy(uri: URI) -> str | None:
     HTTPS_PROXY, HTTP_PROXY) and ALL_PROXY, in either case, the first that is set; NO_PROXY lists
     hosts that are reached directly (RFC 6455 section 4.1). Raises ValueError for what is no proxy.
     """
-    if is_loopback(uri.host) or proxy_bypass(f"{uri.host}:{uri.port}"):
+    # An IPv6 address is listed with brackets or without.
+    forms = (uri.host, f"[{uri.host}]")
+    if is_loopback(uri.host) or any(proxy_bypass(f"{form}:{uri.port}") for form in forms):
         return None
     kinds = ("wss", "socks", "https") if uri.secure else ("ws", "socks", "https", "http")
     proxies = getproxies()

@@ -272,6 +272,10 @@ async def test_without_python_socks_the_extra_is_named(
         ("wss://h:8443/", {"https_proxy": "http://p:1", "no_proxy": "h:8443"}, None),
         ("wss://h/", {"https_proxy": "http://p:1", "no_proxy": "h:8443"}, "http://p:1"),
         ("wss://ah/", {"https_proxy": "http://p:1", "no_proxy": "h"}, "http://p:1"),
+        ("ws://[fd00::1]:81/", {"https_proxy": "http://p:1", "no_proxy": "fd00::1"}, None),
+        ("ws://[fd00::1]:81/", {"https_proxy": "http://p:1", "no_proxy": "[fd00::1]"}, None),
+        ("wss://[fd00::1]/", {"https_proxy": "http://p:1", "no_proxy": "[fd00::1]:443"}, None),
+        ("wss://[fd00::2]/", {"https_proxy": "http://p:1", "no_proxy": "fd00::1"}, "http://p:1"),
         # never for loopback
         ("ws://localhost/", {"all_proxy": "http://p:1"}, None),
         ("ws://a.localhost:81/", {"all_proxy": "http://p:1"}, None),
@@ -341,6 +345,7 @@ def test_a_proxy_is_a_url(url: str, checked: str) -> None:
         "ftp://p:1",
         "http://",
         "http://:1",
+        "http://p:0",
         "http://user:hunter2@p:x",
         "http://user:hunter2@[",
         "socks6://user:hunter2@p",
