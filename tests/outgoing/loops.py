@@ -390,3 +390,17 @@ def uri_of(server: WebSocketServer, target: str = "/") -> str:
 def connecting(server: WebSocketServer, target: str = "/", **options: Any) -> connect:
     """A connection to a server, not entered yet."""
     return connect(uri_of(server, target), **options)
+
+
+async def failure(connection: connect) -> Exception:
+    """What entering raises."""
+    with pytest.raises(Exception) as caught:  # the test says which
+        await connection.__aenter__()
+    return caught.value
+
+
+async def talk_with(client: Client) -> None:
+    """See that it is connected to an echo."""
+    for message in ("hello", b"x" * 200_000):
+        await client.writer.send(message)
+        assert await client.receive() == message

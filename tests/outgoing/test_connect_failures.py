@@ -15,6 +15,7 @@ from loops import (
     Loop,
     Memory,
     Sockets,
+    failure,
     on_each_loop,
     on_memory,
     on_sockets,
@@ -27,14 +28,6 @@ from wstransports import ConnectionClosed, HandshakeError, connect
 from wstransports.options import Address
 from wstransports.runtime import Sink
 
-
-async def failure(uri: str, **options: object) -> Exception:
-    """What entering raises."""
-    with pytest.raises(Exception) as caught:  # the test says which
-        await connect(uri, **options).__aenter__()  # type: ignore[arg-type]
-    return caught.value
-
-
 # Refused.
 
 
@@ -44,7 +37,7 @@ async def test_a_refusal_carries_status_headers_and_body(loop: Loop) -> None:
         return Response(401, {"WWW-Authenticate": "Basic", "X-Why": "name?"}, "who are you?\n")
 
     async with loop.serving(process_request=process_request) as server:
-        error = await failure(uri_of(server, "/room?token=s3cret"))
+        error = await failure(connect(uri_of(server, "/room?token=s3cret")))
         assert str(error) == f"ws://127.0.0.1:{server.port}/room refused with 401 Unauthorized"
     assert isinstance(error, HandshakeError)
     assert error.status == 401
@@ -62,7 +55,7 @@ async def test_a_refusal_carries_status_headers_and_body(loop: Loop) -> None:
 )
 async def test_whatever_is_no_101_is_a_refusal(loop: Memory, status: int, said: str) -> None:
     async with loop.serving(process_request=lambda request: Response(status)) as server:
-        error = await failure(uri_of(server))
+        error = await failure(connect(uri_of(server)))
     assert isinstance(error, HandshakeError)
     assert error.status == status
     assert str(error).endswith(f"/ refused with {said}")
@@ -78,7 +71,7 @@ async def test_the_body_of_a_refusal_is_bounded(loop: Loop, length: bytes) -> No
             end.write(b"x" * 10_000)
 
     async with loop.listening(talk) as raw:
-        error = await failure(raw.uri)
+        error = await failure(connect(raw.uri))
     assert isinstance(error, HandshakeError)
     assert error.status == 500
     assert error.body == b"x" * 65536
@@ -98,7 +91,7 @@ async def test_a_server_that_refuses_and_stays_is_left(loop: Loop, answer: bytes
 
     async with loop.listening(talk) as raw:
         before = 0 if isinstance(loop, Memory) else open_sockets()
-        assert isinstance(await failure(raw.uri), HandshakeError)
+        assert isinstance(await failure(connect(raw.uri)), HandshakeError)
         if isinstance(loop, Memory):
             await loop.until(lambda: raw.ends[0].lost)
         else:
@@ -117,7 +110,7 @@ async def test_a_refusal_whose_body_breaks_off(loop: Memory, how: str) -> None:
         end.write(b"HTTP/1.1 401 No\r\nContent-Length: 100\r\n\r\nname?")
 
     async with loop.listening(talk) as raw:
-        opening = loop.spawn(failure(raw.uri))
+        opening = loop.spawn(failure(connect(raw.uri)))
         await loop.settle()
         assert not opening.done
         getattr(raw.ends[0].pipe, how)()
@@ -136,7 +129,7 @@ async def test_a_refusal_whose_body_never_ends(loop: Memory, length: bytes) -> N
         end.write(b"HTTP/1.1 401 No\r\n%b\r\nname?" % length)
 
     async with loop.listening(talk) as raw:
-        opening = loop.spawn(failure(raw.uri, open_timeout=7))
+        opening = loop.spawn(failure(connect(raw.uri, open_timeout=7)))
         await loop.advance(6.9)
         assert not opening.done
         await loop.advance(0.1)
@@ -170,7 +163,7 @@ async def test_what_is_no_handshake(loop: Loop, answer: bytes, cause: str) -> No
         end.write(answer)
 
     async with loop.listening(talk) as raw:
-        error = await failure(raw.uri)
+        error = await failure(connect(raw.uri))
         await loop.until(lambda: raw.ends[0].lost)
     assert isinstance(error, HandshakeError)
     assert str(error).startswith(f"{raw.uri} opened no WebSocket: ")
@@ -191,7 +184,7 @@ async def test_an_extension_that_was_not_offered_is_answered_1010(loop: Loop) ->
         closes.append(payload[:2])
 
     async with loop.listening(talk) as raw:
-        error = await failure(raw.uri)
+        error = await failure(connect(raw.uri))
         await loop.until(lambda: closes)
     assert isinstance(error, HandshakeError)
     assert "x-other" in str(error)
@@ -213,7 +206,7 @@ async def test_a_server_that_leaves_at_once(loop: Loop, said: bytes, how: str) -
         getattr(end.pipe, how)()
 
     async with loop.listening(talk) as raw:
-        error = await failure(raw.uri)
+        error = await failure(connect(raw.uri))
     assert isinstance(error, ConnectionResetError)
     assert error.errno == errno.ECONNRESET
     assert f"{raw.uri} opened no WebSocket: " in str(error)
@@ -227,7 +220,7 @@ async def test_a_refused_connection(loop: Sockets) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         port = bound.getsockname()[1]
-        error = await failure(f"ws://user:hunter2@127.0.0.1:{port}/")
+        error = await failure(connect(f"ws://user:hunter2@127.0.0.1:{port}/"))
     assert isinstance(error, ConnectionRefusedError)
     assert error.errno == errno.ECONNREFUSED
     assert error.strerror == f"cannot connect to ws://127.0.0.1:{port}/: Connection refused"
@@ -235,7 +228,7 @@ async def test_a_refused_connection(loop: Sockets) -> None:
 
 @on_memory
 async def test_nobody_listens(loop: Memory) -> None:
-    error = await failure("ws://127.0.0.1:1/")
+    error = await failure(connect("ws://127.0.0.1:1/"))
     assert isinstance(error, ConnectionRefusedError)
     assert "cannot connect to ws://127.0.0.1:1/: nobody listens" in str(error)
 
@@ -246,7 +239,7 @@ async def test_a_host_that_has_no_address(loop: Sockets, monkeypatch: pytest.Mon
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    error = await failure("ws://nowhere.example/", proxy=None)
+    error = await failure(connect("ws://nowhere.example/", proxy=None))
     assert isinstance(error, socket.gaierror)
     assert error.errno == socket.EAI_NONAME
     assert error.strerror == "cannot connect to ws://nowhere.example/: Name or service not known"
@@ -254,7 +247,7 @@ async def test_a_host_that_has_no_address(loop: Sockets, monkeypatch: pytest.Mon
 
 @on_sockets
 async def test_a_unix_socket_that_is_not_there(loop: Sockets) -> None:
-    error = await failure("ws://localhost/", unix_path="/nowhere/at/all")
+    error = await failure(connect("ws://localhost/", unix_path="/nowhere/at/all"))
     assert isinstance(error, FileNotFoundError)
     assert error.strerror == (
         "cannot connect to ws://localhost/ at /nowhere/at/all: No such file or directory"
@@ -263,7 +256,7 @@ async def test_a_unix_socket_that_is_not_there(loop: Sockets) -> None:
 
 @on_sockets
 async def test_a_unix_path_that_is_too_long(loop: Sockets) -> None:
-    error = await failure("ws://localhost/", unix_path="/" + "x" * 200)
+    error = await failure(connect("ws://localhost/", unix_path="/" + "x" * 200))
     assert isinstance(error, ConnectionError)
     assert str(error).endswith("x: AF_UNIX path too long")
 
@@ -316,7 +309,7 @@ async def test_the_systems_own_timeout_keeps_its_words(
         raise OSError(errno.ETIMEDOUT, "Connection timed out")
 
     monkeypatch.setattr(loop.runtime, "connect", connect_nowhere)
-    error = await failure("ws://127.0.0.1:1/")
+    error = await failure(connect("ws://127.0.0.1:1/"))
     assert isinstance(error, TimeoutError)
     assert error.strerror == "cannot connect to ws://127.0.0.1:1/: Connection timed out"
 
@@ -331,7 +324,7 @@ async def test_the_limit_holds_with_real_sockets(loop: Sockets) -> None:
     async with loop.listening(talk) as raw:
         for scheme in ("ws", "wss"):
             uri = f"{scheme}://127.0.0.1:{raw.port}/"
-            error = await failure(uri, open_timeout=0.05)
+            error = await failure(connect(uri, open_timeout=0.05))
             assert isinstance(error, TimeoutError)
             assert str(error) == f"opening {uri} took longer than 0.05 s"
 

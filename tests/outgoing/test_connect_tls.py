@@ -12,7 +12,18 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-from loops import ClientLeft, End, Job, Loop, Sockets, connecting, on_sockets, uri_of
+from loops import (
+    ClientLeft,
+    End,
+    Job,
+    Loop,
+    Sockets,
+    connecting,
+    failure,
+    on_sockets,
+    talk_with,
+    uri_of,
+)
 
 from wscore import Request, Response
 from wstransports import (
@@ -51,20 +62,6 @@ def server_for(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(*names).configure_cert(context)
     return context
-
-
-async def failure(connection: connect) -> Exception:
-    """What entering raises."""
-    with pytest.raises(Exception) as caught:
-        await connection.__aenter__()
-    return caught.value
-
-
-async def talk_with(client: Client) -> None:
-    """See that it is connected to an echo."""
-    for message in ("hello", b"x" * 200_000):
-        await client.writer.send(message)
-        assert await client.receive() == message
 
 
 @on_sockets

@@ -10,20 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import Loop, Memory, Sockets, on, on_each_loop, on_memory, on_sockets
+from loops import Loop, Memory, Sockets, on, on_each_loop, on_memory, on_sockets, talk_with
 
 from wscore import Request, Response
-from wstransports import Client, HandshakeError, connect
+from wstransports import HandshakeError, connect
 from wstransports.adapters import asyncio_dial
 
 # What getaddrinfo returns.
 Found = list[tuple[int, int, int, str, tuple[object, ...]]]
-
-
-async def talk_with(client: Client) -> None:
-    """See that it is connected to an echo."""
-    await client.writer.send("hello")
-    assert await client.receive() == "hello"
 
 
 # Unix sockets.

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import trustme
-from loops import End, Sockets, connecting, on_sockets
+from loops import End, Sockets, connecting, failure, on_sockets, talk_with
 from proxies import proxying
 
-from wstransports import Client, HandshakeError, connect, worth_retrying
+from wstransports import HandshakeError, connect, worth_retrying
 from wstransports.proxy import checked_proxy, environment_proxy, is_loopback
 from wstransports.uri import URI
 
@@ -25,20 +25,6 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
-
-
-async def talk_with(client: Client) -> None:
-    """See that it is connected to an echo."""
-    for message in ("hello", b"x" * 200_000):
-        await client.writer.send(message)
-        assert await client.receive() == message
-
-
-async def failure(connection: connect) -> Exception:
-    """What entering raises."""
-    with pytest.raises(Exception) as caught:
-        await connection.__aenter__()
-    return caught.value
 
 
 # Through a proxy.
