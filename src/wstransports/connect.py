@@ -17,7 +17,7 @@ from .client import Client
 from .errors import HandshakeError
 from .options import Address, ConnectionKeywords, ConnectionOptions
 from .proxy import checked_proxy, environment_proxy
-from .reconnection import Reconnection, worth_retrying
+from .reconnection import Connections, Reconnection, worth_retrying
 from .runtime import Runtime, running
 from .uri import URI
 
@@ -116,7 +116,8 @@ class connect:  # it reads as the verb it is
         """Connect, again and again: see the class."""
         if self._sock is not None:
             raise ValueError("a socket serves one connection: leave sock out where there are many")
-        return Reconnection(self._open, self._retry, self._runtime or running())
+        runtime = self._runtime or running()
+        return Reconnection(Connections(self._open, self._retry, runtime))
 
     async def _open(self) -> tuple[Attempt, Client]:
         """Connect, by way of redirects, within `open_timeout`."""

@@ -35,13 +35,8 @@ class Reconnection:
     either, such as a frame that an exception's traceback keeps: it only passes calls on.
     """
 
-    def __init__(
-        self,
-        open: Callable[[], Awaitable[tuple[Attempt, Client]]],
-        retry: Callable[[Exception], bool],
-        runtime: Runtime,
-    ) -> None:
-        self._connections = _Connections(open, retry, runtime)
+    def __init__(self, connections: "Connections") -> None:
+        self._connections = connections
 
     def __aiter__(self) -> Self:
         return self
@@ -53,8 +48,8 @@ class Reconnection:
         self._connections.leave()
 
 
-class _Connections:
-    """What the iterator does."""
+class Connections:
+    """What the iterator does: `open` one, and the next."""
 
     def __init__(
         self,
