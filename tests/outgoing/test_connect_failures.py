@@ -368,6 +368,25 @@ async def test_cancelled_at_whatever_stage_nothing_is_left_open(loop: Loop) -> N
     assert list(dict.fromkeys(outcomes)) == ["opening", "open"]
 
 
+@on_each_loop
+async def test_cancelled_while_the_server_is_silent(loop: Loop) -> None:
+    """It would wait for ever: the end is ours."""
+    asked = loop.signal()
+
+    async def talk(end: End) -> None:
+        await end.head()
+        asked.set()
+        await end.gone()
+
+    async with loop.listening(talk) as raw:
+        opening = loop.spawn(connect(raw.uri).__aenter__())
+        await asked.wait()
+        opening.cancel()
+        with pytest.raises(loop.cancelled):
+            await opening.wait()
+        await loop.until(lambda: raw.ends[0].lost)
+
+
 @on_sockets
 @pytest.mark.parametrize("stage", ["getaddrinfo", "sock_connect"])
 async def test_cancelled_before_there_is_a_connection(

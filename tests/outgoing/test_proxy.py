@@ -379,6 +379,17 @@ async def test_without_a_proxy_the_environment_is_not_asked(
 
 
 @on_sockets
+async def test_a_socket_of_ones_own_needs_no_proxy(
+    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://p")
+    async with loop.serving() as server:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        async with connect("ws://server.example/", sock=sock) as client:
+            await talk_with(client)
+
+
+@on_sockets
 async def test_a_mistake_in_the_environment_is_told(
     loop: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,13 @@ def test_where_no_redirect_leads(start: str, location: str, mistake: str) -> Non
         URI.parse(start).redirected(location)
 
 
+@pytest.mark.parametrize("other", ["wss://h:81/a", "ws://h:82/a", "ws://g:81/a"])
+def test_an_origin_is_scheme_host_and_port(other: str) -> None:
+    origin = URI.parse("ws://user@h:81/a").origin
+    assert origin == URI.parse("ws://h:81/b?c").origin
+    assert origin != URI.parse(other).origin
+
+
 def test_a_redirects_password_is_not_shown_either() -> None:
     with pytest.raises(ValueError, match="gives up") as caught:
         URI.parse("wss://h/").redirected("ws://user:hunter2@h/")
