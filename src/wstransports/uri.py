@@ -12,6 +12,8 @@ _MALFORMED = "its host or port is malformed"
 # What may stand in a request target as it is; everything else is percent-encoded.
 _SAFE = "/?:@!$&'()*+,;=-._~%[]"
 
+_ASCII = bytes(range(128)).decode()
+
 _SCHEMES = {"ws": False, "wss": True, "http": False, "https": True}
 
 _BLANK_OR_CONTROL = re.compile(r"[\0-\x20\x7f]")
@@ -95,6 +97,8 @@ class URI:
 
         Raises ValueError for what is no WebSocket address, and for a way from wss to ws.
         """
+        # Headers are read as Latin-1, and these bytes are UTF-8 as a rule.
+        location = quote(location, _ASCII, encoding="latin-1")
         scheme = "https" if self.secure else "http"
         try:
             target = urljoin(f"{scheme}://{self.authority}{self.target}", location)

@@ -159,6 +159,8 @@ def test_a_long_address_is_cut_in_the_message() -> None:
         ("ws://h/a", "WS://Other/x", "ws://other/x"),
         ("ws://h/a", "wss://other/x", "wss://other/x"),
         ("ws://h/a", "/x#part", "ws://h/x"),
+        # As its UTF-8 comes out of a header.
+        ("ws://h/a", "/caf\u00c3\u00a9?\u00e9", "ws://h/caf%C3%A9?%E9"),
         ("ws://[::1]:81/a", "x", "ws://[::1]:81/x"),
     ],
 )
