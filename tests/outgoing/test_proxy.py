@@ -146,6 +146,19 @@ async def test_a_proxy_that_refuses(loop: Sockets, kind: str, refusal: bytes, ca
 
 
 @on_sockets
+async def test_what_a_proxy_says_is_fit_for_a_message(loop: Sockets) -> None:
+    """Its words may go to a terminal, or into a log."""
+    refusal = b"HTTP/1.1 407 \x1b[2Jno\xff " + b"y" * 10_000 + b"\r\n\r\n"
+    async with proxying("http", refusal=refusal) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}"
+        error = await failure(connect("ws://server.example/", proxy=url))
+    assert isinstance(error, ConnectionError)
+    assert "the proxy refused: 407 ?[2Jno? yyy" in str(error)
+    assert str(error).isprintable()
+    assert len(str(error)) < 400
+
+
+@on_sockets
 async def test_a_proxys_endless_answer_is_not_gathered(loop: Sockets) -> None:
     endless = b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000
     async with proxying("http", refusal=endless) as proxy:

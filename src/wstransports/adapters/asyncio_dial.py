@@ -110,7 +110,9 @@ async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
         # Whoever calls bounds the time.
         return await proxy.connect(host, port, timeout=math.inf)
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
-        raise ConnectionError(f"the proxy refused: {error}") from error
+        # It may quote the proxy.
+        words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
+        raise ConnectionError(f"the proxy refused: {words}") from error
 
 
 class _WholeAnswers:
