@@ -103,7 +103,10 @@ async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
         from python_socks import ProxyError
         from python_socks.async_.asyncio import Proxy
     except ImportError:
-        raise ImportError("a proxy needs python-socks: pip install 'wscore[proxy]'") from None
+        raise ImportError(
+            "a proxy, given or the environment's, needs python-socks: pip install 'wscore[proxy]',"
+            " or give connect() proxy=None"
+        ) from None
     loop = cast(asyncio.AbstractEventLoop, _WholeAnswers(asyncio.get_running_loop()))
     proxy = Proxy.from_url(url, rdns=True, loop=loop)
     try:
