@@ -148,7 +148,7 @@ async def test_a_refusal_whose_body_never_ends(loop: Memory, length: bytes) -> N
     ("answer", "cause"),
     [
         (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer in HTTP/1.1"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "does not answer in HTTP/1.1"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "does not answer in HTTP/1.1 but in TLS"),
         (b"HTTP/1.1 hello\r\n\r\n", "malformed HTTP response"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000, "longer than"),
         (

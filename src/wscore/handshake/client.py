@@ -40,6 +40,7 @@ from .key import accept_value, new_key
 MAX_INFORMATIONAL = 8
 
 _START = b"HTTP/1."
+_TLS_ALERT = b"\x15"  # how a record of that type begins (RFC 8446 section 5.1)
 _TARGET = re.compile(r"/[!-\"$-~]*")
 
 
@@ -197,7 +198,8 @@ class ClientHandshake:
         while True:
             start = self._buffer.data[: len(_START)]
             if not _START.startswith(start):
-                raise _Failure("the server does not answer in HTTP/1.1")
+                in_tls = " but in TLS" if start[:1] == _TLS_ALERT else ""
+                raise _Failure(f"the server does not answer in HTTP/1.1{in_tls}")
             head = self._buffer.take()
             if head is None:
                 return None
