@@ -47,7 +47,9 @@ class connect:  # it reads as the verb it is
 
     Entering raises OSError where there is no connection (TimeoutError after `open_timeout`
     seconds, redirects included) and HandshakeError where the server refuses; both name the host
-    and the cause. The block's end closes with 1000 and waits, for a bounded time.
+    and the cause. Raises ImportError where a proxy is to be used and python-socks is missing,
+    ValueError where the environment names what is no proxy. The block's end closes with 1000 and
+    waits, for a bounded time.
 
     `async for client in connect(...)` yields one connection after another. Each is closed when
     the next is asked for, or the loop is left; after each, and after each attempt that failed and
