@@ -10,7 +10,7 @@
 
 PYTHON ?= python3
 
-# One environment for each Python; it is made anew when pyproject.toml changes.
+# One environment for each Python; it is made anew when what is installed changes.
 VENV := .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
 VENV_PYTHON := $(VENV)/bin/python
 export COVERAGE_FILE := $(VENV)/coverage
@@ -26,13 +26,14 @@ help:
 demo: $(VENV)/package
 	$(VENV_PYTHON) examples/chat.py
 
-# The core is covered by its own tests alone; the rest of the tests follows.
+# The core's Python code is covered by its own tests alone; then all tests run, with the compiled
+# leaves where there are any.
 test: lint $(WS)
-	$(VENV_PYTHON) -m coverage run -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
+	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
 	$(VENV_PYTHON) -m coverage report
-	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/rest.xml --ignore=tests/core
+	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/all.xml
 	$(VENV_PYTHON) tests/autobahn/run.py --short --left-out=$(VENV)/left-out
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core.xml $(VENV)/rest.xml $(VENV)/left-out
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core.xml $(VENV)/all.xml $(VENV)/left-out
 
 autobahn: $(VENV)/tools
 	$(VENV_PYTHON) tests/autobahn/run.py
@@ -44,11 +45,11 @@ lint: $(VENV)/tools
 
 clean:
 	rm -rf .venv-* .autobahn .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf build dist src/*.egg-info
+	rm -rf build dist src/*.egg-info src/wscore/_leaves.*.so
 	find src tests examples -name __pycache__ -prune -exec rm -rf {} +
 
-# The package alone.
-$(VENV)/package: pyproject.toml
+# The package alone. A changed leaf would else be tested as it was.
+$(VENV)/package: pyproject.toml setup.py src/wscore/_leaves.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'Python 3.11 or later is needed, such as: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)

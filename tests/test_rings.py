@@ -24,7 +24,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "h11": None,
     "hashlib": None,
     "http": {"HTTPStatus"},
-    "os": {"urandom"},
+    "os": {"environ", "urandom"},
     "re": None,
     "sys": None,
     "types": None,

@@ -1,6 +1,9 @@
 """Masking of payloads (RFC 6455 section 5.3)."""
 
+import sys
 from os import urandom
+
+from .accel import leaf
 
 # From here on four strided translations beat one long integer: 26 against 29 us at 16 KiB,
 # 1.6 against 3.1 ms at 1 MiB; below it the integer wins: 0.4 against 1.2 us at 32 bytes.
@@ -8,8 +11,13 @@ _STRIDED_FROM = 8192
 _XOR = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
 
 
-def apply_mask(data: bytes, key: bytes) -> bytes:
-    """XOR `data` with the four bytes of `key`, repeated; masking and unmasking are the same."""
+@leaf
+def apply_mask(data: bytes, key: bytes, start: int = 0, stop: int = sys.maxsize) -> bytes:
+    """XOR `data[start:stop]` with the four bytes of `key`, repeated from its start on.
+
+    Masking and unmasking are the same.
+    """
+    data = data[start:stop]
     size = len(data)
     if size < _STRIDED_FROM:
         pad = int.from_bytes((key * (size // 4 + 1))[:size], "little")

@@ -1,0 +1,205 @@
+"""Messages of one frame that is all here: what is taken, and before what it stops."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from leaves import compiled, forms, needs_compiled
+from wire import BINARY, CONTINUATION, FIN, PING, RELAXED, ROLES, TEXT, Frame, binary, encode, text
+
+from wscore import Event, accel
+
+WholeMessages = Callable[..., int]
+
+in_both_forms = pytest.mark.parametrize("whole_messages", forms("whole_messages"))
+for_both_roles = pytest.mark.parametrize("role", ROLES)
+
+NO_LIMIT = 2**62
+
+
+def taken(
+    whole_messages: WholeMessages,
+    data: bytes,
+    role: str,
+    position: int = 0,
+    limit: int = NO_LIMIT,
+    budget: int = 256,
+) -> tuple[int, list[Event]]:
+    """Where the messages end that are taken, and what they are."""
+    events: list[Event] = []
+    return whole_messages(data, position, role == "server", limit, budget, events), events
+
+
+# Around the lengths at which something changes.
+SIZES = [0, 1, 2, 7, 8, 9, 124, 125, 126, 127, 300, 65534, 65535]
+
+
+@in_both_forms
+@for_both_roles
+def test_messages_of_every_size(whole_messages: WholeMessages, role: str) -> None:
+    frames: list[Frame] = []
+    expected: list[Event] = []
+    for size in SIZES:
+        content = bytes(i & 0x7F for i in range(size))
+        frames += [Frame(FIN | TEXT, content), Frame(FIN | BINARY, content)]
+        expected += [text(content.decode()), binary(content)]
+    data = encode(frames, role)
+    position, events = taken(whole_messages, data, role)
+    assert (position, events) == (len(data), expected)
+    for event, model in zip(events, expected, strict=True):
+        for name in type(event).__slots__:
+            assert type(getattr(event, name)) is type(getattr(model, name))
+
+
+GOOD = Frame(FIN | TEXT, "Grüße".encode())
+
+# Whatever is not a message in one whole valid frame of less than 64 KiB.
+OTHERS = {
+    "a fragment": Frame(TEXT, b"a"),
+    "a continuation": Frame(FIN | CONTINUATION, b"a"),
+    "a ping": Frame(FIN | PING, b"a"),
+    "a reserved bit": Frame(FIN | 0x40 | TEXT, b"a"),
+    "an unknown opcode": Frame(FIN | 3, b"a"),
+    "no UTF-8": Frame(FIN | TEXT, b"a\xff"),
+    "half a code point": Frame(FIN | TEXT, b"\xe2\x82"),
+    "a mask too many or too few": Frame(FIN | TEXT, b"a" * 8, misdirected=True),
+    "64 KiB": Frame(FIN | BINARY, bytes(65536)),
+    "125 bytes, not in the shortest form": Frame(FIN | BINARY, bytes(125), length=b"\x7e\0\x7d"),
+    "300 bytes, not in the shortest form": Frame(
+        FIN | BINARY, bytes(300), length=b"\x7f" + (300).to_bytes(8)
+    ),
+}
+
+
+@in_both_forms
+@for_both_roles
+@pytest.mark.parametrize("other", OTHERS)
+def test_it_stops_before_anything_else(
+    whole_messages: WholeMessages, role: str, other: str
+) -> None:
+    good = encode([GOOD], role)
+    for before in (b"", good, good * 3):
+        data = before + encode([OTHERS[other], GOOD], role)
+        position, events = taken(whole_messages, data, role)
+        assert position == len(before)
+        assert events == [text("Grüße")] * (len(before) // len(good))
+
+
+@in_both_forms
+@for_both_roles
+@pytest.mark.parametrize("size", [5, 200, 65535])
+def test_it_stops_before_what_is_not_all_here(
+    whole_messages: WholeMessages, role: str, size: int
+) -> None:
+    good = encode([GOOD], role)
+    data = encode([Frame(FIN | BINARY, bytes(size))], role)
+    for cut in {*range(min(len(data), 20)), len(data) - 1}:
+        assert taken(whole_messages, good + data[:cut], role) == (len(good), [text("Grüße")])
+
+
+@in_both_forms
+@for_both_roles
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
+def test_the_limit(whole_messages: WholeMessages, role: str, size: int) -> None:
+    data = encode([Frame(FIN | BINARY, bytes(size))], role)
+    assert taken(whole_messages, data, role, limit=size) == (len(data), [binary(bytes(size))])
+    assert taken(whole_messages, data, role, limit=size - 1) == (0, [])
+
+
+@in_both_forms
+@for_both_roles
+def test_the_budget(whole_messages: WholeMessages, role: str) -> None:
+    data = encode([GOOD] * 4, role)
+    for budget in range(6):
+        position, events = taken(whole_messages, data, role, budget=budget)
+        assert len(events) == min(budget, 4)
+        assert position == len(events) * (len(data) // 4)
+
+
+@in_both_forms
+@for_both_roles
+def test_the_position_and_what_was_there(whole_messages: WholeMessages, role: str) -> None:
+    good = encode([GOOD], role)
+    for position in range(8):
+        assert taken(whole_messages, bytes(position) + good, role, position) == (
+            position + len(good),
+            [text("Grüße")],
+        )
+    assert taken(whole_messages, good, role, len(good)) == (len(good), [])
+    assert taken(whole_messages, good, role, len(good) + 1) == (len(good) + 1, [])
+    events: list[Event] = [binary(b"before")]
+    whole_messages(good, 0, role == "server", NO_LIMIT, 1, events)
+    assert events == [binary(b"before"), text("Grüße")]
+
+
+frames = st.builds(
+    Frame,
+    st.sampled_from([FIN | TEXT] * 5 + [FIN | BINARY] * 5 + [TEXT, FIN | PING, 0xC1]),
+    st.one_of(
+        st.binary(max_size=12),
+        st.text(max_size=12).map(str.encode),
+        st.integers(120, 130).map(bytes),
+        st.sampled_from([300, 65535, 65536]).map(bytes),
+    ),
+    st.sampled_from([None] * 9 + [b"\x7e\0\1", b"\x7e\0\x7e", b"\x7f"]),
+    st.sampled_from([False] * 9 + [True]),
+)
+
+
+@needs_compiled
+@settings(RELAXED, max_examples=500)
+@given(
+    st.lists(frames, max_size=6),
+    st.binary(max_size=8),
+    st.sampled_from(ROLES),
+    st.integers(0, 20),
+    st.sampled_from([0, 5, 125, 126, NO_LIMIT]),
+    st.integers(0, 8),
+)
+def test_both_forms_do_the_same(
+    sent: list[Frame], rest: bytes, role: str, position: int, limit: int, budget: int
+) -> None:
+    data = encode(sent, role) + rest
+    arguments = (data, role, position, limit, budget)
+    defined = taken(accel.DEFINITIONS["whole_messages"], *arguments)  # type: ignore[arg-type]
+    assert taken(compiled.whole_messages, *arguments) == defined  # type: ignore[union-attr]
+
+
+@needs_compiled
+@settings(RELAXED, max_examples=500)
+@given(st.binary(max_size=60), st.sampled_from(ROLES))
+def test_both_forms_do_the_same_on_any_bytes(data: bytes, role: str) -> None:
+    defined = taken(accel.DEFINITIONS["whole_messages"], data, role)  # type: ignore[arg-type]
+    assert taken(compiled.whole_messages, data, role) == defined  # type: ignore[union-attr]
+
+
+RIGHT: tuple[Any, ...] = (b"", 0, True, 10, 10, [])
+
+
+@needs_compiled
+@pytest.mark.parametrize(
+    ("place", "wrong", "error"),
+    [
+        (0, bytearray(8), TypeError),
+        (0, "text", TypeError),
+        (1, -1, ValueError),
+        (1, None, TypeError),
+        (1, 2**64, OverflowError),
+        (3, None, TypeError),
+        (3, 2**64, OverflowError),
+        (4, "1", TypeError),
+        (5, (), TypeError),
+    ],
+)
+def test_what_the_compiled_one_cannot_take(
+    place: int, wrong: object, error: type[Exception]
+) -> None:
+    """Whatever it is given, it touches nobody else's memory."""
+    assert compiled is not None
+    assert compiled.whole_messages(*RIGHT) == 0
+    with pytest.raises(error):
+        compiled.whole_messages(*RIGHT[:place], wrong, *RIGHT[place + 1 :])
+    with pytest.raises(TypeError):
+        compiled.whole_messages(*RIGHT[:-1])
