@@ -1,6 +1,7 @@
 from .events import Event
 
 def apply_mask(data: bytes, key: bytes, start: int = ..., stop: int = ..., /) -> bytes: ...
+def decode(data: bytes, final: bool, /) -> tuple[str, int]: ...
 def whole_messages(
     data: bytes,
     position: int,

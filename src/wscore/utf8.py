@@ -2,10 +2,13 @@
 
 from codecs import utf_8_decode
 
+from .accel import leaf
+
 _SURROGATE = b"\xed\xa0"
 _BEYOND = b"\xee"
 
 
+@leaf
 def decode(data: bytes, final: bool) -> tuple[str, int]:
     """Decode `data` up to an incomplete code point at its end, unless `final`.
 

@@ -1,14 +1,18 @@
-"""UTF-8 as it arrives, against the grammar of RFC 3629 section 4."""
+"""UTF-8 as it arrives, against the grammar of RFC 3629 section 4; in Python and compiled."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from leaves import compiled, forms, needs_compiled
 from wire import RELAXED
 
-from wscore.utf8 import decode
+Decode = Callable[[bytes, bool], tuple[str, int]]
+
+in_both_forms = pytest.mark.parametrize("decode", forms("decode"))
 
 WHOLE = re.compile(
     rb"(?:[\x00-\x7f]"
@@ -32,7 +36,7 @@ BEGUN = re.compile(
 )
 
 
-def check(data: bytes) -> None:
+def check(decode: Decode, data: bytes) -> None:
     """Decode `data` as an end and as a beginning, and see that both are right."""
     match = WHOLE.match(data)
     assert match is not None
@@ -52,38 +56,42 @@ def check(data: bytes) -> None:
         assert (caught.value.object, caught.value.start) == (data, used)
 
 
-def test_all_of_one_byte_and_two() -> None:
-    check(b"")
+@in_both_forms
+def test_all_of_one_byte_and_two(decode: Decode) -> None:
+    check(decode, b"")
     for first in range(256):
-        check(bytes([first]))
+        check(decode, bytes([first]))
         for second in range(256):
-            check(bytes([first, second]))
+            check(decode, bytes([first, second]))
 
 
 EDGES = (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF)
 
 
-def test_all_starts_with_continuations_around_their_edges() -> None:
+@in_both_forms
+def test_all_starts_with_continuations_around_their_edges(decode: Decode) -> None:
     for first in range(0xC0, 0x100):
         for second in EDGES:
             for third in EDGES:
-                check(bytes([first, second, third]))
+                check(decode, bytes([first, second, third]))
                 for fourth in EDGES:
-                    check(bytes([first, second, third, fourth]))
+                    check(decode, bytes([first, second, third, fourth]))
 
 
+@in_both_forms
 @RELAXED
 @given(st.binary(max_size=12), st.text(max_size=4), st.text(max_size=4))
 @example(b"\xed\xa0", "", "")
 @example(b"\xed\xa0", "a", "")
-def test_any_bytes_amid_text(data: bytes, before: str, after: str) -> None:
-    check(before.encode() + data)
-    check(before.encode() + data + after.encode())
+def test_any_bytes_amid_text(decode: Decode, data: bytes, before: str, after: str) -> None:
+    check(decode, before.encode() + data)
+    check(decode, before.encode() + data + after.encode())
 
 
+@in_both_forms
 @RELAXED
 @given(st.text(max_size=20), st.lists(st.integers(min_value=0, max_value=80)))
-def test_text_cut_anywhere_is_the_same_text(text: str, cuts: list[int]) -> None:
+def test_text_cut_anywhere_is_the_same_text(decode: Decode, text: str, cuts: list[int]) -> None:
     data, rest, result = text.encode(), b"", ""
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     for start, stop in pairwise(places):
@@ -92,3 +100,34 @@ def test_text_cut_anywhere_is_the_same_text(text: str, cuts: list[int]) -> None:
         result, rest = result + piece, arrived[used:]
         assert len(rest) < 4
     assert (result, rest) == (text, b"")
+
+
+# Of each width that CPython keeps characters in, and around its borders.
+WIDTHS = ["a", "\x7f", "\x80", "\xff", "\u0100", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff"]
+WIDTHS += ["\U00010000", "\U0010ffff"]
+
+
+@in_both_forms
+def test_long_text_of_every_width(decode: Decode) -> None:
+    """With long runs and short ones, on all places in a word."""
+    for one in WIDTHS:
+        for other in WIDTHS:
+            for run in (1, 7, 8, 9, 130):
+                text = (one * run + other) * 5
+                data = text.encode()
+                decoded, used = decode(data, True)
+                assert (decoded, used) == (text, len(data))
+                assert decoded.__sizeof__() == text.__sizeof__()  # as compact as any other
+                for broken in (b"\x80", b"\xc1\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80"):
+                    with pytest.raises(UnicodeDecodeError) as caught:
+                        decode(data + broken + data, False)
+                    assert (caught.value.start, caught.value.reason != "") == (len(data), True)
+
+
+@needs_compiled
+@pytest.mark.parametrize("arguments", [(), (b"",), (b"", True, 1), (bytearray(b"a"), True)])
+def test_what_the_compiled_one_cannot_take(arguments: tuple[object, ...]) -> None:
+    """Whatever it is given, it touches nobody else's memory."""
+    assert compiled is not None
+    with pytest.raises(TypeError):
+        compiled.decode(*arguments)
