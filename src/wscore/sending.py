@@ -12,6 +12,9 @@ from .states import Phase
 
 Data = str | bytes | bytearray | memoryview
 
+# From so many bytes on a payload is written by itself: joining it to its header copies it.
+LARGE = 65536
+
 
 class Sender:
     """The half of a connection that sends. `keys` are the client's, None on the server's side."""
@@ -54,6 +57,21 @@ class Sender:
         out.clear()
         self.unsent = 0
         return data
+
+    def parts_to_send(self) -> list[bytes]:
+        """What `data_to_send` would return, in parts: payloads of 64 KiB and more stay uncopied."""
+        parts: list[bytes] = []
+        small: list[bytes] = []
+        for one in self._out:
+            if len(one) < LARGE:
+                small.append(one)
+            else:
+                parts += [b"".join(small), one]
+                small = []
+        parts.append(b"".join(small))
+        self._out.clear()
+        self.unsent = 0
+        return [part for part in parts if part]
 
     def _use(self, codecs: tuple[Codec, ...]) -> None:
         """The extensions are agreed on."""

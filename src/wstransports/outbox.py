@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from wscore import ClientConnection, DataType, Reasons, ServerConnection
+from wscore.sending import LARGE
 
 from .batch import GATHER_LIMIT
 from .errors import ConnectionClosed
@@ -66,10 +67,16 @@ class Outbox:
     def flush(self) -> None:
         """Write what was gathered."""
         self._gathered = False
-        data = self.core.data_to_send()
-        if data:
-            self._written += len(data)
-            self.pipe.write(data)
+        core = self.core
+        if core.unsent < LARGE:
+            data = core.data_to_send()
+            if data:
+                self._written += len(data)
+                self.pipe.write(data)
+            return
+        for part in core.parts_to_send():
+            self._written += len(part)
+            self.pipe.write(part)
 
     async def drain(self) -> None:
         """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""

@@ -270,13 +270,25 @@ async def test_more_than_64_kib_leaves_at_once(sockets: AsyncioWorld) -> None:
         assert all(len(data) < 65536 + 10_100 for data in writes)
 
 
-async def test_a_frame_of_more_than_64_kib_is_one_write(sockets: AsyncioWorld) -> None:
-    async with counting(sockets, echo) as counted:
+async def test_a_large_payload_is_written_as_it_is_behind_what_was_gathered(
+    sockets: AsyncioWorld,
+) -> None:
+    """Joining it to its header would copy it."""
+    payload = b"x" * 1_000_000
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send("before")
+            await client.writer.send(payload)
+
+    async with counting(sockets, on_connection) as counted:
         peer, writes = await counted.connect()
-        client = await only_client(sockets, counted.server)
-        await client.writer.send(b"x" * 1_000_000)
-        assert len(writes) == 1
-        assert await peer.message() == b"x" * 1_000_000
+        peer.send("")
+        assert await peer.message() == "before"
+        assert await peer.message() == payload
+        assert [len(data) for data in writes] == [8 + 10, len(payload)]
+        assert writes[1] is payload
 
 
 async def test_what_was_gathered_goes_out_before_a_wait_for_room(memory: MemoryWorld) -> None:

