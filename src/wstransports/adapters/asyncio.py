@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, cast
 
 from ..batch import Batch
@@ -120,7 +121,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a Task, its first step at once."""
-        task = _start(coroutine, self._loop)
+        task = _start(coroutine, loop=self._loop)
         if not task.done():
             # The loop itself holds tasks weakly.
             self._tasks.add(task)
@@ -170,11 +171,7 @@ class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
 
 
 if sys.version_info >= (3, 12):
-
-    def _start(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Task[None]:
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+    _start = partial(asyncio.Task, eager_start=True)
 
 else:
 
