@@ -1,0 +1,1 @@
+"""What the library costs, beside others: see README.md."""

@@ -1,0 +1,293 @@
+/* One connection: the upgrade, sending from the tape, and the check of what comes back. */
+#include "load.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What Chromium 156 sends; the key is RFC 6455's own (section 1.3), so that its proof is known. */
+static const char head_format[] =
+    "GET / HTTP/1.1\r\n"
+    "Host: 127.0.0.1:%d\r\n"
+    "Connection: Upgrade\r\n"
+    "Pragma: no-cache\r\n"
+    "Cache-Control: no-cache\r\n"
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/156.0.0.0 Safari/537.36\r\n"
+    "Upgrade: websocket\r\n"
+    "Origin: http://127.0.0.1:%d\r\n"
+    "Sec-WebSocket-Version: 13\r\n"
+    "Accept-Encoding: gzip, deflate, br, zstd\r\n"
+    "Accept-Language: en-US,en;q=0.9\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    "%s\r\n";
+static const char offer[] =
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+static const char offer_no_takeover[] =
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; "
+    "server_no_context_takeover; client_no_context_takeover\r\n";
+static const char proof[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+enum { AT_ONCE = 16, BUFFER = 256 * 1024 };
+static unsigned char buffer[BUFFER], inflated[BUFFER];
+
+static int connected(int port)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail("cannot connect to port %d: %s", port, strerror(errno));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    return fd;
+}
+
+/* Read and judge the answer to the upgrade: a 101 with the right proof, and nothing behind it. */
+static void read_answer(struct connection *one, const struct settings *settings, const char *head)
+{
+    static char answer[4096];
+    size_t have = 0;
+    for (;;) {
+        ssize_t got = read(one->fd, answer + have, sizeof answer - 1 - have);
+        if (got <= 0)
+            fail("connection %d: no answer to the upgrade", one->number);
+        have += (size_t)got;
+        answer[have] = 0;
+        if (settings->raw ? have >= strlen(head) : strstr(answer, "\r\n\r\n") != NULL)
+            break;
+    }
+    if (settings->raw) {
+        if (strcmp(answer, head) != 0)
+            fail("connection %d: the head did not come back", one->number);
+        return;
+    }
+    char *end = strstr(answer, "\r\n\r\n");
+    if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0 || !strstr(answer, proof) || end[4] != 0)
+        fail("connection %d: not the answer to an upgrade:\n%s", one->number, answer);
+    one->inflates = strcasestr(answer, "permessage-deflate") != NULL;
+    one->resets = strcasestr(answer, "server_no_context_takeover") != NULL;
+    if (settings->deflate && !one->inflates)
+        fail("the server did not agree on permessage-deflate:\n%s", answer);
+}
+
+void connections_open(struct connection *all, int count, const struct settings *settings)
+{
+    char head[1024];
+    int length = snprintf(head, sizeof head, head_format, settings->port, settings->port,
+                          settings->no_takeover ? offer_no_takeover
+                          : settings->deflate   ? offer
+                                                : "");
+    for (int first = 0; first < count; first += AT_ONCE) {
+        int end = first + AT_ONCE < count ? first + AT_ONCE : count;
+        for (int index = first; index < end; index++) {
+            all[index] = (struct connection){.fd = connected(settings->port), .number = index};
+            if (write(all[index].fd, head, (size_t)length) != length)
+                fail("cannot send the head: %s", strerror(errno));
+        }
+        for (int index = first; index < end; index++)
+            read_answer(&all[index], settings, head);
+    }
+}
+
+void connection_start(struct connection *one, int first_message, const struct settings *settings)
+{
+    fcntl(one->fd, F_SETFL, O_NONBLOCK);
+    one->next = one->expected = first_message;
+    one->times = calloc((size_t)settings->in_flight, sizeof *one->times);
+    if (!one->times || (one->inflates && inflateInit2(&one->inflater, -15) != Z_OK))
+        fail("no memory for %d connections", settings->connections);
+}
+
+/* Let it send so many messages more. */
+void connection_grant(struct connection *one, const struct tape *tape, int messages,
+                      int in_flight, uint64_t time)
+{
+    for (; messages > 0; messages--) {
+        one->times[one->sent++ % in_flight] = time;
+        one->granted += tape->starts[one->next + 1] - tape->starts[one->next];
+        one->next = (one->next + 1) % tape->count;
+    }
+}
+
+/* Send what it may; return whether it wants to hear of room. */
+bool connection_send(struct connection *one, const struct tape *tape)
+{
+    while (one->granted > 0) {
+        size_t length = tape->starts[tape->count] - one->out;
+        if (length > one->granted)
+            length = one->granted;
+        ssize_t sent = send(one->fd, tape->bytes + one->out, length, MSG_NOSIGNAL);
+        if (sent < 0) {
+            if (errno == EAGAIN)
+                return true;
+            fail("connection %d: cannot send: %s", one->number, strerror(errno));
+        }
+        one->granted -= (size_t)sent;
+        one->out += (size_t)sent;
+        if (one->out == tape->starts[tape->count])
+            one->out = 0;
+    }
+    return false;
+}
+
+static void check(struct connection *one, const unsigned char *wanted, size_t size,
+                  const unsigned char *data, size_t length)
+{
+    if (length > size - one->right || memcmp(data, wanted + one->right, length) != 0)
+        fail("connection %d: message %ld is not what was sent, in or behind byte %zu",
+             one->number, one->received, one->right);
+    one->right += length;
+}
+
+static void check_compressed(struct connection *one, const unsigned char *wanted, size_t size,
+                             unsigned char *data, size_t length)
+{
+    z_stream *stream = &one->inflater;
+    stream->next_in = data;
+    stream->avail_in = (uInt)length;
+    do {
+        stream->next_out = inflated;
+        stream->avail_out = BUFFER;
+        int result = inflate(stream, Z_SYNC_FLUSH);
+        if (result != Z_OK && result != Z_BUF_ERROR && result != Z_STREAM_END)
+            fail("connection %d: message %ld cannot be inflated", one->number, one->received);
+        check(one, wanted, size, inflated, BUFFER - stream->avail_out);
+    } while (stream->avail_in > 0 || stream->avail_out == 0);
+}
+
+static void message_over(struct connection *one, const struct tape *tape)
+{
+    if (one->right != tape->size)
+        fail("connection %d: message %ld ends after %zu bytes", one->number, one->received,
+             one->right);
+    one->received++;
+    one->expected = (one->expected + 1) % tape->count;
+    one->right = 0;
+    one->amid_message = false;
+}
+
+/* Take a part of a frame's head; return how many bytes that took. */
+static size_t take_head(struct connection *one, bool text, const unsigned char *data, size_t length)
+{
+    size_t taken = 0;
+    while (taken < length) {
+        one->head[one->head_size++] = data[taken++];
+        if (one->head_size < 2)
+            continue;
+        int code = one->head[1] & 0x7F, extended = code < 126 ? 0 : code == 126 ? 2 : 8;
+        if (one->head_size < 2 + extended)
+            continue;
+        one->left = extended ? 0 : (uint64_t)code;
+        for (int index = 0; index < extended; index++)
+            one->left = one->left << 8 | one->head[2 + index];
+        one->head_size = 0;
+        one->amid_frame = true;
+        break;
+    }
+    if (!one->amid_frame)
+        return taken;
+    int opcode = one->head[0] & 0x0F, wanted = one->amid_message ? 0 : text ? 1 : 2;
+    if (opcode != wanted || one->head[1] & 0x80 || one->head[0] & 0x30)
+        fail("connection %d: a frame starts with %02x %02x, not with opcode %d", one->number,
+             one->head[0], one->head[1], wanted);
+    if (!one->amid_message)
+        one->compressed = one->head[0] & 0x40;
+    if (one->compressed && !one->inflates)
+        fail("connection %d: a compressed message, not agreed on", one->number);
+    one->fin = one->head[0] & 0x80;
+    one->amid_message = true;
+    return taken;
+}
+
+static void take_frames(struct connection *one, const struct tape *tape, bool text,
+                        unsigned char *data, size_t length)
+{
+    static unsigned char tail[] = {0, 0, 0xFF, 0xFF};
+    for (;;) {
+        if (!one->amid_frame) {
+            size_t taken = take_head(one, text, data, length);
+            data += taken;
+            length -= taken;
+            if (!one->amid_frame)
+                return;
+        }
+        const unsigned char *wanted = tape->payloads + (size_t)one->expected * tape->size;
+        size_t part = length < one->left ? length : (size_t)one->left;
+        (one->compressed ? check_compressed(one, wanted, tape->size, data, part)
+                         : check(one, wanted, tape->size, data, part));
+        data += part;
+        length -= part;
+        one->left -= part;
+        if (one->left > 0)
+            return;
+        one->amid_frame = false;
+        if (!one->fin)
+            continue;
+        if (one->compressed) {
+            check_compressed(one, wanted, tape->size, tail, sizeof tail);
+            if (one->resets)
+                inflateReset(&one->inflater);
+        }
+        message_over(one, tape);
+    }
+}
+
+/* Without WebSocket: the very bytes of the frames come back. */
+static void take_bytes(struct connection *one, const struct tape *tape, const unsigned char *data,
+                       size_t length)
+{
+    while (length > 0) {
+        const size_t *start = tape->starts + one->expected;
+        size_t size = start[1] - start[0];
+        size_t part = length < size - one->right ? length : size - one->right;
+        check(one, tape->bytes + *start, size, data, part);
+        data += part;
+        length -= part;
+        if (one->right == size) {
+            one->right = tape->size;
+            message_over(one, tape);
+        }
+    }
+}
+
+/* Read once and check it; return how many messages are complete with that. */
+int connection_receive(struct connection *one, const struct tape *tape,
+                       const struct settings *settings)
+{
+    long before = one->received;
+    ssize_t got = recv(one->fd, buffer, sizeof buffer, 0);
+    if (got < 0 && errno == EAGAIN)
+        return 0;
+    if (got <= 0)
+        fail("connection %d: the server ended it: %s", one->number,
+             got ? strerror(errno) : "end of input");
+    if (settings->raw)
+        take_bytes(one, tape, buffer, (size_t)got);
+    else
+        take_frames(one, tape, settings->text, buffer, (size_t)got);
+    return (int)(one->received - before);
+}
+
+/* The closing handshake, on a connection that was not started: blocking. */
+void connection_close(struct connection *one, bool raw)
+{
+    static const unsigned char close_1000[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8};
+    if (!raw) {
+        unsigned char answer[4];
+        if (send(one->fd, close_1000, sizeof close_1000, MSG_NOSIGNAL) != sizeof close_1000 ||
+            recv(one->fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
+            answer[0] != 0x88)
+            fail("connection %d: no answer to our Close", one->number);
+        if (recv(one->fd, answer, sizeof answer, 0) != 0)
+            fail("connection %d: still open after the closing handshake", one->number);
+    }
+    close(one->fd);
+}

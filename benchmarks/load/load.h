@@ -1,0 +1,96 @@
+/* The load generator's parts: see README.md beside it. */
+#ifndef LOAD_H
+#define LOAD_H
+
+#define _GNU_SOURCE
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <zlib.h>
+
+/* What is asked for on the command line. */
+struct settings {
+    const char *mode;      /* echo, broadcast, stream, handshake or idle */
+    int port;              /* of the server, on 127.0.0.1 */
+    int pid;               /* of the server: whose CPU time counts */
+    int connections;
+    int in_flight;         /* messages under way on each connection */
+    size_t size;           /* of a message, in bytes */
+    size_t frame;          /* stream: bytes in a frame, 0 for one frame */
+    bool text;
+    bool raw;              /* the server echoes bytes, and speaks no WebSocket */
+    bool deflate;          /* offer permessage-deflate, as Chromium does */
+    bool no_takeover;      /* offer it with no context kept between messages */
+    long warm_up;          /* messages before the first mark */
+    long messages;         /* the run ends after so many, */
+    double seconds;        /* or after so long, whichever is first */
+    int limit;             /* seconds after which the process ends, come what may */
+};
+
+/* Say what went wrong, and end with status 1. */
+#define fail(...) (fprintf(stderr, __VA_ARGS__), fputc('\n', stderr), exit(1))
+
+/* tape.c: frames ready to be sent, one after the other, for ever. */
+struct tape {
+    int count;                /* of messages; all differ, in payload and masking key */
+    size_t size;              /* of each message, in bytes */
+    unsigned char *payloads;  /* what is to come back: count * size bytes */
+    unsigned char *bytes;     /* the frames */
+    size_t *starts;           /* where in `bytes` each frame starts; count + 1 of them */
+};
+
+void tape_make(struct tape *tape, const struct settings *settings, int count);
+void random_bytes(unsigned char *bytes, size_t size);
+void random_text(unsigned char *bytes, size_t size);
+size_t frame_header(unsigned char *header, int first_byte, uint64_t size);
+void mask_copy(unsigned char *to, const unsigned char *from, size_t size,
+               const unsigned char key[4]);
+
+/* connection.c: one connection, and the check of what comes back. */
+struct connection {
+    int fd;
+    int number;
+    bool polls_output;        /* epoll tells when there is room */
+    size_t out;               /* where in the tape the next byte to send is */
+    size_t granted;           /* how many bytes may be sent */
+    int next;                 /* the next message to send */
+    long sent, received;      /* messages */
+    uint64_t *times;          /* when each message under way was sent; a ring */
+    int expected;             /* the message that comes back next */
+    size_t right;             /* bytes of it that were right */
+    unsigned char head[10];   /* of the frame that is being received */
+    int head_size;
+    uint64_t left;            /* bytes of its payload that are to come */
+    bool amid_frame, amid_message, fin, compressed;
+    z_stream inflater;
+    bool inflates, resets;
+};
+
+void connections_open(struct connection *all, int count, const struct settings *settings);
+void connection_start(struct connection *one, int first_message, const struct settings *settings);
+void connection_grant(struct connection *one, const struct tape *tape, int messages,
+                      int in_flight, uint64_t now);
+bool connection_send(struct connection *one, const struct tape *tape);
+int connection_receive(struct connection *one, const struct tape *tape,
+                       const struct settings *settings);
+void connection_close(struct connection *one, bool raw);
+
+/* meter.c: clocks, and how long messages took. */
+struct mark {
+    uint64_t wall, server, load; /* nanoseconds */
+};
+
+uint64_t now(void);
+struct mark mark_now(int server_pid);
+void latency_clear(void);
+void latency_add(uint64_t nanoseconds);
+double latency_quantile(double part); /* in microseconds */
+
+/* The modes. */
+void run_messages(const struct settings *settings);  /* echo and broadcast: messages.c */
+void run_stream(const struct settings *settings);    /* stream.c */
+void run_handshakes(const struct settings *settings);
+void run_idle(const struct settings *settings);
+
+#endif

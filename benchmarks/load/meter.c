@@ -1,0 +1,66 @@
+/* Clocks, and how long messages took. */
+#include "load.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static uint64_t read_clock(clockid_t clock)
+{
+    struct timespec time;
+    if (clock_gettime(clock, &time) != 0)
+        fail("the server has ended, or its CPU time cannot be read");
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+uint64_t now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+/* The server's CPU time is the kernel's own account of the whole process, user and system, with
+ * all its threads, in nanoseconds. */
+struct mark mark_now(int server_pid)
+{
+    clockid_t server;
+    if (clock_getcpuclockid(server_pid, &server) != 0)
+        fail("there is no process %d", server_pid);
+    return (struct mark){
+        .wall = now(),
+        .server = read_clock(server),
+        .load = read_clock(CLOCK_PROCESS_CPUTIME_ID),
+    };
+}
+
+/* A histogram with 32 buckets for each power of two: 3 % apart at most. */
+enum { FINE = 5, BUCKETS = 64 << FINE };
+static long buckets[BUCKETS];
+static long total;
+
+void latency_clear(void)
+{
+    memset(buckets, 0, sizeof buckets);
+    total = 0;
+}
+
+void latency_add(uint64_t nanoseconds)
+{
+    uint64_t value = nanoseconds | 1 << FINE;
+    int octave = 63 - __builtin_clzll(value);
+    buckets[(octave << FINE) + (int)(value >> (octave - FINE) & ((1 << FINE) - 1))]++;
+    total++;
+}
+
+double latency_quantile(double part)
+{
+    long wanted = (long)(part * (double)total), seen = 0;
+    for (int bucket = 0; bucket < BUCKETS; bucket++) {
+        seen += buckets[bucket];
+        if (seen > wanted) {
+            int octave = bucket >> FINE;
+            uint64_t fine = (uint64_t)(bucket & ((1 << FINE) - 1)) | 1 << FINE;
+            return (double)(fine << (octave - FINE)) / 1000;
+        }
+    }
+    return 0;
+}

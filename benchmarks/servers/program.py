@@ -1,0 +1,66 @@
+"""What the servers in Python share: their command line, their event loop, how they say the port."""
+
+import argparse
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+# The same for whoever lets us choose: the defaults of `websockets`, which are ours too.
+LEVEL, MEMORY_LEVEL, WINDOW_BITS = 6, 5, 12
+
+# More than any message has that is held as a whole.
+MAX_SIZE = 2**25
+
+_parser = argparse.ArgumentParser()
+_parser.add_argument(
+    "--loop", default="asyncio", choices=["asyncio", "uvloop", "aiofastnet", "trio"]
+)
+_parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream"])
+_parser.add_argument("--deflate", action="store_true", help="agree on permessage-deflate")
+_SETTINGS = _parser.parse_args()
+
+# A message goes to everybody, not back to who sent it.
+BROADCASTS = _SETTINGS.task == "broadcast"
+# A message goes back while it arrives.
+STREAMS = _SETTINGS.task == "stream"
+DEFLATES: bool = _SETTINGS.deflate
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run it on the loop that was asked for."""
+    if _SETTINGS.loop == "trio":
+        import trio
+
+        trio.run(main)
+        return
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(main())
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if _SETTINGS.loop == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop()
+    loop = asyncio.new_event_loop()
+    if _SETTINGS.loop == "aiofastnet":
+        from aiofastnet import patch_loop
+
+        patch_loop(loop)
+    return loop
+
+
+async def serve(port: int) -> None:
+    """Say where the server listens, and let it: until somebody ends the process."""
+    print(port, flush=True)
+    if _SETTINGS.loop == "trio":
+        import trio
+
+        await trio.sleep_forever()
+    await asyncio.get_running_loop().create_future()
+
+
+def port_of(server: Any) -> int:
+    """The port of an `asyncio.Server`, or what is like one."""
+    port: int = server.sockets[0].getsockname()[1]
+    return port

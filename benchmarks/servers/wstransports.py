@@ -1,0 +1,41 @@
+"""This library, through its documented API."""
+
+from wstransports import Client, WebSocketReader, WebSocketServer, broadcast
+
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, STREAMS, run, serve
+
+socket = WebSocketServer(
+    "127.0.0.1",
+    0,
+    compression="deflate" if DEFLATES else None,
+    max_message_size=None if STREAMS else MAX_SIZE,
+)
+
+
+@socket.connection
+async def on_connection(client: Client) -> None:
+    if STREAMS:
+
+        @client.message
+        async def on_stream(reader: WebSocketReader) -> None:
+            await client.writer.feed(reader)
+
+    elif BROADCASTS:
+
+        @client.message
+        async def on_announcement(reader: WebSocketReader) -> None:
+            await broadcast(socket.clients, await reader.get())
+
+    else:
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send(await reader.get())
+
+
+async def main() -> None:
+    async with socket:
+        await serve(socket.port)
+
+
+run(main)
