@@ -2,6 +2,9 @@
 # make test      lint, types, tests, a part of Autobahn; ends with what it had to leave out
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
 #                (needs Python 2.7, takes about 20 minutes)
+# make bench     measure everything beside other libraries, and write docs/performance.md
+#                (needs gcc, takes more than an hour, wants the machine for itself)
+# make bench-smoke   the same in two minutes, to see that it works
 # make lint      ruff and mypy
 # make clean     remove the environments and what the tools leave behind
 #
@@ -18,7 +21,10 @@ export COVERAGE_FILE := $(VENV)/coverage
 # Node's ws package, in the version that the tests talk to.
 WS := .npm/ws-8.23.0
 
-.PHONY: help demo test autobahn lint clean
+# What the benchmarks are built to.
+BUILT := .bench
+
+.PHONY: help demo test autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -38,15 +44,23 @@ test: lint $(WS)
 autobahn: $(VENV)/tools
 	$(VENV_PYTHON) tests/autobahn/run.py
 
+# Other libraries at their newest releases.
+bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
+	$(VENV_PYTHON) -m pip install --quiet --upgrade --group bench
+	$(VENV_PYTHON) -m benchmarks.run --page docs/performance.md
+
+bench-smoke: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
+	$(VENV_PYTHON) -m benchmarks.run --smoke --rounds 2 --seconds 0.02 --page $(BUILT)/smoke.md
+
 lint: $(VENV)/tools
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv-* .autobahn .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv-* .autobahn .bench .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf build dist src/*.egg-info src/wscore/_leaves.*.so
-	find src tests examples -name __pycache__ -prune -exec rm -rf {} +
+	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The package alone. A changed leaf would else be tested as it was.
 $(VENV)/package: pyproject.toml setup.py src/wscore/_leaves.c
@@ -60,7 +74,7 @@ $(VENV)/package: pyproject.toml setup.py src/wscore/_leaves.c
 $(VENV)/tools: $(VENV)/package
 	$(VENV_PYTHON) -m pip install --quiet 'pip>=25.1'
 	$(VENV_PYTHON) -m pip install --quiet --group test --group peers --group lint \
-	    --group autobahn
+	    --group autobahn --group bench
 	@touch $@
 
 # Without npm, or where it fails, the tests with that package are left out, and say so.
@@ -68,3 +82,12 @@ $(WS):
 	@command -v npm >/dev/null || exit 0; \
 	npm install --prefix .npm --no-save --no-audit --no-fund --silent $(subst -,@,$(@F)) \
 	    && touch $@ || echo 'npm could not install $(@F)'
+
+# The load generator, and the server in C that is a floor.
+$(BUILT)/load: $(wildcard benchmarks/load/*.c) benchmarks/load/load.h
+	@mkdir -p $(BUILT)
+	gcc -O2 -Wall -Wextra -o $@ $(filter %.c,$^) -lz
+
+$(BUILT)/c_floor: benchmarks/servers/c_floor.c
+	@mkdir -p $(BUILT)
+	gcc -O2 -Wall -Wextra -o $@ $<

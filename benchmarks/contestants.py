@@ -16,6 +16,8 @@ NODE_PACKAGES = ROOT / ".npm" / "node_modules"
 class Contestant:
     """A server: `module` is its file in `servers`, `loop` the event loop it runs on.
 
+    Those of `sans_io` are no servers: what they are given is bytes, and `loop` is who.
+
     `raw` says that it echoes bytes and speaks no WebSocket, `pure` that it runs without our
     compiled parts, `needs` which packages have to be installed.
     """
@@ -28,15 +30,16 @@ class Contestant:
     pure: bool = False
     needs: tuple[str, ...] = ()
 
-    def command(self, task: str, deflate: bool) -> list[str]:
-        """What starts it."""
-        settings = ["--task", task, *["--deflate"] * deflate]
+    def command(self) -> list[str]:
+        """What starts it; its own arguments come behind."""
         if self.module == "c_floor":
             return [str(BUILT / "c_floor")]
         if self.module == "node_ws":
-            return ["node", str(ROOT / "benchmarks" / "servers" / "node_ws.js"), *settings]
+            return ["node", str(ROOT / "benchmarks" / "servers" / "node_ws.js")]
+        if self.module == "sans_io":
+            return [sys.executable, "-m", "benchmarks.sans_io", self.loop]
         module = f"benchmarks.servers.{self.module}"
-        return [sys.executable, "-m", module, "--loop", self.loop, *settings]
+        return [sys.executable, "-m", module, "--loop", self.loop]
 
     def environment(self) -> dict[str, str]:
         """The environment variables it runs with."""
@@ -94,9 +97,7 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in [
         *_on("ours", "wstransports", "wstransports", *_ALL_ASYNCIO),
-        *_on(
-            "ours", "wstransports", "wstransports", "trio", needs=("wstransports.adapters.trio",)
-        ),
+        *_on("ours", "wstransports", "wstransports", "trio", needs=("wstransports.adapters.trio",)),
         Contestant("ours-pure", "wstransports, plain Python", "wstransports", pure=True),
         # picows brings aiofastnet's transports along, on whichever loop.
         *_on("picows", "picows, bare", "picows", "asyncio", "uvloop", needs=("picows",)),
@@ -118,5 +119,11 @@ CONTESTANTS = {
         Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
         *_on("floor", "floor: asyncio.Protocol", "asyncio_floor", *_ALL_ASYNCIO, raw=True),
         *_on("floor", "floor: a stream", "trio_floor", "trio", raw=True),
+        Contestant("core", "wscore", "sans_io", "wscore"),
+        Contestant("core-pure", "wscore, plain Python", "sans_io", "wscore", pure=True),
+        Contestant(
+            "websockets-sans-io", "websockets", "sans_io", "websockets", needs=("websockets",)
+        ),
+        Contestant("wsproto", "wsproto", "sans_io", "wsproto", needs=("wsproto",)),
     ]
 }

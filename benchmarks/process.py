@@ -3,15 +3,15 @@
 import json
 import os
 import re
-import subprocess
-from collections.abc import Iterator
+import resource
+import signal
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import PIPE
+from subprocess import PIPE, Popen
 
 from .contestants import BUILT, ROOT, Contestant
-
-KIB = 1024
 
 
 class BenchmarkError(Exception):
@@ -24,77 +24,140 @@ def cores() -> tuple[list[int], list[int]]:
     return (available[:1], available[1:2]) if len(available) > 1 else (available, available)
 
 
+def raise_file_limit() -> int:
+    """Let this process and those it starts open as many files as they may; returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 class Server:
     """A server that runs."""
 
-    def __init__(self, contestant: Contestant, process: subprocess.Popen[str], port: int) -> None:
-        self.contestant = contestant
-        self.pid = process.pid
-        self.port = port
-
-    def memory(self) -> dict[str, float]:
-        """What it holds now, in KiB: resident, and its proportional share of that."""
-        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        return {name.lower(): float(value) for name, value in _sizes(rollup, "Rss", "Pss")}
-
-    def forget_peak(self) -> None:
-        """Begin anew with `peak`."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-
-    def peak(self) -> float:
-        """The most it held since, in KiB."""
-        [(_, value)] = _sizes(Path(f"/proc/{self.pid}/status").read_text(), "VmHWM")
-        return float(value)
-
-    def load_command(self, mode: str, *arguments: str) -> list[str]:
-        """What starts the load on it."""
-        raw = ["--raw"] if self.contestant.raw else []
-        target = [f"--port={self.port}", f"--pid={self.pid}"]
-        return [str(BUILT / "load"), mode, *target, *raw, *arguments]
+    def __init__(self, contestant: Contestant, pid: int, port: int) -> None:
+        self._raw = contestant.raw
+        self._pid = pid
+        self._port = port
 
     def load(self, mode: str, *arguments: str) -> dict[str, float]:
         """Put the load on it; returns what the load measured."""
-        command = self.load_command(mode, *arguments)
-        process = subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True)
-        os.sched_setaffinity(process.pid, cores()[1])
-        answer, complaint = process.communicate()
+        with self._load(mode, *arguments) as process:
+            answer, _ = process.communicate()
+            measured: dict[str, float] = json.loads(answer or "{}")
+            return measured
+
+    @contextmanager
+    def holding(self, *arguments: str) -> Iterator["Held"]:
+        """Hold connections open meanwhile, as many as `Held` is asked for."""
+        with self._load("idle", *arguments) as process:
+            yield Held(process)
+            process.communicate()
+
+    @contextmanager
+    def _load(self, mode: str, *arguments: str) -> Iterator[Popen[str]]:
+        target = [f"--port={self._port}", f"--pid={self._pid}", *["--raw"] * self._raw]
+        command = [str(BUILT / "load"), mode, *target, *arguments]
+        complaints = BUILT / "load.log"
+        with (
+            complaints.open("w") as errors,
+            Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True) as process,
+        ):
+            os.sched_setaffinity(process.pid, cores()[1])
+            try:
+                yield process
+            finally:
+                process.kill()
+        if process.returncode == -signal.SIGALRM:
+            raise BenchmarkError(f"{' '.join(command)}: took too long")
         if process.returncode != 0:
-            reason = complaint.strip() or f"status {process.returncode}"
-            raise BenchmarkError(f"{' '.join(command)}: {reason}")
-        measured: dict[str, float] = json.loads(answer)
-        return measured
+            raise BenchmarkError(f"{' '.join(command)}: {complaints.read_text()}")
+
+    def memory(self) -> dict[str, float]:
+        """What it holds when that has stopped changing, in KiB: "Rss", and its share "Pss"."""
+        held = self._memory()
+        for _ in range(50):
+            time.sleep(0.1)
+            before, held = held, self._memory()
+            if held == before:
+                return held
+        raise BenchmarkError("its memory does not stop changing")
+
+    def _memory(self) -> dict[str, float]:
+        return _sizes(Path(f"/proc/{self._pid}/smaps_rollup"), "Rss", "Pss")
+
+    def forget_peak(self) -> None:
+        """Begin anew with `peak`."""
+        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+
+    def peak(self) -> float:
+        """The most that was resident since, in KiB."""
+        return _sizes(Path(f"/proc/{self._pid}/status"), "VmHWM")["VmHWM"]
 
 
-def _sizes(text: str, *names: str) -> list[tuple[str, str]]:
-    return re.findall(rf"^({'|'.join(names)}):\s+(\d+) kB", text, re.MULTILINE)
+def _sizes(file: Path, *names: str) -> dict[str, float]:
+    lines = re.findall(rf"^({'|'.join(names)}):\s+(\d+) kB", file.read_text(), re.MULTILINE)
+    return {name: float(value) for name, value in lines}
+
+
+class Held:
+    """Connections that are held open."""
+
+    def __init__(self, process: Popen[str]) -> None:
+        self._process = process
+
+    def open(self, count: int) -> None:
+        """Have so many open in all."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{count}\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != f"{count}\n":
+            raise BenchmarkError(f"{count} connections could not be opened")
 
 
 @contextmanager
 def serving(contestant: Contestant, task: str, deflate: bool) -> Iterator[Server]:
-    """Run a server meanwhile; what it says on standard error is shown if something fails."""
-    command = contestant.command(task, deflate)
+    """Run a server meanwhile; what it says on standard error is told if something fails."""
+    settings = ["--task", task, *["--deflate"] * deflate]
+    with _running(contestant, settings) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline()
+        if not port:
+            raise BenchmarkError("it did not start")
+        yield Server(contestant, process.pid, int(port))
+
+
+def run_alone(contestant: Contestant, *arguments: str) -> dict[str, float]:
+    """Run what is no server; returns what it measured."""
+    with _running(contestant, arguments) as process:
+        answer, _ = process.communicate()
+        if process.returncode != 0:
+            raise BenchmarkError(f"it ended with status {process.returncode}")
+    measured: dict[str, float] = json.loads(answer)
+    return measured
+
+
+@contextmanager
+def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen[str]]:
     log = BUILT / f"{contestant.name}.log"
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            command,
+    with (
+        log.open("w") as errors,
+        Popen(
+            [*contestant.command(), *arguments],
             stdout=PIPE,
             stderr=errors,
             text=True,
             cwd=ROOT,
             env=contestant.environment(),
             preexec_fn=_on_server_core,
-        )
-    assert process.stdout is not None
-    try:
-        port = process.stdout.readline()
-        if not port:
-            raise BenchmarkError(f"{contestant.name} did not start:\n{log.read_text()}")
-        yield Server(contestant, process, int(port))
-    except BenchmarkError as error:
-        raise BenchmarkError(f"{contestant.name}: {error}\n{log.read_text()[-2000:]}") from error
-    finally:
-        process.kill()
-        process.communicate()
+        ) as process,
+    ):
+        try:
+            yield process
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{error}\n{log.read_text()}") from error
+        finally:
+            process.kill()
 
 
 def _on_server_core() -> None:

@@ -1,58 +1,88 @@
-"""Run the benchmark: python -m benchmarks.run --help"""
+"""Run the benchmark: `make bench`, or python -m benchmarks.run --help"""
 
 import argparse
-import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from .contestants import BUILT, CONTESTANTS
-from .measuring import Measured, measure
-from .scenarios import SCENARIOS
+from . import page
+from .contestants import BUILT, CONTESTANTS, ROOT
+from .machine import describe
+from .measuring import measure
+from .process import BenchmarkError, raise_file_limit
+from .results import Results, Spread
+from .scenarios import SCENARIOS, Scenario, shortened
 
-# scenario -> contestant -> quantity -> what each round gave
-Results = dict[str, dict[str, dict[str, list[float]]]]
+# Of each process: those that it opens beside its connections.
+OTHER_FILES = 100
 
 
-def rotated(names: list[str], turn: int) -> list[str]:
-    """The same order, begun by another one each round."""
+def rotated(names: Sequence[str], turn: int) -> list[str]:
+    """The same order, but each time another one begins."""
     start = turn % len(names)
-    return names[start:] + names[:start]
+    return [*names[start:], *names[:start]]
 
 
-def run(names: list[str], who: list[str], rounds: int, seconds: float) -> Results:
-    results: Results = {}
-    for name in names:
-        scenario = SCENARIOS[name]
-        contestants = [one for one in scenario.who if one in who]
-        print(scenario.title, flush=True)
-        for turn in range(rounds):
-            for one in rotated(contestants, turn):
-                measured = measure(scenario, CONTESTANTS[one], seconds)
-                quantities = results.setdefault(name, {}).setdefault(one, {})
-                for quantity, value in measured.items():
-                    quantities.setdefault(quantity, []).append(value)
-        for one in contestants:
-            quantities = results[name][one]
-            print(f"  {one:24}", *(f"{k} {sorted(v)[len(v)//2]:.1f}" for k, v in quantities.items()), flush=True)
-    return results
+def run(results: Results, scenario: Scenario, who: list[str], rounds: int, seconds: float) -> None:
+    """All rounds of a scenario; who fails in one is left out of it, with the reason."""
+    for turn in range(rounds):
+        for name in rotated(who, turn) if who else []:
+            try:
+                results.add(scenario.name, name, measure(scenario, CONTESTANTS[name], seconds))
+            except BenchmarkError as error:
+                results.failed(scenario.name, name, str(error))
+                who = [other for other in who if other != name]
+
+
+def tell(results: Results, scenario: Scenario) -> None:
+    """Print what a scenario gave: medians, and the least to the most."""
+    print(f"\n{scenario.title}")
+    for name, quantities in results.rounds.get(scenario.name, {}).items():
+        cells = [
+            f"{quantity} {spread.median:.2f} ({spread.least:.2f} to {spread.most:.2f})"
+            for quantity, values in quantities.items()
+            for spread in [Spread.of(values)]
+        ]
+        print(f"  {name:26}", "  ".join(cells), flush=True)
 
 
 def main() -> int:
+    """The command line; returns the exit status, 1 where something failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
+    parser.add_argument("--smoke", action="store_true", help="short: does everything work?")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1)
-    parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS))
-    parser.add_argument("--who", nargs="+", default=list(CONTESTANTS))
-    parser.add_argument("--results", type=Path, default=BUILT / "results.json")
+    parser.add_argument("--seconds", type=float, default=1, help="of one measurement")
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO")
+    parser.add_argument("--who", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT")
+    parser.add_argument("--page", type=Path, help="where the page goes; none without")
     settings = parser.parse_args()
-    left_out = {name: reason for name in settings.who if (reason := CONTESTANTS[name].missing())}
-    for name, reason in left_out.items():
-        print(f"{name} is left out: {reason}")
-    who = [name for name in settings.who if name not in left_out]
-    results = run(settings.scenarios, who, settings.rounds, settings.seconds)
-    settings.results.write_text(json.dumps(results, indent=1))
-    return 0
+
+    began = time.monotonic()
+    files = raise_file_limit()
+    results = Results(describe())
+    for name in settings.who or CONTESTANTS:
+        if reason := CONTESTANTS[name].missing():
+            results.left_out[name] = reason
+    for name in settings.only or SCENARIOS:
+        scenario = shortened(SCENARIOS[name]) if settings.smoke else SCENARIOS[name]
+        if scenario.connections + OTHER_FILES > files:
+            results.left_out[name] = f"a process may open {files} files only"
+            continue
+        chosen = settings.who or scenario.who
+        who = [one for one in scenario.who if one in chosen and one not in results.left_out]
+        run(results, scenario, who, settings.rounds, settings.seconds)
+        tell(results, scenario)
+        results.save(BUILT / ("smoke.json" if settings.smoke else "results.json"))
+
+    for name, reason in results.left_out.items():
+        print(f"Left out: {name}: {reason}")
+    for name, reason in results.failures.items():
+        print(f"Failed: {name}: {reason}")
+    if settings.page:
+        page.write(results, ROOT / "docs" / "performance.md", settings.page)
+    print(f"This took {time.monotonic() - began:.0f} seconds.")
+    return 1 if results.failures else 0
 
 
 if __name__ == "__main__":

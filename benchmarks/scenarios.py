@@ -1,24 +1,37 @@
 """What is measured: the table of scenarios."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .contestants import CONTESTANTS
 
 Kind = Literal["echo", "broadcast", "handshake", "idle", "stream", "sans-io"]
 
-EVERYBODY = tuple(CONTESTANTS)
-ON_ASYNCIO = ("ours", "picows", "picows.websockets", "websockets", "aiohttp", "node")
-COMPRESSING = tuple(name for name in ON_ASYNCIO if name != "picows")
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+CORES = tuple(name for name, who in CONTESTANTS.items() if who.module == "sans_io")
+SERVERS = tuple(name for name in CONTESTANTS if name not in CORES)
+ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
+WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
+DEFLATING = tuple(name for name in WEBSOCKET if CONTESTANTS[name].module != "picows")
+OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].module == "wstransports")
+# One of each, and ours on every loop: enough to see how they grow.
+GROWING = (
+    *(name for name in OURS if name != "ours-pure"),
+    *("picows", "picows.websockets", "websockets", "aiohttp", "node", "floor-c"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One row: who does what, on how many connections, with how large a message.
+    """One thing to measure: what is done, by whom, on how many connections.
 
-    `in_flight` is how many messages are under way on each connection. `warm_up` messages go
-    before what is measured. With `deflate` compression is agreed on, `takeover` says whether
-    with a context kept between messages. `frame` is the size of a stream's frames, 0 for one.
+    `in_flight` is how many messages are under way on each connection, `size` their length in
+    bytes; `warm_up` of them go before the measurement. With `deflate` compression is agreed on;
+    without `takeover` each message is compressed on its own. A stream is one message in frames
+    of `frame` bytes, 0 for a single one. Without a server, `chunk` is how many bytes arrive at
+    a time. Of idle connections the first `warm_up` are not counted: they pay for what is made
+    once.
     """
 
     name: str
@@ -33,6 +46,7 @@ class Scenario:
     deflate: bool = False
     takeover: bool = True
     frame: int = 0
+    chunk: int = 0
 
     def load(self) -> list[str]:
         """The load's arguments."""
@@ -47,16 +61,176 @@ class Scenario:
         ]
 
 
-KIB, MIB, GIB = 2**10, 2**20, 2**30
+def in_words(size: int) -> str:
+    """A size in bytes as people write it."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} B"
 
-_MESSAGES = [
-    Scenario("16x256", "16 connections, 256 B text", "echo", EVERYBODY, 16, 1, 256, warm_up=2000),
-    Scenario("100x1K", "100 connections, 1 KiB text", "echo", EVERYBODY, 100, 1, KIB, warm_up=2000),
-    Scenario("1x64", "1 connection, 64 in flight, 32 B text", "echo", EVERYBODY, 1, 64, 32, warm_up=4000),
-    Scenario("16x4x16K", "16 connections, 4 in flight, 16 KiB binary", "echo", EVERYBODY, 16, 4, 16 * KIB, text=False),
-    Scenario("16x4x16K-text", "16 connections, 4 in flight, 16 KiB text", "echo", EVERYBODY, 16, 4, 16 * KIB),
-    Scenario("4x1M", "4 connections, 1 MiB binary", "echo", EVERYBODY, 4, 1, MIB, text=False, warm_up=12),
-    Scenario("4x1M-text", "4 connections, 1 MiB text", "echo", EVERYBODY, 4, 1, MIB, warm_up=12),
+
+def _echo(
+    name: str, connections: int, in_flight: int, size: int, text: bool, warm_up: int
+) -> Scenario:
+    plural = "s" * (connections > 1)
+    flight = f", {in_flight} messages in flight" * (in_flight > 1)
+    title = f"{connections} connection{plural}{flight}, {in_words(size)} {_type(text)}"
+    return Scenario(name, title, "echo", SERVERS, connections, in_flight, size, text, warm_up)
+
+
+def _type(text: bool) -> str:
+    return "text" if text else "binary"
+
+
+MESSAGES = [
+    _echo("16x256", 16, 1, 256, True, 2000),
+    _echo("100x1K", 100, 1, KIB, True, 2000),
+    _echo("1x64", 1, 64, 32, True, 4000),
+    _echo("16x4x16K", 16, 4, 16 * KIB, False, 500),
+    _echo("16x4x16K-text", 16, 4, 16 * KIB, True, 500),
+    _echo("4x1M", 4, 1, MIB, False, 12),
+    _echo("4x1M-text", 4, 1, MIB, True, 12),
 ]
 
-SCENARIOS = {scenario.name: scenario for scenario in [*_MESSAGES]}
+COMPRESSED = [
+    Scenario(
+        f"deflate-{name}",
+        f"16 connections, {in_words(size)} text, {words}",
+        "echo",
+        DEFLATING,
+        connections=16,
+        size=size,
+        deflate=True,
+        takeover=takeover,
+    )
+    for name, size, takeover, words in (
+        ("1K", KIB, True, "context kept"),
+        ("1K-fresh", KIB, False, "no context kept"),
+        ("16K", 16 * KIB, True, "context kept"),
+    )
+]
+
+HANDSHAKES = [
+    Scenario(
+        f"handshake{suffix}",
+        f"Handshakes, {words}",
+        "handshake",
+        who,
+        connections=200,
+        warm_up=400,
+        deflate=deflate,
+    )
+    for suffix, words, who, deflate in (
+        ("", "no compression", ON_ASYNCIO, False),
+        ("-deflate", "compression agreed on", DEFLATING, True),
+    )
+]
+
+IDLE = [
+    Scenario(
+        f"idle{suffix}",
+        f"Idle connections, {words}",
+        "idle",
+        who,
+        connections=2000,
+        warm_up=200,
+        deflate=deflate,
+    )
+    for suffix, words, who, deflate in (
+        ("", "no compression", ON_ASYNCIO, False),
+        ("-deflate", "compression agreed on", DEFLATING, True),
+    )
+]
+
+BROADCASTS = [
+    Scenario(
+        f"broadcast{suffix}",
+        f"{in_words(KIB)} text to 1000 clients, {words}",
+        "broadcast",
+        who,
+        connections=1000,
+        size=KIB,
+        warm_up=3000,
+        deflate=deflate,
+    )
+    for suffix, words, who, deflate in (
+        ("", "no compression", WEBSOCKET, False),
+        ("-deflate", "compressed", DEFLATING, True),
+    )
+]
+
+STREAMS = [
+    Scenario(
+        f"stream{suffix}",
+        f"{in_words(GIB)} binary message, {words}",
+        "stream",
+        OURS,
+        size=GIB,
+        text=False,
+        frame=frame,
+    )
+    for suffix, words, frame in (("", "one frame", 0), ("-fragments", "64 KiB fragments", 64 * KIB))
+]
+
+CONNECTIONS = [
+    Scenario(
+        f"connections-{count}",
+        f"{count} connections, 256 B text",
+        "echo",
+        GROWING,
+        connections=count,
+        size=256,
+        warm_up=max(2000, 2 * count),
+    )
+    for count in (1, 10, 100, 1000, 10_000)
+]
+
+SIZES = [
+    Scenario(
+        f"size-{size}",
+        f"{in_words(size)} binary, one connection",
+        "echo",
+        GROWING,
+        size=size,
+        text=False,
+        warm_up=max(4, min(1000, 32 * MIB // size)),
+    )
+    for size in (16 * 4**power for power in range(11))
+]
+
+SANS_IO = [
+    Scenario(f"sans-io-{name}", title, "sans-io", CORES, size=size, chunk=chunk)
+    for name, title, size, chunk in (
+        ("1", "32 B text, one frame in a chunk", 32, 32 + 6),
+        ("64", "32 B text, 64 frames in a chunk", 32, 64 * (32 + 6)),
+        ("1M", "1 MiB text in chunks of 64 KiB", MIB, 64 * KIB),
+    )
+]
+
+GROUPS: dict[str, list[Scenario]] = {
+    "messages": MESSAGES,
+    "compressed": COMPRESSED,
+    "handshakes": HANDSHAKES,
+    "idle": IDLE,
+    "broadcasts": BROADCASTS,
+    "streams": STREAMS,
+    "connections": CONNECTIONS,
+    "sizes": SIZES,
+    "sans-io": SANS_IO,
+}
+
+SCENARIOS = {scenario.name: scenario for group in GROUPS.values() for scenario in group}
+
+
+def shortened(scenario: Scenario) -> Scenario:
+    """The same in a second or so, which shows that it works: everybody in the first of a kind,
+    and ours beside one peer in the others."""
+    few = ("ours", "ours-trio", "websockets", "core", "core-pure")
+    everybody = scenario.name in ("16x256", "sans-io-1")
+    return replace(
+        scenario,
+        who=tuple(name for name in scenario.who if everybody or name in few),
+        connections=min(scenario.connections, 100),
+        size=min(scenario.size, 8 * MIB),
+        warm_up=min(scenario.warm_up, 20),
+    )

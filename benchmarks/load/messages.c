@@ -85,7 +85,7 @@ void run_messages(const struct settings *settings)
             latency_clear();
             begin = mark_now(settings->pid);
             measured = received;
-        } else if (measures && !ends &&
+        } else if (measures && !ends && received > measured &&
                    (received - measured >= settings->messages ||
                     (double)(now() - begin.wall) >= settings->seconds * 1e9)) {
             ends = true;

@@ -15,7 +15,7 @@ async def handler(request: web.Request) -> web.WebSocketResponse:
         if message.type == WSMsgType.BINARY:
             await socket.send_bytes(message.data)
         else:
-            for peer in peers if BROADCASTS else (socket,):
+            for peer in list(peers) if BROADCASTS else (socket,):
                 await peer.send_str(message.data)
     peers.discard(socket)
     return socket

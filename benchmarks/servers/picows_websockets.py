@@ -1,6 +1,7 @@
 """The async API of picows, `picows.websockets`."""
 
-from picows.websockets import Server, ServerConnection, broadcast, serve as listen
+from picows.websockets import Server, ServerConnection, broadcast
+from picows.websockets import serve as listen
 
 from .program import BROADCASTS, DEFLATES, MAX_SIZE, port_of, run, serve
 

@@ -19,9 +19,7 @@ async def handler(request: WebSocketRequest) -> None:
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        listen = partial(
-            serve_websocket, handler, "127.0.0.1", 0, None, max_message_size=MAX_SIZE
-        )
+        listen = partial(serve_websocket, handler, "127.0.0.1", 0, None, max_message_size=MAX_SIZE)
         server = await nursery.start(listen)
         await serve(server.port)
 

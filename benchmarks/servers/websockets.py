@@ -1,6 +1,7 @@
 """The `websockets` package on asyncio."""
 
-from websockets.asyncio.server import Server, ServerConnection, broadcast, serve as listen
+from websockets.asyncio.server import Server, ServerConnection, broadcast
+from websockets.asyncio.server import serve as listen
 
 from .program import BROADCASTS, DEFLATES, MAX_SIZE, port_of, run, serve
 

@@ -1,7 +1,8 @@
 """The `websockets` package on trio."""
 
 import trio
-from websockets.trio.server import ServerConnection, serve as listen
+from websockets.trio.server import ServerConnection
+from websockets.trio.server import serve as listen
 
 from .program import MAX_SIZE, run, serve
 
