@@ -11,7 +11,7 @@ from .targets import Quantity, Target
 
 UNITS = {
     "cpu": "µs",
-    "closing": "µs",
+    "opening": "µs",
     "rate": "/s",
     "p50": "µs",
     "p99": "µs",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import page
-from .contestants import BUILT, CONTESTANTS, ROOT
+from .contestants import BUILT, CONTESTANTS
 from .machine import describe
 from .measuring import measure
 from .process import BenchmarkError, raise_file_limit
@@ -80,7 +80,7 @@ def main() -> int:
     for name, reason in results.failures.items():
         print(f"Failed: {name}: {reason}")
     if settings.page:
-        page.write(results, ROOT / "docs" / "performance.md", settings.page)
+        page.write(results, settings.page)
     print(f"This took {time.monotonic() - began:.0f} seconds.")
     return 1 if results.failures else 0
 

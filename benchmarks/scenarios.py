@@ -28,7 +28,8 @@ class Scenario:
 
     `in_flight` is how many messages are under way on each connection, `size` their length in
     bytes; `warm_up` of them go before the measurement. With `deflate` compression is agreed on;
-    without `takeover` each message is compressed on its own. A stream is one message in frames
+    without `takeover` each message is compressed on its own. With `drop` connections end without
+    a closing handshake. A stream is one message in frames
     of `frame` bytes, 0 for a single one. Without a server, `chunk` is how many bytes arrive at
     a time. Of idle connections the first `warm_up` are not counted: they pay for what is made
     once.
@@ -45,6 +46,7 @@ class Scenario:
     warm_up: int = 500
     deflate: bool = False
     takeover: bool = True
+    drop: bool = False
     frame: int = 0
     chunk: int = 0
 
@@ -56,6 +58,7 @@ class Scenario:
             f"--size={self.size}",
             f"--frame={self.frame}",
             *["--text"] * self.text,
+            *["--drop"] * self.drop,
             *["--deflate"] * self.deflate,
             *["--no-takeover"] * (not self.takeover),
         ]
@@ -113,16 +116,18 @@ COMPRESSED = [
 HANDSHAKES = [
     Scenario(
         f"handshake{suffix}",
-        f"Handshakes, {words}",
+        f"Opened and {words}",
         "handshake",
         who,
         connections=200,
         warm_up=400,
         deflate=deflate,
+        drop=drop,
     )
-    for suffix, words, who, deflate in (
-        ("", "no compression", ON_ASYNCIO, False),
-        ("-deflate", "compression agreed on", DEFLATING, True),
+    for suffix, words, who, deflate, drop in (
+        ("", "closed", ON_ASYNCIO, False, False),
+        ("-deflate", "closed, compression agreed on", DEFLATING, True, False),
+        ("-dropped", "dropped, without a Close", ON_ASYNCIO, False, True),
     )
 ]
 

@@ -276,18 +276,26 @@ int connection_receive(struct connection *one, const struct tape *tape,
     return (int)(one->received - before);
 }
 
-/* The closing handshake, on a connection that was not started: blocking. */
-void connection_close(struct connection *one, bool raw)
+/* Begin the end of a connection that was not started: a Close, or the end of our bytes. */
+void connection_leave(struct connection *one, bool says_so)
 {
     static const unsigned char close_1000[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8};
-    if (!raw) {
-        unsigned char answer[4];
-        if (send(one->fd, close_1000, sizeof close_1000, MSG_NOSIGNAL) != sizeof close_1000 ||
-            recv(one->fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
-            answer[0] != 0x88)
-            fail("connection %d: no answer to our Close", one->number);
-        if (recv(one->fd, answer, sizeof answer, 0) != 0)
-            fail("connection %d: still open after the closing handshake", one->number);
+    if (!says_so)
+        shutdown(one->fd, SHUT_WR);
+    else if (send(one->fd, close_1000, sizeof close_1000, MSG_NOSIGNAL) != sizeof close_1000)
+        fail("connection %d: cannot send our Close: %s", one->number, strerror(errno));
+}
+
+/* Wait until the server has closed it too; a Close was answered with a Close. */
+void connection_left(struct connection *one, bool says_so)
+{
+    unsigned char answer[4];
+    if (says_so && (recv(one->fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
+                    answer[0] != 0x88))
+        fail("connection %d: no answer to our Close", one->number);
+    while (recv(one->fd, buffer, sizeof buffer, 0) > 0) {
+        if (says_so)
+            fail("connection %d: more behind the answer to our Close", one->number);
     }
     close(one->fd);
 }

@@ -20,7 +20,7 @@ static double number(const char *text, const char *name)
 static struct settings settings_from(int count, char **arguments)
 {
     enum { PORT, PID, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, SECONDS, LIMIT,
-           TEXT, RAW, DEFLATE, NO_TAKEOVER };
+           TEXT, RAW, DROP, DEFLATE, NO_TAKEOVER };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
         {"pid", required_argument, NULL, PID},
@@ -34,6 +34,7 @@ static struct settings settings_from(int count, char **arguments)
         {"limit", required_argument, NULL, LIMIT},
         {"text", no_argument, NULL, TEXT},
         {"raw", no_argument, NULL, RAW},
+        {"drop", no_argument, NULL, DROP},
         {"deflate", no_argument, NULL, DEFLATE},
         {"no-takeover", no_argument, NULL, NO_TAKEOVER},
         {0},
@@ -57,6 +58,7 @@ static struct settings settings_from(int count, char **arguments)
         case LIMIT: settings.limit = (int)value; break;
         case TEXT: settings.text = true; break;
         case RAW: settings.raw = true; break;
+        case DROP: settings.drop = true; break;
         case DEFLATE: settings.deflate = true; break;
         case NO_TAKEOVER: settings.deflate = settings.no_takeover = true; break;
         default: exit(2);
@@ -70,36 +72,37 @@ static struct settings settings_from(int count, char **arguments)
     return settings;
 }
 
-/* Open connections and close them again, until it is time; only the opening is measured. */
+/* Open connections and close them again, until it is time. */
 void run_handshakes(const struct settings *settings)
 {
-    struct connection *all = calloc((size_t)settings->connections, sizeof *all);
-    struct mark begin, opened, end;
-    double opening = 0, closing = 0, seconds = 0;
-    uint64_t start = 0;
-    long done = 0, warm = 0;
+    int count = settings->connections;
+    bool says_so = !settings->raw && !settings->drop;
+    struct connection *all = calloc((size_t)count, sizeof *all);
+    uint64_t start = now(), opening = 0, closing = 0;
+    long done = -settings->warm_up;
     if (all == NULL)
-        fail("no memory for %d connections", settings->connections);
-    while (warm < settings->warm_up || done < 1 ||
-           (done < settings->messages && (double)(now() - start) < settings->seconds * 1e9)) {
-        begin = mark_now(settings->pid);
-        connections_open(all, settings->connections, settings);
+        fail("no memory for %d connections", count);
+    while (done < 1 || (done < settings->messages &&
+                        (double)(now() - start) < settings->seconds * 1e9)) {
+        struct mark begin = mark_now(settings->pid), opened, end;
+        connections_open(all, count, settings);
         opened = mark_now(settings->pid);
-        for (int index = 0; index < settings->connections; index++)
-            connection_close(&all[index], settings->raw);
+        for (int index = 0; index < count; index++)
+            connection_leave(&all[index], says_so);
+        for (int index = 0; index < count; index++)
+            connection_left(&all[index], says_so);
         end = mark_now(settings->pid);
-        if (warm < settings->warm_up) {
-            warm += settings->connections;
+        done += count;
+        if (done <= 0) {
             start = now();
             continue;
         }
-        done += settings->connections;
-        seconds += (double)(opened.wall - begin.wall) / 1e9;
-        opening += (double)(opened.server - begin.server) / 1e9;
-        closing += (double)(end.server - opened.server) / 1e9;
+        opening += opened.server - begin.server;
+        closing += end.server - opened.server;
     }
-    printf("{\"messages\": %ld, \"seconds\": %.9f, \"server_cpu\": %.9f, \"closing_cpu\": %.9f}\n",
-           done, seconds, opening, closing);
+    printf("{\"messages\": %ld, \"seconds\": %.9f, \"opening_cpu\": %.9f, "
+           "\"closing_cpu\": %.9f}\n",
+           done, (double)(now() - start) / 1e9, (double)opening / 1e9, (double)closing / 1e9);
 }
 
 /* Hold connections open. Each line of standard input is how many are to be open; the answer to

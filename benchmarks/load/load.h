@@ -20,6 +20,7 @@ struct settings {
     size_t frame;          /* stream: bytes in a frame, 0 for one frame */
     bool text;
     bool raw;              /* the server echoes bytes, and speaks no WebSocket */
+    bool drop;             /* handshake: leave without a Close */
     bool deflate;          /* offer permessage-deflate, as Chromium does */
     bool no_takeover;      /* offer it with no context kept between messages */
     long warm_up;          /* messages before the first mark */
@@ -74,7 +75,8 @@ void connection_grant(struct connection *one, const struct tape *tape, int messa
 bool connection_send(struct connection *one, const struct tape *tape);
 int connection_receive(struct connection *one, const struct tape *tape,
                        const struct settings *settings);
-void connection_close(struct connection *one, bool raw);
+void connection_leave(struct connection *one, bool says_so);
+void connection_left(struct connection *one, bool says_so);
 
 /* meter.c: clocks, and how long messages took. */
 struct mark {

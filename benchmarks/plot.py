@@ -1,0 +1,126 @@
+"""Plots as SVG: bars with their spread, and lines on logarithmic axes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from math import ceil, floor, log10
+
+from .results import Spread
+
+OURS = "#c2410c"
+FLOOR = "#9ca3af"
+OTHERS = ("#1d4ed8", "#0f766e", "#7e22ce", "#a16207", "#be185d", "#166534", "#4338ca", "#57534e")
+_INK = "#1f2937"
+_GRID = "#e5e7eb"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar."""
+
+    label: str
+    spread: Spread
+    color: str
+
+
+def bars(title: str, unit: str, rows: Sequence[Bar]) -> str:
+    """Horizontal bars, the median in words beside each, and a line from the least to the most."""
+    left, width, step, top = 230, 420, 22, 44
+    scale = width / max(row.spread.most for row in rows)
+    parts = [_text(12, 24, f"{title}: {unit}", size=15)]
+    for index, row in enumerate(rows):
+        y = top + index * step
+        least, median, most = (
+            left + value * scale for value in (row.spread.least, row.spread.median, row.spread.most)
+        )
+        middle = y + 8
+        parts += [
+            _text(left - 8, y + 12, row.label, anchor="end"),
+            f'<rect x="{left}" y="{y}" width="{median - left:.1f}" height="16"'
+            f' fill="{row.color}"/>',
+            _line(least, middle, most, middle, _INK),
+            _text(most + 6, y + 12, rounded(row.spread.median)),
+        ]
+    return _drawing(left + width + 90, top + len(rows) * step + 12, parts)
+
+
+def lines(
+    title: str,
+    axis: str,
+    unit: str,
+    series: Mapping[str, Mapping[int, Spread]],
+    colors: Mapping[str, str],
+    tick: Callable[[int], str],
+) -> str:
+    """A line for each, over a horizontal axis of counts or sizes; both axes are logarithmic."""
+    left, top, width, height = 80, 50, 520, 340
+    places = sorted({place for points in series.values() for place in points})
+    spreads = [spread for points in series.values() for spread in points.values()]
+    low = floor(log10(min(spread.least for spread in spreads)))
+    high = ceil(log10(max(spread.most for spread in spreads)))
+    span = log10(places[-1] / places[0]) or 1
+
+    def x(place: int) -> float:
+        return left + log10(place / places[0]) / span * width
+
+    def y(value: float) -> float:
+        return top + (high - log10(value)) / (high - low) * height
+
+    parts = [_text(12, 24, f"{title}: {unit}", size=15)]
+    for power in range(low, high + 1):
+        at = y(10**power)
+        parts += [
+            _line(left, at, left + width, at, _GRID),
+            _text(left - 8, at + 4, f"{10**power:g}", anchor="end"),
+        ]
+    for place in places:
+        parts.append(_text(x(place), top + height + 20, tick(place), anchor="middle"))
+    parts.append(_text(left + width / 2, top + height + 42, axis, anchor="middle"))
+    for index, (name, points) in enumerate(series.items()):
+        color = colors[name]
+        path = " ".join(
+            f"{x(place):.1f},{y(spread.median):.1f}" for place, spread in sorted(points.items())
+        )
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        for place, spread in points.items():
+            parts.append(_line(x(place), y(spread.least), x(place), y(spread.most), color))
+        legend = top + 10 + index * 20
+        parts += [
+            _line(left + width + 20, legend, left + width + 44, legend, color, width=3),
+            _text(left + width + 50, legend + 4, name),
+        ]
+    return _drawing(left + width + 250, top + height + 60, parts)
+
+
+def rounded(value: float) -> str:
+    """Three digits that count."""
+    if value >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"'
+        f' fill="{_INK}">{escape(text)}</text>'
+    )
+
+
+def _line(x: float, y: float, to_x: float, to_y: float, color: str, width: float = 1.5) -> str:
+    return (
+        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{color}"'
+        f' stroke-width="{width}"/>'
+    )
+
+
+def _drawing(width: float, height: float, parts: Sequence[str]) -> str:
+    # A background of its own: the page around it may be dark.
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
+            f' viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif">',
+            '<rect width="100%" height="100%" fill="white"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
