@@ -12,23 +12,37 @@ BUILT = ROOT / ".bench"
 NODE_PACKAGES = ROOT / ".npm" / "node_modules"
 
 
+# Loops that asyncio code runs on; aiofastnet's is asyncio's own, patched.
+ASYNCIO = ("asyncio", "uvloop", "aiofastnet")
+
+
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server: `module` is its file in `servers`, `loop` the event loop it runs on.
-
-    Those of `sans_io` are no servers: what they are given is bytes, and `loop` is who.
+    """A server on an event loop: `family` is the server's name, `label` the same in words,
+    `module` its file in `servers`.
 
     `raw` says that it echoes bytes and speaks no WebSocket, `pure` that it runs without our
-    compiled parts, `needs` which packages have to be installed.
+    compiled parts, `needs` which modules have to be there. Those of the module `sans_io` are no
+    servers: they are handed bytes.
     """
 
-    name: str
+    family: str
     label: str
     module: str
     loop: str = "asyncio"
     raw: bool = False
     pure: bool = False
     needs: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it is called on the command line and in the results."""
+        return name_on(self.family, self.loop)
+
+    @property
+    def title(self) -> str:
+        """What it is called on the page."""
+        return self.label if self.loop == "asyncio" else f"{self.label}, {self.loop}"
 
     def command(self) -> list[str]:
         """What starts it; its own arguments come behind."""
@@ -37,7 +51,7 @@ class Contestant:
         if self.module == "node_ws":
             return ["node", str(ROOT / "benchmarks" / "servers" / "node_ws.js")]
         if self.module == "sans_io":
-            return [sys.executable, "-m", "benchmarks.sans_io", self.loop]
+            return [sys.executable, "-m", "benchmarks.sans_io", self.family]
         module = f"benchmarks.servers.{self.module}"
         return [sys.executable, "-m", module, "--loop", self.loop]
 
@@ -55,10 +69,9 @@ class Contestant:
             if shutil.which("node") is None:
                 return "Node is not installed"
             return None if (NODE_PACKAGES / "ws").is_dir() else "npm could not install ws"
-        for package in self.needs:
-            if not _importable(package):
-                return f"there is no {package}"
-        return None
+        needs = self.needs if self.loop == "asyncio" else (*self.needs, self.loop)
+        missing = [module for module in needs if not _importable(module)]
+        return f"there is no {' and no '.join(missing)}" if missing else None
 
 
 def _importable(module: str) -> bool:
@@ -68,62 +81,47 @@ def _importable(module: str) -> bool:
         return False
 
 
+def name_on(family: str, loop: str) -> str:
+    """The name of a server on a loop."""
+    return family if loop == "asyncio" else f"{family}-{loop}"
+
+
 def _on(
-    name: str, label: str, module: str, *loops: str, needs: tuple[str, ...] = (), raw: bool = False
+    loops: tuple[str, ...],
+    family: str,
+    label: str,
+    module: str,
+    needs: str = "",
+    raw: bool = False,
 ) -> list[Contestant]:
-    """The same server on several loops; on asyncio's own it has the plain name."""
-    return [
-        Contestant(
-            name if loop == "asyncio" else f"{name}-{loop}",
-            label if loop == "asyncio" else f"{label}, {loop}",
-            module,
-            loop,
-            raw=raw,
-            needs=needs + _LOOP_NEEDS[loop],
-        )
-        for loop in loops
-    ]
+    """The same server on several loops."""
+    modules = (needs,) if needs else ()
+    return [Contestant(family, label, module, loop, raw, needs=modules) for loop in loops]
 
 
-_LOOP_NEEDS = {
-    "asyncio": (),
-    "uvloop": ("uvloop",),
-    "aiofastnet": ("aiofastnet",),
-    "trio": ("trio",),
-}
-_ALL_ASYNCIO = ("asyncio", "uvloop", "aiofastnet")
+_CONTESTANTS = [
+    *_on(ASYNCIO, "ours", "wstransports", "wstransports"),
+    Contestant("ours-pure", "wstransports, plain Python", "wstransports", pure=True),
+    # On aiofastnet's transports, whichever the loop.
+    *_on(("asyncio", "uvloop"), "picows", "picows, bare", "picows", needs="picows"),
+    *_on(
+        ("asyncio", "uvloop"),
+        *("picows.websockets", "picows.websockets", "picows_websockets"),
+        needs="picows.websockets",
+    ),
+    *_on(ASYNCIO, "websockets", "websockets", "websockets", needs="websockets"),
+    *_on(ASYNCIO, "aiohttp", "aiohttp", "aiohttp", needs="aiohttp"),
+    Contestant("node", "ws on Node", "node_ws"),
+    Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
+    *_on(ASYNCIO, "floor", "floor: asyncio.Protocol", "asyncio_floor", raw=True),
+    *_on(("trio",), "ours", "wstransports", "wstransports", needs="wstransports.adapters.trio"),
+    *_on(("trio",), "websockets", "websockets", "websockets_trio", needs="websockets.trio"),
+    *_on(("trio",), "trio-websocket", "trio-websocket", "trio_websocket", needs="trio_websocket"),
+    *_on(("trio",), "floor", "floor: a stream", "trio_floor", raw=True),
+    Contestant("core", "wscore", "sans_io"),
+    Contestant("core-pure", "wscore, plain Python", "sans_io", pure=True),
+    Contestant("websockets-core", "websockets", "sans_io", needs=("websockets",)),
+    Contestant("wsproto-core", "wsproto", "sans_io", needs=("wsproto",)),
+]
 
-CONTESTANTS = {
-    contestant.name: contestant
-    for contestant in [
-        *_on("ours", "wstransports", "wstransports", *_ALL_ASYNCIO),
-        *_on("ours", "wstransports", "wstransports", "trio", needs=("wstransports.adapters.trio",)),
-        Contestant("ours-pure", "wstransports, plain Python", "wstransports", pure=True),
-        # picows brings aiofastnet's transports along, on whichever loop.
-        *_on("picows", "picows, bare", "picows", "asyncio", "uvloop", needs=("picows",)),
-        *_on(
-            "picows.websockets",
-            "picows.websockets",
-            "picows_websockets",
-            "asyncio",
-            "uvloop",
-            needs=("picows",),
-        ),
-        *_on("websockets", "websockets", "websockets", *_ALL_ASYNCIO, needs=("websockets",)),
-        *_on("aiohttp", "aiohttp", "aiohttp", *_ALL_ASYNCIO, needs=("aiohttp",)),
-        Contestant("node", "ws on Node", "node_ws"),
-        *_on("websockets", "websockets", "websockets_trio", "trio", needs=("websockets.trio",)),
-        *_on(
-            "trio-websocket", "trio-websocket", "trio_websocket", "trio", needs=("trio_websocket",)
-        ),
-        Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
-        *_on("floor", "floor: asyncio.Protocol", "asyncio_floor", *_ALL_ASYNCIO, raw=True),
-        *_on("floor", "floor: a stream", "trio_floor", "trio", raw=True),
-        Contestant("core", "wscore", "sans_io", "wscore"),
-        Contestant("core-pure", "wscore, plain Python", "sans_io", "wscore", pure=True),
-        Contestant(
-            "websockets-sans-io", "websockets", "sans_io", "websockets", needs=("websockets",)
-        ),
-        Contestant("wsproto", "wsproto", "sans_io", "wsproto", needs=("wsproto",)),
-    ]
-}
+CONTESTANTS = {contestant.name: contestant for contestant in _CONTESTANTS}

@@ -5,16 +5,17 @@ words around are written by hand, and hold no number that a run gave.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from . import plot
-from .contestants import BUILT, CONTESTANTS, ROOT
+from .contestants import BUILT, CONTESTANTS, ROOT, name_on
 from .plot import rounded
 from .results import Results, Spread
 from .scenarios import CONNECTIONS, GROUPS, SCENARIOS, SIZES, Scenario, in_words
-from .targets import TARGETS, Quantity
+from .targets import NO_LOOP, TARGETS, Quantity, Target
 
 PAGE = ROOT / "docs" / "performance.md"
 
@@ -40,6 +41,8 @@ HEADINGS = {
     "proportional": "proportional, KiB",
     "peak": "above idle, MiB",
 }
+# Lines of one color on different loops.
+DASHES = {"asyncio": "none", "uvloop": "7 3", "aiofastnet": "2 3"}
 UNITS = {"cpu": "µs of CPU", "resident": "KiB resident for each", "peak": "MiB above idle"}
 
 
@@ -78,43 +81,42 @@ class Page:
             yield "Nothing."
 
     def targets(self) -> Iterator[str]:
-        """Each target, and where we stand."""
-        yield "| What | Ours | At most | Beside | Seen | |"
-        yield "|---|---|---|---|---|---|"
+        """Each target, and where we stand on each loop."""
+        verdicts: Counter[str] = Counter()
+        rows = ["| | Ours | At most | Of what | Seen |", "|---|---|---|---|---|"]
         for target in TARGETS:
-            reached = self._results.reached(target)
-            bound = f"{target.bound:g}" + (f" (aim {target.aim:g})" if target.aim else "")
-            beside = " or ".join(_label(peer, target.ours) for peer in target.peers) or "–"
-            seen = "–"
-            if reached:
-                spread, peer = reached
-                seen = _spread(spread)
-                if peer and len(target.peers) > 1:
-                    beside = _label(peer, target.ours)
-            unit = "" if target.peers else f" {HEADINGS[target.ours.name].rpartition(' ')[2]}"
-            yield (
-                f"| {SCENARIOS[target.ours.scenario].title} |"
-                f" {CONTESTANTS[target.ours.contestant].label} | {bound}{unit} | {beside} |"
-                f" {seen} | {self._results.verdict(target)} |"
-            )
+            seen = []
+            for comparison in target.comparisons():
+                reached = self._results.reached(comparison)
+                verdict = reached.verdict(target.bound) if reached else "not measured"
+                verdicts[verdict] += 1
+                ours = CONTESTANTS[comparison.ours.contestant]
+                loop = f"{ours.loop}: " if target.loops != NO_LOOP else ""
+                figure = f"{_spread(reached.spread)}, " if reached else ""
+                beside = ""
+                if reached and reached.peer and len(comparison.peers) > 1:
+                    beside = f" (of {CONTESTANTS[reached.peer.contestant].label})"
+                seen.append(f"{loop}{figure}**{verdict}**{beside}")
+            rows.append(f"| {_terms(target)} | {'<br>'.join(seen)} |")
+        yield ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) + ".\n"
+        yield from rows
 
     def slower(self) -> Iterator[str]:
-        """Where somebody else is faster, or smaller, beyond the spread; on the same loop."""
-        found = False
+        """Where somebody else takes less in every round, on the same loop."""
+        rows = []
         for name, contestants in self._results.rounds.items():
-            for ours, theirs in _neighbours(list(contestants)):
-                first = next(iter(contestants[ours]))
-                ratio = self._results.ratio(
-                    Quantity(name, ours, first), Quantity(name, theirs, first)
-                )
+            for theirs in contestants:
+                ours = _beside(theirs)
+                if ours is None or CONTESTANTS[theirs].raw:
+                    continue
+                first = next(iter(contestants[theirs]))
+                ratio = self._ratio(name, ours, theirs, first)
                 if ratio and ratio.least > 1:
-                    found = True
-                    yield (
-                        f"- {SCENARIOS[name].title}: {CONTESTANTS[ours].label} takes"
-                        f" {_spread(ratio)} times what {CONTESTANTS[theirs].label} takes"
+                    rows.append(
+                        f"| {SCENARIOS[name].title} | {CONTESTANTS[theirs].title} |"
+                        f" {_spread(ratio)} |"
                     )
-        if not found:
-            yield "Nothing."
+        yield from ["| | Beside | Ours takes, times theirs |", "|---|---|---|", *rows]
 
     def group(self, group: str) -> Iterator[str]:
         """A table and a plot for each scenario of a group."""
@@ -131,8 +133,10 @@ class Page:
             for name, quantities in contestants.items():
                 cells = [_spread(Spread.of(quantities[columns[0]]))]
                 cells += [rounded(Spread.of(quantities[column]).median) for column in columns[1:]]
-                cells.append(self._ours_over(scenario, name, columns[0]))
-                yield f"| {CONTESTANTS[name].label} | {' | '.join(cells)} |"
+                ours = _beside(name)
+                ratio = self._ratio(scenario.name, ours, name, columns[0]) if ours else None
+                cells.append(f"{_spread(ratio)} ×" if ratio else "")
+                yield f"| {CONTESTANTS[name].title} | {' | '.join(cells)} |"
 
     def growth(self, axis: str, scenarios: Sequence[Scenario]) -> Iterator[str]:
         """How the cost grows with connections, or with sizes: a plot and its table."""
@@ -145,36 +149,41 @@ class Page:
         if not measured:
             return
         who = [one for one in CONTESTANTS if any(one in found for found in measured.values())]
-        series = {
-            CONTESTANTS[one].label: {
-                place: Spread.of(found[one]["cpu"])
-                for place, found in measured.items()
-                if one in found
-            }
+        colors = _colors(who)
+        series = [
+            plot.Line(
+                CONTESTANTS[one].title,
+                {
+                    place: Spread.of(found[one]["cpu"])
+                    for place, found in measured.items()
+                    if one in found
+                },
+                colors[one],
+                DASHES[CONTESTANTS[one].loop],
+            )
             for one in who
-        }
-        colors = {CONTESTANTS[one].label: color for one, color in _colors(who).items()}
+        ]
         tick = in_words if axis == "sizes" else str
-        svg = plot.lines(title, axis, "µs", series, colors, tick)
+        svg = plot.lines(title, axis, "µs", series, tick)
         yield f"![{title}]({self._save(axis, svg)})\n"
         yield "| µs | " + " | ".join(tick(place) for place in measured) + " |"
         yield "|---" * (len(measured) + 1) + "|"
-        for label, points in series.items():
-            cells = [rounded(points[at].median) if at in points else "–" for at in measured]
-            yield f"| {label} | {' | '.join(cells)} |"
+        for line in series:
+            cells = [
+                rounded(line.points[at].median) if at in line.points else "–" for at in measured
+            ]
+            yield f"| {line.label} | {' | '.join(cells)} |"
 
-    def _ours_over(self, scenario: Scenario, name: str, quantity: str) -> str:
-        ours = "core" if scenario.kind == "sans-io" else _on_same_loop(name)
-        ratio = self._results.ratio(
-            Quantity(scenario.name, ours, quantity), Quantity(scenario.name, name, quantity)
+    def _ratio(self, scenario: str, ours: str, theirs: str, quantity: str) -> Spread | None:
+        return self._results.ratio(
+            Quantity(scenario, ours, quantity), Quantity(scenario, theirs, quantity)
         )
-        return "" if ratio is None or ours == name else f"{_spread(ratio)} ×"
 
     def _plot(self, scenario: Scenario, quantity: str) -> str:
         contestants = self._results.rounds[scenario.name]
         colors = _colors(list(contestants))
         rows = [
-            plot.Bar(CONTESTANTS[name].label, Spread.of(found[quantity]), colors[name])
+            plot.Bar(CONTESTANTS[name].title, Spread.of(found[quantity]), colors[name])
             for name, found in contestants.items()
         ]
         return self._save(scenario.name, plot.bars(scenario.title, UNITS[quantity], rows))
@@ -189,42 +198,46 @@ def _spread(spread: Spread) -> str:
     return f"{rounded(spread.median)} ({rounded(spread.least)} to {rounded(spread.most)})"
 
 
-def _label(peer: Quantity, ours: Quantity) -> str:
-    if peer.scenario != ours.scenario:
-        return f"the same with {SCENARIOS[peer.scenario].title}"
-    return CONTESTANTS[peer.contestant].label
+def _terms(target: Target) -> str:
+    """What a target says, as the first cells of its row."""
+    ours = CONTESTANTS[target.ours].label
+    bound = f"{target.bound:g}" + (f", aim {target.aim:g}" if target.aim else "")
+    if target.beside:
+        what = f"the same, {SCENARIOS[target.beside].title}"
+    elif target.peers:
+        peers = [peer.contestant for peer in next(target.comparisons()).peers]
+        what = " or ".join(CONTESTANTS[peer].label for peer in peers)
+    else:
+        what = HEADINGS[target.quantity]
+    return f"{SCENARIOS[target.scenario].title} | {ours} | {bound} | {what}"
 
 
 def _is_ours(name: str) -> bool:
-    return CONTESTANTS[name].module == "wstransports" or name.startswith("core")
+    return CONTESTANTS[name].family in ("ours", "ours-pure", "core", "core-pure")
 
 
-def _on_same_loop(name: str) -> str:
-    """Ours on the loop that somebody runs on."""
-    loop = CONTESTANTS[name].loop
-    return "ours" if loop == "asyncio" else f"ours-{loop}"
-
-
-def _neighbours(names: list[str]) -> Iterator[tuple[str, str]]:
-    """Ours, and each other that runs on the same loop and is no floor."""
-    for name in names:
-        if _is_ours(name) or CONTESTANTS[name].raw:
-            continue
-        ours = "core" if CONTESTANTS[name].module == "sans_io" else _on_same_loop(name)
-        if ours in names:
-            yield ours, name
+def _beside(name: str) -> str | None:
+    """Ours on the loop that somebody else runs on."""
+    if _is_ours(name):
+        return None
+    contestant = CONTESTANTS[name]
+    return "core" if contestant.module == "sans_io" else name_on("ours", contestant.loop)
 
 
 def _colors(names: list[str]) -> dict[str, str]:
-    others = [name for name in names if not _is_ours(name) and not CONTESTANTS[name].raw]
-    return {
-        name: plot.OURS
-        if _is_ours(name)
-        else plot.FLOOR
-        if CONTESTANTS[name].raw
-        else plot.OTHERS[others.index(name) % len(plot.OTHERS)]
-        for name in names
-    }
+    """One for each family; ours and the floors stand out."""
+    others: dict[str, str] = {}
+    colors = {}
+    for name in names:
+        family = CONTESTANTS[name].family
+        if _is_ours(name):
+            colors[name] = plot.OURS
+        elif CONTESTANTS[name].raw:
+            colors[name] = plot.FLOOR
+        else:
+            new = plot.OTHERS[len(others) % len(plot.OTHERS)]
+            colors[name] = others.setdefault(family, new)
+    return colors
 
 
 def write(results: Results, page: Path) -> None:

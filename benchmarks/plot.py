@@ -23,6 +23,16 @@ class Bar:
     color: str
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: what was found at each place of the horizontal axis; `dash` as in SVG."""
+
+    label: str
+    points: Mapping[int, Spread]
+    color: str
+    dash: str
+
+
 def bars(title: str, unit: str, rows: Sequence[Bar]) -> str:
     """Horizontal bars, the median in words beside each, and a line from the least to the most."""
     left, width, step, top = 230, 420, 22, 44
@@ -48,14 +58,13 @@ def lines(
     title: str,
     axis: str,
     unit: str,
-    series: Mapping[str, Mapping[int, Spread]],
-    colors: Mapping[str, str],
+    series: Sequence[Line],
     tick: Callable[[int], str],
 ) -> str:
     """A line for each, over a horizontal axis of counts or sizes; both axes are logarithmic."""
     left, top, width, height = 80, 50, 520, 340
-    places = sorted({place for points in series.values() for place in points})
-    spreads = [spread for points in series.values() for spread in points.values()]
+    places = sorted({place for line in series for place in line.points})
+    spreads = [spread for line in series for spread in line.points.values()]
     low = floor(log10(min(spread.least for spread in spreads)))
     high = ceil(log10(max(spread.most for spread in spreads)))
     span = log10(places[-1] / places[0]) or 1
@@ -76,18 +85,21 @@ def lines(
     for place in places:
         parts.append(_text(x(place), top + height + 20, tick(place), anchor="middle"))
     parts.append(_text(left + width / 2, top + height + 42, axis, anchor="middle"))
-    for index, (name, points) in enumerate(series.items()):
-        color = colors[name]
+    for index, line in enumerate(series):
         path = " ".join(
-            f"{x(place):.1f},{y(spread.median):.1f}" for place, spread in sorted(points.items())
+            f"{x(place):.1f},{y(spread.median):.1f}" for place, spread in line.points.items()
         )
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
-        for place, spread in points.items():
-            parts.append(_line(x(place), y(spread.least), x(place), y(spread.most), color))
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{line.color}" stroke-width="2"'
+            f' stroke-dasharray="{line.dash}"/>'
+        )
+        for place, spread in line.points.items():
+            parts.append(_line(x(place), y(spread.least), x(place), y(spread.most), line.color))
         legend = top + 10 + index * 20
         parts += [
-            _line(left + width + 20, legend, left + width + 44, legend, color, width=3),
-            _text(left + width + 50, legend + 4, name),
+            f'<path d="M {left + width + 20} {legend} h 28" stroke="{line.color}"'
+            f' stroke-width="3" stroke-dasharray="{line.dash}"/>',
+            _text(left + width + 56, legend + 4, line.label),
         ]
     return _drawing(left + width + 250, top + height + 60, parts)
 
@@ -106,10 +118,10 @@ def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12) 
     )
 
 
-def _line(x: float, y: float, to_x: float, to_y: float, color: str, width: float = 1.5) -> str:
+def _line(x: float, y: float, to_x: float, to_y: float, color: str) -> str:
     return (
         f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{color}"'
-        f' stroke-width="{width}"/>'
+        ' stroke-width="1.5"/>'
     )
 
 

@@ -7,22 +7,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
-from .targets import Quantity, Target
+from .targets import Comparison, Quantity
 
-UNITS = {
-    "cpu": "µs",
-    "opening": "µs",
-    "rate": "/s",
-    "p50": "µs",
-    "p99": "µs",
-    "resident": "KiB",
-    "proportional": "KiB",
-    "peak": "MiB",
-}
-
-# A target is missed only where the whole spread lies above its bound, and met only where the
-# median does not; between the two this run does not tell.
-Verdict = Literal["met", "missed", "open", "not measured"]
+Verdict = Literal["met", "missed", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +24,21 @@ class Spread:
     def of(cls, values: Sequence[float]) -> "Spread":
         """The spread of these."""
         return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where we stand: the figure or the ratio, and beside whom."""
+
+    spread: Spread
+    peer: Quantity | None
+
+    def verdict(self, bound: float) -> Verdict:
+        """Missed only where the whole spread lies above the bound, and met only where the median
+        does not; between the two this run does not tell."""
+        if self.spread.median <= bound:
+            return "met"
+        return "missed" if self.spread.least > bound else "open"
 
 
 @dataclass(slots=True)
@@ -75,30 +77,22 @@ class Results:
             return None
         return Spread.of([one / other for one, other in zip(above, below, strict=True)])
 
-    def reached(self, target: Target) -> tuple[Spread, Quantity | None] | None:
-        """Where we stand, and beside which of the target's peers; None if that is unknown."""
-        values = self.values(target.ours)
-        if values is None:
+    def reached(self, comparison: Comparison) -> Reached | None:
+        """Where we stand; None where that was not measured."""
+        ours = self.values(comparison.ours)
+        if ours is None:
             return None
-        if not target.peers:
-            return Spread.of(values), None
-        peers = [(median(found), peer) for peer in target.peers if (found := self.values(peer))]
-        if not peers:
+        if not comparison.peers:
+            return Reached(Spread.of(ours), None)
+        medians = {
+            peer: median(values) for peer in comparison.peers if (values := self.values(peer))
+        }
+        if not medians:
             return None
-        _, best = min(peers, key=lambda peer: peer[0])
-        ratio = self.ratio(target.ours, best)
+        best = min(medians, key=lambda peer: medians[peer])
+        ratio = self.ratio(comparison.ours, best)
         assert ratio is not None
-        return ratio, best
-
-    def verdict(self, target: Target) -> Verdict:
-        """Whether the target is met."""
-        reached = self.reached(target)
-        if reached is None:
-            return "not measured"
-        spread, _ = reached
-        if spread.median <= target.bound:
-            return "met"
-        return "missed" if spread.least > target.bound else "open"
+        return Reached(ratio, best)
 
     def save(self, path: Path) -> None:
         """Write it down."""

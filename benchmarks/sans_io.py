@@ -1,6 +1,6 @@
 """Protocols without I/O: what it costs to turn a client's bytes into text.
 
-python -m benchmarks.sans_io LIBRARY SIZE CHUNK SECONDS: text messages of SIZE bytes, one frame
+python -m benchmarks.sans_io CONTESTANT SIZE CHUNK SECONDS: text messages of SIZE bytes, one frame
 each, arrive CHUNK bytes at a time. Everybody unmasks, checks UTF-8 and hands over `str`.
 """
 
@@ -127,7 +127,12 @@ def measure(receive: Receive, size: int, chunk: int, seconds: float) -> tuple[in
 
 
 if __name__ == "__main__":
-    libraries = {"wscore": wscore, "websockets": websockets, "wsproto": wsproto}
-    library, size, chunk, seconds = sys.argv[1:]
-    messages, taken = measure(libraries[library](), int(size), int(chunk), float(seconds))
+    libraries = {
+        "core": wscore,
+        "core-pure": wscore,
+        "websockets-core": websockets,
+        "wsproto-core": wsproto,
+    }
+    name, size, chunk, seconds = sys.argv[1:]
+    messages, taken = measure(libraries[name](), int(size), int(chunk), float(seconds))
     print(json.dumps({"messages": messages, "server_cpu": taken}))

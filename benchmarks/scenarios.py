@@ -13,11 +13,11 @@ CORES = tuple(name for name, who in CONTESTANTS.items() if who.module == "sans_i
 SERVERS = tuple(name for name in CONTESTANTS if name not in CORES)
 ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
-DEFLATING = tuple(name for name in WEBSOCKET if CONTESTANTS[name].module != "picows")
-OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].module == "wstransports")
+DEFLATING = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family != "picows")
+OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family.startswith("ours"))
 # One of each, and ours on every loop: enough to see how they grow.
 GROWING = (
-    *(name for name in OURS if name != "ours-pure"),
+    *(name for name in OURS if CONTESTANTS[name].family == "ours"),
     *("picows", "picows.websockets", "websockets", "aiohttp", "node", "floor-c"),
 )
 

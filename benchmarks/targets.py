@@ -3,131 +3,108 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .scenarios import COMPRESSED, HANDSHAKES, MESSAGES, STREAMS, Scenario
+from .contestants import ASYNCIO, CONTESTANTS, name_on
+from .scenarios import COMPRESSED, HANDSHAKES, MESSAGES, STREAMS
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Something that was measured: in which scenario, with whom, and what."""
+    """Something that is measured: in which scenario, with whom, and what."""
 
     scenario: str
     contestant: str
-    name: str = "cpu"
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Ours on one loop, and others on the same."""
+
+    ours: Quantity
+    peers: tuple[Quantity, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`ours` is at most `bound` times the best of `peers`, or at most `bound` if there are none.
+    """On each of the loops, `ours` takes at most `bound` times what the best of `peers` takes.
 
-    `aim` is what we would like, where that is less.
+    Without peers the bound is one of the quantity itself, or, with `beside`, of its ratio to
+    ours in that scenario. `aim` is what we would like, where that is less.
     """
 
-    ours: Quantity
-    peers: tuple[Quantity, ...]
+    scenario: str
+    peers: tuple[str, ...]
     bound: float
     aim: float | None = None
+    quantity: str = "cpu"
+    ours: str = "ours"
+    loops: tuple[str, ...] = ASYNCIO
+    beside: str | None = None
+
+    def comparisons(self) -> Iterator[Comparison]:
+        """One for each loop."""
+        for loop in self.loops:
+            ours = name_on(self.ours, loop)
+            peers = [
+                Quantity(self.scenario, _peer(peer, loop), self.quantity) for peer in self.peers
+            ]
+            if self.beside:
+                peers.append(Quantity(self.beside, ours, self.quantity))
+            yield Comparison(Quantity(self.scenario, ours, self.quantity), tuple(peers))
 
 
-# Us on a loop, and who runs on the same one. picows brings aiofastnet's transports along.
-_PICOWS_WEBSOCKETS = {
-    "ours": "picows.websockets",
-    "ours-uvloop": "picows.websockets-uvloop",
-    "ours-aiofastnet": "picows.websockets",
-}
-_WEBSOCKETS = {
-    "ours": "websockets",
-    "ours-uvloop": "websockets-uvloop",
-    "ours-aiofastnet": "websockets-aiofastnet",
-}
-_AIOHTTP = {
-    "ours": "aiohttp",
-    "ours-uvloop": "aiohttp-uvloop",
-    "ours-aiofastnet": "aiohttp-aiofastnet",
-}
-_BARE_PICOWS = {"ours-aiofastnet": "picows"}
-_TRIO = ("websockets-trio", "trio-websocket-trio")
+def _peer(family: str, loop: str) -> str:
+    """Who stands for a peer on a loop: picows has aiofastnet's transports on asyncio's."""
+    name = name_on(family, loop)
+    return name if name in CONTESTANTS else family
 
 
-def _each(
-    pairs: dict[str, str],
-    bounds: dict[str, float] | dict[str, tuple[float, float]],
-) -> Iterator[Target]:
-    """For each scenario a bound, or a bound and an aim; each pair of ours and theirs."""
-    for scenario, given in bounds.items():
-        bound, aim = given if isinstance(given, tuple) else (given, None)
-        for ours, theirs in pairs.items():
-            yield Target(Quantity(scenario, ours), (Quantity(scenario, theirs),), bound, aim)
-
-
-def _same(scenarios: list[Scenario], bound: float) -> dict[str, float]:
-    return {scenario.name: bound for scenario in scenarios}
-
+_PICOWS_WEBSOCKETS = ("picows.websockets",)
+_PICOWS = ("picows",)
+_WEBSOCKETS = ("websockets",)
+_AIOHTTP = ("aiohttp",)
+_TRIO = ("websockets", "trio-websocket")
+_CORE = ("websockets-core",)
+_SAME_TRANSPORTS = ("aiofastnet",)
+NO_LOOP = ("asyncio",)
 
 TARGETS = [
-    *_each(
-        _PICOWS_WEBSOCKETS,
-        {
-            "16x256": 1.0,
-            "100x1K": 1.0,
-            "1x64": 0.5,
-            "16x4x16K": 0.9,
-            "16x4x16K-text": 0.9,
-            "4x1M": 0.9,
-            "4x1M-text": 0.9,
-        },
-    ),
-    *_each(
-        _BARE_PICOWS,
-        {
-            "16x256": (1.3, 1.0),
-            "100x1K": (1.3, 1.0),
-            "1x64": (0.6, 0.45),
-            "16x4x16K": (1.1, 1.1),
-            "4x1M": (1.25, 1.25),
-        },
-    ),
-    *_each(_WEBSOCKETS, _same(MESSAGES, 0.5)),
-    *_each(_AIOHTTP, _same(MESSAGES, 0.75)),
-    *_each(_WEBSOCKETS, _same(COMPRESSED, 0.8)),
-    *_each({"core-pure": "websockets-sans-io"}, {"sans-io-1": 0.55, "sans-io-64": 0.75}),
-    *_each(
-        {"core": "websockets-sans-io"}, {"sans-io-1": 0.4, "sans-io-64": 0.4, "sans-io-1M": 0.7}
-    ),
-    *_each(_WEBSOCKETS, _same(HANDSHAKES, 0.35)),
-    *_each(_AIOHTTP, _same(HANDSHAKES, 1.1)),
-    *(
-        Target(Quantity(scenario, ours, "resident"), (), 8, 6)
-        for scenario in ("idle", "idle-deflate")
-        for ours in _WEBSOCKETS
-    ),
-    *(
-        Target(
-            Quantity("broadcast", ours),
-            tuple(
-                Quantity("broadcast", peers[ours])
-                for peers in (_PICOWS_WEBSOCKETS, _WEBSOCKETS, _AIOHTTP)
-            )
-            + (Quantity("broadcast", "picows-uvloop" if ours == "ours-uvloop" else "picows"),),
-            1.0,
-        )
-        for ours in _WEBSOCKETS
-    ),
-    *_each(_WEBSOCKETS, {"broadcast-deflate": 0.2}),
-    *(
-        Target(Quantity(scenario.name, ours, "peak"), (), 8)
-        for scenario in STREAMS
-        for ours in _WEBSOCKETS
-    ),
-    *(
-        Target(Quantity("connections-10000", ours), (Quantity("connections-100", ours),), 1.5)
-        for ours in _WEBSOCKETS
-    ),
-    *(
-        Target(
-            Quantity(scenario, "ours-trio"),
-            tuple(Quantity(scenario, peer) for peer in _TRIO),
-            bound,
-        )
-        for scenario, bound in {"16x256": 0.6, "100x1K": 0.6, "1x64": 0.35}.items()
-    ),
+    # The fastest async API there is.
+    Target("16x256", _PICOWS_WEBSOCKETS, 1.0),
+    Target("100x1K", _PICOWS_WEBSOCKETS, 1.0),
+    Target("1x64", _PICOWS_WEBSOCKETS, 0.5),
+    Target("16x4x16K", _PICOWS_WEBSOCKETS, 0.9),
+    Target("16x4x16K-text", _PICOWS_WEBSOCKETS, 0.9),
+    Target("4x1M", _PICOWS_WEBSOCKETS, 0.9),
+    Target("4x1M-text", _PICOWS_WEBSOCKETS, 0.9),
+    # Synchronous callbacks, on the same transports.
+    Target("16x256", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
+    Target("100x1K", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
+    Target("1x64", _PICOWS, 0.6, 0.45, loops=_SAME_TRANSPORTS),
+    Target("16x4x16K", _PICOWS, 1.1, loops=_SAME_TRANSPORTS),
+    Target("4x1M", _PICOWS, 1.25, loops=_SAME_TRANSPORTS),
+    # The two that most people use.
+    *(Target(scenario.name, _WEBSOCKETS, 0.5) for scenario in MESSAGES),
+    *(Target(scenario.name, _AIOHTTP, 0.75) for scenario in MESSAGES),
+    *(Target(scenario.name, _WEBSOCKETS, 0.8) for scenario in COMPRESSED),
+    *(Target(scenario.name, _WEBSOCKETS, 0.35) for scenario in HANDSHAKES),
+    *(Target(scenario.name, _AIOHTTP, 1.1) for scenario in HANDSHAKES),
+    # KiB for each connection; and no more with compression on, until a message is compressed.
+    Target("idle", (), 8, 6, "resident"),
+    Target("idle-deflate", (), 1.0, quantity="resident", beside="idle"),
+    # For each message that is delivered.
+    Target("broadcast", (*_PICOWS, *_PICOWS_WEBSOCKETS, *_WEBSOCKETS, *_AIOHTTP), 1.0),
+    Target("broadcast-deflate", _WEBSOCKETS, 0.2),
+    # MiB above idle.
+    *(Target(scenario.name, (), 8, quantity="peak") for scenario in STREAMS),
+    Target("connections-10000", (), 1.5, beside="connections-100"),
+    Target("16x256", _TRIO, 0.6, loops=("trio",)),
+    Target("100x1K", _TRIO, 0.6, loops=("trio",)),
+    Target("1x64", _TRIO, 0.35, loops=("trio",)),
+    # The protocol alone, in plain Python and as it is installed.
+    Target("sans-io-1", _CORE, 0.55, ours="core-pure", loops=NO_LOOP),
+    Target("sans-io-64", _CORE, 0.75, ours="core-pure", loops=NO_LOOP),
+    Target("sans-io-1", _CORE, 0.4, ours="core", loops=NO_LOOP),
+    Target("sans-io-64", _CORE, 0.4, ours="core", loops=NO_LOOP),
+    Target("sans-io-1M", _CORE, 0.7, ours="core", loops=NO_LOOP),
 ]

@@ -1,0 +1,43 @@
+"""The benchmark works: a short run of all of it. How long anything took is not judged."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from generator import generator
+
+from benchmarks.contestants import BUILT, CONTESTANTS, ROOT
+from benchmarks.page import COLUMNS
+from benchmarks.scenarios import GROUPS, SCENARIOS, shortened
+
+
+@pytest.mark.timeout(150)
+def test_everything_is_measured_and_written_down(tmp_path: Path) -> None:
+    generator()
+    page = tmp_path / "performance.md"
+    settings = ["--smoke", "--rounds=1", "--seconds=0.02", f"--page={page}"]
+    command = [sys.executable, "-m", "benchmarks.run", *settings]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=140)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+    results = json.loads((BUILT / "smoke.json").read_text())
+    assert results["failures"] == {}
+    missing = {name: reason for name, one in CONTESTANTS.items() if (reason := one.missing())}
+    assert results["left_out"] == missing
+    for name, scenario in SCENARIOS.items():
+        assert list(results["rounds"][name]) == [
+            who for who in shortened(scenario).who if who not in missing
+        ]
+
+    text = page.read_text()
+    for group, columns in COLUMNS.items():
+        for scenario in GROUPS[group]:
+            assert f"### {scenario.title}\n" in text
+            for quantities in results["rounds"][scenario.name].values():
+                assert set(quantities) == set(columns)
+    plots = re.findall(r"\]\((performance/\S+\.svg)\)", text)
+    assert len(plots) > len(COLUMNS)
+    assert all((tmp_path / plot).read_text().startswith("<svg ") for plot in plots)
