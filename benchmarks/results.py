@@ -71,9 +71,10 @@ class Results:
         return contestants.get(quantity.contestant, {}).get(quantity.name)
 
     def ratio(self, ours: Quantity, theirs: Quantity) -> Spread | None:
-        """One divided by the other, round by round; None where one of them was not measured."""
+        """One divided by the other, round by round; None where one of them was not measured, or
+        theirs is nothing."""
         above, below = self.values(ours), self.values(theirs)
-        if above is None or below is None:
+        if above is None or below is None or 0 in below:
             return None
         return Spread.of([one / other for one, other in zip(above, below, strict=True)])
 
@@ -91,8 +92,7 @@ class Results:
             return None
         best = min(medians, key=lambda peer: medians[peer])
         ratio = self.ratio(comparison.ours, best)
-        assert ratio is not None
-        return Reached(ratio, best)
+        return None if ratio is None else Reached(ratio, best)
 
     def save(self, path: Path) -> None:
         """Write it down."""

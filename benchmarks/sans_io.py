@@ -96,7 +96,7 @@ def wsproto() -> Receive:
 
 
 def some_text(size: int, source: random.Random) -> str:
-    """Text of so many bytes in UTF-8, an eighth of it not ASCII."""
+    """Text of so many bytes in UTF-8, a seventh of its characters not ASCII."""
     text = "".join(source.choices(_ALPHABET, k=size))
     cut = text.encode()[:size].decode(errors="ignore")
     return cut + "." * (size - len(cut.encode()))

@@ -19,7 +19,7 @@ void random_bytes(unsigned char *bytes, size_t size)
         bytes[index] = (unsigned char)random_number();
 }
 
-/* About one character in ten is not ASCII. */
+/* One character in eight is not ASCII. */
 static const char *const words[] = {
     "the",   "message", "Grüße",  "was",  "not",  "café",  "then", "order", "naïve", "5 €",
     "price", "日本",    "from",   "into", "who",  "über",  "with", "said",  "there", "Łódź",

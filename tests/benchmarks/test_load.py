@@ -2,59 +2,82 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import pytest
 from generator import generator
+
+from wscore.masking import apply_mask
 
 SIZE = 32
 HEAD = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
+DEFLATE_HEAD = HEAD.replace(
+    b"\r\n\r\n", b"\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+)
+PART = 65536
 
-# What a server makes of a payload, or of all the bytes where there are no frames.
+# What a server makes of each payload.
 Answer = Callable[[bytes], bytes]
 
 
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """A server's frame."""
+    size = len(payload)
+    return bytes([first]) + (bytes([size]) if size < 126 else b"\x7f" + size.to_bytes(8)) + payload
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The payload of a client's frame; None at the end."""
+    if not stream.read(1):
+        return None
+    size = stream.read(1)[0] & 0x7F
+    if size > 125:
+        size = int.from_bytes(stream.read(2 if size == 126 else 8))
+    key = stream.read(4)
+    return apply_mask(stream.read(size), key)
+
+
 @contextmanager
-def serving(head: bytes, answer: Answer, raw: bool = False) -> Iterator[int]:
-    """A server for one client that sends text frames of SIZE bytes; yields its port."""
+def serving(answer: Answer, head: bytes = HEAD, raw: bool = False) -> Iterator[int]:
+    """A server for one client; yields its port. `raw` sends all bytes back, as `answer` says."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=_serve, args=(listener, head, answer, raw))
+        server = threading.Thread(target=_serve, args=(listener, answer, head, raw))
         server.start()
         yield listener.getsockname()[1]
         server.join()
 
 
-def _serve(listener: socket.socket, head: bytes, answer: Answer, raw: bool) -> None:
+def _serve(listener: socket.socket, answer: Answer, head: bytes, raw: bool) -> None:
     connection, _ = listener.accept()
     with connection, connection.makefile("rb") as stream:
         received = b"".join(iter(stream.readline, b"\r\n")) + b"\r\n"
         assert b"Sec-WebSocket-Key: " in received
-        connection.sendall(received if raw else head)
         try:
-            while frame := stream.read(6 + SIZE):
-                assert frame[:2] == bytes([0x81, 0x80 | SIZE])
-                payload = bytes(byte ^ frame[2 + at % 4] for at, byte in enumerate(frame[6:]))
-                connection.sendall(answer(frame if raw else payload))
+            connection.sendall(received if raw else head)
+            if raw:
+                while data := connection.recv(65536):
+                    connection.sendall(answer(data))
+            while (payload := read_frame(stream)) is not None:
+                connection.sendall(answer(payload))
         except ConnectionError:
             return  # it has seen enough
 
 
-def frame(payload: bytes, first: int = 0x81) -> bytes:
-    """A server's frame."""
-    return bytes([first, len(payload)]) + payload
-
-
-def run(port: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(port: int, *arguments: str, mode: str = "echo") -> subprocess.CompletedProcess[str]:
     """Put the load on it, this process standing for the server's."""
     target = [f"--port={port}", f"--pid={os.getpid()}", f"--size={SIZE}"]
-    command = [str(generator()), "echo", *target, "--text", "--messages=100", "--limit=20", *arguments]
+    bounds = ["--messages=100", "--seconds=20", "--limit=20"]
+    command = [str(generator()), mode, *target, *bounds, *arguments]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -63,20 +86,28 @@ def flipped(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
-def test_right_answers_pass() -> None:
-    with serving(HEAD, frame) as port:
-        result = run(port)
+def assert_passed(result: subprocess.CompletedProcess[str], messages: int = 100) -> None:
     assert (result.returncode, result.stderr) == (0, "")
-    assert '"messages": 100,' in result.stdout
+    assert f'"messages": {messages},' in result.stdout
+
+
+def assert_failed(result: subprocess.CompletedProcess[str], complaint: str) -> None:
+    assert result.returncode == 1
+    assert complaint in result.stderr
+    assert result.stdout == ""
+
+
+def test_right_answers_pass() -> None:
+    with serving(frame) as port:
+        assert_passed(run(port, "--text"))
 
 
 def test_answers_in_fragments_pass() -> None:
     def fragments(payload: bytes) -> bytes:
         return frame(payload[:5], 0x01) + frame(b"", 0x00) + frame(payload[5:], 0x80)
 
-    with serving(HEAD, fragments) as port:
-        result = run(port)
-    assert (result.returncode, result.stderr) == (0, "")
+    with serving(fragments) as port:
+        assert_passed(run(port, "--text"))
 
 
 def test_the_text_is_not_ascii_alone() -> None:
@@ -86,58 +117,91 @@ def test_the_text_is_not_ascii_alone() -> None:
         received.append(payload.decode())
         return frame(payload)
 
-    with serving(HEAD, keep) as port:
-        run(port)
+    with serving(keep) as port:
+        assert_passed(run(port, "--text"))
     assert len(set(received)) > 90  # and hardly any comes twice
     assert sum(not text.isascii() for text in received) > 50
 
 
-@pytest.mark.parametrize(
-    ("answer", "complaint"),
-    [
-        (lambda payload: frame(flipped(payload)), "message 0 is not what was sent"),
-        (lambda payload: frame(payload[:-1]), "message 0 ends after 31 bytes"),
-        (lambda payload: frame(payload + b"."), "message 0 is not what was sent"),
-        (lambda payload: frame(payload, 0x82), "a frame starts with 82 20, not with opcode 1"),
-        (lambda payload: frame(payload, 0xC1), "a compressed message, not agreed on"),
-        (lambda payload: frame(payload) * 2, "message 1 is not what was sent"),
-        (lambda payload: frame(payload[:5], 0x01) + frame(payload[5:]), "not with opcode 0"),
-        (lambda payload: b"", "took too long"),
-    ],
-)
+WRONG = {
+    "a bit": (lambda payload: frame(flipped(payload)), "message 0 is not what was sent"),
+    "too short": (lambda payload: frame(payload[:-1]), "message 0 ends after 31 bytes"),
+    "too long": (lambda payload: frame(payload + b"."), "message 0 is not what was sent"),
+    "the type": (lambda payload: frame(payload, 0x82), "starts with 82 20, not with opcode 1"),
+    "compressed": (lambda payload: frame(payload, 0xC1), "a compressed message, not agreed on"),
+    "twice": (lambda payload: frame(payload) * 2, "message 1 is not what was sent"),
+    "fragments": (lambda payload: frame(payload[:5], 0x01) + frame(b""), "not with opcode 0"),
+}
+
+
+@pytest.mark.parametrize(("answer", "complaint"), WRONG.values(), ids=WRONG)
 def test_a_wrong_answer_is_told(answer: Answer, complaint: str) -> None:
-    with serving(HEAD, answer) as port:
-        result = run(port, "--limit=1")
-    if complaint == "took too long":
-        assert result.returncode == -14  # SIGALRM
-    else:
-        assert result.returncode == 1
-        assert complaint in result.stderr
+    with serving(answer) as port:
+        assert_failed(run(port, "--text"), complaint)
+
+
+def test_no_answer_ends_it_too() -> None:
+    with serving(lambda payload: b"") as port:
+        assert run(port, "--limit=1").returncode == -signal.SIGALRM
 
 
 def test_bytes_that_differ_are_told() -> None:
-    with serving(HEAD, flipped, raw=True) as port:
-        result = run(port, "--raw")
-    assert result.returncode == 1
-    assert "message 0 is not what was sent" in result.stderr
+    with serving(lambda data: data, raw=True) as port:
+        assert_passed(run(port, "--raw"))
+    with serving(flipped, raw=True) as port:
+        assert_failed(run(port, "--raw"), "message 0 is not what was sent")
 
 
-@pytest.mark.parametrize(
-    ("head", "complaint"),
-    [
-        (HEAD.replace(b"101", b"200"), "not the answer to an upgrade"),
-        (re.sub(rb"s3p\S+", b"c2VjcmV0", HEAD), "not the answer to an upgrade"),
-    ],
-)
-def test_a_wrong_handshake_is_told(head: bytes, complaint: str) -> None:
-    with serving(head, frame) as port:
-        result = run(port)
-    assert result.returncode == 1
-    assert complaint in result.stderr
+def deflating(change: Answer) -> Answer:
+    """A server that inflates and deflates, with a context, and changes something between."""
+    inflater = zlib.decompressobj(-15)
+    deflater = zlib.compressobj(wbits=-15)
+
+    def answer(payload: bytes) -> bytes:
+        data = change(inflater.decompress(payload + b"\0\0\xff\xff"))
+        return frame((deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH))[:-4], 0xC1)
+
+    return answer
+
+
+def test_compressed_answers_are_inflated() -> None:
+    with serving(deflating(lambda data: data), DEFLATE_HEAD) as port:
+        assert_passed(run(port, "--text", "--deflate"))
+    with serving(deflating(flipped), DEFLATE_HEAD) as port:
+        assert_failed(run(port, "--text", "--deflate"), "message 0 is not what was sent")
 
 
 def test_compression_that_is_not_agreed_on_is_told() -> None:
-    with serving(HEAD, frame) as port:
-        result = run(port, "--deflate")
-    assert result.returncode == 1
-    assert "did not agree on permessage-deflate" in result.stderr
+    with serving(frame) as port:
+        assert_failed(run(port, "--deflate"), "did not agree on permessage-deflate")
+
+
+def echo_of_a_stream(change: Answer) -> Answer:
+    """A server that sends the frames of a message back as they come, four in all."""
+    count = 0
+
+    def answer(payload: bytes) -> bytes:
+        nonlocal count
+        count += 1
+        return frame(change(payload), (0x80 if count == 4 else 0) | (2 if count == 1 else 0))
+
+    return answer
+
+
+def test_a_stream_is_compared_as_it_comes() -> None:
+    shape = (f"--size={4 * PART}", f"--frame={PART}")
+    with serving(echo_of_a_stream(lambda data: data)) as port:
+        assert_passed(run(port, *shape, mode="stream"), messages=1)
+    with serving(echo_of_a_stream(flipped)) as port:
+        assert_failed(run(port, *shape, mode="stream"), "what came back differs")
+    with serving(echo_of_a_stream(lambda data: data[1:])) as port:
+        assert_failed(run(port, *shape, mode="stream"), "what came back differs")
+
+
+@pytest.mark.parametrize("mode", ["echo", "broadcast", "stream", "handshake"])
+@pytest.mark.parametrize(
+    "head", [HEAD.replace(b"101", b"200"), re.sub(rb"s3p\S+", b"c2VjcmV0", HEAD)]
+)
+def test_a_wrong_handshake_is_told(mode: str, head: bytes) -> None:
+    with serving(frame, head) as port:
+        assert_failed(run(port, mode=mode), "not the answer to an upgrade")

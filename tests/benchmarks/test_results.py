@@ -30,6 +30,10 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert run.ratio(OURS, PICOWS) == Spread(2, 2, 2)
 
 
+def test_there_is_no_ratio_to_nothing() -> None:
+    assert results(ours=[1, 1], picows=[1, 0]).ratio(OURS, PICOWS) is None
+
+
 def test_the_best_peer_is_who_counts() -> None:
     run = results(ours=[10, 10], picows=[4, 6], aiohttp=[20, 20])
     reached = run.reached(Comparison(OURS, (PICOWS, AIOHTTP)))

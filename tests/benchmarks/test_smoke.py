@@ -10,8 +10,14 @@ import pytest
 from generator import generator
 
 from benchmarks.contestants import BUILT, CONTESTANTS, ROOT
-from benchmarks.page import COLUMNS
+from benchmarks.page import COLUMNS, PAGE, Page
+from benchmarks.results import Results
 from benchmarks.scenarios import GROUPS, SCENARIOS, shortened
+
+
+def test_every_drawing_has_its_place() -> None:
+    drawings = Page(Results({}), BUILT).drawings()
+    assert sorted(re.findall(r"<!-- drawn: ([\w-]+) -->", PAGE.read_text())) == sorted(drawings)
 
 
 @pytest.mark.timeout(150)
