@@ -34,6 +34,7 @@ def _messages(server: Server, scenario: Scenario, seconds: float) -> Measured:
         "rate": measured["messages"] / measured["seconds"],
         "p50": measured["p50"],
         "p99": measured["p99"],
+        "faults": measured["faults"] / measured["messages"],
     }
 
 

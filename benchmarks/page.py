@@ -23,11 +23,11 @@ _DRAWING = re.compile(r"(<!-- drawn: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTAL
 
 # The columns of each group's tables; the first one is what counts.
 COLUMNS = {
-    "messages": ("cpu", "rate", "p50", "p99"),
-    "compressed": ("cpu", "rate", "p50", "p99"),
+    "messages": ("cpu", "rate", "p50", "p99", "faults"),
+    "compressed": ("cpu", "rate", "p50", "p99", "faults"),
     "handshakes": ("cpu", "opening", "rate"),
     "idle": ("resident", "proportional"),
-    "broadcasts": ("cpu", "rate", "p50", "p99"),
+    "broadcasts": ("cpu", "rate", "p50", "p99", "faults"),
     "streams": ("peak", "cpu"),
     "sans-io": ("cpu",),
 }
@@ -37,6 +37,7 @@ HEADINGS = {
     "rate": "per second",
     "p50": "p50, µs",
     "p99": "p99, µs",
+    "faults": "page faults",
     "resident": "resident, KiB",
     "proportional": "proportional, KiB",
     "peak": "above idle, MiB",

@@ -81,6 +81,7 @@ void connection_left(struct connection *one, bool says_so);
 /* meter.c: clocks, and how long messages took. */
 struct mark {
     uint64_t wall, server, load; /* nanoseconds */
+    long faults;                 /* of the server */
 };
 
 uint64_t now(void);

@@ -96,8 +96,8 @@ void run_messages(const struct settings *settings)
         }
     }
     printf("{\"messages\": %ld, \"seconds\": %.9f, \"server_cpu\": %.9f, \"load_cpu\": %.9f, "
-           "\"p50\": %.1f, \"p99\": %.1f}\n",
+           "\"faults\": %ld, \"p50\": %.1f, \"p99\": %.1f}\n",
            measured, (double)(end.wall - begin.wall) / 1e9,
            (double)(end.server - begin.server) / 1e9, (double)(end.load - begin.load) / 1e9,
-           latency_quantile(0.50), latency_quantile(0.99));
+           end.faults - begin.faults, latency_quantile(0.50), latency_quantile(0.99));
 }

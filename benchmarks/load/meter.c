@@ -18,6 +18,25 @@ uint64_t now(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+/* Pages that the server touched for the first time: memory that its C library gives back to the
+ * system and takes again shows here. */
+static long page_faults(int pid)
+{
+    char name[32], line[1024];
+    long faults = -1;
+    snprintf(name, sizeof name, "/proc/%d/stat", pid);
+    FILE *file = fopen(name, "r");
+    if (file != NULL) {
+        const char *rest = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+        if (rest == NULL || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %ld", &faults) != 1)
+            faults = -1;
+        fclose(file);
+    }
+    if (faults < 0)
+        fail("there is no %s to read", name);
+    return faults;
+}
+
 /* The server's CPU time is the kernel's own account of the whole process, user and system, with
  * all its threads, in nanoseconds. */
 struct mark mark_now(int server_pid)
@@ -29,6 +48,7 @@ struct mark mark_now(int server_pid)
         .wall = now(),
         .server = read_clock(server),
         .load = read_clock(CLOCK_PROCESS_CPUTIME_ID),
+        .faults = page_faults(server_pid),
     };
 }
 

@@ -1,4 +1,4 @@
-"""The `aiohttp` package, which sets the level and memory of its compression itself."""
+"""The `aiohttp` package, which compresses at level 1, whatever it is told."""
 
 from aiohttp import WSMsgType, web
 

@@ -1,13 +1,16 @@
 """This library, through its documented API."""
 
-from wstransports import Client, WebSocketReader, WebSocketServer, broadcast
+from wstransports import Client, Deflate, WebSocketReader, WebSocketServer, broadcast
 
+from . import program
 from .program import BROADCASTS, DEFLATES, MAX_SIZE, STREAMS, run, serve
+
+deflate = Deflate(program.LEVEL, program.MEMORY_LEVEL, program.WINDOW_BITS, program.WINDOW_BITS)
 
 socket = WebSocketServer(
     "127.0.0.1",
     0,
-    compression="deflate" if DEFLATES else None,
+    compression=deflate if DEFLATES else None,
     max_message_size=None if STREAMS else MAX_SIZE,
 )
 

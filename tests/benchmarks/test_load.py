@@ -37,14 +37,12 @@ def frame(payload: bytes, first: int = 0x81) -> bytes:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """The payload of a client's frame; None at the end."""
-    if not stream.read(1):
-        return None
-    size = stream.read(1)[0] & 0x7F
+    """The payload of a client's frame; None where the client has gone, in the midst of one too."""
+    size = int.from_bytes(stream.read(2)[1:]) & 0x7F
     if size > 125:
         size = int.from_bytes(stream.read(2 if size == 126 else 8))
-    key = stream.read(4)
-    return apply_mask(stream.read(size), key)
+    key, payload = stream.read(4), stream.read(size)
+    return apply_mask(payload, key) if payload and len(payload) == size else None
 
 
 @contextmanager
