@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from .process import cores, raise_file_limit
@@ -43,7 +43,7 @@ def describe() -> dict[str, str]:
         "C compiler": _first_line(["gcc", "--version"]),
         "Node": _first_line(["node", "--version"]),
         "Compiled modules of ours": _first_line([sys.executable, "-c", _COMPILED]),
-        "Packages": ", ".join(f"{package} {version(package)}" for package in _PACKAGES),
+        "Packages": ", ".join(f"{package} {_version(package)}" for package in _PACKAGES),
     }
 
 
@@ -53,6 +53,13 @@ def _processor() -> str:
         if name.strip() == "model name":
             return f"{value.strip()} ({platform.machine()})"
     return platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not here"
 
 
 def _distribution() -> str:

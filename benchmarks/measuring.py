@@ -35,6 +35,7 @@ def _messages(server: Server, scenario: Scenario, seconds: float) -> Measured:
         "p50": measured["p50"],
         "p99": measured["p99"],
         "faults": measured["faults"] / measured["messages"],
+        "load": measured["load_cpu"] / measured["messages"] * 1e6,
     }
 
 

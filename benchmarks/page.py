@@ -23,11 +23,11 @@ _DRAWING = re.compile(r"(<!-- drawn: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTAL
 
 # The columns of each group's tables; the first one is what counts.
 COLUMNS = {
-    "messages": ("cpu", "rate", "p50", "p99", "faults"),
-    "compressed": ("cpu", "rate", "p50", "p99", "faults"),
+    "messages": ("cpu", "rate", "p50", "p99", "faults", "load"),
+    "compressed": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "handshakes": ("cpu", "opening", "rate"),
     "idle": ("resident", "proportional"),
-    "broadcasts": ("cpu", "rate", "p50", "p99", "faults"),
+    "broadcasts": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "streams": ("peak", "cpu"),
     "sans-io": ("cpu",),
 }
@@ -38,6 +38,7 @@ HEADINGS = {
     "p50": "p50, µs",
     "p99": "p99, µs",
     "faults": "page faults",
+    "load": "load's CPU, µs",
     "resident": "resident, KiB",
     "proportional": "proportional, KiB",
     "peak": "above idle, MiB",

@@ -13,6 +13,9 @@ from subprocess import PIPE, Popen
 
 from .contestants import BUILT, ROOT, Contestant
 
+# No server runs longer, in seconds.
+LONGEST = 300
+
 
 class BenchmarkError(Exception):
     """A server or the load failed: nothing was measured."""
@@ -149,7 +152,7 @@ def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen
             text=True,
             cwd=ROOT,
             env=contestant.environment(),
-            preexec_fn=_on_server_core,
+            preexec_fn=_prepare,
         ) as process,
     ):
         try:
@@ -160,6 +163,8 @@ def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen
             process.kill()
 
 
-def _on_server_core() -> None:
+def _prepare() -> None:
     # In the new process itself, so that no thread of it starts elsewhere.
     os.sched_setaffinity(0, cores()[0])
+    # Outlives what it becomes: should we be killed, it ends by itself.
+    signal.alarm(LONGEST)
