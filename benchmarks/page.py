@@ -63,8 +63,8 @@ class Page:
             "targets": self.targets,
             "slower": self.slower,
             **{name: partial(self.group, name) for name in COLUMNS},
-            "connections": partial(self.growth, "connections", CONNECTIONS),
-            "sizes": partial(self.growth, "sizes", SIZES),
+            "connections": partial(self.growth, "connections", "connections", CONNECTIONS),
+            "sizes": partial(self.growth, "sizes", "size of the message", SIZES),
         }
 
     def machine(self) -> Iterator[str]:
@@ -140,11 +140,11 @@ class Page:
                 cells.append(f"{_spread(ratio)} ×" if ratio else "")
                 yield f"| {CONTESTANTS[name].title} | {' | '.join(cells)} |"
 
-    def growth(self, axis: str, scenarios: Sequence[Scenario]) -> Iterator[str]:
+    def growth(self, name: str, axis: str, scenarios: Sequence[Scenario]) -> Iterator[str]:
         """How the cost grows with connections, or with sizes: a plot and its table."""
         title = "Server CPU per message"
         measured = {
-            scenario.size if axis == "sizes" else scenario.connections: found
+            scenario.size if name == "sizes" else scenario.connections: found
             for scenario in scenarios
             if (found := self._results.rounds.get(scenario.name))
         }
@@ -161,13 +161,13 @@ class Page:
                     if one in found
                 },
                 colors[one],
-                DASHES[CONTESTANTS[one].loop],
+                "10 3 2 3" if CONTESTANTS[one].pure else DASHES[CONTESTANTS[one].loop],
             )
             for one in who
         ]
-        tick = in_words if axis == "sizes" else str
+        tick = in_words if name == "sizes" else str
         svg = plot.lines(title, axis, "µs", series, tick)
-        yield f"![{title}]({self._save(axis, svg)})\n"
+        yield f"![{title}]({self._save(name, svg)})\n"
         yield "| µs | " + " | ".join(tick(place) for place in measured) + " |"
         yield "|---" * (len(measured) + 1) + "|"
         for line in series:
