@@ -64,7 +64,7 @@ clean:
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The package alone. A changed leaf would else be tested as it was.
-$(VENV)/package: pyproject.toml setup.py src/wscore/_leaves.c
+$(VENV)/package: pyproject.toml setup.py $(wildcard src/wscore/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'Python 3.11 or later is needed, such as: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
