@@ -30,10 +30,10 @@ def encode_header(first: int, size: int, mask_bit: int) -> bytes:
     bytes that hold it; `mask_bit` is MASKED or 0.
     """
     if size < 126:
-        return bytes((first, mask_bit | size))
+        return (first << 8 | mask_bit | size).to_bytes(2)
     if size < 65536:
-        return bytes((first, mask_bit | 126)) + size.to_bytes(2)
-    return bytes((first, mask_bit | 127)) + size.to_bytes(8)
+        return ((first << 8 | mask_bit | 126) << 16 | size).to_bytes(4)
+    return ((first << 8 | mask_bit | 127) << 64 | size).to_bytes(10)
 
 
 def encode_frame(first: int, payload: bytes, key: bytes | None) -> list[bytes]:

@@ -210,8 +210,9 @@ class Sender:
 
     def _frame(self, first: int, payload: bytes) -> None:
         key = None if self._keys is None else self._keys.next()
-        for part in encode_frame(first, payload, key):
-            self._put(part)
+        parts = encode_frame(first, payload, key)
+        self._out += parts
+        self.unsent += len(parts[0]) + len(payload)
 
     def _send_control(self, opcode: DataType, payload: bytes) -> None:
         if not self._may_send:
