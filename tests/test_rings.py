@@ -26,7 +26,6 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "http": {"HTTPStatus"},
     "os": {"environ", "urandom"},
     "re": None,
-    "struct": {"Struct"},
     "sys": None,
     "types": None,
     "typing": None,

@@ -1,7 +1,5 @@
 """Encoding of frames (RFC 6455 section 5.2)."""
 
-from struct import Struct
-
 from .enums import DataType
 from .masking import apply_mask
 
@@ -18,9 +16,6 @@ _SHORT = {
 }
 SHORT_TEXT = _SHORT[FIN | DataType.TEXT]
 SHORT_BINARY = _SHORT[FIN | DataType.BINARY]
-
-# The header of an unmasked frame of 126 to 65535 bytes: first byte, 126, length.
-pack_header = Struct("!BBH").pack
 
 
 def encode_header(first: int, size: int, mask_bit: int) -> bytes:
