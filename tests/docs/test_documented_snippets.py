@@ -467,6 +467,19 @@ def _(server: Running) -> None:
         assert peer.message() == b"a picture, compressed as it is"
 
 
+# docs/performance.md
+
+
+@scene("performance-aiofastnet", ASYNC_MAIN)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        assert peer.message() == "Hello"
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+
+
 # docs/limits.md
 
 
