@@ -85,7 +85,9 @@ def each(paths: list[Path]) -> pytest.MarkDecorator:
 
 CORE = files("wscore")
 ADAPTERS = files("wstransports/adapters")
-API = [path for path in files("wstransports") if path not in ADAPTERS]
+# Where users come in: each joins the API to the adapters that its name stands for.
+ENTRIES = [SRC / "wstransports" / name for name in ("__init__.py", "anyio.py")]
+API = [path for path in files("wstransports") if path not in [*ADAPTERS, *ENTRIES]]
 CONTRACT = SRC / "wstransports" / "runtime.py"
 
 
@@ -152,10 +154,20 @@ def test_the_api_names_no_event_loop(path: Path) -> None:
     assert loops_named(path) == set()
 
 
-@each([path for path in API if path != SRC / "wstransports" / "__init__.py"])
+@each(API)
 def test_the_api_imports_no_adapter(path: Path) -> None:
-    """Only the package itself does, which makes them known to the contract."""
     assert [m for m in modules(path) if within(m, "wstransports.adapters")] == []
+
+
+@each(ENTRIES)
+def test_an_entry_names_no_loop_but_its_own(path: Path) -> None:
+    """`import wstransports` loads none that has to be installed."""
+    name = path.stem
+    assert loops_named(path) <= {name}
+    loops = [m for m in modules(path) if within(m, "wstransports.adapters")]
+    assert loops == [
+        "wstransports.adapters" if name == "__init__" else "wstransports.adapters." + name
+    ]
 
 
 # The contract with a loop, and those who fulfil it.

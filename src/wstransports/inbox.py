@@ -151,6 +151,10 @@ class Inbox:
         """How much `reader.get()` may gather, where its caller does not say."""
         return GET_LIMIT if self._session.core.max_message_size is None else None
 
+    def signal(self) -> Signal:
+        """A new Signal of the connection's own loop, whichever runs here."""
+        return self._session.runtime.signal()
+
     def too_big(self, limit: int) -> ConnectionClosed:
         """A message is longer than `get()` may gather: fail the connection."""
         self._session.fail(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")

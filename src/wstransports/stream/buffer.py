@@ -94,7 +94,7 @@ class Buffer:
             raise RuntimeError("the end was fed already: write before feed_eof()")
         self._add(data)
         while len(self._data) > self._limit and self._error is None:
-            signal = running().signal()
+            signal = self._signal()
             self._writers.append(signal)
             await signal.wait()
 
@@ -111,6 +111,9 @@ class Buffer:
 
     # Inside.
 
+    def _signal(self) -> Signal:
+        return running().signal()
+
     async def _readable(self) -> bool:
         """Wait for something to read; False where the end is all there is."""
         while True:
@@ -122,7 +125,7 @@ class Buffer:
                 return False
             if self._reader is not None:
                 raise RuntimeError("another task reads here: let one task do it")
-            self._reader = running().signal()
+            self._reader = self._signal()
             try:
                 await self._reader.wait()
             finally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from wscore import DataType, MessagePiece
 from wscore.utf8 import decode
 
-from ..runtime import running
+from ..runtime import Signal
 from .buffer import Buffer
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class WebSocketReader(Buffer):
                     raise self._inbox.too_big(limit)
                 if self._ended:
                     return
-                self._reader = running().signal()
+                self._reader = self._signal()
                 try:
                     await self._reader.wait()
                 finally:
@@ -202,6 +202,9 @@ class WebSocketReader(Buffer):
         if self.charged:
             self._inbox.charge(self, -size)
         super()._taken(size)
+
+    def _signal(self) -> Signal:
+        return self._inbox.signal()
 
     # Lazy state.
 

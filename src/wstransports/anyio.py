@@ -1,0 +1,77 @@
+"""WebSockets over any byte stream of anyio's: TLS, Unix, memory, an SSH tunnel."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Unpack
+
+from wscore.headers import HeaderFields
+
+from .adapters.anyio import AnyioRuntime
+from .client import Client
+from .connect import connect
+from .options import ConnectionKeywords, ServerKeywords
+from .server import WebSocketServer
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream
+
+__all__ = ["AnyioRuntime", "connect_stream", "serve_stream"]
+
+
+class StreamKeywords(ServerKeywords, total=False):
+    """The keywords of `serve_stream`: those of a server that says `timeout` by name."""
+
+    timeout: float
+
+
+async def serve_stream(
+    stream: "ByteStream",
+    on_connection: Callable[[Client], Awaitable[object]],
+    **options: Unpack[StreamKeywords],
+) -> None:
+    """Serve one client over `stream`, which is ours from then on (RFC 6455 section 4.2).
+
+    `on_connection` and the options are those of a `WebSocketServer`. Returns when the connection
+    is over and its callbacks are. Cancelled, it drops the stream and cancels them. Raises
+    ValueError or TypeError for what cannot be, and nothing for what the client does.
+    """
+    runtime = AnyioRuntime()
+    server = WebSocketServer("", 0, runtime=runtime, **options)
+    server.connection(on_connection)
+    async with runtime, server as streams:
+        await streams.serve(stream)
+
+
+def connect_stream(
+    stream: "ByteStream",
+    uri: str,
+    *,
+    headers: HeaderFields = (),
+    origin: str | None = None,
+    **options: Unpack[ConnectionKeywords],
+) -> AbstractAsyncContextManager[Client]:
+    """Open a connection over `stream`, which is ours from then on (RFC 6455 section 4.1).
+
+    `async with connect_stream(stream, "ws://host/path") as client`. The stream leads to the
+    server already, so that `uri` only says what to ask it for; wss: takes a stream with TLS.
+    The keywords, and what is raised, are those of `connect`; a redirect is a HandshakeError.
+    The block's end closes with 1000 and waits, for a bounded time. Raises ValueError or TypeError
+    for what cannot be.
+    """
+    runtime = AnyioRuntime(stream)
+    connection = connect(
+        uri,
+        headers=headers,
+        origin=origin,
+        proxy=None,
+        max_redirects=0,
+        runtime=runtime,
+        **options,
+    )
+    return _entered(runtime, connection)
+
+
+@asynccontextmanager
+async def _entered(runtime: AnyioRuntime, connection: connect) -> AsyncIterator[Client]:
+    async with runtime, connection as client:
+        yield client

@@ -1,0 +1,150 @@
+"""anyio with byte streams inside the process: no sockets, each of its back ends."""
+
+import errno
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import anyio.lowlevel
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+)
+from anyio.abc import ByteStream
+
+from wstransports import runtime as contract
+from wstransports.adapters.anyio import AnyioListener, AnyioRuntime
+from wstransports.options import Address
+from wstransports.runtime import Sink
+
+# How much may wait between two ends, in bytes.
+CAPACITY = 64 * 1024
+
+
+class MemoryStream(ByteStream):
+    """One end of a byte stream; `stream_pair` makes two."""
+
+    _peer: "MemoryStream"
+
+    def __init__(self) -> None:
+        self._arrived = bytearray()
+        self._at_eof = False
+        self._closed = False
+        self._news = Event()
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """As anyio says."""
+        await anyio.lowlevel.checkpoint()
+        while True:
+            if self._closed:
+                raise ClosedResourceError
+            if self._arrived:
+                data = bytes(self._arrived[:max_bytes])
+                del self._arrived[:max_bytes]
+                self._announce()
+                return data
+            if self._at_eof:
+                raise EndOfStream
+            await self._news.wait()
+
+    async def send(self, item: bytes) -> None:
+        """As anyio says; a cancelled one has sent a part."""
+        await anyio.lowlevel.checkpoint()
+        peer = self._peer
+        while item:
+            if self._closed:
+                raise ClosedResourceError
+            if peer._closed:
+                raise BrokenResourceError
+            room = CAPACITY - len(peer._arrived)
+            if room > 0:
+                peer._arrived += item[:room]
+                item = item[room:]
+                peer._announce()
+            else:
+                await peer._news.wait()
+
+    async def send_eof(self) -> None:
+        """As anyio says."""
+        await anyio.lowlevel.checkpoint()
+        self._peer._at_eof = True
+        self._peer._announce()
+
+    async def aclose(self) -> None:
+        """As anyio says."""
+        self._closed = self._peer._at_eof = True
+        self._announce()
+        self._peer._announce()
+        await anyio.lowlevel.checkpoint()
+
+    def _announce(self) -> None:
+        news, self._news = self._news, Event()
+        news.set()
+
+
+def stream_pair() -> tuple[MemoryStream, MemoryStream]:
+    """Two ends of one byte stream."""
+    a, b = MemoryStream(), MemoryStream()
+    a._peer, b._peer = b, a
+    return a, b
+
+
+class InProcessListener(AnyioListener):
+    """A listener that can be connected to by address."""
+
+    def __init__(
+        self, runtime: "InProcessRuntime", where: Address, make_sink: Callable[[], Sink]
+    ) -> None:
+        super().__init__(runtime, where, make_sink)
+        self._listeners = runtime.listeners
+        self._listeners[self.address()] = self
+
+    async def close(self) -> None:
+        """Accept no more."""
+        del self._listeners[self.address()]
+
+
+class InProcessRuntime(AnyioRuntime):
+    """Connects to the servers that listen in it; counts the streams that these serve."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listeners: dict[tuple[str, int], InProcessListener] = {}
+        self.serving = 0
+        self._ports = itertools.count(1)
+
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> InProcessListener:
+        """Listen, at a port of its own where none is given."""
+        if not where.port:
+            where = replace(where, port=next(self._ports))
+        return InProcessListener(self, where, make_sink)
+
+    async def connect(self, where: Address, sink: Sink) -> None:
+        """Connect to who listens there."""
+        listener = self.listeners.get((where.host or "", where.port))
+        if listener is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {where}")
+        mine, theirs = stream_pair()
+        self.spawn(self._serve, listener, theirs)
+        self.spawn(self.pipe(mine, sink).run)
+        await self.checkpoint()
+
+    async def _serve(self, listener: InProcessListener, stream: ByteStream) -> None:
+        self.serving += 1
+        try:
+            await listener.serve(stream)
+        finally:
+            self.serving -= 1
+
+
+@contextmanager
+def found(runtime: AnyioRuntime) -> Iterator[None]:
+    """Make a runtime the running one, before all that are there: no adapter over streams is."""
+    contract._finders.insert(0, lambda: runtime)
+    try:
+        yield
+    finally:
+        del contract._finders[0]
