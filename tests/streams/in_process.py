@@ -1,12 +1,16 @@
 """anyio with byte streams inside the process: no sockets, each of its back ends."""
 
 import errno
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any, cast
 
 import anyio.lowlevel
+import pytest
 from anyio import (
     BrokenResourceError,
     ClosedResourceError,
@@ -20,8 +24,31 @@ from wstransports.adapters.anyio import AnyioListener, AnyioRuntime
 from wstransports.options import Address
 from wstransports.runtime import Sink
 
+# How long a test may take, in seconds.
+PATIENCE = 10
+
+BACKENDS = [
+    pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason=f"{name} is missing"))
+    for name in ("asyncio", "trio")
+]
+
 # How much may wait between two ends, in bytes.
 CAPACITY = 64 * 1024
+
+
+def on_each_backend(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test on each back end, which is its first argument, for a bounded time."""
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @functools.wraps(test)
+    def run(backend: str, **others: Any) -> None:
+        async def bounded() -> None:
+            with anyio.fail_after(PATIENCE):
+                await test(backend, **others)
+
+        anyio.run(bounded, backend=backend)
+
+    return cast(Callable[..., None], run)
 
 
 class MemoryStream(ByteStream):

@@ -1,16 +1,22 @@
 """`serve_stream` and `connect_stream` over every kind of byte stream, on each back end of anyio's."""
 
+# ruff: noqa: E402  # the whole module is left out first
+
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytest.importorskip("anyio", reason="anyio is not installed")
+
 import anyio
 import trustme
 from anyio.abc import ByteStream, Listener, SocketAttribute
 from anyio.streams.tls import TLSListener
-from in_process import stream_pair
+from in_process import on_each_backend, stream_pair
 
 from wscore import State
 from wstransports import (
@@ -18,21 +24,6 @@ from wstransports import (
     WebSocketReader,
 )
 from wstransports.anyio import connect_stream, serve_stream
-
-# How long a test may take, in seconds.
-PATIENCE = 10
-
-Test = Callable[..., Awaitable[None]]
-
-
-def run(backend: str, test: Test, *arguments: Any) -> None:
-    """Run a test, for a bounded time."""
-
-    async def bounded() -> None:
-        with anyio.fail_after(PATIENCE):
-            await test(*arguments)
-
-    anyio.run(bounded, backend=backend)
 
 
 async def echo(client: Client) -> None:
@@ -130,33 +121,25 @@ async def talk(near: ByteStream, far: ByteStream, uri: str) -> None:
     assert told == [(4000, "enough")]  # serve_stream has returned, callbacks and all
 
 
-def test_over_memory(backend: str) -> None:
-    async def test() -> None:
-        async with memory() as (near, far):
-            await talk(near, far, "ws://localhost/chat")
-
-    run(backend, test)
+@on_each_backend
+async def test_over_memory(backend: str) -> None:
+    async with memory() as (near, far):
+        await talk(near, far, "ws://localhost/chat")
 
 
-def test_over_tcp(backend: str) -> None:
-    async def test() -> None:
-        async with tcp() as (near, far):
-            await talk(near, far, "ws://localhost/chat")
-
-    run(backend, test)
+@on_each_backend
+async def test_over_tcp(backend: str) -> None:
+    async with tcp() as (near, far):
+        await talk(near, far, "ws://localhost/chat")
 
 
-def test_over_a_unix_socket(backend: str, tmp_path: Path) -> None:
-    async def test() -> None:
-        async with unix(tmp_path) as (near, far):
-            await talk(near, far, "ws://localhost/chat")
-
-    run(backend, test)
+@on_each_backend
+async def test_over_a_unix_socket(backend: str, tmp_path: Path) -> None:
+    async with unix(tmp_path) as (near, far):
+        await talk(near, far, "ws://localhost/chat")
 
 
-def test_over_tls(backend: str) -> None:
-    async def test() -> None:
-        async with tls() as (near, far):
-            await talk(near, far, "wss://localhost/chat")
-
-    run(backend, test)
+@on_each_backend
+async def test_over_tls(backend: str) -> None:
+    async with tls() as (near, far):
+        await talk(near, far, "wss://localhost/chat")
