@@ -1,0 +1,323 @@
+"""Whether an adapter's Pipe, and how it calls its Sink, are as the contract says."""
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from ..options import Address
+from ..runtime import Runtime, Sink
+from .end import End
+from .host import Host
+from .rules import BrokenRule, Rule
+
+Join = Callable[[Sink, Sink], Awaitable[object]]
+
+_BLOCK = 2**16
+
+# More than a high-water mark and the buffers of any operating system hold.
+_FLOOD = 2**26
+
+# More than any high-water mark.
+_MUCH = 2**20
+
+_MESSAGE = bytes(range(256)) * 400
+
+
+async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool = True) -> None:
+    """Check the pipes of an adapter, in the loop that it is for.
+
+    `await join(a, b)` connects two sinks with one another, each by a pipe of the adapter, anew for
+    each call; `host` is the loop itself. `half_close` says whether one half of a stream may end
+    before the other (TLS has no such thing). Takes a few seconds of the loop's clock. Run
+    `check_runtime` first. Raises BrokenRule for the first rule that is broken.
+    """
+    checks = _Checks(runtime, host, join)
+    await checks.bytes_both_ways()
+    await checks.pausing()
+    await checks.pausing_amid_data()
+    await checks.closing()
+    if half_close:
+        await checks.half_open()
+        await checks.reading_on_after_close()
+    await checks.back_pressure()
+    await checks.aborting()
+    await checks.aborting_a_flood()
+    await checks.tasks()
+
+
+def joined(runtime: Runtime, where: Address) -> Join:
+    """The `join` of a runtime that listens and connects: `where` it can, by a port of 0."""
+
+    async def join(a: Sink, b: Sink) -> None:
+        listener = await runtime.listen(where, lambda: b)
+        host, port = listener.address()
+        at = Address(host, port) if where.unix_path is None else where
+        await runtime.connect(at, a)
+        await listener.close()
+
+    return join
+
+
+class _Checks:
+    def __init__(self, runtime: Runtime, host: Host, join: Join) -> None:
+        self.runtime = runtime
+        self.host = host
+        self._join = join
+
+    async def pair(self) -> tuple[End, End]:
+        """Two ends that are connected."""
+        a, b = End(), End()
+        await self._join(cast(Sink, a), cast(Sink, b))
+        await self.host.until(
+            lambda: a.is_connected and b.is_connected, Rule.CONNECTED_FIRST, "it was never called"
+        )
+        return a, b
+
+    async def over(self, *ends: End) -> None:
+        """Drop what is left, and see that it ends once only."""
+        for end in ends:
+            end.on_data = None
+            if end.paused:
+                end.resume()
+            if not end.lost:
+                end.abort()
+        await self.lost(*ends, rule=Rule.ABORT_SOON)
+        await self.host.quiet()
+        for end in ends:
+            end.check()
+
+    async def lost(self, *ends: End, rule: Rule) -> None:
+        """Wait for the loss of both ends."""
+        await self.host.until(
+            lambda: all(end.lost for end in ends), rule, "connection_lost() was not called"
+        )
+
+    async def received(self, end: End, data: bytes, rule: Rule = Rule.BYTES_ARRIVE) -> None:
+        """Wait for these bytes, which are all that came."""
+        await self.host.until(
+            lambda: len(end.received) >= len(data),
+            rule,
+            f"of {len(data)} bytes some never came",
+        )
+        end.check()
+        if end.received != data:
+            raise BrokenRule(rule, f"instead of {len(data)} bytes others came")
+        end.received.clear()
+
+    async def bytes_both_ways(self) -> None:
+        """What is written arrives."""
+        a, b = await self.pair()
+        for end in (a, b):
+            if end.pipe.full:
+                raise BrokenRule(Rule.FULL, "it is True before anything was written")
+            if end.pipe.waiting():
+                raise BrokenRule(Rule.WAITING, "it is not 0 before anything was written")
+            if end.pipe.info("no such name") is not None:
+                raise BrokenRule(Rule.INFO, "a name that does not exist has a value")
+        for size in (1, 1000, len(_MESSAGE)):
+            for sender, receiver in ((a, b), (b, a)):
+                sender.write(_MESSAGE[:size])
+                sender.write(_MESSAGE[:10])
+                await self.received(receiver, _MESSAGE[:size] + _MESSAGE[:10])
+        await self.over(a, b)
+
+    async def pausing(self) -> None:
+        """Nothing comes while reading is paused, and all of it later."""
+        a, b = await self.pair()
+        b.pause()
+        a.write(_MESSAGE)
+        await self.host.quiet()
+        b.check()
+        b.resume()
+        await self.received(b, _MESSAGE, Rule.RESUMED)
+        b.pause()
+        a.write(_MESSAGE)
+        a.close()
+        await self.host.quiet()
+        b.check()
+        b.resume()
+        await self.received(b, _MESSAGE, Rule.RESUMED)
+        await self.host.until(lambda: b.at_eof, Rule.RESUMED, "eof_received() never came")
+        await self.over(a, b)
+
+    async def pausing_amid_data(self) -> None:
+        """The same, where it is paused from within data_received()."""
+        a, b = await self.pair()
+        b.on_data = b.pause
+        data = _MESSAGE * 20
+        a.write(data)
+        for _ in range(3):
+            await self.host.until(lambda: b.paused, Rule.BYTES_ARRIVE, "nothing came")
+            await self.host.quiet()
+            b.check()
+            b.resume()
+        b.on_data = None
+        if b.paused:
+            b.resume()
+        await self.received(b, data, Rule.RESUMED)
+        await self.over(a, b)
+
+    async def closing(self) -> None:
+        """What is written before a close arrives, then the end; both ends are told."""
+        a, b = await self.pair()
+        a.write(_MESSAGE)
+        a.close()
+        a.write(b"ignored", Rule.WRITE_IGNORED)
+        await self.host.until(
+            lambda: b.at_eof, Rule.EOF_ONCE, "it was not called when the peer closed"
+        )
+        await self.received(b, _MESSAGE, Rule.CLOSE_SENDS)
+        b.close()
+        await self.lost(a, b, rule=Rule.CLOSE_LOSES)
+        for end in (a, b):
+            end.write(b"ignored", Rule.WRITE_IGNORED)
+            end.close()
+            try:
+                names = [end.pipe.info(name) for name in ("peername", "no such name")]
+            except Exception as error:
+                raise BrokenRule(Rule.INFO, f"it raised {error!r} at a lost stream") from error
+            if names[1] is not None:
+                raise BrokenRule(Rule.INFO, "a name that does not exist has a value")
+        await self.over(a, b)
+
+    async def half_open(self) -> None:
+        """The end of one half leaves the other as it is."""
+        a, b = await self.pair()
+        a.close()
+        await self.host.until(
+            lambda: b.at_eof, Rule.EOF_ONCE, "it was not called when the peer closed"
+        )
+        await self.host.quiet()
+        if a.lost or b.lost:
+            raise BrokenRule(Rule.HALF_OPEN, "the connection was lost with one half")
+        b.write(_MESSAGE)
+        await self.received(a, _MESSAGE, Rule.HALF_OPEN)
+        b.close()
+        await self.lost(a, b, rule=Rule.CLOSE_LOSES)
+        await self.over(a, b)
+
+    async def reading_on_after_close(self) -> None:
+        """Who closed still gets what was on its way, and what follows."""
+        a, b = await self.pair()
+        b.write(_MESSAGE)
+        a.close()
+        await self.received(a, _MESSAGE, Rule.CLOSE_READS_ON)
+        b.write(_MESSAGE)
+        b.close()
+        await self.received(a, _MESSAGE, Rule.CLOSE_READS_ON)
+        await self.lost(a, b, rule=Rule.CLOSE_LOSES)
+        await self.over(a, b)
+
+    def flood(self, end: End) -> int:
+        """Write until the pipe is full; how many bytes that took."""
+        written = 0
+        while not end.pipe.full:
+            end.write(bytes(_BLOCK))
+            written += _BLOCK
+            waiting = end.pipe.waiting()
+            if waiting > written:
+                raise BrokenRule(Rule.WAITING, f"it is {waiting} after {written} bytes")
+            if waiting > _MUCH or written > _FLOOD:
+                raise BrokenRule(Rule.FULL, f"it is False while {waiting} of {written} bytes wait")
+        if not end.pipe.waiting():
+            raise BrokenRule(Rule.WAITING, "it is 0 while the pipe is full")
+        return written
+
+    async def back_pressure(self) -> None:
+        """Writing to who does not read fills the pipe, and drain waits for room."""
+        a, b = await self.pair()
+        b.pause()
+        written = self.flood(a)
+        early: list[int] = []
+
+        async def drain() -> None:
+            await a.pipe.drain()
+            if a.pipe.full:
+                early.append(a.pipe.waiting())
+
+        drains = [self.host.job(drain()) for _ in range(3)]
+        await self.host.quiet()
+        if early:
+            raise BrokenRule(Rule.DRAIN_WAITS, f"it did while {early[0]} bytes waited")
+        b.resume()
+        await self.received(b, bytes(written))
+        await self.host.until(
+            lambda: not a.pipe.waiting(), Rule.WAITING, "it is not 0 when all has arrived"
+        )
+        await self.host.until(
+            lambda: not a.pipe.full, Rule.FULL, "it is still True when all has arrived"
+        )
+        await self.host.until(
+            lambda: all(job.done for job in drains), Rule.DRAIN_RETURNS, "it never returned"
+        )
+        if early:
+            raise BrokenRule(Rule.DRAIN_WAITS, f"it did while {early[0]} bytes waited")
+        await self.over(a, b)
+
+    async def aborting(self) -> None:
+        """An abort ends both ends, in whatever state."""
+        for half_closed in (False, True):
+            a, b = await self.pair()
+            if half_closed:
+                b.close()
+            a.abort()
+            a.write(b"ignored", Rule.WRITE_IGNORED)
+            await self.lost(a, rule=Rule.ABORT_SOON)
+            await self.host.until(
+                lambda b=b: b.lost or b.at_eof,  # type: ignore[misc]
+                Rule.ABORT_SOON,
+                "the other end was told nothing",
+            )
+            a.abort()
+            await self.over(a, b)
+
+    async def aborting_a_flood(self) -> None:
+        """An abort waits for nobody to read, and wakes who waits for room."""
+        a, b = await self.pair()
+        b.pause()
+        self.flood(a)
+        drain = self.host.job(a.pipe.drain())
+        await self.host.quiet()
+        a.abort()
+        await self.lost(a, rule=Rule.ABORT_SOON)
+        await self.host.until(lambda: drain.done, Rule.DRAIN_LOST, "it never returned")
+        if drain.error is not None:
+            raise BrokenRule(Rule.DRAIN_LOST, f"it raised {drain.error!r}") from drain.error
+        await self.over(a, b)
+
+    async def tasks(self) -> None:
+        """What start() begins runs, and cancel() ends it."""
+        a, b = await self.pair()
+        runtime = self.runtime
+        here = runtime.current_task()
+        tasks: list[object] = []
+        ended: list[str] = []
+
+        async def stay(name: str) -> None:
+            try:
+                tasks.append(runtime.current_task())
+                await runtime.signal().wait()
+            finally:
+                ended.append(name)
+
+        async def leave() -> None:
+            tasks.append(runtime.current_task())
+
+        a.pipe.start(leave())
+        a.pipe.start(stay("cancelled"))
+        b.pipe.start(stay("the peer's"))
+        await self.host.until(lambda: len(tasks) == 3, Rule.STARTED, "it never did")
+        if None in tasks or here in tasks or len(set(map(id, tasks))) < 3:
+            raise BrokenRule(Rule.STARTED, f"the current tasks were {tasks}, and {here} called")
+        await self.host.quiet()
+        if ended:
+            raise BrokenRule(Rule.CANCELLED, "a task ended that nobody had cancelled")
+        a.pipe.cancel()
+        await self.host.until(lambda: ended, Rule.CANCELLED, "a task still runs")
+        await self.host.quiet()
+        if ended != ["cancelled"]:
+            raise BrokenRule(Rule.CANCELLED, f"these were cancelled: {', '.join(ended)}")
+        a.write(_MESSAGE)
+        await self.received(b, _MESSAGE, Rule.CANCELLED)
+        b.pipe.cancel()
+        await self.host.until(lambda: len(ended) == 2, Rule.CANCELLED, "a task still runs")
+        await self.over(a, b)

@@ -1,0 +1,210 @@
+"""Whether an adapter's Runtime is as the contract says."""
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from ..batch import Batch
+from ..options import Address
+from ..runtime import Runtime, Sink
+from .end import End
+from .host import QUIET, Host
+from .rules import BrokenRule, Rule
+
+# How far a clock may be off, in seconds.
+_TICK = 0.002
+
+
+async def check_runtime(runtime: Runtime, host: Host, where: Address | None = None) -> None:
+    """Check the Runtime of an adapter, in the loop that it is for.
+
+    `host` is the loop itself; `where` is an address with port 0 at which the runtime can listen,
+    None where it has no addresses. Raises BrokenRule for the first rule that is broken.
+    """
+    checks = _Checks(runtime, host)
+    await checks.clock()
+    await checks.checkpoints()
+    await checks.signals()
+    await checks.timers()
+    await checks.timeouts()
+    if where is not None:
+        await checks.addresses(where)
+
+
+class _Checks:
+    def __init__(self, runtime: Runtime, host: Host) -> None:
+        self.runtime = runtime
+        self.host = host
+
+    async def clock(self) -> None:
+        """It goes with the loop's."""
+        before = self.runtime.now()
+        await self.host.sleep(QUIET)
+        passed = self.runtime.now() - before
+        if passed < QUIET - _TICK:
+            raise BrokenRule(Rule.NOW, f"in {QUIET} s it went on by {passed:.4f}")
+        if (
+            not isinstance(self.runtime.batch, Batch)
+            or self.runtime.batch is not self.runtime.batch
+        ):
+            raise BrokenRule(Rule.BATCH, f"it is {self.runtime.batch!r}")
+
+    async def checkpoints(self) -> None:
+        """Tasks take turns, and are told apart."""
+        runtime = self.runtime
+        tasks: list[object] = []
+        may_end: list[bool] = []
+
+        async def other() -> None:
+            tasks.append(runtime.current_task())
+            while not may_end:
+                await runtime.checkpoint()
+            tasks.append(runtime.current_task())
+
+        job = self.host.job(other())
+        here = runtime.current_task()
+        turns = 0
+        while not tasks and turns < 1000:
+            await runtime.checkpoint()
+            turns += 1
+        if not tasks:
+            raise BrokenRule(Rule.CHECKPOINT, "after 1000 of them another task has not run")
+        if runtime.current_task() is not here:
+            raise BrokenRule(Rule.CURRENT_TASK, "it changed within one task")
+        may_end.append(True)
+        await self.host.until(lambda: job.done, Rule.CHECKPOINT, "it never returned")
+        if job.error is not None:
+            raise job.error
+        if tasks[0] is not tasks[1]:
+            raise BrokenRule(Rule.CURRENT_TASK, "it changed within one task")
+        if tasks[0] is here or here is None:
+            raise BrokenRule(Rule.CURRENT_TASK, f"two tasks were both {here!r}")
+
+    async def signals(self) -> None:
+        """They wait, and they wake."""
+        signal = self.runtime.signal()
+        waits = [self.host.job(signal.wait()) for _ in range(3)]
+        await self.host.quiet()
+        if any(job.done for job in waits):
+            raise BrokenRule(Rule.SIGNAL_WAITS, "it did")
+        signal.set()
+        signal.set()
+        await self.host.until(
+            lambda: all(job.done for job in waits), Rule.SIGNAL_WAKES, "not all woke"
+        )
+        kept = self.runtime.signal()
+        kept.set()
+        for _ in range(2):
+            late = self.host.job(kept.wait())
+            await self.host.until(lambda late=late: late.done, Rule.SIGNAL_KEPT, "it waits")  # type: ignore[misc]
+            waits.append(late)
+        for job in waits:
+            if job.error is not None:
+                raise BrokenRule(Rule.SIGNAL_WAKES, f"wait() raised {job.error!r}")
+
+    async def timers(self) -> None:
+        """They call once, in time, unless cancelled."""
+        runtime = self.runtime
+        calls: dict[str, list[float]] = {name: [] for name in ("past", "now", "soon", "cancelled")}
+
+        def note(name: str) -> Callable[[], None]:
+            return lambda: calls[name].append(runtime.now())
+
+        now = runtime.now()
+        when = {"past": now - 1, "now": now, "soon": now + 2 * QUIET, "cancelled": now + QUIET}
+        timers = {name: runtime.call_at(at, note(name)) for name, at in when.items()}
+        if any(calls.values()):
+            raise BrokenRule(Rule.CALL_AT_LATER, "it called from within itself")
+        timers["cancelled"].cancel()
+        await self.host.until(
+            lambda: calls["past"] and calls["now"] and calls["soon"],
+            Rule.CALL_AT_CALLS,
+            "one was never called",
+        )
+        await self.host.quiet()
+        if calls["cancelled"]:
+            raise BrokenRule(Rule.CALL_AT_CANCELLED, "it did")
+        if early := [at for at in calls["soon"] if at < when["soon"] - _TICK]:
+            raise BrokenRule(Rule.CALL_AT_LATER, f"{when['soon'] - early[0]:.4f} s too early")
+        if twice := [name for name, times in calls.items() if len(times) > 1]:
+            raise BrokenRule(Rule.CALL_AT_CALLS, f"{len(calls[twice[0]])} calls for one timer")
+        timers["soon"].cancel()  # of one that has called: nothing
+
+    async def timeouts(self) -> None:
+        """They end a block that takes too long, and no other."""
+        await self._timed("TimeoutError", Rule.TIMEOUT_RAISES, self._too_long())
+        await self._timed("", Rule.TIMEOUT_SILENT, self._in_time())
+        await self._timed("KeyError", Rule.TIMEOUT_SILENT, self._raising())
+
+    async def _timed(self, raised: str, rule: Rule, block: Awaitable[None]) -> None:
+        async def run() -> None:
+            await block
+
+        job = self.host.job(run())
+        await self.host.until(lambda: job.done, rule, "the block never ended")
+        name = "" if job.error is None else type(job.error).__name__
+        if name != raised:
+            raise BrokenRule(
+                rule, f"it raised {name or 'nothing'} instead of {raised or 'nothing'}"
+            )
+
+    async def _too_long(self) -> None:
+        runtime = self.runtime
+        when = runtime.now() + QUIET
+        try:
+            async with runtime.timeout_at(when):
+                await runtime.signal().wait()
+        finally:
+            if (early := when - runtime.now()) > _TICK:
+                raise BrokenRule(Rule.TIMEOUT_RAISES, f"{early:.4f} s too early")
+
+    async def _in_time(self) -> None:
+        async with self.runtime.timeout_at(self.runtime.now() + QUIET):
+            await self.runtime.checkpoint()
+        await self.host.sleep(2 * QUIET)  # nothing of it is left
+
+    async def _raising(self) -> None:
+        async with self.runtime.timeout_at(self.runtime.now() + QUIET):
+            raise KeyError
+
+    async def addresses(self, where: Address) -> None:
+        """Who listens is found, once, and until it closes."""
+        runtime = self.runtime
+        accepted: list[End] = []
+
+        def make_sink() -> Sink:
+            accepted.append(End())
+            return cast(Sink, accepted[-1])
+
+        listener = await runtime.listen(where, make_sink)
+        at = Address(*listener.address())
+        await self._raises(runtime.listen(at, make_sink), Rule.LISTEN_RAISES)
+        end = End()
+        try:
+            await runtime.connect(at, cast(Sink, end))
+        except OSError as error:
+            raise BrokenRule(Rule.ADDRESS, f"connecting to {at} raised {error!r}") from error
+        if not end.is_connected:
+            raise BrokenRule(Rule.CONNECT_CONNECTED, "it had not been")
+        await self.host.until(
+            lambda: accepted and accepted[0].is_connected, Rule.ADDRESS, "nobody was accepted there"
+        )
+        await listener.close()
+        await self._raises(runtime.connect(at, cast(Sink, End())), Rule.LISTENER_CLOSES)
+        end.write(b"still there")
+        await self.host.until(
+            lambda: accepted[0].received == b"still there",
+            Rule.LISTENER_CLOSES,
+            "a connection that stood has ended",
+        )
+        for one in (end, accepted[0]):
+            one.abort()
+        await self.host.until(
+            lambda: end.lost and accepted[0].lost, Rule.ABORT_SOON, "a connection is left"
+        )
+
+    async def _raises(self, call: Awaitable[object], rule: Rule) -> None:
+        try:
+            await call
+        except OSError:
+            return
+        raise BrokenRule(rule, "it did not")

@@ -1,0 +1,120 @@
+"""One end of a stream in the hands of a check: a sink that sees each rule broken."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ..runtime import Pipe
+from .rules import BrokenRule, Rule
+
+T = TypeVar("T")
+
+
+class End:
+    """A Sink that notes what it is told, and what of it may not be."""
+
+    pipe: Pipe
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.is_connected = False
+        self.at_eof = False
+        self.lost = False
+        self.paused = False
+        self.broken: list[BrokenRule] = []
+        self.on_data: Callable[[], None] | None = None
+        """Called after each data_received()."""
+        self._within: str | None = None  # the method of Pipe that is being called
+
+    def check(self) -> None:
+        """Raise the first rule that was seen broken."""
+        if self.broken:
+            raise self.broken[0]
+
+    # Calls to the pipe.
+
+    @contextmanager
+    def within(self, name: str) -> Iterator[None]:
+        """The block calls the method `name` of the pipe: no call of the sink may come from it."""
+        outer, self._within = self._within, name
+        try:
+            yield
+        finally:
+            self._within = outer
+
+    def write(self, data: bytes, rule: Rule = Rule.BYTES_ARRIVE) -> None:
+        """Write, by a rule that says that this does not raise."""
+        with self.within("write"):
+            try:
+                self.pipe.write(data)
+            except Exception as error:
+                raise BrokenRule(rule, f"write() raised {error!r}") from error
+
+    def pause(self) -> None:
+        """Pause reading."""
+        self.paused = True
+        with self.within("pause_reading"):
+            self.pipe.pause_reading()
+
+    def resume(self) -> None:
+        """Resume it."""
+        self.paused = False
+        with self.within("resume_reading"):
+            self.pipe.resume_reading()
+
+    def close(self) -> None:
+        """End our half."""
+        with self.within("close"):
+            self.pipe.close()
+
+    def abort(self) -> None:
+        """Drop the stream."""
+        with self.within("abort"):
+            self.pipe.abort()
+
+    # As a sink.
+
+    def connected(self, pipe: Pipe) -> None:
+        """As the contract says."""
+        if self.is_connected:
+            self._break(Rule.CONNECTED_FIRST, "it was called again")
+        self.is_connected = True
+        self.pipe = pipe
+
+    def data_received(self, data: bytes) -> None:
+        """As the contract says."""
+        self._see("data_received")
+        if self.paused:
+            self._break(Rule.PAUSED, f"data_received() of {len(data)} bytes")
+        if self.at_eof:
+            self._break(Rule.EOF_ONCE, f"data_received() of {len(data)} bytes behind it")
+        self.received += data
+        if self.on_data is not None:
+            self.on_data()
+
+    def eof_received(self) -> None:
+        """As the contract says."""
+        self._see("eof_received")
+        if self.paused:
+            self._break(Rule.PAUSED, "eof_received()")
+        if self.at_eof:
+            self._break(Rule.EOF_ONCE, "a second eof_received()")
+        self.at_eof = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As the contract says."""
+        if self.lost:
+            self._break(Rule.LOST_ONCE, "it was called again")
+        self._see("connection_lost")
+        self.lost = True
+
+    def _see(self, name: str) -> None:
+        if not self.is_connected:
+            self._break(Rule.CONNECTED_FIRST, f"{name}() came before it")
+        if self.lost and name != "connection_lost":
+            self._break(Rule.LOST_LAST, f"{name}() was")
+        if self._within is not None:
+            self._break(Rule.NOT_WITHIN, f"{name}() came from within {self._within}()")
+
+    def _break(self, rule: Rule, seen: str) -> None:
+        self.broken.append(BrokenRule(rule, seen))

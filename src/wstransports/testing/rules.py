@@ -1,0 +1,62 @@
+"""The rules of the contract, as the checks name them."""
+
+from enum import StrEnum
+
+
+class Rule(StrEnum):
+    """What an adapter has to do; `wstransports.runtime` says it in full."""
+
+    CONNECTED_FIRST = "connected() is called once, and before anything else"
+    BYTES_ARRIVE = "every written byte arrives, once and in order"
+    CLOSE_SENDS = "close() sends what is written before it ends our half"
+    EOF_ONCE = "the end of the peer's half is one eof_received(), and no data follows it"
+    HALF_OPEN = "our half still works behind the end of the peer's"
+    CLOSE_READS_ON = "what still arrives after close() goes on to the sink"
+    CLOSE_LOSES = "connection_lost() follows when both halves have ended"
+    LOST_ONCE = "connection_lost() is called once"
+    LOST_LAST = "nothing is called after connection_lost()"
+    ABORT_SOON = "abort() drops unsent bytes, and connection_lost() follows soon at both ends"
+    NOT_WITHIN = "no method of the sink is called from within a call to Pipe"
+    PAUSED = "neither data_received() nor eof_received() is called while reading is paused"
+    RESUMED = "resume_reading() goes on where reading was paused, and nothing is lost"
+    WRITE_IGNORED = "write() is ignored, and does not raise, once the stream is closed or lost"
+    FULL = "full says whether more waits than the high-water mark"
+    DRAIN_WAITS = "drain() does not return while full is True"
+    DRAIN_RETURNS = "drain() returns, for all who wait, when full is False"
+    DRAIN_LOST = "drain() returns when the connection is lost"
+    WAITING = "waiting() is the number of written bytes that are not taken yet"
+    STARTED = "start() runs a coroutine, in a task of its own"
+    CANCELLED = "cancel() cancels what start() began and still runs, and nothing else"
+    INFO = "info() gives None for what there is not, also when the stream is lost"
+
+    NOW = "now() is the loop's clock in seconds, and never goes back"
+    SIGNAL_WAITS = "wait() of a signal does not return before set()"
+    SIGNAL_KEPT = "wait() returns when set() was called before it"
+    SIGNAL_WAKES = "set() wakes all who wait, and a second one changes nothing"
+    CALL_AT_CALLS = "call_at() calls once, when the clock shows its time"
+    CALL_AT_LATER = "call_at() does not call before its time, and never from within itself"
+    CALL_AT_CANCELLED = "a cancelled timer does not call"
+    TIMEOUT_RAISES = "timeout_at() cancels its block when the time comes, and raises TimeoutError"
+    TIMEOUT_SILENT = "timeout_at() leaves a block alone that ends in time, its exceptions too"
+    CHECKPOINT = "checkpoint() lets others run"
+    CURRENT_TASK = "current_task() is one object for each task, and another for another"
+    BATCH = "batch is one Batch for the whole runtime"
+    ADDRESS = "a listener's address() is where one connects to"
+    CONNECT_CONNECTED = "connect() returns when connected() of the sink has been called"
+    LISTEN_RAISES = "listen() raises OSError where somebody listens already"
+    LISTENER_CLOSES = "where a listener closed, connect() raises OSError, and connections go on"
+
+
+class BrokenRule(AssertionError):
+    """An adapter does not do what the contract says.
+
+    `rule` is which, and `seen` what was seen instead.
+    """
+
+    def __init__(self, rule: Rule, seen: str) -> None:
+        super().__init__(rule, seen)
+        self.rule = rule
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.seen} [{self.rule.name}]"

@@ -1,0 +1,309 @@
+"""Pipes in memory that are wrong, each in one way; and the rule that this breaks."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from wstransports.adapters.memory import MemoryPipe
+from wstransports.testing import Rule
+
+WRONG_PIPES: list[tuple[Rule, type[MemoryPipe]]] = []
+
+
+def breaks(rule: Rule) -> Any:
+    """Note which rule a class breaks."""
+
+    def note(wrong: type[MemoryPipe]) -> type[MemoryPipe]:
+        WRONG_PIPES.append((rule, wrong))
+        return wrong
+
+    return note
+
+
+@breaks(Rule.CONNECTED_FIRST)
+class ConnectsTwice(MemoryPipe):
+    def _deliver(self) -> None:
+        self._sink.connected(self)
+        super()._deliver()
+
+
+@breaks(Rule.BYTES_ARRIVE)
+class LosesTheLastByte(MemoryPipe):
+    def write(self, data: bytes) -> None:
+        super().write(data[:-1])
+
+
+@breaks(Rule.BYTES_ARRIVE)
+class WritesTheSmallFirst(MemoryPipe):
+    def write(self, data: bytes) -> None:
+        if len(data) < 100 and not self._closed:
+            self._waiting[:0] = data
+            self._peer._look()
+        else:
+            super().write(data)
+
+
+@breaks(Rule.CLOSE_SENDS)
+class LosesBytesAtEof(MemoryPipe):
+    def close(self) -> None:
+        self._waiting.clear()
+        super().close()
+
+
+@breaks(Rule.EOF_ONCE)
+class TellsEofTwice(MemoryPipe):
+    def _deliver(self) -> None:
+        told = self._eof_seen
+        super()._deliver()
+        if self._eof_seen and not told:
+            self._sink.eof_received()
+
+
+@breaks(Rule.EOF_ONCE)
+class TellsNoEof(MemoryPipe):
+    def _deliver(self) -> None:
+        if self._peer._waiting or not self._peer._closed:
+            super()._deliver()
+        else:
+            self._eof_seen = True
+            self._lose_if_over()
+
+
+@breaks(Rule.EOF_ONCE)
+class BringsDataBehindEof(MemoryPipe):
+    def _deliver(self) -> None:
+        told = self._eof_seen
+        super()._deliver()
+        if self._eof_seen and not told:
+            self._sink.data_received(b"late")
+
+
+@breaks(Rule.HALF_OPEN)
+class IsLostWithOneHalf(MemoryPipe):
+    def _deliver(self) -> None:
+        super()._deliver()
+        if self._eof_seen:
+            self._lose(None)
+
+
+@breaks(Rule.CLOSE_READS_ON)
+class DropsWhatComesAfterClose(MemoryPipe):
+    def _deliver(self) -> None:
+        if self._closed:
+            self._peer._take(2**30)
+        super()._deliver()
+
+
+@breaks(Rule.CLOSE_LOSES)
+class IsNeverLostInGoodOrder(MemoryPipe):
+    def _lose_if_over(self) -> None:
+        """Does nothing."""
+
+
+@breaks(Rule.LOST_ONCE)
+class IsLostTwice(MemoryPipe):
+    def _tell_lost(self, exc: Exception | None) -> None:
+        super()._tell_lost(exc)
+        super()._tell_lost(exc)
+
+
+@breaks(Rule.LOST_LAST)
+class CallsBackAfterTheLoss(MemoryPipe):
+    def _tell_lost(self, exc: Exception | None) -> None:
+        super()._tell_lost(exc)
+        self._sink.data_received(b"late")
+
+
+@breaks(Rule.ABORT_SOON)
+class TellsNoLoss(MemoryPipe):
+    def _tell_lost(self, exc: Exception | None) -> None:
+        self._make_room()
+
+
+@breaks(Rule.ABORT_SOON)
+class AbortsWhenAllIsSent(MemoryPipe):
+    def abort(self) -> None:
+        if self._waiting:
+            self.close()
+        else:
+            super().abort()
+
+
+@breaks(Rule.ABORT_SOON)
+class AbortsOnlyItself(MemoryPipe):
+    def abort(self) -> None:
+        self._lose(None)
+
+
+@breaks(Rule.NOT_WITHIN)
+class CallsTheSinkFromAbort(MemoryPipe):
+    def abort(self) -> None:
+        if not self._lost:
+            self._lost = True
+            self._tell_lost(None)
+            self._peer._lose(ConnectionResetError())
+
+
+@breaks(Rule.NOT_WITHIN)
+class CallsTheSinkFromResume(MemoryPipe):
+    def resume_reading(self) -> None:
+        self._paused = False
+        self._deliver()
+
+
+@breaks(Rule.NOT_WITHIN)
+class CallsThePeerFromWrite(MemoryPipe):
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self._waiting and not self._peer._paused:
+            self._sink.data_received(b"an echo of its own")
+
+
+@breaks(Rule.PAUSED)
+class ReadsWhilePaused(MemoryPipe):
+    def pause_reading(self) -> None:
+        """Does nothing."""
+
+
+@breaks(Rule.PAUSED)
+class TellsEofWhilePaused(MemoryPipe):
+    def _deliver(self) -> None:
+        if self._paused and self._peer._closed and not self._eof_seen:
+            self._eof_seen = True
+            self._sink.eof_received()
+        super()._deliver()
+
+
+@breaks(Rule.RESUMED)
+class DoesNotResume(MemoryPipe):
+    def resume_reading(self) -> None:
+        self._paused = False
+
+
+@breaks(Rule.RESUMED)
+class LosesWhatCameWhilePaused(MemoryPipe):
+    def resume_reading(self) -> None:
+        self._peer._take(1)
+        super().resume_reading()
+
+
+@breaks(Rule.WRITE_IGNORED)
+class RaisesInWriteAfterClose(MemoryPipe):
+    def write(self, data: bytes) -> None:
+        if self._closed or self._lost:
+            raise OSError("the stream is closed")
+        super().write(data)
+
+
+@breaks(Rule.FULL)
+class IsNeverFull(MemoryPipe):
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.full = False
+
+
+@breaks(Rule.FULL)
+class IsAlwaysFull(MemoryPipe):
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.full = True
+
+    def _make_room(self) -> None:
+        """Does nothing."""
+
+
+@breaks(Rule.DRAIN_WAITS)
+class DrainsTooEarly(MemoryPipe):
+    async def drain(self) -> None:
+        await self._runtime.checkpoint()
+
+
+@breaks(Rule.DRAIN_RETURNS)
+class DrainsForOneOnly(MemoryPipe):
+    _waits = False
+
+    async def drain(self) -> None:
+        if self._waits:
+            await self._runtime.signal().wait()
+        self._waits = True
+        await super().drain()
+
+
+@breaks(Rule.DRAIN_LOST)
+class DrainsForEverAfterALoss(MemoryPipe):
+    def _tell_lost(self, exc: Exception | None) -> None:
+        self._sink.connection_lost(exc)
+
+
+@breaks(Rule.DRAIN_LOST)
+class RaisesFromDrainAtALoss(MemoryPipe):
+    async def drain(self) -> None:
+        await super().drain()
+        if self._lost:
+            raise ConnectionResetError
+
+
+@breaks(Rule.WAITING)
+class CountsNothing(MemoryPipe):
+    def waiting(self) -> int:
+        return 0
+
+
+@breaks(Rule.WAITING)
+class CountsAllEverWritten(MemoryPipe):
+    _written = 0
+
+    def write(self, data: bytes) -> None:
+        self._written += len(data)
+        super().write(data)
+
+    def waiting(self) -> int:
+        return self._written
+
+
+@breaks(Rule.STARTED)
+class StartsNothing(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        coroutine.close()
+
+
+@breaks(Rule.STARTED)
+class RunsInTheCallersTask(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            return
+
+
+@breaks(Rule.CANCELLED)
+class CancelsNothing(MemoryPipe):
+    def cancel(self) -> None:
+        """Does nothing."""
+
+
+@breaks(Rule.CANCELLED)
+class CancelsTheOthersToo(MemoryPipe):
+    def cancel(self) -> None:
+        super().cancel()
+        MemoryPipe.cancel(self._peer)
+
+
+@breaks(Rule.CANCELLED)
+class DropsTheStreamOnCancel(MemoryPipe):
+    def cancel(self) -> None:
+        super().cancel()
+        self._waiting.clear()
+        self._closed = True
+
+
+@breaks(Rule.INFO)
+class RaisesForAnUnknownName(MemoryPipe):
+    def info(self, name: str) -> None:
+        raise KeyError(name)
+
+
+@breaks(Rule.INFO)
+class HasNoNameOnceLost(MemoryPipe):
+    def info(self, name: str) -> None:
+        if self._lost:
+            raise OSError("the stream is lost")

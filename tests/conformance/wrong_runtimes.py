@@ -1,0 +1,236 @@
+"""Runtimes in memory that are wrong, each in one way; and the rule that this breaks."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from wstransports.adapters.memory import MemoryListener, MemoryRuntime
+from wstransports.adapters.memory_kernel import MemorySignal, MemoryTask, MemoryTimer
+from wstransports.batch import Batch
+from wstransports.options import Address
+from wstransports.runtime import Sink
+from wstransports.testing import Rule
+
+WRONG_RUNTIMES: list[tuple[Rule, type[MemoryRuntime]]] = []
+
+
+def breaks(rule: Rule) -> Any:
+    """Note which rule a class breaks."""
+
+    def note(wrong: type[MemoryRuntime]) -> type[MemoryRuntime]:
+        WRONG_RUNTIMES.append((rule, wrong))
+        return wrong
+
+    return note
+
+
+@breaks(Rule.NOW)
+class StandsStill(MemoryRuntime):
+    def now(self) -> float:
+        return 0.0
+
+
+@breaks(Rule.BATCH)
+class HasABatchForEachLook(MemoryRuntime):
+    batch = property(lambda self: Batch(), lambda self, batch: None)  # type: ignore[assignment]
+
+
+@breaks(Rule.CHECKPOINT)
+class LetsNobodyRun(MemoryRuntime):
+    async def checkpoint(self) -> None:
+        """Does not suspend."""
+
+
+@breaks(Rule.CURRENT_TASK)
+class HasOneTaskForAll(MemoryRuntime):
+    def current_task(self) -> MemoryTask[Any]:
+        return self  # type: ignore[return-value]
+
+
+@breaks(Rule.CURRENT_TASK)
+class HasANewTaskForEachLook(MemoryRuntime):
+    def current_task(self) -> MemoryTask[Any]:
+        return object()  # type: ignore[return-value]
+
+
+class _WrongSignal(MemoryRuntime):
+    made: type[MemorySignal]
+
+    def signal(self) -> MemorySignal:
+        return self.made(self)
+
+
+@breaks(Rule.SIGNAL_WAITS)
+class DoesNotWaitForASignal(_WrongSignal):
+    class made(MemorySignal):
+        async def wait(self) -> None:
+            await self._runtime.checkpoint()
+
+
+@breaks(Rule.SIGNAL_KEPT)
+class LosesASignalSetBefore(_WrongSignal):
+    class made(MemorySignal):
+        def set(self) -> None:
+            for task in self._waiters:
+                task._wake()
+
+
+@breaks(Rule.SIGNAL_WAKES)
+class WakesOneOnly(_WrongSignal):
+    class made(MemorySignal):
+        def set(self) -> None:
+            self._is_set = True
+            for task in list(self._waiters)[:1]:
+                task._wake()
+
+
+@breaks(Rule.CALL_AT_LATER)
+class CallsFromWithin(MemoryRuntime):
+    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        if when <= self.now():
+            call()
+            return MemoryTimer(call)
+        return super().call_at(when, call)
+
+
+@breaks(Rule.CALL_AT_LATER)
+class CallsTooEarly(MemoryRuntime):
+    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        return super().call_at((when + self.now()) / 2, call)
+
+
+@breaks(Rule.CALL_AT_CALLS)
+class ForgetsWhatIsPast(MemoryRuntime):
+    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        return super().call_at(when, call) if when > self.now() else MemoryTimer(call)
+
+
+@breaks(Rule.CALL_AT_CALLS)
+class CallsTwice(MemoryRuntime):
+    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        timer = super().call_at(when, call)
+        super().call_at(when, timer._fire)
+        return timer
+
+
+@breaks(Rule.CALL_AT_CANCELLED)
+class CallsWhatIsCancelled(MemoryRuntime):
+    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        super().call_at(when, call)
+        return MemoryTimer(call)
+
+
+@asynccontextmanager
+async def _never() -> AsyncIterator[None]:
+    yield
+
+
+@breaks(Rule.TIMEOUT_RAISES)
+class HasNoTimeouts(MemoryRuntime):
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
+        return _never()
+
+
+@breaks(Rule.TIMEOUT_RAISES)
+class SwallowsTheTimeout(MemoryRuntime):
+    @asynccontextmanager
+    async def timeout_at(self, when: float) -> AsyncIterator[None]:  # type: ignore[override]
+        try:
+            async with super().timeout_at(when):
+                yield
+        except TimeoutError:
+            return
+
+
+@breaks(Rule.TIMEOUT_RAISES)
+class TimesOutTooEarly(MemoryRuntime):
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
+        return super().timeout_at((when + self.now()) / 2)
+
+
+@breaks(Rule.TIMEOUT_SILENT)
+class CancelsWhatHasEnded(MemoryRuntime):
+    @asynccontextmanager
+    async def timeout_at(self, when: float) -> AsyncIterator[None]:  # type: ignore[override]
+        self.call_at(when, self._running_task().cancel)
+        async with super().timeout_at(when):
+            yield
+
+
+@breaks(Rule.TIMEOUT_SILENT)
+class RaisesTimeoutForEveryException(MemoryRuntime):
+    @asynccontextmanager
+    async def timeout_at(self, when: float) -> AsyncIterator[None]:  # type: ignore[override]
+        try:
+            async with super().timeout_at(when):
+                yield
+        except Exception as error:
+            raise TimeoutError from error
+
+
+@breaks(Rule.ADDRESS)
+class ListensElsewhere(MemoryRuntime):
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+        listener = await super().listen(where, make_sink)
+        self._listeners["elsewhere", 1] = self._listeners.pop(listener.address())
+        self._listeners[listener.address()] = MemoryListener(self, ("", 0), lambda: _Nobody())
+        return listener
+
+
+class _Nobody:
+    def connected(self, pipe: object) -> None:
+        """Is not the sink that was asked for."""
+
+
+@breaks(Rule.ADDRESS)
+class RefusesWhereItListens(MemoryRuntime):
+    async def connect(self, where: Address, sink: Sink) -> None:
+        raise ConnectionRefusedError
+
+
+@breaks(Rule.CONNECT_CONNECTED)
+class ConnectsLater(MemoryRuntime):
+    async def connect(self, where: Address, sink: Sink) -> None:
+        self.connect_pipe(sink, where.host or "", where.port)
+
+
+@breaks(Rule.LISTEN_RAISES)
+class ListensWhereSomebodyDoes(MemoryRuntime):
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+        self._listeners.pop((where.host or "", where.port), None)
+        return await super().listen(where, make_sink)
+
+
+class _WrongListener(MemoryRuntime):
+    made: type[MemoryListener]
+
+    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+        listener = await super().listen(where, make_sink)
+        wrong = self.made(self, listener.address(), make_sink)
+        self._listeners[listener.address()] = wrong
+        return wrong
+
+
+@breaks(Rule.LISTENER_CLOSES)
+class AcceptsForEver(_WrongListener):
+    class made(MemoryListener):
+        async def close(self) -> None:
+            """Does nothing."""
+
+
+@breaks(Rule.LISTENER_CLOSES)
+class DropsAllAsItCloses(_WrongListener):
+    class made(MemoryListener):
+        def __init__(self, runtime: MemoryRuntime, address: Any, make_sink: Any) -> None:
+            self._sinks: list[Any] = []
+
+            def make() -> Any:
+                self._sinks.append(make_sink())
+                return self._sinks[-1]
+
+            super().__init__(runtime, address, make)
+
+        async def close(self) -> None:
+            await super().close()
+            for sink in self._sinks:
+                sink.pipe.abort()
