@@ -1,5 +1,7 @@
 """An adapter that is wrong is found out: each rule, by the name of what it says."""
 
+from typing import Any
+
 import pytest
 from wrong_pipes import WRONG_PIPES
 from wrong_runtimes import WRONG_RUNTIMES
@@ -12,15 +14,15 @@ from wstransports.testing import BrokenRule, Host, Rule, check_pipe, check_runti
 WHERE = Address("host", 0)
 
 
-def check(runtime: MemoryRuntime, half_close: bool = True) -> None:
-    """Both checks, on a loop whose clock only they turn."""
+def runtime_checked(runtime: MemoryRuntime) -> None:
+    """Check it, on a loop whose clock only that turns."""
+    runtime.run(check_runtime, runtime, Host(runtime.advance, runtime.spawn), WHERE)
+
+
+def pipes_checked(runtime: MemoryRuntime, half_close: bool = True) -> None:
+    """The same for its pipes."""
     host = Host(runtime.advance, runtime.spawn)
-
-    async def main() -> None:
-        await check_runtime(runtime, host, WHERE)
-        await check_pipe(runtime, host, joined(runtime, WHERE), half_close)
-
-    runtime.run(main)
+    runtime.run(check_pipe, runtime, host, joined(runtime, WHERE), half_close)
 
 
 class WithPipes(MemoryRuntime):
@@ -36,32 +38,35 @@ class WithPipes(MemoryRuntime):
         return a, b
 
 
+def each(wrongs: list[tuple[Rule, Any]]) -> pytest.MarkDecorator:
+    """Run a test for each wrong class, and the rule that it breaks."""
+    return pytest.mark.parametrize(
+        ("rule", "wrong"), [pytest.param(*pair, id=pair[1].__name__) for pair in wrongs]
+    )
+
+
 @pytest.mark.parametrize("half_close", [True, False])
 def test_a_right_one_passes(half_close: bool) -> None:
-    check(MemoryRuntime(), half_close)
-    check(WithPipes(MemoryPipe), half_close)
+    runtime_checked(MemoryRuntime())
+    pipes_checked(WithPipes(MemoryPipe), half_close)
 
 
 def test_a_right_one_passes_byte_by_byte() -> None:
-    check(MemoryRuntime(chunk=7))
+    pipes_checked(MemoryRuntime(chunk=7))
 
 
-@pytest.mark.parametrize(
-    ("rule", "wrong"), WRONG_PIPES, ids=lambda value: getattr(value, "__name__", "")
-)
+@each(WRONG_PIPES)
 def test_a_wrong_pipe_is_caught(rule: Rule, wrong: type[MemoryPipe]) -> None:
     with pytest.raises(BrokenRule) as caught:
-        check(WithPipes(wrong))
+        pipes_checked(WithPipes(wrong))
     assert caught.value.rule is rule, caught.value
     assert str(caught.value).startswith(f"{rule.value}: ")
 
 
-@pytest.mark.parametrize(
-    ("rule", "wrong"), WRONG_RUNTIMES, ids=lambda value: getattr(value, "__name__", "")
-)
+@each(WRONG_RUNTIMES)
 def test_a_wrong_runtime_is_caught(rule: Rule, wrong: type[MemoryRuntime]) -> None:
     with pytest.raises(BrokenRule) as caught:
-        check(wrong())
+        runtime_checked(wrong())
     assert caught.value.rule is rule, caught.value
     assert str(caught.value).startswith(f"{rule.value}: ")
 

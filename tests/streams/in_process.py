@@ -147,6 +147,8 @@ class InProcessRuntime(AnyioRuntime):
         """Listen, at a port of its own where none is given."""
         if not where.port:
             where = replace(where, port=next(self._ports))
+        if (where.host or "", where.port) in self.listeners:
+            raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
         return InProcessListener(self, where, make_sink)
 
     async def connect(self, where: Address, sink: Sink) -> None:

@@ -133,11 +133,12 @@ class AnyioPipe:
         self._scope.cancel()
 
     def info(self, name: str) -> Any:
-        """What the stream knows by that name."""
+        """What the stream knows by that name; of one that is lost, only who the peer was."""
         if name == "peername":
             return self._peername
-        attribute = _ATTRIBUTES.get(name)
-        return None if attribute is None else self._stream.extra(attribute, None)
+        if self._lost or name not in _ATTRIBUTES:
+            return None
+        return self._stream.extra(_ATTRIBUTES[name], None)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task; its first step on the loop's next turn."""
@@ -312,7 +313,8 @@ class AnyioRuntime:
         if isinstance(error, get_cancelled_exc_class()):
             return await self._group.__aexit__(kind, error, traceback)
         # Any other goes on as it is, not in a group.
-        return await self._group.__aexit__(None, None, None)
+        await self._group.__aexit__(None, None, None)
+        return None
 
     def pipe(self, stream: ByteStream, sink: Sink) -> AnyioPipe:
         """Connect `sink` to `stream`; `run` must follow."""

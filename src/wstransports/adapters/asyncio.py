@@ -117,7 +117,12 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def info(self, name: str) -> Any:
         """What the transport knows by that name."""
-        return self._peername if name == "peername" else self._transport.get_extra_info(name)
+        if name == "peername":
+            return self._peername
+        try:
+            return self._transport.get_extra_info(name)
+        except ValueError:  # uvloop's, once it is lost
+            return None
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a Task, its first step at once."""

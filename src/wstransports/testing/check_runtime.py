@@ -60,7 +60,7 @@ class _Checks:
                 await runtime.checkpoint()
             tasks.append(runtime.current_task())
 
-        job = self.host.job(other())
+        job = self.host.job(other)
         here = runtime.current_task()
         turns = 0
         while not tasks and turns < 1000:
@@ -82,7 +82,7 @@ class _Checks:
     async def signals(self) -> None:
         """They wait, and they wake."""
         signal = self.runtime.signal()
-        waits = [self.host.job(signal.wait()) for _ in range(3)]
+        waits = [self.host.job(signal.wait) for _ in range(3)]
         await self.host.quiet()
         if any(job.done for job in waits):
             raise BrokenRule(Rule.SIGNAL_WAITS, "it did")
@@ -94,7 +94,7 @@ class _Checks:
         kept = self.runtime.signal()
         kept.set()
         for _ in range(2):
-            late = self.host.job(kept.wait())
+            late = self.host.job(kept.wait)
             await self.host.until(lambda late=late: late.done, Rule.SIGNAL_KEPT, "it waits")  # type: ignore[misc]
             waits.append(late)
         for job in waits:
@@ -131,15 +131,12 @@ class _Checks:
 
     async def timeouts(self) -> None:
         """They end a block that takes too long, and no other."""
-        await self._timed("TimeoutError", Rule.TIMEOUT_RAISES, self._too_long())
-        await self._timed("", Rule.TIMEOUT_SILENT, self._in_time())
-        await self._timed("KeyError", Rule.TIMEOUT_SILENT, self._raising())
+        await self._timed("TimeoutError", Rule.TIMEOUT_RAISES, self._too_long)
+        await self._timed("", Rule.TIMEOUT_SILENT, self._in_time)
+        await self._timed("KeyError", Rule.TIMEOUT_SILENT, self._raising)
 
-    async def _timed(self, raised: str, rule: Rule, block: Awaitable[None]) -> None:
-        async def run() -> None:
-            await block
-
-        job = self.host.job(run())
+    async def _timed(self, raised: str, rule: Rule, block: Callable[[], Awaitable[None]]) -> None:
+        job = self.host.job(block)
         await self.host.until(lambda: job.done, rule, "the block never ended")
         name = "" if job.error is None else type(job.error).__name__
         if name != raised:

@@ -72,6 +72,16 @@ class End:
         with self.within("abort"):
             self.pipe.abort()
 
+    def ask_names(self) -> None:
+        """Ask for what each stream has, or has not."""
+        for name in ("peername", "sockname", "socket", "ssl_object", "no such name"):
+            try:
+                found = self.pipe.info(name)
+            except Exception as error:
+                raise BrokenRule(Rule.INFO, f"info({name!r}) raised {error!r}") from error
+        if found is not None:
+            raise BrokenRule(Rule.INFO, f"info({name!r}) is {found!r}")
+
     # As a sink.
 
     def connected(self, pipe: Pipe) -> None:

@@ -16,18 +16,18 @@ _STEP = 0.001
 
 
 class Job:
-    """A coroutine in a task beside the check's own."""
+    """A call in a task beside the check's own."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object]) -> None:
+    def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
         self.done = False
         self.error: BaseException | None = None
         """What it raised."""
-        self._coroutine = coroutine
+        self._call = call  # one that never runs leaves no coroutine behind
 
     async def run(self) -> None:
         """Run it, and note what came of it."""
         try:
-            await self._coroutine
+            await self._call()
         except Exception as error:  # noqa: BLE001  # told by who looks at it
             self.error = error
         except BaseException as error:
@@ -47,9 +47,9 @@ class Host:
     sleep: Callable[[float], Awaitable[object]]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
 
-    def job(self, coroutine: Coroutine[Any, Any, object]) -> Job:
-        """Run a coroutine beside the others."""
-        job = Job(coroutine)
+    def job(self, call: Callable[[], Awaitable[object]]) -> Job:
+        """Run an async function beside this one."""
+        job = Job(call)
         self.spawn(job.run())
         return job
 

@@ -1,0 +1,51 @@
+"""Our adapters keep the contract."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wstransports.adapters.memory import MemoryRuntime
+from wstransports.options import Address
+from wstransports.runtime import running
+from wstransports.testing import Host, check_pipe, check_runtime, joined
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+
+
+def on_asyncio(main: Main) -> None:
+    asyncio.run(main())
+
+
+def on_uvloop(main: Main) -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("run", [on_asyncio, on_uvloop])
+def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
+    async def main() -> None:
+        runtime = running()
+        host = Host(asyncio.sleep, asyncio.create_task)
+        where = Address("127.0.0.1", 0)
+        await check_runtime(runtime, host, where)
+        await check_pipe(runtime, host, joined(runtime, where))
+        unix = Address(None, 0, unix_path=tmp_path / "socket")
+        await check_pipe(runtime, host, joined(runtime, unix))
+
+    run(main)
+
+
+def test_memory() -> None:
+    runtime = MemoryRuntime()
+    host = Host(runtime.advance, runtime.spawn)
+    where = Address("host", 0)
+
+    async def main() -> None:
+        await check_runtime(runtime, host, where)
+        await check_pipe(runtime, host, joined(runtime, where))
+
+    runtime.run(main)

@@ -1,0 +1,68 @@
+"""Byte streams of every kind, each with its two ends here."""
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import trustme
+from anyio.abc import ByteStream, Listener, SocketAttribute
+from anyio.streams.tls import TLSListener
+from in_process import stream_pair
+
+
+@asynccontextmanager
+async def tcp() -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+    """The two ends of a TCP connection."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with accepting(listener) as accepted:
+        yield await anyio.connect_tcp("127.0.0.1", port), await accepted()
+
+
+@asynccontextmanager
+async def accepting(
+    listener: Listener[Any],
+) -> AsyncIterator[Callable[[], Awaitable[ByteStream]]]:
+    """Accept one stream; it is left open until the block ends."""
+    send, receive = anyio.create_memory_object_stream[ByteStream](1)
+
+    async def keep(stream: ByteStream) -> None:
+        await send.send(stream)
+        await anyio.sleep_forever()
+
+    async with listener, send, receive, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, keep)
+        yield receive.receive
+        group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def unix(path: Path) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+    """The two ends of a Unix socket."""
+    async with accepting(await anyio.create_unix_listener(path / "socket")) as accepted:
+        yield await anyio.connect_unix(path / "socket"), await accepted()
+
+
+@asynccontextmanager
+async def tls() -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+    """The two ends of a TLS connection."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with accepting(TLSListener(listener, server)) as accepted:
+        stream = await anyio.connect_tcp(
+            "127.0.0.1", port, tls_hostname="localhost", ssl_context=client
+        )
+        yield stream, await accepted()
+
+
+@asynccontextmanager
+async def memory() -> AsyncIterator[tuple[ByteStream, ByteStream]]:
+    """The two ends of a stream inside the process."""
+    yield stream_pair()
