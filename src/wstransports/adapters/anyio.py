@@ -309,9 +309,9 @@ class AnyioRuntime:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        self._group.cancel_scope.cancel()
         if isinstance(error, get_cancelled_exc_class()):
             return await self._group.__aexit__(kind, error, traceback)
+        self._group.cancel_scope.cancel()
         # Any other goes on as it is, not in a group.
         await self._group.__aexit__(None, None, None)
         return None
