@@ -52,20 +52,38 @@ ASYNC_MAIN = f"{_IMPORTS}{_SOCKET}{_ECHO}{{}}"
 SOCKET = f"{_IMPORTS}{{}}{_ECHO}socket.run()\n"
 SOCKET_AND_CALLBACKS = f"{_IMPORTS}{{}}\nsocket.run()\n"
 
-# Runs the program on standard input, and tells the first server's port on descriptor 3 of ours.
+# Runs the program on standard input, and tells the first port that it listens at on a descriptor
+# of ours: that of a server, or of a listener of anyio's.
 _RUNNER = """
 import os, sys
 from contextlib import suppress
 from wstransports import WebSocketServer
 
+ports = []
 listen = WebSocketServer.__aenter__
+
+def tell(port):
+    if not ports:
+        os.write({descriptor}, b"%d\\n" % port)
+    ports.append(port)
 
 async def listen_and_tell(server):
     listening = await listen(server)
-    os.write({descriptor}, b"%d\\n" % server.port)
+    tell(server.port)
     return listening
 
 WebSocketServer.__aenter__ = listen_and_tell
+with suppress(ImportError):
+    import anyio
+
+    listen_on_tcp = anyio.create_tcp_listener
+
+    async def listen_on_tcp_and_tell(**where):
+        listener = await listen_on_tcp(**where)
+        tell(listener.extra(anyio.abc.SocketAttribute.local_port))
+        return listener
+
+    anyio.create_tcp_listener = listen_on_tcp_and_tell
 with suppress(KeyboardInterrupt):  # how asyncio.run() ends
     exec(compile(sys.stdin.read(), "<snippet>", "exec"), {{"__name__": "__main__"}})
 """

@@ -44,6 +44,9 @@ def scene(name: str, around: str) -> Callable[[Play], Play]:
 # The pages' own frame for what "Getting started" shows in parts.
 FRAME = ["start-imports", "start-server", "start-run-forever"]
 _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
+
+# Snippets that others import, by the name that their page gives them.
+FILES = {"adapter-streams": "stream_adapter.py"}
 STARTED = f"{_IMPORTS}{_SERVER}{{}}\n{_RUN}loop.close()\n"
 STARTED_CLIENT = STARTED.replace(
     "{}\n", "@socket.connection\nasync def on_connection(client):\n    {}\n"
@@ -84,13 +87,16 @@ async def on_connection(client: Client) -> None:
 def test_every_snippet_is_run_by_exactly_one_way() -> None:
     names = [snippet.name for snippet in SNIPPETS]
     printing = [snippet.name for snippet in SNIPPETS if snippet.output is not None]
-    assert sorted(names) == sorted([*printing, *SCENES, *FRAME])
+    assert sorted(names) == sorted([*printing, *SCENES, *FRAME, *FILES])
     assert len(PAGES) > 5  # the pages were found
 
 
 @pytest.mark.parametrize("name", [s.name for s in SNIPPETS if s.output is not None])
 def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
     snippet = BY_NAME[name]
+    leave_out(name)
+    for imported, file in FILES.items():
+        (tmp_path / file).write_text(BY_NAME[imported].code)
     if PORT not in snippet.code:
         assert printed_by(snippet.code, tmp_path) == snippet.output
         return
@@ -102,9 +108,16 @@ def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SCENES)
 def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
     around, play = SCENES[name]
+    leave_out(name)
     write_files(tmp_path)
     with running(program(around, BY_NAME[name].code), tmp_path) as server:
         play(server)
+
+
+def leave_out(name: str) -> None:
+    """Skip what cannot run here."""
+    if name.startswith("streams-"):
+        pytest.importorskip("anyio", reason="anyio is not installed")
 
 
 def write_files(folder: Path) -> None:
@@ -500,3 +513,31 @@ def _(server: Running) -> None:
         assert peer.message() == "1999999"
         peer.send(bytes(2_000_001))
         assert peer.closed()[0] == 1009
+
+
+# docs/streams.md
+
+
+@scene("streams-serve", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        assert peer.message() == "Hello"
+        assert peer.close() == (1000, "")
+
+
+@scene("streams-many", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        one.send("one is set up")
+        assert one.message() == "one is set up"
+        two.send("to all")
+        assert one.message() == "to all"
+        assert two.message() in ("one is set up", "to all")
+
+
+# docs/adapters.md
+
+
+def test_the_adapter_on_the_page_has_less_than_a_hundred_lines() -> None:
+    assert len(BY_NAME["adapter-streams"].code.splitlines()) < 100
