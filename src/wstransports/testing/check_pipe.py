@@ -306,8 +306,9 @@ class _Checks:
         await self.host.quiet()
         if ended != ["cancelled"]:
             raise BrokenRule(Rule.CANCELLED, f"these were cancelled: {', '.join(ended)}")
-        a.write(_MESSAGE)
-        await self.received(b, _MESSAGE, Rule.CANCELLED)
+        for sender, receiver in ((a, b), (b, a)):
+            sender.write(_MESSAGE)
+            await self.received(receiver, _MESSAGE, Rule.CANCELLED)
         b.pipe.cancel()
         await self.host.until(lambda: len(ended) == 2, Rule.CANCELLED, "a task still runs")
         await self.over(a, b)
