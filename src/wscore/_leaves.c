@@ -113,17 +113,18 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
     if (wrong_number("decode", given, 2, 2) || no_bytes(args[0])) {
         return NULL;
     }
+    const int final = PyObject_IsTrue(args[1]);
+    if (final < 0) {
+        return NULL;
+    }
     const char *const bytes = PyBytes_AS_STRING(args[0]);
     const Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
-    const Py_ssize_t rest = incomplete(bytes, size);
-    PyObject *text = decoded(bytes, size - rest);
-    if (text == NULL) {
-        return PyErr_Occurred() ? NULL : defined_decode(args[0], args[1]);
-    }
-    if (rest) { /* whether that can become a code point, and whether it may, is not judged here */
-        PyObject *end = PyBytes_FromStringAndSize(bytes + size - rest, rest);
-        PyObject *judged = end == NULL ? NULL : defined_decode(end, args[1]);
-        Py_XDECREF(end);
+    Py_ssize_t used = size;
+    PyObject *text = decoded(bytes, size, final ? NULL : &used);
+    if (text != NULL && used < size) { /* whether that can become a code point is not judged here */
+        PyObject *rest = PyBytes_FromStringAndSize(bytes + used, size - used);
+        PyObject *judged = rest == NULL ? NULL : defined_decode(rest, args[1]);
+        Py_XDECREF(rest);
         if (judged == NULL) {
             Py_DECREF(text);
             if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
@@ -134,7 +135,7 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
         }
         Py_DECREF(judged);
     }
-    return Py_BuildValue("Nn", text, size - rest);
+    return text == NULL ? NULL : Py_BuildValue("Nn", text, used);
 }
 
 /* messages.py */
@@ -171,10 +172,14 @@ append_message(const State *state, PyObject *events, int is_text, const char *fr
     }
     PyObject *text = Py_None;
     if (is_text) {
-        text = decoded(PyBytes_AS_STRING(payload), size);
+        text = decoded(PyBytes_AS_STRING(payload), size, NULL);
         if (text == NULL) {
             Py_DECREF(payload);
-            return PyErr_Occurred() ? -1 : 0;
+            if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+                return -1;
+            }
+            PyErr_Clear();
+            return 0;
         }
     }
     else {
