@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .runtime import Runtime, Timer
+from .runtime import Pipe, Timer
 
 
 class Alarm:
@@ -12,10 +12,11 @@ class Alarm:
     message.
     """
 
-    __slots__ = ("_at", "_call", "_runtime", "_timer")
+    __slots__ = ("_at", "_call", "_timer", "pipe")
 
-    def __init__(self, runtime: Runtime, call: Callable[[], None]) -> None:
-        self._runtime = runtime
+    pipe: Pipe
+
+    def __init__(self, call: Callable[[], None]) -> None:
         self._call = call
         self._timer: Timer | None = None
         self._at = 0.0
@@ -29,7 +30,7 @@ class Alarm:
                 return
             self._timer.cancel()
         self._at = when
-        self._timer = self._runtime.call_at(when, self._ring)
+        self._timer = self.pipe.call_at(when, self._ring)
 
     def stop(self) -> None:
         """Do not ring."""

@@ -5,6 +5,7 @@ import socket
 import ssl as tls
 from contextlib import nullcontext
 from errno import ECONNRESET
+from typing import Any
 
 from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
 
@@ -34,12 +35,12 @@ class Attempt:
         self._gone = runtime.signal()
         self._session: Session | None = None  # from where the byte stream stands
 
-    async def open(self, core: ClientConnection, until: float | None) -> Client | None:
+    async def open(self, core: ClientConnection, until: float | None, group: Any) -> Client | None:
         """The connected client; None where the server refused. Raises OSError, HandshakeError;
         TimeoutError when the clock shows `until`."""
         try:
             async with nullcontext() if until is None else self.runtime.timeout_at(until):
-                await self._decide(core)
+                await self._decide(core, group)
         except TimeoutError:
             if self._session is not None:
                 self._session.eof_received()  # of a refusal, what has come will do
@@ -76,7 +77,10 @@ class Attempt:
             await wait_for(self.runtime, self._gone, self._options.close_timeout)
         finally:
             self.abandon()
-        await wait_for(self.runtime, self._gone, self._options.close_timeout)
+        try:
+            await wait_for(self.runtime, self._gone, self._options.close_timeout)
+        finally:
+            self.abandon()
 
     def end_unattended(self) -> None:
         """The same, while nobody waits for it."""
@@ -132,11 +136,11 @@ class Attempt:
 
     # Inside.
 
-    async def _decide(self, core: ClientConnection) -> None:
+    async def _decide(self, core: ClientConnection, group: Any) -> None:
         """Have the server's answer."""
         session = Session(core, self.runtime, self._options, self)
         try:
-            await self.runtime.connect(self._address, session)
+            await self.runtime.connect(self._address, session, group)
         except OSError as error:
             raise self._explained(error) from error
         await self._decided.wait()

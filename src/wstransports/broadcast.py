@@ -8,7 +8,7 @@ from wscore import PreparedMessage, Reasons
 
 from .client import Client
 from .errors import ConnectionClosed
-from .runtime import Signal
+from .runtime import Signal, running
 from .session import Session
 from .stream.fragment import Data
 
@@ -82,6 +82,8 @@ async def broadcast(
         finally:
             for delivery in queued.values():
                 delivery.withdraw()
+    if running().checkpoints:
+        await running().checkpoint()
     report.sent += [client for client in queued if client not in report.failed]
     return report
 
@@ -154,5 +156,6 @@ class _Delivery:
     def _send(self) -> None:
         self._sent = True
         self._outbox.core.send_prepared(self._message)
-        self._full = self._outbox.put()
+        self._outbox.put()
+        self._full = self._outbox.pipe.full
         self._outbox.look()

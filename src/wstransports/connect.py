@@ -5,9 +5,10 @@ import os
 import socket
 import ssl as tls
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from types import TracebackType
-from typing import Unpack
+from typing import Any, Unpack
 
 from wscore import ClientConnection, Headers, Response
 from wscore.headers import HeaderFields
@@ -87,6 +88,7 @@ class connect:  # it reads as the verb it is
         self._options = ConnectionOptions(**options)
         self._entered = False
         self._attempt: Attempt | None = None
+        self._group: AbstractAsyncContextManager[Any]  # where the connection's tasks live
         self._check()
 
     async def __aenter__(self) -> Client:
@@ -94,10 +96,14 @@ class connect:  # it reads as the verb it is
         if self._entered:
             raise RuntimeError("this connect() is entered already: make another one")
         self._entered = True
+        runtime = self._runtime or running()
+        self._group = runtime.task_group()
+        group = await self._group.__aenter__()
         try:
-            self._attempt, client = await self._open()
+            self._attempt, client = await self._open(runtime, group)
         except BaseException:
             self._entered = False
+            await self._group.__aexit__(None, None, None)
             raise
         return client
 
@@ -112,25 +118,27 @@ class connect:  # it reads as the verb it is
         if attempt is None:
             raise RuntimeError("this connect() is not entered: use `async with`")
         self._entered = False
-        await attempt.end()
+        try:
+            await attempt.end()
+        finally:
+            await self._group.__aexit__(None, None, None)
 
     def __aiter__(self) -> Reconnection:
         """Connect, again and again: see the class."""
         if self._sock is not None:
             raise ValueError("a socket serves one connection: leave sock out where there are many")
         runtime = self._runtime or running()
-        return Reconnection(Connections(self._open, self._retry, runtime))
+        return Reconnection(Connections(lambda: self._open(runtime, None), self._retry, runtime))
 
-    async def _open(self) -> tuple[Attempt, Client]:
+    async def _open(self, runtime: Runtime, group: Any) -> tuple[Attempt, Client]:
         """Connect, by way of redirects, within `open_timeout`."""
-        runtime = self._runtime or running()
         seconds = self._options.open_timeout
         until = runtime.now() + seconds if seconds else None
         uri, left = self._uri, self._max_redirects
         while True:
             attempt = Attempt(uri, self._address(uri), runtime, self._options)
             try:
-                client = await attempt.open(self._new_core(uri), until)
+                client = await attempt.open(self._new_core(uri), until, group)
             except TimeoutError as error:
                 if error.errno is not None:  # the operating system's
                     raise

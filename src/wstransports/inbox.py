@@ -8,7 +8,7 @@ from wscore import MessagePiece, Reasons
 
 from .errors import ConnectionClosed
 from .runtime import Signal
-from .stream.reader import GET_LIMIT, WebSocketReader
+from .stream.reader import GET_LIMIT, CheckpointedReader, WebSocketReader
 
 if TYPE_CHECKING:
     from .session import Session
@@ -34,13 +34,16 @@ class Inbox:
         "_discarding",
         "_drivers",
         "_limit",
+        "_make_reader",
         "_most_drivers",
         "_receiver",
         "_session",
         "_shut",
+        "_taken",
         "_told",
         "_waiting",
         "callback",
+        "checkpoint",
         "receiving",
         "unread",
     )
@@ -48,6 +51,8 @@ class Inbox:
     def __init__(self, session: "Session", limit: int, most_drivers: int) -> None:
         self.callback: OnMessage | None = None
         self.unread = 0
+        self.checkpoint = session.runtime.checkpoint
+        self._make_reader = CheckpointedReader if session.runtime.checkpoints else WebSocketReader
         self.receiving = False  # receive() was called
         self._session = session
         self._limit = limit
@@ -56,6 +61,7 @@ class Inbox:
         self._waiting: deque[WebSocketReader] = deque()
         self._arriving: WebSocketReader | None = None  # the message whose rest is not here
         self._receiver: Signal | None = None  # who waits in receive()
+        self._taken = False  # somebody is in receive()
         self._consuming = False  # who called receive() is at the message it got
         self._discarding = False  # on_connection ended and nobody takes messages
         self._told = False  # that, in the log
@@ -78,7 +84,7 @@ class Inbox:
             return
         if self._shut or overflow:
             return
-        reader = WebSocketReader(self, piece)
+        reader = self._make_reader(self, piece)
         self._waiting.append(reader)
         if not piece.last:
             self._arriving = reader
@@ -93,9 +99,13 @@ class Inbox:
                 while waiting and self._drivers < self._most_drivers:
                     self._drivers += 1
                     self._session.start(self._drive())
+                size = 0
                 for reader in waiting:
                     if not reader.charged:
-                        self.charge(reader, MESSAGE_COST + reader.size())
+                        reader.charged = MESSAGE_COST + reader.size()
+                        size += reader.charged
+                if size:
+                    self.weigh(size)
         elif self._receiver is not None:
             self._receiver.set()
         elif self._discarding and waiting and not self.receiving:
@@ -188,29 +198,33 @@ class Inbox:
         """The next message, whole; see `Client.receive`."""
         if self.callback is not None:
             raise RuntimeError("@client.message takes the messages: use that or receive()")
-        if self._receiver is not None:
+        if self._taken:
             raise RuntimeError("another task waits in receive() of this client: let one do it")
         if not self.receiving:
             self.receiving = True
             self._session.is_set_up()
         self._consuming = False
-        while not self._waiting:
-            if self._session.no_more_messages():
-                self._session.settle()
-                raise self._session.closed_error()
-            self._receiver = self._session.runtime.signal()
-            try:
-                await self._receiver.wait()
-            finally:
-                self._receiver = None
-        # A cancelled get() puts back what it took, and the message stays in its place.
-        reader = self._waiting[0]
+        self._taken = True
         try:
-            message = await reader.get()
-        except ConnectionClosed:
-            self._waiting.popleft()
-            self._session.settle()
-            raise
+            while not self._waiting:
+                if self._session.no_more_messages():
+                    self._session.settle()
+                    raise self._session.closed_error()
+                self._receiver = self._session.runtime.signal()
+                try:
+                    await self._receiver.wait()
+                finally:
+                    self._receiver = None
+            # A cancelled get() puts back what it took, and the message stays in its place.
+            reader = self._waiting[0]
+            try:
+                message = await reader.get()
+            except ConnectionClosed:
+                self._waiting.popleft()
+                self._session.settle()
+                raise
+        finally:
+            self._taken = False
         self._waiting.popleft()
         if reader.charged:
             reader.drop()

@@ -1,5 +1,6 @@
 """The settings of servers and connections, checked where they are given."""
 
+import errno
 import os
 import socket
 import ssl
@@ -154,6 +155,14 @@ class Address:
             raise TypeError(f"unix_path is a path, not {self.unix_path!r}")
         if self.sock is not None and self.unix_path is not None:
             raise ValueError("sock and unix_path exclude each other: give one")
+
+    def cannot_listen(self, error: OSError) -> OSError:
+        """The same, naming the address and, where it is taken, the mend."""
+        hint = ""
+        if error.errno == errno.EADDRINUSE:
+            hint = ": somebody listens there already; stop it, or take port 0 for a free one"
+        cause = error.strerror or error
+        return OSError(error.errno, f"cannot listen at {self} ({cause}){hint}")
 
     def __str__(self) -> str:
         if self.sock is not None:

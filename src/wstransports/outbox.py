@@ -28,6 +28,7 @@ class Outbox:
         "_gathered",
         "_session",
         "_written",
+        "_yield_after",
         "_yield_at",
         "core",
         "crowded_since",
@@ -47,7 +48,8 @@ class Outbox:
         self._batch = session.runtime.batch
         self._gathered = False  # the batch will flush us
         self._written = 0  # bytes given to the pipe
-        self._yield_at = _YIELD_AFTER  # the same, when a sender has to let others run
+        self._yield_after = 0 if session.runtime.checkpoints else _YIELD_AFTER
+        self._yield_at = self._yield_after  # of those, when a sender has to let others run
 
     def put(self) -> bool:
         """What the core has to send goes out, at once or with the batch.
@@ -80,11 +82,12 @@ class Outbox:
 
     async def drain(self) -> None:
         """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""
-        self.flush()
-        self._session.watch_output()
-        await self.pipe.drain()
+        if self.pipe.full:
+            self.flush()
+            self._session.watch_output()
+            await self.pipe.drain()
         if self._written >= self._yield_at:
-            self._yield_at = self._written + _YIELD_AFTER
+            self._yield_at = self._written + self._yield_after
             await self._session.runtime.checkpoint()
         if self._session.lost:
             raise self.closed_error()
@@ -117,6 +120,11 @@ class Outbox:
         self.core.send_pong(payload)
         self.put()
 
+    async def checkpoint(self) -> None:
+        """Let others run, where the loop asks for that in every await."""
+        if self._session.runtime.checkpoints:
+            await self._session.runtime.checkpoint()
+
     def check_sending(self) -> None:
         """Raise ConnectionClosed where nothing can be sent any more."""
         if not self.core.may_send:
@@ -127,8 +135,9 @@ class Outbox:
         self.check_sending()
         await self.turn.take(self._session.runtime)
         try:
+            await self.checkpoint()
             self.check_sending()
-        except ConnectionClosed:
+        except BaseException:
             self.turn.release()
             raise
 
@@ -168,6 +177,7 @@ class Outbox:
         except BaseException:
             if begun:
                 self.break_off()
+            await source.close()
             raise
         finally:
             self.turn.release()

@@ -5,7 +5,7 @@ An adapter calls the `Sink` it was given; the API calls `Pipe` and `Runtime`.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -73,6 +73,9 @@ class Pipe(Protocol):
     def cancel(self) -> None:
         """Cancel whatever `start` began and still runs."""
 
+    def call_at(self, when: float, call: Callable[[], None]) -> "Timer":
+        """Call `call` when the loop's clock shows `when`: on its next turn, where it does now."""
+
 
 class Signal(Protocol):
     """Something one task waits for and anybody may announce, once."""
@@ -85,7 +88,7 @@ class Signal(Protocol):
 
 
 class Timer(Protocol):
-    """A call to come, as `Runtime.call_at` returns it."""
+    """A call to come, as `Pipe.call_at` returns it."""
 
     def cancel(self) -> object:
         """Do not call."""
@@ -110,14 +113,15 @@ class Runtime(Protocol):
     batch: Batch
     """Output gathered while this loop handles input: the API's, one for each loop."""
 
+    checkpoints: bool
+    """Whether every await of the API has to let others run and be cancelled, also where there is
+    nothing to wait for: a rule on some loops (call `ask_for_checkpoints` too), a cost on others."""
+
     def now(self) -> float:
         """The loop's clock, in seconds."""
 
     def signal(self) -> Signal:
         """A new Signal."""
-
-    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
-        """Call `call` when the clock shows `when`."""
 
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
@@ -128,16 +132,27 @@ class Runtime(Protocol):
     def current_task(self) -> object:
         """Who runs now, comparable with `is`."""
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> Listener:
+    def task_group(self) -> AbstractAsyncContextManager[Any]:
+        """A block that tasks live in, where the loop's tasks do; it is left without an exception
+        in any case, and its end waits for them."""
+
+    def shield(self) -> AbstractContextManager[object]:
+        """A block that waits on where its task is cancelled: its time has to be bounded."""
+
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+    ) -> Listener:
         """Accept connections at `where`, each with a sink of its own.
 
-        Raises OSError where that is not possible, naming the address.
+        All that runs for them lives in `group`, what an open `task_group` gave; without one it
+        lives as long as the loop does. Raises OSError where it is not possible, naming the
+        address.
         """
 
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included; `sink.connected` has been called then.
 
-        Raises OSError where that is not possible.
+        `group` is as for `listen`. Raises OSError where it is not possible.
         """
 
 
@@ -160,9 +175,12 @@ def peer_name(pipe: Pipe) -> tuple[str, int] | None:
 _finders: list[Callable[[], Runtime | None]] = []
 
 
-def register(find: Callable[[], Runtime | None]) -> None:
-    """Make an adapter known; `find` returns its Runtime where its loop runs right here."""
-    _finders.append(find)
+def register(find: Callable[[], Runtime | None], first: bool = False) -> None:
+    """Make an adapter known; `find` returns its Runtime where its loop runs right here.
+
+    `first` has it asked before the others.
+    """
+    _finders.insert(0 if first else len(_finders), find)
 
 
 def running() -> Runtime:
@@ -172,6 +190,23 @@ def running() -> Runtime:
         if runtime is not None:
             return runtime
     raise RuntimeError("no event loop runs here: call this from a coroutine that one drives")
+
+
+strict = False
+"""Whether a loop has been used in this process whose users expect a checkpoint in every await."""
+
+
+def ask_for_checkpoints() -> None:
+    """Have `checkpoint` called where there is nothing to wait for."""
+    global strict
+    strict = True
+
+
+async def checkpoint() -> None:
+    """Let others run once, where the loop that runs here asks for that; called if `strict`."""
+    runtime = running()
+    if runtime.checkpoints:
+        await runtime.checkpoint()
 
 
 class Block(Protocol):

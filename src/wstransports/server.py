@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -103,6 +104,7 @@ class WebSocketServer:
         self._new_core()  # finds mistakes in subprotocols and origins now
         self._given_runtime = runtime
         self._runtime: Runtime | None = None
+        self._group: AbstractAsyncContextManager[Any]  # where the connections' tasks live
         self._listener: Listener | None = None
         self._block: Block | None = None
         self._on_connection: Callable[[Client], Awaitable[object]] | None = None
@@ -138,12 +140,15 @@ class WebSocketServer:
         if self._runtime is not None:
             raise RuntimeError("this server listens already: make another for another block")
         self._runtime = runtime = self._given_runtime or running()
+        self._group = runtime.task_group()
+        group = await self._group.__aenter__()
         try:
             self._listener = await runtime.listen(
-                self._address, lambda: self._make_session(runtime)
+                self._address, lambda: self._make_session(runtime), group
             )
         except BaseException:
             self._runtime = None
+            await self._group.__aexit__(None, None, None)
             raise
         return self._listener.server
 
@@ -158,21 +163,26 @@ class WebSocketServer:
         if listener is None or self._runtime is None:
             raise _does_not_listen()
         try:
-            await listener.close()
-            for session in self._left():
-                self._go_away(session)
-            try:
-                await self._wait_for_all()
-            finally:
-                for session in self._left():
-                    session.abandon()
-            await self._wait_for_all()
+            with self._runtime.shield():
+                await self._close(listener)
         finally:
+            for session in self._left():
+                session.abandon()
+            await self._group.__aexit__(None, None, None)
             self._runtime = None
 
     async def serve_forever(self) -> None:
         """Listen until cancelled, then close every client with 1001. Raises OSError."""
-        async with self:
+        await self.serve()
+
+    async def serve(self, *, task_status: Any = None) -> None:
+        """Serve as `serve_forever` does; `await nursery.start(server.serve)` waits until it listens.
+
+        It gives what `async with` gives, by way of `task_status`, a nursery's. Raises OSError.
+        """
+        async with self as listener:
+            if task_status is not None:
+                task_status.started(listener)
             await self._running_runtime().signal().wait()
 
     # From outside of a loop.
@@ -353,6 +363,18 @@ class WebSocketServer:
                 self._reject(session, Response(503, _RETRY_LATER, "the server is going away\n"))
         elif session.core.state is State.OPEN:
             session.fail(Reasons.GOING_AWAY, "")
+
+    async def _close(self, listener: Listener) -> None:
+        """Accept no more, close every client and wait for them: for a bounded time."""
+        await listener.close()
+        for session in self._left():
+            self._go_away(session)
+        try:
+            await self._wait_for_all()
+        finally:
+            for session in self._left():
+                session.abandon()
+        await self._wait_for_all()
 
     async def _wait_for_all(self) -> None:
         """Wait until no connection is left, but not for longer than `close_timeout`."""

@@ -97,7 +97,7 @@ class Session:
         self.loss: Exception | None = None  # what the stream was lost by
         self._over: list[Signal] = []  # who wait for the end
         self._tasks = 0
-        self._alarm = Alarm(runtime, self._on_alarm)
+        self._alarm = Alarm(self._on_alarm)
 
     def __str__(self) -> str:
         peer = self.pipe.info("peername")
@@ -107,7 +107,7 @@ class Session:
 
     def connected(self, pipe: Pipe) -> None:
         """As a Sink."""
-        self.pipe = self.outbox.pipe = pipe
+        self.pipe = self.outbox.pipe = self._alarm.pipe = pipe
         self.core.connection_made(self._now())
         self._arm()
         self._owner.connected(self)
@@ -174,11 +174,14 @@ class Session:
         """What the core kept back: at once for a while, then on the loop's next turn."""
         while self.core.more and not self._paused:
             if now > since + WORK_AT_ONCE:
-                self._pause(SLICE)
-                self.later(self._go_on)
+                self._wait_a_turn()
             else:
                 self._handle(self.core.receive_data(b"", now))
                 now = self._now()
+
+    def _wait_a_turn(self) -> None:
+        self._pause(SLICE)
+        self.later(self._go_on)
 
     def _go_on(self) -> None:
         if not self._paused & SLICE:
@@ -262,6 +265,8 @@ class Session:
         """The handshake succeeded."""
         self.client = client
         self.setting_up = True
+        if self.core.more and self.runtime.checkpoints:
+            self._wait_a_turn()  # on_connection begins before what came along is looked at
         self.outbox.put()
         self._arm()
 
@@ -323,6 +328,8 @@ class Session:
             over = self.runtime.signal()
             self._over.append(over)
             await over.wait()
+        elif self.runtime.checkpoints:
+            await self.runtime.checkpoint()
 
     def fail(self, code: Reasons, reason: str) -> None:
         """End the connection for a fault on our side, unless that is under way."""
@@ -339,7 +346,8 @@ class Session:
             self.fail(Reasons.UNEXPECTED_CONDITION, "a message was broken off")
 
     def abandon(self) -> None:
-        """The time is over: cancel what runs, drop the stream."""
+        """The time is over: cancel what runs, drop what waits and the stream."""
+        self.inbox.shut()
         self.pipe.cancel()
         if not self.lost:
             self.pipe.abort()
@@ -406,7 +414,7 @@ class Session:
 
     def later(self, call: Callable[[], None]) -> None:
         """Call on the loop's next turn."""
-        self.runtime.call_at(self._now(), call)
+        self.pipe.call_at(self._now(), call)
 
     def watch_output(self) -> None:
         """Output waits: count how long the peer takes none of it."""

@@ -1,9 +1,11 @@
 """Pipes in memory that are wrong, each in one way; and the rule that this breaks."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from wstransports.adapters.memory import MemoryPipe
+from wstransports.adapters.memory import MemoryPipe, MemoryRuntime
+from wstransports.adapters.memory_kernel import MemoryTimer
+from wstransports.runtime import Sink
 from wstransports.testing import Rule
 
 WRONG_PIPES: list[tuple[Rule, type[MemoryPipe]]] = []
@@ -307,3 +309,50 @@ class HasNoNameOnceLost(MemoryPipe):
     def info(self, name: str) -> None:
         if self._lost:
             raise OSError("the stream is lost")
+
+
+class _WrongTimers(MemoryPipe):
+    def __init__(self, runtime: MemoryRuntime, sink: Sink) -> None:
+        super().__init__(runtime, sink)
+        self.call_at = self.wrong_call_at
+
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        raise NotImplementedError
+
+
+@breaks(Rule.CALL_AT_LATER)
+class CallsFromWithin(_WrongTimers):
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        if when <= self._runtime.now():
+            call()
+            return MemoryTimer(call)
+        return self._runtime.call_at(when, call)
+
+
+@breaks(Rule.CALL_AT_LATER)
+class CallsTooEarly(_WrongTimers):
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        return self._runtime.call_at((when + self._runtime.now()) / 2, call)
+
+
+@breaks(Rule.CALL_AT_CALLS)
+class ForgetsWhatIsPast(_WrongTimers):
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        if when <= self._runtime.now():
+            return MemoryTimer(call)
+        return self._runtime.call_at(when, call)
+
+
+@breaks(Rule.CALL_AT_CALLS)
+class CallsTwice(_WrongTimers):
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        timer = self._runtime.call_at(when, call)
+        self._runtime.call_at(when, timer._fire)
+        return timer
+
+
+@breaks(Rule.CALL_AT_CANCELLED)
+class CallsWhatIsCancelled(_WrongTimers):
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        self._runtime.call_at(when, call)
+        return MemoryTimer(call)

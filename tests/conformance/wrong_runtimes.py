@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from wstransports.adapters.memory import MemoryEnd, MemoryListener, MemoryRuntime
-from wstransports.adapters.memory_kernel import MemorySignal, MemoryTask, MemoryTimer
+from wstransports.adapters.memory_kernel import MemorySignal, MemoryTask
 from wstransports.batch import Batch
 from wstransports.options import Address
 from wstransports.runtime import Sink
@@ -92,42 +92,6 @@ class WakesOneOnly(_WrongSignal):
                 task._wake()
 
 
-@breaks(Rule.CALL_AT_LATER)
-class CallsFromWithin(MemoryRuntime):
-    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
-        if when <= self.now():
-            call()
-            return MemoryTimer(call)
-        return super().call_at(when, call)
-
-
-@breaks(Rule.CALL_AT_LATER)
-class CallsTooEarly(MemoryRuntime):
-    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
-        return super().call_at((when + self.now()) / 2, call)
-
-
-@breaks(Rule.CALL_AT_CALLS)
-class ForgetsWhatIsPast(MemoryRuntime):
-    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
-        return super().call_at(when, call) if when > self.now() else MemoryTimer(call)
-
-
-@breaks(Rule.CALL_AT_CALLS)
-class CallsTwice(MemoryRuntime):
-    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
-        timer = super().call_at(when, call)
-        super().call_at(when, timer._fire)
-        return timer
-
-
-@breaks(Rule.CALL_AT_CANCELLED)
-class CallsWhatIsCancelled(MemoryRuntime):
-    def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
-        super().call_at(when, call)
-        return MemoryTimer(call)
-
-
 @asynccontextmanager
 async def _never() -> AsyncIterator[None]:
     yield
@@ -178,7 +142,9 @@ class RaisesTimeoutForEveryException(MemoryRuntime):
 
 @breaks(Rule.ADDRESS)
 class ListensElsewhere(MemoryRuntime):
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+    ) -> MemoryListener:
         listener = await super().listen(where, make_sink)
         self._listeners["elsewhere", 1] = self._listeners.pop(listener.address())
         self._listeners[listener.address()] = MemoryListener(self, ("", 0), lambda: MemoryEnd(self))
@@ -187,19 +153,21 @@ class ListensElsewhere(MemoryRuntime):
 
 @breaks(Rule.ADDRESS)
 class RefusesWhereItListens(MemoryRuntime):
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         raise ConnectionRefusedError
 
 
 @breaks(Rule.CONNECT_CONNECTED)
 class ConnectsLater(MemoryRuntime):
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         self.connect_pipe(sink, where.host or "", where.port)
 
 
 @breaks(Rule.LISTEN_RAISES)
 class ListensWhereSomebodyDoes(MemoryRuntime):
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+    ) -> MemoryListener:
         self._listeners.pop((where.host or "", where.port), None)
         return await super().listen(where, make_sink)
 
@@ -207,7 +175,9 @@ class ListensWhereSomebodyDoes(MemoryRuntime):
 class _WrongListener(MemoryRuntime):
     made: type[MemoryListener]
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+    ) -> MemoryListener:
         listener = await super().listen(where, make_sink)
         wrong = self.made(self, listener.address(), make_sink)
         self._listeners[listener.address()] = wrong

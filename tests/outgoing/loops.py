@@ -354,10 +354,48 @@ def _new_uvloop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+class OnTrio(Loop):
+    """Real sockets, on trio."""
+
+    _jobs: Any
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a test; it leaves neither tasks nor sockets."""
+        trio = pytest.importorskip("trio", reason="trio is not installed")
+        self.cancelled = trio.Cancelled
+        trio.run(self._bounded, main)
+        gc.collect()  # what was left open is told now, while it is this test's
+
+    async def _bounded(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        from trio import lowlevel, sleep
+        from trio_jobs import TrioJobs
+
+        async with TrioJobs(PATIENCE) as self._jobs:
+            tasks = lowlevel.current_statistics().tasks_living
+            sockets = open_sockets()
+            await main()
+            # Everybody has until the timeout to be gone.
+            while lowlevel.current_statistics().tasks_living > tasks or open_sockets() > sockets:
+                await sleep(0)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> Job[T]:
+        """Run a coroutine beside the others."""
+        job: Job[T] = self._jobs.spawn(coroutine)
+        return job
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Turn the loop; a test that waits for nothing runs out of patience."""
+        from trio import sleep
+
+        while not condition():
+            await sleep(0)
+
+
 LOOPS: dict[str, Callable[[], Loop]] = {
     "memory": Memory,
     "asyncio": Sockets,
     "uvloop": lambda: Sockets(_new_uvloop),
+    "trio": OnTrio,
 }
 
 
@@ -376,8 +414,9 @@ def on(*names: str) -> Callable[[Test], Callable[..., None]]:
     return decorate
 
 
-on_each_loop = on("memory", "asyncio", "uvloop")
-on_sockets = on("asyncio", "uvloop")
+on_each_loop = on("memory", "asyncio", "uvloop", "trio")
+on_sockets = on("asyncio", "uvloop", "trio")
+on_asyncio = on("asyncio", "uvloop")
 on_memory = on("memory")
 
 

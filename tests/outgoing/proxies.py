@@ -1,8 +1,10 @@
 """Proxies of the test's own: HTTP CONNECT, SOCKS 4 and 5, each as small as its protocol allows."""
 
 import asyncio
+import threading
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, closing
 from ipaddress import ip_address
 
@@ -135,9 +137,23 @@ async def proxying(
     It wants `credentials` ("user:password") of everybody, or answers with `refusal`.
     """
     proxy = Proxy(kind, port, credentials, refusal)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    proxy.port = server.sockets[0].getsockname()[1]
+    listening: Future[Callable[[], object]] = Future()
+
+    async def serve() -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        proxy.port = server.sockets[0].getsockname()[1]
+        listening.set_result(lambda: loop.call_soon_threadsafe(stopped.set))
+        await stopped.wait()
+        server.close()
+
+    # On a loop of its own, whatever the test runs on.
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    stop = listening.result()
     try:
         yield proxy
     finally:
-        server.close()
+        stop()
+        thread.join()

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
 from loops import (
@@ -16,6 +17,7 @@ from loops import (
     Memory,
     Sockets,
     failure,
+    on_asyncio,
     on_each_loop,
     on_memory,
     on_sockets,
@@ -216,7 +218,7 @@ async def test_a_server_that_leaves_at_once(loop: Loop, said: bytes, how: str) -
 
 
 @on_sockets
-async def test_a_refused_connection(loop: Sockets) -> None:
+async def test_a_refused_connection(loop: Loop) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         port = bound.getsockname()[1]
@@ -233,7 +235,7 @@ async def test_nobody_listens(loop: Memory) -> None:
     assert "cannot connect to ws://127.0.0.1:1/: nobody listens" in str(error)
 
 
-@on_sockets
+@on_asyncio
 async def test_a_host_that_has_no_address(loop: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
     async def getaddrinfo(*args: object, **kwargs: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -246,7 +248,7 @@ async def test_a_host_that_has_no_address(loop: Sockets, monkeypatch: pytest.Mon
 
 
 @on_sockets
-async def test_a_unix_socket_that_is_not_there(loop: Sockets) -> None:
+async def test_a_unix_socket_that_is_not_there(loop: Loop) -> None:
     error = await failure(connect("ws://localhost/", unix_path="/nowhere/at/all"))
     assert isinstance(error, FileNotFoundError)
     assert error.strerror == (
@@ -305,7 +307,7 @@ async def test_without_a_limit_it_waits(loop: Memory) -> None:
 async def test_the_systems_own_timeout_keeps_its_words(
     loop: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def connect_nowhere(where: Address, sink: Sink) -> None:
+    async def connect_nowhere(where: Address, sink: Sink, group: Any = None) -> None:
         raise OSError(errno.ETIMEDOUT, "Connection timed out")
 
     monkeypatch.setattr(loop.runtime, "connect", connect_nowhere)
@@ -315,7 +317,7 @@ async def test_the_systems_own_timeout_keeps_its_words(
 
 
 @on_sockets
-async def test_the_limit_holds_with_real_sockets(loop: Sockets) -> None:
+async def test_the_limit_holds_with_real_sockets(loop: Loop) -> None:
     """While the server is silent, and while its TLS is."""
 
     async def talk(end: End) -> None:
@@ -387,7 +389,7 @@ async def test_cancelled_while_the_server_is_silent(loop: Loop) -> None:
         await loop.until(lambda: raw.ends[0].lost)
 
 
-@on_sockets
+@on_asyncio
 @pytest.mark.parametrize("stage", ["getaddrinfo", "sock_connect"])
 async def test_cancelled_before_there_is_a_connection(
     loop: Sockets, stage: str, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from loops import (
     Sockets,
     connecting,
     failure,
+    on_asyncio,
     on_sockets,
     talk_with,
     uri_of,
@@ -366,7 +367,7 @@ async def test_a_server_that_wants_a_certificate_of_ours(
 # Cancelled.
 
 
-@on_sockets
+@on_asyncio
 async def test_cancelled_at_whatever_stage_nothing_is_left_open(
     loop: Sockets, tls: Certificates
 ) -> None:

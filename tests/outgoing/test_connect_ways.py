@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import Loop, Memory, Sockets, on, on_each_loop, on_memory, on_sockets, talk_with
+from loops import (
+    Loop,
+    Memory,
+    Sockets,
+    on,
+    on_asyncio,
+    on_each_loop,
+    on_memory,
+    on_sockets,
+    talk_with,
+)
 
 from wscore import Request, Response
 from wstransports import HandshakeError, connect
@@ -71,7 +81,7 @@ async def test_a_redirect_stays_at_the_unix_socket(loop: Memory, tmp_path: Path)
 
 
 @on_sockets
-async def test_a_socket_of_ones_own(loop: Sockets) -> None:
+async def test_a_socket_of_ones_own(loop: Loop) -> None:
     async with loop.serving() as server:
         sock = socket.create_connection(("127.0.0.1", server.port))
         async with connect("ws://example.com/", sock=sock) as client:
@@ -83,7 +93,7 @@ async def test_a_socket_of_ones_own(loop: Sockets) -> None:
         assert sock.fileno() == -1  # it is ours, and closed
 
 
-@on_sockets
+@on_asyncio
 async def test_half_of_a_socket_pair(loop: Sockets) -> None:
     ours, theirs = socket.socketpair()
     asked: list[bytes] = []
@@ -104,7 +114,7 @@ async def test_half_of_a_socket_pair(loop: Sockets) -> None:
 
 
 @on_sockets
-async def test_a_socket_of_ones_own_follows_no_redirect(loop: Sockets) -> None:
+async def test_a_socket_of_ones_own_follows_no_redirect(loop: Loop) -> None:
     """Not even to the same host: it has served its connection."""
 
     def process_request(request: Request) -> Response | None:
@@ -120,7 +130,7 @@ async def test_a_socket_of_ones_own_follows_no_redirect(loop: Sockets) -> None:
 
 
 @on_sockets
-async def test_an_ipv6_address(loop: Sockets) -> None:
+async def test_an_ipv6_address(loop: Loop) -> None:
     async with (
         loop.serving(host="::1") as server,
         connect(f"ws://[::1]:{server.port}/") as client,
@@ -146,7 +156,7 @@ def resolving(found: list[tuple[str, int]]) -> Callable[..., Coroutine[Any, Any,
     return getaddrinfo
 
 
-@on_sockets
+@on_asyncio
 @pytest.mark.parametrize("listens", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("first", ["127.0.0.1", "::1"])
 async def test_localhost_is_two_addresses_and_one_listens(
@@ -196,7 +206,7 @@ async def test_an_address_that_never_answers_holds_up_no_other(
             await talk_with(client)
 
 
-@on_sockets
+@on_asyncio
 async def test_the_first_address_may_still_answer_when_the_others_have_failed(
     loop: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +230,7 @@ async def test_the_first_address_may_still_answer_when_the_others_have_failed(
             await talk_with(client)
 
 
-@on_sockets
+@on_asyncio
 async def test_where_two_addresses_answer_at_once_one_is_closed(
     loop: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +256,7 @@ async def test_where_two_addresses_answer_at_once_one_is_closed(
             await talk_with(client)
 
 
-@on_sockets
+@on_asyncio
 async def test_where_no_address_answers_all_causes_are_told(
     loop: Sockets, monkeypatch: pytest.MonkeyPatch
 ) -> None:

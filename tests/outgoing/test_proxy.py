@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trustme
-from loops import End, Sockets, connecting, failure, on_sockets, talk_with
+from loops import End, Loop, Sockets, connecting, failure, on_asyncio, on_sockets, talk_with
 from proxies import proxying
 
 from wstransports import HandshakeError, connect, worth_retrying
@@ -32,7 +32,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @on_sockets
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_proxy_of_each_kind(loop: Sockets, kind: str) -> None:
+async def test_a_proxy_of_each_kind(loop: Loop, kind: str) -> None:
     """It is the proxy that looks up the name, which nobody here knows."""
     async with loop.serving() as server, proxying(kind, server.port) as proxy:
         uri = "ws://server.example:8080/chat"
@@ -44,7 +44,7 @@ async def test_a_proxy_of_each_kind(loop: Sockets, kind: str) -> None:
 
 @on_sockets
 @pytest.mark.parametrize("kind", KINDS)
-async def test_wss_goes_through_it_unread(loop: Sockets, kind: str) -> None:
+async def test_wss_goes_through_it_unread(loop: Loop, kind: str) -> None:
     authority = trustme.CA()
     certs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("server.example").configure_cert(certs)
@@ -71,7 +71,7 @@ async def test_wss_goes_through_it_unread(loop: Sockets, kind: str) -> None:
     ],
 )
 async def test_a_proxy_that_wants_credentials(
-    loop: Sockets, kind: str, userinfo: str, credentials: str
+    loop: Loop, kind: str, userinfo: str, credentials: str
 ) -> None:
     async with loop.serving() as server, proxying(kind, server.port, credentials) as proxy:
         url = f"{kind}://{userinfo}@127.0.0.1:{proxy.port}"
@@ -87,7 +87,7 @@ async def test_a_proxy_that_wants_credentials(
         assert "hunter" not in str(error)
 
 
-@on_sockets
+@on_asyncio
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_proxys_answer_may_come_in_pieces(
     loop: Sockets, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +106,7 @@ async def test_a_proxys_answer_may_come_in_pieces(
 
 
 @on_sockets
-async def test_an_ipv6_address_goes_to_the_proxy(loop: Sockets) -> None:
+async def test_an_ipv6_address_goes_to_the_proxy(loop: Loop) -> None:
     for kind in ("http", "socks5"):
         async with loop.serving() as server, proxying(kind, server.port) as proxy:
             url = f"{kind}://127.0.0.1:{proxy.port}"
@@ -133,7 +133,7 @@ async def test_an_ipv6_address_goes_to_the_proxy(loop: Sockets) -> None:
         ("socks4", b"SSH-2.0-OpenSSH_9.6\r\n", "reply version"),
     ],
 )
-async def test_a_proxy_that_refuses(loop: Sockets, kind: str, refusal: bytes, cause: str) -> None:
+async def test_a_proxy_that_refuses(loop: Loop, kind: str, refusal: bytes, cause: str) -> None:
     async with proxying(kind, refusal=refusal) as proxy:
         url = f"{kind}://user:hunter2@127.0.0.1:{proxy.port}"
         error = await failure(connect("ws://server.example/x?y", proxy=url))
@@ -146,7 +146,7 @@ async def test_a_proxy_that_refuses(loop: Sockets, kind: str, refusal: bytes, ca
 
 
 @on_sockets
-async def test_what_a_proxy_says_is_fit_for_a_message(loop: Sockets) -> None:
+async def test_what_a_proxy_says_is_fit_for_a_message(loop: Loop) -> None:
     """Its words may go to a terminal, or into a log."""
     refusal = b"HTTP/1.1 407 \x1b[2Jno\xff " + b"y" * 10_000 + b"\r\n\r\n"
     async with proxying("http", refusal=refusal) as proxy:
@@ -159,7 +159,7 @@ async def test_what_a_proxy_says_is_fit_for_a_message(loop: Sockets) -> None:
 
 
 @on_sockets
-async def test_a_proxys_endless_answer_is_not_gathered(loop: Sockets) -> None:
+async def test_a_proxys_endless_answer_is_not_gathered(loop: Loop) -> None:
     endless = b"HTTP/1.1 200 OK\r\nX: " + b"y" * 200_000
     async with proxying("http", refusal=endless) as proxy:
         url = f"http://127.0.0.1:{proxy.port}"
@@ -171,7 +171,7 @@ async def test_a_proxys_endless_answer_is_not_gathered(loop: Sockets) -> None:
 @on_sockets
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_a_proxy_that_leaves_at_once(loop: Sockets, kind: str, how: str) -> None:
+async def test_a_proxy_that_leaves_at_once(loop: Loop, kind: str, how: str) -> None:
     async def talk(end: End) -> None:
         await end.read(3)
         getattr(end.pipe, how)()
@@ -186,7 +186,7 @@ async def test_a_proxy_that_leaves_at_once(loop: Sockets, kind: str, how: str) -
 
 @on_sockets
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_proxy_that_never_answers(loop: Sockets, kind: str) -> None:
+async def test_a_proxy_that_never_answers(loop: Loop, kind: str) -> None:
     async def talk(end: End) -> None:
         await end.gone()
 
@@ -198,7 +198,7 @@ async def test_a_proxy_that_never_answers(loop: Sockets, kind: str) -> None:
     assert str(error) == "opening ws://server.example/ took longer than 0.05 s"
 
 
-@on_sockets
+@on_asyncio
 async def test_cancelled_amid_the_talk_with_a_proxy(loop: Sockets) -> None:
     """Loops.run sees to it that nothing is left open."""
 
@@ -219,7 +219,7 @@ async def test_cancelled_amid_the_talk_with_a_proxy(loop: Sockets) -> None:
 
 @on_sockets
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_proxy_that_is_not_there(loop: Sockets, kind: str) -> None:
+async def test_a_proxy_that_is_not_there(loop: Loop, kind: str) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
         url = f"{kind}://user:hunter2@127.0.0.1:{bound.getsockname()[1]}"
@@ -232,7 +232,7 @@ async def test_a_proxy_that_is_not_there(loop: Sockets, kind: str) -> None:
 
 @on_sockets
 async def test_without_python_socks_the_extra_is_named(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "python_socks", None)
     error = await failure(connect("ws://server.example/", proxy="http://127.0.0.1:1"))
@@ -357,9 +357,7 @@ def test_what_is_no_proxy_is_refused_at_the_call(url: str) -> None:
 
 
 @on_sockets
-async def test_the_environments_proxy_is_taken(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_environments_proxy_is_taken(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     async with loop.serving() as server, proxying("socks5", server.port) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{proxy.port}")
         async with connect("ws://server.example/") as client:
@@ -376,7 +374,7 @@ async def test_the_environments_proxy_is_taken(
         assert len(proxy.asked) == 2
 
 
-@on_sockets
+@on_asyncio
 @pytest.mark.parametrize("proxy", [None, False])
 async def test_without_a_proxy_the_environment_is_not_asked(
     loop: Sockets, proxy: bool | None, monkeypatch: pytest.MonkeyPatch
@@ -404,7 +402,7 @@ async def test_a_socket_of_ones_own_needs_no_proxy(
 
 @on_sockets
 async def test_a_mistake_in_the_environment_is_told(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "gopher://user:hunter2@p")
     error = await failure(connect("wss://server.example/"))

@@ -143,7 +143,9 @@ class InProcessRuntime(AnyioRuntime):
         self.serving = 0
         self._ports = itertools.count(1)
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> InProcessListener:
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: None = None
+    ) -> InProcessListener:
         """Listen, at a port of its own where none is given."""
         if not where.port:
             where = replace(where, port=next(self._ports))
@@ -151,7 +153,7 @@ class InProcessRuntime(AnyioRuntime):
             raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
         return InProcessListener(self, where, make_sink)
 
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: None = None) -> None:
         """Connect to who listens there."""
         listener = self.listeners.get((where.host or "", where.port))
         if listener is None:

@@ -1,4 +1,4 @@
-"""Which loops a test runs on: all three, the one with a clock to turn, or those with sockets."""
+"""Which loops a test runs on: all of them, the one with a clock to turn, or those with sockets."""
 
 import inspect
 import logging
@@ -15,10 +15,19 @@ def _asyncio_world(name: str) -> AsyncioWorld:
     return AsyncioWorld(name, uvloop.new_event_loop)
 
 
-@pytest.fixture(params=["memory", "asyncio", "uvloop"])
+def _trio_world() -> World:
+    pytest.importorskip("trio", reason="trio is not installed")
+    from trio_world import TrioWorld
+
+    return TrioWorld()
+
+
+@pytest.fixture(params=["memory", "asyncio", "uvloop", "trio"])
 def world(request: pytest.FixtureRequest) -> World:
     """Each loop."""
-    return MemoryWorld() if request.param == "memory" else _asyncio_world(request.param)
+    if request.param == "memory":
+        return MemoryWorld()
+    return _trio_world() if request.param == "trio" else _asyncio_world(request.param)
 
 
 @pytest.fixture
@@ -27,9 +36,15 @@ def memory() -> MemoryWorld:
     return MemoryWorld()
 
 
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def real(request: pytest.FixtureRequest) -> World:
+    """Each loop with sockets."""
+    return _trio_world() if request.param == "trio" else _asyncio_world(request.param)
+
+
 @pytest.fixture(params=["asyncio", "uvloop"])
 def sockets(request: pytest.FixtureRequest) -> AsyncioWorld:
-    """Each loop with sockets."""
+    """Each loop of asyncio."""
     return _asyncio_world(request.param)
 
 

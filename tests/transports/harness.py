@@ -367,6 +367,7 @@ class World(ABC):
     name: str
     cancelled: type[BaseException]
     """What a cancelled task sees."""
+    peer_class: type[Peer] = Peer
 
     def __init__(self) -> None:
         self._peers: list[Peer] = []
@@ -429,7 +430,7 @@ class World(ABC):
 
     def _peer(self, server: WebSocketServer, **request: Any) -> Peer:
         target = request.pop("target", "/")
-        peer = Peer(ClientConnection(f"{server.addr}:{server.port}", target, **request))
+        peer = self.peer_class(ClientConnection(f"{server.addr}:{server.port}", target, **request))
         self._peers.append(peer)
         return peer
 

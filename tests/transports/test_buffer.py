@@ -337,8 +337,7 @@ async def test_set_exception_wakes_who_reads_and_who_writes(world: World) -> Non
 async def test_what_a_failed_read_took_is_put_back(world: World) -> None:
     buffer = await filled(b"abc")
     reading = world.spawn(buffer.read(9))
-    await world.checkpoint()
-    assert buffer.empty()
+    await world.until(buffer.empty)
     buffer.set_exception(OSError("gone"))
     with pytest.raises(OSError, match="gone"):
         await reading.wait()

@@ -3,16 +3,16 @@
 from collections.abc import Iterable
 
 import pytest
-from harness import AsyncioWorld, Log, MemoryWorld, World, echo
+from harness import Log, MemoryWorld, World, echo
 
 from wscore import State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 
-async def test_a_client_is_found_by_address_and_port(sockets: AsyncioWorld) -> None:
-    async with sockets.serving() as server:
-        peer = await sockets.connect(server)
-        await sockets.until(lambda: server.clients)
+async def test_a_client_is_found_by_address_and_port(real: World) -> None:
+    async with real.serving() as server:
+        peer = await real.connect(server)
+        await real.until(lambda: server.clients)
         [(key, client)] = server.clients.items()
         assert key == (client.addr, client.port)
         assert client.addr == "127.0.0.1"

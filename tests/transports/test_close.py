@@ -129,8 +129,7 @@ async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
                 await stream.send("x")
 
         closing = world.spawn(client.close(4000, "done"))
-        await world.checkpoint()
-        assert writer.closed
+        await world.until(lambda: writer.closed)
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "send": lambda: writer.send("x"),
             "send with force": lambda: writer.send("x", force=True),

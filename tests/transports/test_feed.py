@@ -173,7 +173,10 @@ async def test_a_buffer_is_binary(world: World) -> None:
         assert await peer.frame() == Frame(BINARY, b"one, ", last=False)
         await buffer.write(b"two")
         buffer.feed_eof()
-        assert await peer.frame() == Frame(CONTINUATION, b"two", last=True)
+        frame = await peer.frame()
+        assert frame == Frame(CONTINUATION, b"two", last=frame.last)
+        if not frame.last:  # where write() lets others run, the end comes too late for it
+            assert await peer.frame() == Frame(CONTINUATION, b"", last=True)
         await feeding.wait()
 
 
@@ -553,7 +556,10 @@ async def test_others_wait_in_order_and_control_frames_pass(world: World) -> Non
         buffer.feed_eof()
         for job in (feeding, *sends):
             await job.wait()
-        assert await peer.frame() == Frame(CONTINUATION, b"ended", last=True)
+        frame = await peer.frame()
+        assert frame == Frame(CONTINUATION, b"ended", last=frame.last)
+        if not frame.last:  # where write() lets others run, the end comes too late for it
+            assert await peer.frame() == Frame(CONTINUATION, b"", last=True)
         assert [await peer.message(), await peer.message()] == ["1", "2"]
 
 

@@ -52,13 +52,13 @@ class CountingRuntime(AsyncioRuntime):
         super().__init__(asyncio.get_running_loop())
         self.writes: list[list[bytes]] = []
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> Any:
+    async def listen(self, where: Address, make_sink: Callable[[], Sink], group: Any = None) -> Any:
         def make_counting() -> Sink:
             writes: list[bytes] = []
             self.writes.append(writes)
             return CountingSink(make_sink(), writes)
 
-        return await super().listen(where, make_counting)
+        return await super().listen(where, make_counting, group)
 
 
 class Counted:

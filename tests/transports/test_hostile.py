@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
-from harness import AsyncioWorld, Log, MemoryWorld, Peer, World, echo, masked
+from harness import Log, MemoryWorld, Peer, World, echo, masked
 
 import wstransports.session
 from wscore import DataType, Deflate
@@ -573,13 +573,13 @@ async def test_a_reset_while_a_read_waits(
         await here.undisturbed()
 
 
-async def test_a_loop_of_sends_to_a_peer_that_is_gone_ends(sockets: AsyncioWorld, log: Log) -> None:
+async def test_a_loop_of_sends_to_a_peer_that_is_gone_ends(real: World, log: Log) -> None:
     """The transport takes what it is given, and tells of the loss on the loop's next turn: a
     loop that never let others run would not come to an end."""
-    async with sockets.serving() as server:
+    async with real.serving() as server:
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.sendall(REQUEST)
-            await sockets.until(lambda: server.clients)
+            await real.until(lambda: server.clients)
             [client] = server.clients.values()
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         try:
@@ -628,7 +628,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 @pytest.mark.parametrize("end", [Peer.end, Peer.reset, Peer.vanish, Peer.close])
 @pytest.mark.parametrize("stage", ["open", "amid a message", "answers on their way"])
 async def test_ends_over_tls(
-    sockets: AsyncioWorld,
+    real: World,
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     log: Log,
     end: Callable[[Peer], None],
@@ -644,29 +644,29 @@ async def test_ends_over_tls(
         async def on_closed(code: int, reason: str) -> None:
             told.append(code)
 
-    async with sockets.serving(on_connection, certs=for_server) as server:
-        peer = await sockets.connect(server, tls=for_client)
+    async with real.serving(on_connection, certs=for_server) as server:
+        peer = await real.connect(server, tls=for_client)
         if stage == "amid a message":
             peer.part("begun")
         elif stage == "answers on their way":
             for _ in range(50):
                 peer.send(b"x" * 10_000)
         end(peer)
-        await sockets.until(lambda: told)
+        await real.until(lambda: told)
         assert told[0] == (1000 if end is Peer.close else 1006)
         assert log.lines() == []
 
 
 async def test_a_reset_in_the_tls_handshake(
-    sockets: AsyncioWorld, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+    real: World, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
-    async with sockets.serving(certs=contexts[0]) as server:
+    async with real.serving(certs=contexts[0]) as server:
         for start in (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
-            peer = await sockets.dial(server)
+            peer = await real.dial(server)
             peer.raw(start)
-            await sockets.checkpoint()
+            await real.checkpoint()
             peer.reset()
-            await sockets.until(lambda: peer.lost)  # noqa: B023
+            await real.until(lambda: peer.lost)  # noqa: B023
         assert not server.clients
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from harness import AsyncioWorld, Frame, Log, MemoryWorld, Peer, echo, state_of
+from harness import Frame, Log, MemoryWorld, Peer, World, echo, state_of
 from test_writer import only_client
 
 from wscore import DataType, State
@@ -70,7 +70,7 @@ async def test_whoever_answers_none_is_dropped_at_the_timeout(memory: MemoryWorl
         assert caught.value.code == 1006
 
 
-async def test_over_sockets_and_their_clock(sockets: AsyncioWorld) -> None:
+async def test_over_sockets_and_their_clock(real: World) -> None:
     told: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
@@ -78,10 +78,10 @@ async def test_over_sockets_and_their_clock(sockets: AsyncioWorld) -> None:
         async def on_closed(code: int, reason: str) -> None:
             told.append((code, reason))
 
-    async with sockets.serving(on_connection, timeout=0.1) as server:
-        peer = await sockets.connect(server)
+    async with real.serving(on_connection, timeout=0.1) as server:
+        peer = await real.connect(server)
         assert (await peer.frame()).type is DataType.PING
-        await sockets.until(lambda: told and peer.lost)
+        await real.until(lambda: told and peer.lost)
         assert told == [(1006, "keepalive: no sign of life for 0.1 s")]
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from harness import AsyncioWorld, Frame, Log, MemoryWorld, World, echo
+from harness import Frame, Log, MemoryWorld, World, echo
 
 from wscore import DataType
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer, WebSocketWriter
@@ -141,7 +141,7 @@ async def test_send_waits_while_there_is_no_room(memory: MemoryWorld) -> None:
         assert await peer.message() == b"other"
 
 
-async def test_also_over_sockets(sockets: AsyncioWorld) -> None:
+async def test_also_over_sockets(real: World) -> None:
     sent = 0
     enough = False
 
@@ -151,8 +151,8 @@ async def test_also_over_sockets(sockets: AsyncioWorld) -> None:
             await client.writer.send(b"x" * 100_000)
             sent += 1
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.dial(server)
+    async with real.serving(on_connection) as server:
+        peer = await real.dial(server)
         peer.handshake()
         peer.stop_reading()
         # The kernel takes some megabytes, and then no more.
@@ -160,12 +160,12 @@ async def test_also_over_sockets(sockets: AsyncioWorld) -> None:
         while sent > before:
             before = sent
             for _ in range(1000):
-                await sockets.checkpoint()
+                await real.checkpoint()
         assert 0 < sent < 1000
         peer.start_reading()
-        await sockets.until(lambda: sent > before + 100)
+        await real.until(lambda: sent > before + 100)
         enough = True
-        await sockets.until(lambda: server.clients)
+        await real.until(lambda: server.clients)
         peer.frames.clear()
 
 
@@ -186,7 +186,7 @@ async def test_a_cancelled_wait_takes_nothing_back(memory: MemoryWorld) -> None:
         assert await peer.message() == "and on"
 
 
-async def test_sends_that_wait_raise_when_the_connection_is_lost(sockets: AsyncioWorld) -> None:
+async def test_sends_that_wait_raise_when_the_connection_is_lost(real: World) -> None:
     raised: list[Any] = []
 
     async def flood(client: Client) -> None:
@@ -196,13 +196,13 @@ async def test_sends_that_wait_raise_when_the_connection_is_lost(sockets: Asynci
         except ConnectionClosed as closed:
             raised.append((closed.code, closed.client is client))
 
-    async with sockets.serving() as server:
-        peer = await sockets.connect(server)
-        client = await only_client(sockets, server)
+    async with real.serving() as server:
+        peer = await real.connect(server)
+        client = await only_client(real, server)
         peer.stop_reading()
-        jobs = [sockets.spawn(flood(client)) for _ in range(3)]
+        jobs = [real.spawn(flood(client)) for _ in range(3)]
         for _ in range(100):
-            await sockets.checkpoint()
+            await real.checkpoint()
         peer.reset()
         for job in jobs:
             await job.wait()

@@ -2,21 +2,21 @@
 
 import sys
 
-from ..runtime import register
+from ..runtime import Runtime, register
 
 # Importing an adapter makes it known to `runtime`.
 from . import asyncio as asyncio
 from . import asyncio_block as asyncio_block
 
 
-def _refuse_trio() -> None:
-    """There is no adapter for trio yet: say so, instead of failing somewhere inside asyncio."""
+def _find_trio() -> Runtime | None:
+    """The Runtime where trio runs, which it does nowhere unless somebody has imported it."""
     trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        raise RuntimeError(
-            "trio runs here, and wstransports has no adapter for it yet: `with socket:` drives an"
-            " asyncio loop of its own, so use it outside of trio.run()"
-        )
+    if trio is None or not trio.lowlevel.in_trio_run():
+        return None
+    from .trio import find  # which is asked first from now on
+
+    return find()
 
 
-register(_refuse_trio)
+register(_find_trio)

@@ -2,7 +2,12 @@
 
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    nullcontext,
+)
 from types import TracebackType
 from typing import Any, Self
 
@@ -49,6 +54,7 @@ class AnyioPipe:
 
     def __init__(self, runtime: "AnyioRuntime", stream: ByteStream, sink: Sink) -> None:
         self.full = False
+        self.call_at = runtime.call_at
         self._runtime = runtime
         self._stream = stream
         self._sink = sink
@@ -290,6 +296,8 @@ class AnyioRuntime:
     `AnyioListener`, whose `serve(stream)` serves any number of streams.
     """
 
+    checkpoints = False
+
     def __init__(self, stream: ByteStream | None = None) -> None:
         self.batch = Batch()
         self.now = anyio.current_time
@@ -327,7 +335,7 @@ class AnyioRuntime:
         self._group.start_soon(function, *arguments)
 
     def call_at(self, when: float, call: Callable[[], None]) -> AnyioTimer:
-        """Call `call` when the clock shows `when`."""
+        """As `Pipe.call_at`."""
         timer = AnyioTimer(when, call)
         self.spawn(timer.run)
         return timer
@@ -340,13 +348,23 @@ class AnyioRuntime:
         """The id of the task that runs now, as the one str there is of it."""
         return sys.intern(str(get_current_task().id))
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> AnyioListener:
+    def task_group(self) -> AbstractAsyncContextManager[None]:
+        """Ours is open already."""
+        return nullcontext()
+
+    def shield(self) -> AbstractContextManager[object]:
+        """A scope that no cancellation from outside reaches."""
+        return CancelScope(shield=True)
+
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: None = None
+    ) -> AnyioListener:
         """Serve the streams that are handed in. Raises ValueError where there are no such."""
         if where.sock is not None or where.unix_path is not None or where.tls is not None:
             raise ValueError("streams are handed in, TLS included: give no sock, unix_path, certs")
         return AnyioListener(self, where, make_sink)
 
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: None = None) -> None:
         """Connect `sink` to the stream; raises ValueError where that is not what was asked for."""
         if where.sock is not None or where.unix_path is not None or where.proxy is not None:
             raise ValueError("the stream is all there is: give no sock, unix_path or proxy")

@@ -5,7 +5,7 @@ import errno
 import math
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -30,6 +30,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
         "_sink",
         "_tasks",
         "_transport",
+        "call_at",
         "full",
         "waiting",
     )
@@ -38,6 +39,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
         self.full = False
+        self.call_at = loop.call_at
         self._loop = loop
         self._sink = sink
         self._drainers: list[asyncio.Future[None]] = []
@@ -248,10 +250,11 @@ class AsyncioListener:
 class AsyncioRuntime:
     """The contract's Runtime: one for each loop."""
 
+    checkpoints = False
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.batch = Batch()
         self.now = loop.time
-        self.call_at = loop.call_at
         self._loop = loop
         self._room = memoryview(bytearray(READ_SIZE))
 
@@ -271,7 +274,17 @@ class AsyncioRuntime:
         """The Task that runs now."""
         return asyncio.current_task(self._loop)
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> AsyncioListener:
+    def task_group(self) -> AbstractAsyncContextManager[Any]:
+        """asyncio's tasks need none."""
+        return nullcontext()
+
+    def shield(self) -> AbstractContextManager[object]:
+        """asyncio cancels once, and then lets its tasks wait."""
+        return nullcontext()
+
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+    ) -> AsyncioListener:
         """Accept connections at `where`."""
         loop = self._loop
 
@@ -291,15 +304,10 @@ class AsyncioRuntime:
                     make_pipe, where.host, where.port, reuse_port=where.reuse_port or None, **tls
                 )
         except OSError as error:
-            hint = ""
-            if error.errno == errno.EADDRINUSE:
-                hint = ": somebody listens there already; stop it, or take port 0 for a free one"
-            raise OSError(
-                error.errno, f"cannot listen at {where} ({error.strerror or error}){hint}"
-            ) from error
+            raise where.cannot_listen(error) from error
         return AsyncioListener(server)
 
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included."""
         tls: dict[str, Any] = {}
         if where.tls is not None:

@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ class MemoryPipe:
 
     def __init__(self, runtime: "MemoryRuntime", sink: Sink) -> None:
         self.full = False
+        self.call_at = runtime.call_at
         self._runtime = runtime
         self._sink = sink
         self._waiting = bytearray()
@@ -259,6 +261,7 @@ class MemoryRuntime(Kernel):
     def __init__(self, chunk: int = 64 * 1024) -> None:
         super().__init__()
         self.chunk = chunk
+        self.checkpoints = False
         self.batch = Batch()
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
 
@@ -273,7 +276,17 @@ class MemoryRuntime(Kernel):
         finally:
             _executing = None
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink]) -> MemoryListener:
+    def task_group(self) -> AbstractAsyncContextManager[Any]:
+        """Tasks here need none."""
+        return nullcontext()
+
+    def shield(self) -> AbstractContextManager[object]:
+        """A task here is cancelled once, and waits on then."""
+        return nullcontext()
+
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+    ) -> MemoryListener:
         """Accept connections at `where`, each with a sink of its own; port 0 picks a free one.
 
         Raises OSError (EADDRINUSE) if somebody listens there, ValueError for a socket or TLS.
@@ -292,7 +305,7 @@ class MemoryRuntime(Kernel):
         listener = self._listeners[address] = MemoryListener(self, address, make_sink)
         return listener
 
-    async def connect(self, where: Address, sink: Sink) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect `sink` to the listener at `where`.
 
         Raises ConnectionRefusedError if nobody listens there, ValueError for a socket, TLS or a

@@ -1,5 +1,6 @@
 """Bytes that one side writes and the other reads: the low-level reads."""
 
+from .. import runtime
 from ..errors import IncompleteReadError
 from ..runtime import Signal, running
 
@@ -35,6 +36,8 @@ class Buffer:
         back what it took.
         """
         if n == 0:
+            if runtime.strict:
+                await runtime.checkpoint()
             return b""
         taken = bytearray()
         try:
@@ -93,6 +96,8 @@ class Buffer:
         if self._ended:
             raise RuntimeError("the end was fed already: write before feed_eof()")
         self._add(data)
+        if runtime.strict:
+            await runtime.checkpoint()
         while len(self._data) > self._limit and self._error is None:
             signal = self._signal()
             self._writers.append(signal)
@@ -116,6 +121,8 @@ class Buffer:
 
     async def _readable(self) -> bool:
         """Wait for something to read; False where the end is all there is."""
+        if runtime.strict:
+            await runtime.checkpoint()
         while True:
             if self._error is not None:
                 raise self._error

@@ -49,6 +49,7 @@ class Fragment:
         if held is None:
             self._held = part
             self._outbox.check_sending()
+            await self._outbox.checkpoint()
             return
         if isinstance(part, str) is not isinstance(held, str):
             raise TypeError(

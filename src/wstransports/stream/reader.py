@@ -237,4 +237,14 @@ class WebSocketReader(Buffer):
         return getattr(self, name)
 
 
+class CheckpointedReader(WebSocketReader):
+    """The same on a loop where every await lets others run."""
+
+    __slots__ = ()
+
+    async def get(self, kind: Any = None, *, max_size: int | None = None) -> Any:
+        await self._inbox.checkpoint()
+        return await super().get(kind, max_size=max_size)
+
+
 _LAZY = {*Buffer.__slots__, "_dropped"}

@@ -1,6 +1,6 @@
 """What `writer.feed` can send: pieces of one message, and which is the last."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Protocol
 
 from wscore import DataType
@@ -17,6 +17,9 @@ class Source(Protocol):
 
     async def next(self) -> tuple[Data, bool, DataType]:
         """The next piece, whether it is known to be the last, and the message's type."""
+
+    async def close(self) -> None:
+        """No more is asked for."""
 
 
 def open_source(
@@ -70,7 +73,12 @@ class _Typing:
         self._carry = data[used:]
 
 
-class _BufferSource:
+class _Passive:
+    async def close(self) -> None:
+        """There is nothing that waits to be told."""
+
+
+class _BufferSource(_Passive):
     """A Buffer's contents; those of a reader are of its type, and text is known to be valid."""
 
     def __init__(self, buffer: Buffer, op_code: DataType | None, chunksize: int) -> None:
@@ -88,7 +96,7 @@ class _BufferSource:
         return self._typing.typed(piece, last)
 
 
-class _IterableSource:
+class _IterableSource(_Passive):
     """Looks one piece ahead, so that the last one is known to be it."""
 
     def __init__(self, pieces: Iterator[Data], op_code: DataType | None) -> None:
@@ -113,3 +121,7 @@ class _AsyncSource:
             return self._typing.typed(await anext(self._pieces), False)
         except StopAsyncIteration:
             return self._typing.typed(b"", True)
+
+    async def close(self) -> None:
+        if isinstance(self._pieces, AsyncGenerator):
+            await self._pieces.aclose()

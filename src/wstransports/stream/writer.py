@@ -56,6 +56,7 @@ class WebSocketWriter:
         Raises ValueError for more.
         """
         self._outbox.send_ping(payload)
+        await self._outbox.checkpoint()
 
     async def pong(self, length: int, payload: bytes) -> None:
         """Answer a ping whose payload of `length` bytes was `payload` (RFC 6455 5.5.3).
@@ -72,6 +73,7 @@ class WebSocketWriter:
                 f"the payload has {len(payload)} bytes, not {length}: pong(len(payload), payload)"
             )
         self._outbox.send_pong(payload)
+        await self._outbox.checkpoint()
 
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
         """Close the connection and wait until it is over: see `Client.close`."""

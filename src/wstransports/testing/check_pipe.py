@@ -6,7 +6,7 @@ from typing import cast
 from ..options import Address
 from ..runtime import Runtime, Sink
 from .end import End
-from .host import Host
+from .host import QUIET, TICK, Host
 from .rules import BrokenRule, Rule
 
 Join = Callable[[Sink, Sink], Awaitable[object]]
@@ -31,6 +31,7 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     `check_runtime` first. Raises BrokenRule for the first rule that is broken.
     """
     checks = _Checks(runtime, host, join)
+    await checks.timers()
     await checks.bytes_both_ways()
     await checks.closing()
     if half_close:
@@ -108,6 +109,36 @@ class _Checks:
         if end.received != data:
             raise BrokenRule(rule, f"instead of {len(data)} bytes others came")
         end.received.clear()
+
+    async def timers(self) -> None:
+        """They call once, in time, unless cancelled."""
+        a, b = await self.pair()
+        runtime = self.runtime
+        calls: dict[str, list[float]] = {name: [] for name in ("past", "now", "soon", "cancelled")}
+
+        def note(name: str) -> Callable[[], None]:
+            return lambda: calls[name].append(runtime.now())
+
+        now = runtime.now()
+        when = {"past": now - 1, "now": now, "soon": now + 2 * QUIET, "cancelled": now + QUIET}
+        timers = {name: a.pipe.call_at(at, note(name)) for name, at in when.items()}
+        if any(calls.values()):
+            raise BrokenRule(Rule.CALL_AT_LATER, "it called from within itself")
+        timers["cancelled"].cancel()
+        await self.host.until(
+            lambda: calls["past"] and calls["now"] and calls["soon"],
+            Rule.CALL_AT_CALLS,
+            "one was never called",
+        )
+        await self.host.quiet()
+        if calls["cancelled"]:
+            raise BrokenRule(Rule.CALL_AT_CANCELLED, "it did")
+        if early := [at for at in calls["soon"] if at < when["soon"] - TICK]:
+            raise BrokenRule(Rule.CALL_AT_LATER, f"{when['soon'] - early[0]:.4f} s too early")
+        if twice := [name for name, times in calls.items() if len(times) > 1]:
+            raise BrokenRule(Rule.CALL_AT_CALLS, f"{len(calls[twice[0]])} calls for one timer")
+        timers["soon"].cancel()  # of one that has called: nothing
+        await self.over(a, b)
 
     async def bytes_both_ways(self) -> None:
         """What is written arrives."""

@@ -7,11 +7,8 @@ from ..batch import Batch
 from ..options import Address
 from ..runtime import Runtime, Sink
 from .end import End
-from .host import QUIET, Host
+from .host import QUIET, TICK, Host
 from .rules import BrokenRule, Rule
-
-# How far a clock may be off, in seconds.
-_TICK = 0.002
 
 
 async def check_runtime(runtime: Runtime, host: Host, where: Address | None = None) -> None:
@@ -24,7 +21,6 @@ async def check_runtime(runtime: Runtime, host: Host, where: Address | None = No
     await checks.clock()
     await checks.checkpoints()
     await checks.signals()
-    await checks.timers()
     await checks.timeouts()
     if where is not None:
         await checks.addresses(where)
@@ -40,7 +36,7 @@ class _Checks:
         before = self.runtime.now()
         await self.host.sleep(QUIET)
         passed = self.runtime.now() - before
-        if passed < QUIET - _TICK:
+        if passed < QUIET - TICK:
             raise BrokenRule(Rule.NOW, f"in {QUIET} s it went on by {passed:.4f}")
         if (
             not isinstance(self.runtime.batch, Batch)
@@ -101,34 +97,6 @@ class _Checks:
             if job.error is not None:
                 raise BrokenRule(Rule.SIGNAL_WAKES, f"wait() raised {job.error!r}")
 
-    async def timers(self) -> None:
-        """They call once, in time, unless cancelled."""
-        runtime = self.runtime
-        calls: dict[str, list[float]] = {name: [] for name in ("past", "now", "soon", "cancelled")}
-
-        def note(name: str) -> Callable[[], None]:
-            return lambda: calls[name].append(runtime.now())
-
-        now = runtime.now()
-        when = {"past": now - 1, "now": now, "soon": now + 2 * QUIET, "cancelled": now + QUIET}
-        timers = {name: runtime.call_at(at, note(name)) for name, at in when.items()}
-        if any(calls.values()):
-            raise BrokenRule(Rule.CALL_AT_LATER, "it called from within itself")
-        timers["cancelled"].cancel()
-        await self.host.until(
-            lambda: calls["past"] and calls["now"] and calls["soon"],
-            Rule.CALL_AT_CALLS,
-            "one was never called",
-        )
-        await self.host.quiet()
-        if calls["cancelled"]:
-            raise BrokenRule(Rule.CALL_AT_CANCELLED, "it did")
-        if early := [at for at in calls["soon"] if at < when["soon"] - _TICK]:
-            raise BrokenRule(Rule.CALL_AT_LATER, f"{when['soon'] - early[0]:.4f} s too early")
-        if twice := [name for name, times in calls.items() if len(times) > 1]:
-            raise BrokenRule(Rule.CALL_AT_CALLS, f"{len(calls[twice[0]])} calls for one timer")
-        timers["soon"].cancel()  # of one that has called: nothing
-
     async def timeouts(self) -> None:
         """They end a block that takes too long, and no other."""
         await self._timed("TimeoutError", Rule.TIMEOUT_RAISES, self._too_long)
@@ -151,7 +119,7 @@ class _Checks:
             async with runtime.timeout_at(when):
                 await runtime.signal().wait()
         finally:
-            if (early := when - runtime.now()) > _TICK:
+            if (early := when - runtime.now()) > TICK:
                 raise BrokenRule(Rule.TIMEOUT_RAISES, f"{early:.4f} s too early")
 
     async def _in_time(self) -> None:

@@ -12,6 +12,9 @@ PATIENCE = 5
 # How long nothing has to happen for it to count as never, likewise.
 QUIET = 0.02
 
+# How far a clock may be off, likewise.
+TICK = 0.002
+
 _STEP = 0.001
 
 

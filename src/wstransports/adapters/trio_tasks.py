@@ -1,0 +1,255 @@
+"""The tasks of one byte stream on trio, and its timers."""
+
+import math
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from operator import attrgetter
+from typing import Any
+
+import trio
+
+from ..batch import Batch, Gathering
+
+# After so many checkpoints of a callback the peer's next bytes are read, and what it sent leaves,
+# as if it had waited for something.
+PATIENCE = 256
+
+Spawn = Callable[..., object]
+"""Begins a task: `start_soon` of a nursery, or trio's for system tasks."""
+
+
+class TrioBatch(Batch):
+    """The Batch of a trio run."""
+
+    __slots__ = ("brief",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.brief = False
+        """Whether the task that runs suspends for a checkpoint of ours and no more."""
+
+
+class TrioTimer:
+    """The contract's Timer."""
+
+    __slots__ = ("_timers", "call", "when")
+
+    def __init__(self, timers: list["TrioTimer"], when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self.call = call
+        self._timers = timers
+        timers.append(self)
+
+    def cancel(self) -> None:
+        """Do not call."""
+        if self in self._timers:
+            self._timers.remove(self)
+
+
+class Turn:
+    """What a task runs in that reads and runs what the input starts, or does only the latter."""
+
+    __slots__ = ("gathered", "reads", "scope")
+
+    def __init__(self, reads: bool) -> None:
+        self.reads = reads
+        self.scope = trio.CancelScope()
+        self.gathered: list[Gathering] = []
+        """Whose output leaves when what runs is over, or waits."""
+
+
+class TrioTasks:
+    """All tasks of one stream: in a nursery, beneath a task that keeps the time.
+
+    `read` reads, and hands what came to `handle`. `end` is called where the tasks are
+    cancelled before `finish` is.
+    """
+
+    def __init__(
+        self,
+        batch: TrioBatch,
+        spawn: Spawn,
+        shielded: bool,
+        read: Callable[[Turn], Coroutine[Any, Any, None]],
+        end: Callable[[], None],
+    ) -> None:
+        self._handling = False  # the reading task is at the input
+        self._batch = batch
+        self._spawn = spawn
+        self._shielded = shielded
+        self._read = read
+        self._end = end
+        self._finished = False
+        self._nursery: trio.Nursery | None = None
+        self._alive = False  # `_live` runs, or is about to
+        self._todo: deque[Coroutine[Any, Any, None]] = deque()  # for the reading task
+        self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # for `_live`
+        self._coroutines = 0
+        self._turns: set[Turn] = set()  # who runs coroutines
+        self._timers: list[TrioTimer] = []
+        self._nap = trio.CancelScope()
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """As `Pipe.start`: soon."""
+        self._coroutines += 1
+        if self._handling:
+            self._todo.append(coroutine)
+        else:
+            self.begin(self._run_apart, coroutine)
+
+    def cancel(self) -> None:
+        """As `Pipe.cancel`."""
+        for turn in self._turns:
+            turn.scope.cancel()
+
+    def call_at(self, when: float, call: Callable[[], None]) -> TrioTimer:
+        """As `Pipe.call_at`."""
+        timer = TrioTimer(self._timers, when, call)
+        if self._alive:
+            self._nap.deadline = min(self._nap.deadline, when)
+        else:
+            self._live_on()
+        return timer
+
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Run it in a task of its own."""
+        if self._nursery is not None:
+            self._nursery.start_soon(function, *arguments)
+        else:
+            self._pending.append((function, arguments))
+            self._live_on()
+
+    def finish(self) -> None:
+        """The stream is lost: end with the last coroutine."""
+        self._finished = True
+
+    # The reading task.
+
+    async def read(self) -> None:
+        """Read, as long as nothing that is run here waits."""
+        reads = True
+        while reads:  # again where `cancel` has ended what ran here
+            turn = Turn(True)
+            with turn.scope:
+                await self._handle_todo(turn)
+                await self._read(turn)
+                return
+            reads = turn.reads
+
+    async def handle(self, turn: Turn, take: Callable[[], None]) -> None:
+        """Handle input by calling `take`, and run what that starts."""
+        batch = self._batch
+        batch.active = self._handling = True
+        try:
+            take()
+        finally:
+            self._handling = False
+            if self._todo:
+                self._keep_gathered(turn)
+            else:
+                batch.end()
+        await self._handle_todo(turn)
+
+    async def _handle_todo(self, turn: Turn) -> None:
+        while self._todo and turn.reads:
+            await self._run(self._todo.popleft(), turn)
+
+    def _let_another_read(self, turn: Turn) -> None:
+        turn.reads = False
+        while self._todo:
+            self.begin(self._run_apart, self._todo.popleft())
+        self.begin(self.read)
+
+    async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        turn = Turn(False)
+        with turn.scope:
+            await self._run(coroutine, turn)
+
+    async def _run(self, coroutine: Coroutine[Any, Any, None], turn: Turn) -> None:
+        self._turns.add(turn)
+        try:
+            await self._stepped(coroutine, turn)
+        finally:
+            self._turns.discard(turn)
+            self._coroutines -= 1
+            if self._finished and not self._coroutines:
+                self._nap.cancel()
+
+    @types.coroutine
+    def _stepped(
+        self, coroutine: Coroutine[Any, Any, None], turn: Turn
+    ) -> Generator[Any, Any, None]:
+        """Run a coroutine, each step as one handling of input: what it sends is gathered, across
+        our own checkpoints too, and leaves when it waits for anything else."""
+        batch = self._batch
+        patience = PATIENCE
+        reply = None
+        try:
+            while True:
+                batch.active = True
+                batch.waiting, turn.gathered = turn.gathered, []
+                batch.brief = False
+                try:
+                    trap = coroutine.send(reply)
+                except BaseException as end:
+                    if not isinstance(end, StopIteration):
+                        batch.end()
+                        raise
+                    if self._todo and turn.reads:
+                        self._keep_gathered(turn)
+                    else:
+                        batch.end()
+                    return
+                if batch.brief and patience:
+                    patience -= 1
+                    self._keep_gathered(turn)
+                else:
+                    batch.end()
+                    if turn.reads:
+                        self._let_another_read(turn)
+                reply = yield trap
+        finally:
+            coroutine.close()
+
+    def _keep_gathered(self, turn: Turn) -> None:
+        batch = self._batch
+        batch.active = False
+        turn.gathered, batch.waiting = batch.waiting, []
+
+    # The task that keeps the time.
+
+    def _live_on(self) -> None:
+        if not self._alive:
+            self._alive = True
+            self._spawn(self._live)
+
+    async def _live(self) -> None:
+        with trio.CancelScope(shield=self._shielded):
+            async with trio.open_nursery() as self._nursery:
+                try:
+                    for function, arguments in self._pending:
+                        self._nursery.start_soon(function, *arguments)
+                    self._pending.clear()
+                    await self._keep_time()
+                finally:
+                    if not self._finished:
+                        self._end()
+                        self._timers.clear()
+                    self._nursery = None
+                    self._alive = False
+
+    async def _keep_time(self) -> None:
+        """Call what is due, until the stream is lost and nothing runs for it any more."""
+        while True:
+            timer = min(self._timers, key=attrgetter("when"), default=None)
+            if timer is not None and timer.when <= trio.current_time():
+                timer.cancel()
+                timer.call()
+                await trio.lowlevel.checkpoint()
+            elif self._finished and timer is None and not self._coroutines:
+                return
+            else:
+                when = math.inf if timer is None else timer.when
+                with trio.CancelScope(deadline=when) as self._nap:
+                    await trio.sleep_forever()

@@ -1,0 +1,89 @@
+"""TLS over a socket that trio waits for: bytes in, bytes out, no waiting once hands are shaken."""
+
+import errno
+import socket
+import ssl
+
+import trio
+
+READ_SIZE = 65536
+
+
+class Tls:
+    """One end of a TLS stream. `handshake` first; then `encrypt` and `decrypt` never wait."""
+
+    def __init__(
+        self, context: ssl.SSLContext, server_side: bool, server_hostname: str | None = None
+    ) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.ssl_object = context.wrap_bio(
+            self._incoming, self._outgoing, server_side, server_hostname
+        )
+
+    async def handshake(self, sock: socket.socket) -> None:
+        """Raises OSError, of which ssl.SSLError is one."""
+        while True:
+            try:
+                self.ssl_object.do_handshake()
+            except ssl.SSLWantReadError:
+                await _send_all(sock, self._outgoing.read())
+                self._incoming.write(await _receive(sock))
+            except ssl.SSLError:
+                await _send_all(sock, self._outgoing.read())  # the alert
+                raise
+            else:
+                await _send_all(sock, self._outgoing.read())
+                return
+
+    def encrypt(self, data: bytes) -> bytes:
+        """What to send for `data`."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.ssl_object.write(rest) :]
+        return self._outgoing.read()
+
+    def decrypt(self, data: bytes) -> tuple[bytes, bool]:
+        """What the peer's `data` holds, and whether it has ended its half. Raises ssl.SSLError."""
+        self._incoming.write(data)
+        pieces: list[bytes] = []
+        while True:
+            try:
+                piece = self.ssl_object.read(READ_SIZE)
+            except ssl.SSLWantReadError:
+                return b"".join(pieces), False
+            except ssl.SSLZeroReturnError:
+                piece = b""
+            if not piece:
+                return b"".join(pieces), True
+            pieces.append(piece)
+
+    def owed(self) -> bytes:
+        """What the peer has to be told beside data: its keys are renewed, what it sent is bad."""
+        return self._outgoing.read()
+
+    def farewell(self) -> bytes:
+        """What ends our half."""
+        try:
+            self.ssl_object.unwrap()
+        except ssl.SSLError:  # the peer's own farewell is not here, or never will be
+            pass
+        return self._outgoing.read()
+
+
+async def _send_all(sock: socket.socket, data: bytes) -> None:
+    while data:
+        await trio.lowlevel.wait_writable(sock)
+        data = data[sock.send(data) :]
+
+
+async def _receive(sock: socket.socket) -> bytes:
+    while True:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            data = sock.recv(READ_SIZE)
+        except BlockingIOError:
+            continue
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, "the server left amid the TLS handshake")
+        return data

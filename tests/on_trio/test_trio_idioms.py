@@ -1,0 +1,205 @@
+"""What whoever uses trio expects of a library."""
+
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+from test_trio_basics import echo_server
+
+from wstransports import (
+    Buffer,
+    Client,
+    Reasons,
+    WebSocketReader,
+    WebSocketServer,
+    broadcast,
+    connect,
+)
+
+
+def test_every_await_is_a_checkpoint() -> None:
+    """Also where there is nothing to wait for."""
+
+    async def main() -> None:
+        done: list[str] = []
+        server = WebSocketServer("127.0.0.1", 0)
+
+        async def check(name: str, call: Callable[[], Awaitable[object]]) -> None:
+            with trio.testing.assert_checkpoints():
+                await call()
+            done.append(name)
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.message
+            async def on_message(reader: WebSocketReader) -> None:
+                await check("get", reader.get)
+                await check("get again", reader.get)
+                await check("read", reader.read)
+                await check("read nothing", lambda: reader.read(0))
+                await check("read_into", lambda: reader.read_into(bytearray(), 0))
+                writer = client.writer
+                await check("send", lambda: writer.send("x"))
+                await check("ping", writer.ping)
+                await check("pong", lambda: writer.pong(0, b""))
+                await check("feed", lambda: writer.feed(["x"]))
+                fragment = writer.fragment()
+                await check("fragment", fragment.__aenter__)
+                await check("fragment.send", lambda: fragment.send("x"))
+                await check("fragment.send again", lambda: fragment.send("x"))
+                await check("fragment's end", lambda: fragment.__aexit__(None, None, None))
+                await check("broadcast", lambda: broadcast([client], "x"))
+                await check("broadcast to nobody", lambda: broadcast([], "x"))
+
+        with trio.testing.assert_checkpoints():
+            await server.__aenter__()
+        connection = connect(f"ws://127.0.0.1:{server.port}")
+        with trio.testing.assert_checkpoints():
+            client = await connection.__aenter__()
+        await client.writer.send("hello")
+        for _ in range(4):
+            await check("receive", client.receive)
+        await check("close", client.close)
+        await check("close again", client.close)
+        await check("writer.close", client.writer.close)
+        await check("connect's end", lambda: connection.__aexit__(None, None, None))
+        await check("the server's end", lambda: server.__aexit__(None, None, None))
+        buffer = Buffer()
+        await check("write", lambda: buffer.write(b"xyz"))
+        await check("read_piece", lambda: buffer.read_piece(1))
+        await check("read_into_exactly", lambda: buffer.read_into_exactly(bytearray(1), 1))
+        await check("anext", lambda: buffer.read(1))
+        assert len(done) == 28
+
+    trio.run(main)
+
+
+def test_a_cancelled_receive_loses_nothing() -> None:
+    async def main() -> None:
+        server = echo_server()
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+            for number in range(50):
+                await client.writer.send(str(number))
+            got: list[str | bytes] = []
+            while len(got) < 50:
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await client.receive()
+                assert scope.cancelled_caught
+                got.append(await client.receive())
+            assert got == [str(number) for number in range(50)]
+
+    trio.run(main)
+
+
+def test_a_cancelled_send_is_sent_whole() -> None:
+    """What it cancels is the wait for room: nothing of it is on the wire by halves."""
+
+    async def main() -> None:
+        server = echo_server()
+        big = b"x" * 900_000
+        async with server, connect(f"ws://127.0.0.1:{server.port}", compression=None) as client:
+            for _ in range(3):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await client.writer.send(big)
+                assert scope.cancelled_caught
+            assert [await client.receive() for _ in range(3)] == [big] * 3
+
+    trio.run(main)
+
+
+def test_a_callbacks_exception_closes_its_client_alone(caplog: pytest.LogCaptureFixture) -> None:
+    closes: list[tuple[Reasons | int, str]] = []
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0)
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.message
+            async def on_message(reader: WebSocketReader) -> None:
+                if await reader.get() == "fail":
+                    raise ZeroDivisionError
+                await client.writer.send("fine")
+
+        async with server:
+            uri = f"ws://127.0.0.1:{server.port}"
+            async with connect(uri) as good, connect(uri) as bad:
+
+                @bad.closed
+                async def on_closed(code: Reasons | int, reason: str) -> None:
+                    closes.append((code, reason))
+
+                await bad.writer.send("fail")
+                await good.writer.send("go")
+                assert await good.receive() == "fine"
+                while not closes:
+                    await trio.sleep(0)
+
+    with caplog.at_level(logging.ERROR):
+        trio.run(main)
+    assert closes == [(Reasons.UNEXPECTED_CONDITION, "")]
+    assert [record.message.split(": ")[1] for record in caplog.records] == ["on_message raised"]
+
+
+def test_nothing_outlives_its_block_and_no_thread_is_used() -> None:
+    async def main() -> None:
+        before = trio.lowlevel.current_statistics().tasks_living
+        threads = threading.active_count()
+        server = echo_server()
+        async with server:
+            async with connect(f"ws://127.0.0.1:{server.port}") as client:
+                await client.writer.send("x")
+                assert await client.receive() == "x"
+                assert threading.active_count() == threads
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+    trio.run(main)
+
+
+def test_time_is_trios() -> None:
+    """A silent peer is dropped after the keepalive time of a clock that jumps."""
+    told: list[Reasons | int] = []
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0, timeout=1000)
+        gone = trio.Event()
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.closed
+            async def on_closed(code: Reasons | int, reason: str) -> None:
+                told.append(code)
+                gone.set()
+
+        async with server:
+            stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+            await stream.send_all(
+                b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            )
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+            await gone.wait()
+            assert 1000 <= trio.current_time() - start <= 1100
+            await stream.aclose()
+
+    clock = trio.testing.MockClock(autojump_threshold=0.02)
+    start = clock.current_time()
+    trio.run(main, clock=clock)
+    assert len(told) == 1
+
+
+def test_an_error_of_the_block_comes_as_it_is() -> None:
+    """Not in a group, as those of a nursery do."""
+
+    async def main() -> None:
+        server = echo_server()
+        with pytest.raises(KeyError):
+            async with server, connect(f"ws://127.0.0.1:{server.port}"):
+                raise KeyError
+
+    trio.run(main)
