@@ -170,6 +170,20 @@ class Address:
         return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"
 
 
+def proxies_missing() -> ImportError:
+    """What an adapter raises where it has nothing to go through a proxy with."""
+    return ImportError(
+        "a proxy, given or the environment's, needs python-socks: pip install 'wscore[proxy]',"
+        " or give connect() proxy=None"
+    )
+
+
+def refused_by_proxy(error: Exception) -> ConnectionError:
+    """What an adapter raises for a proxy's refusal, whose words it may quote."""
+    words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
+    return ConnectionError(f"the proxy refused: {words}")
+
+
 def server_context(certs: Certs | None) -> ssl.SSLContext | None:
     """The SSLContext that `certs` asks for: (certfile, keyfile), or a context as it is.
 

@@ -5,7 +5,7 @@ import threading
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from ipaddress import ip_address
 
 Reader = asyncio.StreamReader
@@ -27,7 +27,7 @@ class Proxy:
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
         """Serve one connection."""
-        with closing(writer):
+        with suppress(asyncio.CancelledError), closing(writer):  # asyncio would log the test's end
             if await self._talk(reader, writer):
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
                 with closing(far_writer):

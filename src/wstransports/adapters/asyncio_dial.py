@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, cast
 
-from ..options import Address
+from ..options import Address, proxies_missing, refused_by_proxy
 
 # How long one address is given before the next is tried beside it, in seconds (RFC 8305 section 5).
 HEAD_START = 0.25
@@ -103,19 +103,14 @@ async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
         from python_socks import ProxyError
         from python_socks.async_.asyncio import Proxy
     except ImportError:
-        raise ImportError(
-            "a proxy, given or the environment's, needs python-socks: pip install 'wscore[proxy]',"
-            " or give connect() proxy=None"
-        ) from None
+        raise proxies_missing() from None
     loop = cast(asyncio.AbstractEventLoop, _WholeAnswers(asyncio.get_running_loop()))
     proxy = Proxy.from_url(url, rdns=True, loop=loop)
     try:
         # Whoever calls bounds the time.
         return await proxy.connect(host, port, timeout=math.inf)
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
-        # It may quote the proxy.
-        words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
-        raise ConnectionError(f"the proxy refused: {words}") from error
+        raise refused_by_proxy(error) from error
 
 
 class _WholeAnswers:

@@ -243,6 +243,8 @@ def _listening(family: int, proto: int, address: Any, reuse_port: bool = False) 
 
 def _remove_stale(path: str) -> None:
     """Whoever listened there before has left its socket: as asyncio does, take its place."""
+    if path.startswith("\0"):  # an abstract address goes with its socket
+        return
     try:
         if stat.S_ISSOCK(os.stat(path).st_mode):
             os.remove(path)

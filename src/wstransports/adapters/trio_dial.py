@@ -7,7 +7,7 @@ from typing import cast
 
 import trio
 
-from ..options import Address
+from ..options import Address, proxies_missing, refused_by_proxy
 
 
 async def dial(where: Address) -> socket.socket:
@@ -15,8 +15,10 @@ async def dial(where: Address) -> socket.socket:
     if where.sock is not None:
         return where.sock
     if where.unix_path is not None:
-        stream = await trio.open_unix_socket(os.fspath(where.unix_path))
-        return _taken_from(stream.socket)
+        # trio.open_unix_socket() knows no abstract addresses.
+        with trio.socket.socket(socket.AF_UNIX) as sock:
+            await sock.connect(os.fspath(where.unix_path))
+            return _taken_from(sock)
     assert where.host is not None
     if where.proxy is not None:
         return await _through_proxy(where.proxy, where.host, where.port)
@@ -42,10 +44,10 @@ async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
         from python_socks import ProxyError
         from python_socks.async_.trio import Proxy
     except ImportError:
-        raise ImportError("a proxy needs python-socks: pip install 'wscore[proxy]'") from None
+        raise proxies_missing() from None
     try:
         # Whoever calls bounds the time.
         sock = await Proxy.from_url(url, rdns=True).connect(host, port, timeout=math.inf)
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
-        raise ConnectionError(f"the proxy refused: {error}") from error
+        raise refused_by_proxy(error) from error
     return _taken_from(sock)
