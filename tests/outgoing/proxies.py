@@ -24,9 +24,14 @@ class Proxy:
         self._target = port
         self._credentials = credentials
         self._refusal = refusal
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
         """Serve one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         with suppress(asyncio.CancelledError), closing(writer):  # asyncio would log the test's end
             if await self._talk(reader, writer):
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
@@ -34,6 +39,13 @@ class Proxy:
                     async with asyncio.TaskGroup() as both:
                         both.create_task(_pump(reader, far_writer))
                         both.create_task(_pump(far_reader, writer))
+
+    async def end(self) -> None:
+        """Serve no more."""
+        for task in self._serving:
+            task.cancel()
+        while self._serving:
+            await asyncio.wait(self._serving)
 
     async def _http(self, reader: Reader, writer: Writer) -> bool:
         """RFC 9110 section 9.3.6."""
@@ -147,6 +159,7 @@ async def proxying(
         listening.set_result(lambda: loop.call_soon_threadsafe(stopped.set))
         await stopped.wait()
         server.close()
+        await proxy.end()
 
     # On a loop of its own, whatever the test runs on.
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
