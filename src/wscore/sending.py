@@ -107,7 +107,7 @@ class Sender:
             return self.send_fragment(data, True, compress=compress)
         size = len(payload)
         if size < self._short_below and not compress:
-            # Copied behind its header: 0.4 us instead of 0.8 for 256 bytes.
+            # Copied behind its header: 0.6 us instead of 0.8 for 256 bytes.
             frame = (short[size] if size < 126 else encode_header(short[0][0], size, 0)) + payload
             self._out.append(frame)
             self.unsent += len(frame)

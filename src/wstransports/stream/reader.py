@@ -40,7 +40,7 @@ class WebSocketReader(Buffer):
             return
         self._whole = None
         # Until the first low-level read the pieces stay what they are: get() joins them, which
-        # takes 0.3 ms for 1 MiB, and 1.2 by way of the Buffer.
+        # takes 0.03 ms for 1 MiB, and 1.7 by way of the Buffer.
         self._parts: list[MessagePiece] | None = [piece]
         self._room: float | None = None  # how many more bytes get() takes, while it waits for them
         self._dropped = False
