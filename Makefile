@@ -1,7 +1,7 @@
 # make demo      a chat in the browser: open the address it prints
 # make test      lint, types, tests, a part of Autobahn; ends with what it had to leave out
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
-#                (needs Python 2.7, takes about 20 minutes)
+#                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
 # make bench     measure everything beside other libraries, and write docs/performance.md
 #                (needs gcc and zlib's headers, takes more than an hour, and wants the machine
 #                for itself)

@@ -1,4 +1,4 @@
-"""A run of the suite in each direction: against the echo server, and against the echo client."""
+"""A run of the suite in one direction: against the echo server or client, on one event loop."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from program import Fault, Program
-from selection import Selection
+from selection import Direction, Selection
 from verdicts import Judgement, judge
 
 HERE = Path(__file__).resolve().parent
@@ -15,19 +15,21 @@ HERE = Path(__file__).resolve().parent
 AGENT = "wstransports"
 
 
-def run(direction: str, suite: Path, selection: Selection, folder: Path, limit: float) -> Judgement:
+def run(
+    direction: Direction, suite: Path, selection: Selection, folder: Path, limit: float
+) -> Judgement:
     """Run a selection of the suite's cases in one direction, and judge how it went.
 
-    `direction` is what is tested, "server" or "client"; `suite` the Python that has the suite;
-    `folder`, which must be there, takes the report and the logs. The run takes at most `limit`
-    seconds, and some for starting and stopping.
+    `direction` is what is tested; `suite` the Python that has the suite; `folder`, which must be
+    there, takes the report and the logs. The run takes at most `limit` seconds, and some for
+    starting and stopping.
     """
     faults: list[str] = []
     try:
-        if direction == "server":
-            _test_server(suite, selection, folder, limit)
+        if direction.end == "server":
+            _test_server(direction.loop, suite, selection, folder, limit)
         else:
-            _test_client(suite, selection, folder, limit)
+            _test_client(direction.loop, suite, selection, folder, limit)
     except Fault as fault:
         faults = [str(fault)]
     # What there is of a report is judged in any case: it may say why.
@@ -43,8 +45,8 @@ def read_report(folder: Path) -> Mapping[str, Mapping[str, object]]:
     return report
 
 
-def _test_server(suite: Path, selection: Selection, folder: Path, limit: float) -> None:
-    command = [sys.executable, str(HERE / "echo_server.py")]
+def _test_server(loop: str, suite: Path, selection: Selection, folder: Path, limit: float) -> None:
+    command = [sys.executable, str(HERE / "echo_server.py"), loop]
     with Program("the echo server", command, folder / "server.log") as server:
         servers = [{"agent": AGENT, "url": f"ws://127.0.0.1:{server.port()}"}]
         with _wstest(suite, "fuzzingclient", selection, folder, servers=servers) as client:
@@ -53,9 +55,9 @@ def _test_server(suite: Path, selection: Selection, folder: Path, limit: float) 
         server.check_log()
 
 
-def _test_client(suite: Path, selection: Selection, folder: Path, limit: float) -> None:
+def _test_client(loop: str, suite: Path, selection: Selection, folder: Path, limit: float) -> None:
     with _wstest(suite, "fuzzingserver", selection, folder, url="ws://127.0.0.1:0") as server:
-        command = [sys.executable, str(HERE / "echo_client.py")]
+        command = [sys.executable, str(HERE / "echo_client.py"), loop]
         command += [f"ws://127.0.0.1:{server.port()}", AGENT]
         with Program("the echo client", command, folder / "client.log") as client:
             client.wait(limit)

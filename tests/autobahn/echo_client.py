@@ -1,10 +1,13 @@
 """The client under test: takes the fuzzing server's cases one after another and echoes.
 
-Arguments: the fuzzing server's address, and the name under which it is to report.
+Arguments: the event loop to run on, asyncio or trio, the fuzzing server's address, and the name
+under which it is to report.
 """
 
 import asyncio
 import sys
+
+import trio
 
 from wstransports import ConnectionClosed, connect
 
@@ -36,4 +39,11 @@ async def echo(uri: str) -> None:
             pass  # most cases end in a violation: the server judges how it was answered
 
 
-asyncio.run(main(*sys.argv[1:]))
+_, loop, url, agent = sys.argv
+match loop:
+    case "asyncio":
+        asyncio.run(main(url, agent))
+    case "trio":
+        trio.run(main, url, agent)
+    case _:
+        sys.exit(f"no event loop is called {loop}")

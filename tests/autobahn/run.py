@@ -1,4 +1,4 @@
-"""Run the Autobahn TestSuite against a server and a client of ours: `make autobahn`.
+"""Run the Autobahn TestSuite against servers and clients of ours: `make autobahn`.
 
 Prints how often each verdict was given, in each direction. Exit status 0 only if every case that
 was to be run was run and passed: the suite's own exit status is 0 even with nobody there.
@@ -13,13 +13,15 @@ from pathlib import Path
 
 from directions import run
 from python2 import find_python2, install_suite
-from selection import EVERYTHING, SHORT
+from selection import DIRECTIONS, EVERYTHING, LOOPS, SHORT, Direction
 from verdicts import Judgement
 
 CACHE = Path(__file__).resolve().parent.parent.parent / ".autobahn"
-DIRECTIONS = ("server", "client")
 
-# Seconds that a direction may take; both are run at once. On two idle cores it is a third of that.
+# How many directions are run at once.
+WORKERS = 2
+
+# Seconds that a direction may take. On two idle cores it is a third of that.
 LIMIT = 60 * 60
 SHORT_LIMIT = 5 * 60
 
@@ -31,6 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--left-out", type=Path, metavar="FILE", help="without Python 2.7: note it in FILE and pass"
     )
+    parser.add_argument("--loop", choices=LOOPS, help="on this event loop alone")
     arguments = parser.parse_args()
 
     python2 = find_python2()
@@ -44,23 +47,22 @@ def main() -> int:
         return 1 if arguments.left_out is None else 0
 
     suite = install_suite(python2, CACHE / "python2.7")
+    directions = [one for one in DIRECTIONS if arguments.loop in (None, one.loop)]
     selections = SHORT if arguments.short else dict.fromkeys(DIRECTIONS, EVERYTHING)
     limit = SHORT_LIMIT if arguments.short else LIMIT
-    print(
-        f"Running the Autobahn TestSuite, {'a minute' if arguments.short else '20 minutes'} or so"
-    )
-    sys.stdout.flush()
+    minutes = "a minute" if arguments.short else "20 minutes"
+    print(f"Running the Autobahn TestSuite, {minutes} or so for each event loop", flush=True)
 
-    def run_one(direction: str) -> tuple[Judgement, Path]:
-        folder = CACHE / f"{direction}-{platform.python_version()}"
+    def run_one(direction: Direction) -> tuple[Judgement, Path]:
+        folder = CACHE / f"{direction.end}-{direction.loop}-{platform.python_version()}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return run(direction, suite, selections[direction], folder, limit), folder
 
     passed = True
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         for direction, (judgement, folder) in zip(
-            DIRECTIONS, pool.map(run_one, DIRECTIONS), strict=True
+            directions, pool.map(run_one, directions), strict=True
         ):
             selection = selections[direction]
             print(f"Autobahn, {direction}: {selection.total()} of {EVERYTHING.total()} cases")

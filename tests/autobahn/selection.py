@@ -1,7 +1,8 @@
-"""Which cases of the Autobahn TestSuite are run: all of them, or those that take no long time."""
+"""What is tested, and with which cases of the suite: all, or those that take no long time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # Each group with its number of cases.
 GROUPS = {1: 16, 2: 11, 3: 7, 4: 10, 5: 20, 6: 145, 7: 37, 9: 54, 10: 1, 12: 90, 13: 126}
@@ -10,6 +11,20 @@ GROUPS = {1: 16, 2: 11, 3: 7, 4: 10, 5: 20, 6: 145, 7: 37, 9: 54, 10: 1, 12: 90,
 # the messages' length: 1 to 10 from 16 bytes to 128 KiB, 11 to 18 the longer ones in fragments.
 COMPRESSION = {12: 5, 13: 7}
 LENGTHS = tuple(range(1, 19))
+
+
+class Direction(NamedTuple):
+    """What is tested: an end of ours, "server" or "client", on an event loop."""
+
+    end: str
+    loop: str
+
+    def __str__(self) -> str:
+        return f"{self.end} on {self.loop}"
+
+
+LOOPS = ("asyncio", "trio")
+DIRECTIONS = tuple(Direction(end, loop) for loop in LOOPS for end in ("server", "client"))
 
 
 @dataclass(frozen=True)
@@ -54,9 +69,13 @@ class Selection:
 EVERYTHING = Selection(tuple(group for group in GROUPS if group not in COMPRESSION))
 
 # For every day: what takes about half a minute in each direction. Group 9 is about long messages
-# and many fragments, which the server's direction tries already.
+# and many fragments, which the server's direction tries already; and how messages are compressed
+# is the same on every loop.
 SHORT_LENGTHS = (1, 3, 5, 11)
+SHORT_GROUPS = (1, 2, 3, 4, 5, 6, 7, 10)
 SHORT = {
-    "server": Selection(EVERYTHING.groups, SHORT_LENGTHS),
-    "client": Selection((1, 2, 3, 4, 5, 6, 7, 10), SHORT_LENGTHS),
+    Direction("server", "asyncio"): Selection(EVERYTHING.groups, SHORT_LENGTHS),
+    Direction("client", "asyncio"): Selection(SHORT_GROUPS, SHORT_LENGTHS),
+    Direction("server", "trio"): Selection(SHORT_GROUPS, (1,)),
+    Direction("client", "trio"): Selection(SHORT_GROUPS, (1,)),
 }

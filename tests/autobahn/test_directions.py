@@ -1,13 +1,16 @@
 """In neither direction does a run pass by the word of the suite, or of the report, alone."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import directions
 import pytest
 from directions import AGENT, read_report, run
-from selection import EVERYTHING, GROUPS, Selection
+from selection import DIRECTIONS, EVERYTHING, GROUPS, LOOPS, Direction, Selection
+
+OUR_SERVER, OUR_CLIENT = Direction("server", "asyncio"), Direction("client", "asyncio")
 
 NONE_RUN = [f"group {group}: 0 cases, not {count}" for group, count in GROUPS.items()]
 
@@ -57,7 +60,7 @@ def test_a_perfect_run_against_a_server(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(directions, "HERE", tmp_path)
     (tmp_path / "echo_server.py").write_text(SERVER.format(end="pass", status=0))
     suite = make_suite(tmp_path, perfect_report())
-    judgement = run("server", suite, EVERYTHING, tmp_path, limit=20)
+    judgement = run(OUR_SERVER, suite, EVERYTHING, tmp_path, limit=20)
     assert judgement.faults == []
     assert judgement.counts == {"OK": 517}
 
@@ -65,22 +68,28 @@ def test_a_perfect_run_against_a_server(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_perfect_run_against_a_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(directions, "HERE", tmp_path)
     (tmp_path / "echo_client.py").write_text(
-        f"import sys; assert sys.argv[1:] == ['ws://127.0.0.1:1', {AGENT!r}]"
+        f"import sys; assert sys.argv[1:] == ['trio', 'ws://127.0.0.1:1', {AGENT!r}]"
     )
     suite = make_suite(tmp_path, perfect_report())
-    judgement = run("client", suite, EVERYTHING, tmp_path, limit=20)
+    judgement = run(Direction("client", "trio"), suite, EVERYTHING, tmp_path, limit=20)
     assert judgement.faults == []
     assert judgement.counts == {"OK": 517}
 
 
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("report", ["{}", '{"another": {"1.1.1": {"behavior": "OK"}}}'])
-def test_our_server_alone_with_a_suite_that_runs_nothing(tmp_path: Path, report: str) -> None:
+def test_our_server_alone_with_a_suite_that_runs_nothing(
+    tmp_path: Path, report: str, loop: str
+) -> None:
     suite = make_suite(tmp_path, report)
-    assert run("server", suite, EVERYTHING, tmp_path, limit=20).faults == NONE_RUN
+    faults = run(Direction("server", loop), suite, EVERYTHING, tmp_path, limit=20).faults
+    assert faults == NONE_RUN
 
 
-def test_our_client_with_nobody_there(tmp_path: Path) -> None:
-    first, *rest = run("client", make_suite(tmp_path, "{}"), EVERYTHING, tmp_path, limit=20).faults
+@pytest.mark.parametrize("loop", LOOPS)
+def test_our_client_with_nobody_there(tmp_path: Path, loop: str) -> None:
+    suite = make_suite(tmp_path, "{}")
+    first, *rest = run(Direction("client", loop), suite, EVERYTHING, tmp_path, limit=20).faults
     assert first.startswith("the echo client ended with exit status 1")
     assert "ConnectionRefusedError" in first
     assert rest == NONE_RUN
@@ -100,7 +109,7 @@ def test_a_server_that_misbehaves(
     monkeypatch.setattr(directions, "HERE", tmp_path)
     (tmp_path / "echo_server.py").write_text(server)
     suite = make_suite(tmp_path, perfect_report())
-    first, *_ = run("server", suite, EVERYTHING, tmp_path, limit=20).faults
+    first, *_ = run(OUR_SERVER, suite, EVERYTHING, tmp_path, limit=20).faults
     assert first.startswith(fault)
 
 
@@ -118,7 +127,7 @@ def test_a_client_that_misbehaves(
     monkeypatch.setattr(directions, "HERE", tmp_path)
     (tmp_path / "echo_client.py").write_text(client)
     suite = make_suite(tmp_path, perfect_report())
-    (first,) = run("client", suite, EVERYTHING, tmp_path, limit).faults
+    (first,) = run(OUR_CLIENT, suite, EVERYTHING, tmp_path, limit).faults
     assert first.startswith(fault)
 
 
@@ -126,17 +135,37 @@ def test_a_suite_that_does_not_end(tmp_path: Path) -> None:
     suite = tmp_path / "suite"
     suite.write_text("#!/bin/sh\nexec sleep 1000\n")
     suite.chmod(0o700)
-    first, *rest = run("server", suite, EVERYTHING, tmp_path, limit=0.1).faults
+    first, *rest = run(OUR_SERVER, suite, EVERYTHING, tmp_path, limit=0.1).faults
     assert first.startswith("the suite did not end within 0.1 s")
     assert rest == NONE_RUN
 
 
 def test_what_is_asked_of_the_suite(tmp_path: Path) -> None:
     selection = Selection((1, 2), (1,))
-    run("server", make_suite(tmp_path, "{}"), selection, tmp_path, limit=20)
+    run(OUR_SERVER, make_suite(tmp_path, "{}"), selection, tmp_path, limit=20)
     specification = json.loads((tmp_path / "specification.json").read_text())
     assert specification["cases"] == selection.patterns()
     assert specification["outdir"] == str(tmp_path)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
+def test_the_loop_that_was_asked_for_is_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: Direction
+) -> None:
+    monkeypatch.setattr(directions, "HERE", tmp_path)
+    told = tmp_path / "told"
+    (tmp_path / f"echo_{direction.end}.py").write_text(
+        f"import pathlib, sys; pathlib.Path({str(told)!r}).write_text(sys.argv[1])"
+    )
+    run(direction, make_suite(tmp_path, "{}"), EVERYTHING, tmp_path, limit=20)
+    assert told.read_text() == direction.loop
+
+
+@pytest.mark.parametrize("program", ["echo_server.py", "echo_client.py"])
+def test_no_other_loop_is_taken(program: str) -> None:
+    command = [sys.executable, str(directions.HERE / program), "curio", "ws://127.0.0.1:1", AGENT]
+    ended = subprocess.run(command, check=False, capture_output=True, timeout=20, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "no event loop is called curio\n")
 
 
 def test_no_report(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from selection import COMPRESSION, EVERYTHING, GROUPS, SHORT, Selection
+from selection import COMPRESSION, DIRECTIONS, EVERYTHING, GROUPS, SHORT, Direction, Selection
 
 # The suite has groups whose numbers begin alike: "1.*" must not take group 10 too.
 SOME_CASES = ["1.1.1", "9.8.6", "10.1.1", "12.1.1", "12.1.10", "12.5.18", "13.1.1", "13.7.18"]
@@ -44,8 +44,8 @@ def test_what_is_left_out() -> None:
     )
 
 
-@pytest.mark.parametrize("direction", ["server", "client"])
-def test_the_short_selection_has_each_subgroup_of_compression(direction: str) -> None:
+@pytest.mark.parametrize("direction", DIRECTIONS, ids=str)
+def test_the_short_selection_has_each_subgroup_of_compression(direction: Direction) -> None:
     selection = SHORT[direction]
     for group, subgroups in COMPRESSION.items():
         cases = [f"{group}.{subgroup}.1" for subgroup in range(1, subgroups + 1)]
