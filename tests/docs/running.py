@@ -84,8 +84,10 @@ with suppress(ImportError):
         return listener
 
     anyio.create_tcp_listener = listen_on_tcp_and_tell
-with suppress(KeyboardInterrupt):  # how asyncio.run() ends
+try:
     exec(compile(sys.stdin.read(), "<snippet>", "exec"), {{"__name__": "__main__"}})
+except* KeyboardInterrupt:  # how asyncio.run() ends, and a nursery in trio.run()
+    pass
 """
 
 

@@ -116,8 +116,9 @@ def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
 
 def leave_out(name: str) -> None:
     """Skip what cannot run here."""
-    if name.startswith("streams-"):
-        pytest.importorskip("anyio", reason="anyio is not installed")
+    for prefix, needed in ("streams-", "anyio"), ("trio-", "trio"):
+        if name.startswith(prefix):
+            pytest.importorskip(needed, reason=f"{needed} is not installed")
 
 
 def write_files(folder: Path) -> None:
@@ -513,6 +514,20 @@ def _(server: Running) -> None:
         assert peer.message() == "1999999"
         peer.send(bytes(2_000_001))
         assert peer.closed()[0] == 1009
+
+
+# docs/trio.md
+
+
+@scene("trio-serve", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        assert peer.message() == "Hello"
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+    assert server.printed == f"Serving on port {server.port}\n"
 
 
 # docs/streams.md
