@@ -116,7 +116,11 @@ def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
 
 def leave_out(name: str) -> None:
     """Skip what cannot run here."""
-    for prefix, needed in ("streams-", "anyio"), ("trio-", "trio"):
+    for prefix, needed in (
+        ("streams-", "anyio"),
+        ("trio-", "trio"),
+        ("performance-aiofastnet", "aiofastnet"),
+    ):
         if name.startswith(prefix):
             pytest.importorskip(needed, reason=f"{needed} is not installed")
 

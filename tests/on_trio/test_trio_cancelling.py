@@ -1,0 +1,193 @@
+"""What a cancellation takes away, and what it leaves: the table of docs/trio.md."""
+
+import pytest
+import trio
+import trio.testing
+from test_trio_basics import echo_server
+
+from wstransports import Client, Reasons, WebSocketReader, WebSocketServer, connect
+
+
+def test_a_cancelled_get_is_gone_on_with() -> None:
+    """What had arrived of the message is not lost."""
+    got: list[str | bytes] = []
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0)
+        done = trio.Event()
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.message
+            async def on_message(reader: WebSocketReader) -> None:
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await reader.get()
+                assert scope.cancelled_caught
+                await client.writer.send("the rest, please")
+                got.append(await reader.get())
+                done.set()
+
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+            async with client.writer.fragment() as stream:
+                await stream.send("a")
+                await stream.send("b")
+                assert await client.receive() == "the rest, please"
+            await done.wait()
+
+    trio.run(main)
+    assert got == ["ab"]
+
+
+def test_half_a_message_fails_its_connection() -> None:
+    async def main() -> None:
+        closes: list[tuple[Reasons | int, str]] = []
+        gone = trio.Event()
+        server = WebSocketServer("127.0.0.1", 0)
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.closed
+            async def on_closed(code: Reasons | int, reason: str) -> None:
+                closes.append((code, reason))
+                gone.set()
+
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+            with trio.CancelScope() as scope:
+                async with client.writer.fragment() as stream:
+                    await stream.send("a")
+                    await stream.send("b")
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+            await gone.wait()
+            assert client.writer.closed
+        assert closes == [(Reasons.UNEXPECTED_CONDITION, "a message was broken off")]
+
+    trio.run(main)
+
+
+def test_a_send_that_waits_for_its_turn_is_taken_back() -> None:
+    async def main() -> None:
+        server = echo_server()
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+            async with trio.open_nursery() as nursery, client.writer.fragment() as stream:
+                await stream.send("a")
+
+                async def send() -> None:
+                    await client.writer.send("not sent")
+
+                nursery.start_soon(send)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await stream.send("b")
+            await client.writer.send("c")
+            assert [await client.receive(), await client.receive()] == ["ab", "c"]
+
+    trio.run(main)
+
+
+def test_a_cancelled_close_goes_on() -> None:
+    async def main() -> None:
+        closes: list[Reasons | int] = []
+        gone = trio.Event()
+        server = echo_server()
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+
+            @client.closed
+            async def on_closed(code: Reasons | int, reason: str) -> None:
+                closes.append(code)
+                gone.set()
+
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await client.close(4000)
+            assert scope.cancelled_caught
+            await gone.wait()
+        assert closes == [4000]
+
+    trio.run(main)
+
+
+def test_a_cancelled_connect_leaves_nothing() -> None:
+    async def main() -> None:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        listener = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listener[0].socket.getsockname()[1]
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def accept() -> None:
+                    stream = await listener[0].accept()
+                    await stream.receive_some()  # the request: it connects, and waits for us
+                    scope.cancel()
+                    with trio.CancelScope(shield=True), trio.fail_after(5):
+                        assert await stream.receive_some() == b""
+                        await stream.aclose()
+                        ended.set()
+
+                ended = trio.Event()
+                nursery.start_soon(accept)
+                async with connect(f"ws://127.0.0.1:{port}"):
+                    raise AssertionError("it is connected")
+        assert scope.cancelled_caught
+        assert ended.is_set()
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        await listener[0].aclose()
+
+    trio.run(main)
+
+
+def test_a_cancelled_server_waits_for_its_clients_no_longer_than_its_close_timeout() -> None:
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0, close_timeout=7)
+        with trio.CancelScope() as scope:
+            async with server:
+                stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+                await stream.send_all(
+                    b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
+                    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+                )
+                await stream.receive_some()
+                begun = trio.current_time()
+                scope.cancel()
+        assert 7 <= trio.current_time() - begun <= 15
+        await stream.aclose()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
+
+
+@pytest.mark.parametrize("how", ["break", "cancel"])
+def test_a_loop_over_connections_that_is_left_closes_the_last_one(how: str) -> None:
+    async def main() -> None:
+        closes: list[Reasons | int] = []
+        gone = trio.Event()
+        server = WebSocketServer("127.0.0.1", 0)
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.closed
+            async def on_closed(code: Reasons | int, reason: str) -> None:
+                closes.append(code)
+                gone.set()
+
+        async def loop() -> None:
+            async for client in connect(f"ws://127.0.0.1:{server.port}"):
+                if how == "break":
+                    break
+                scope.cancel()
+                await client.receive()
+
+        async with server:
+            await trio.testing.wait_all_tasks_blocked()  # the server's have begun
+            tasks = trio.lowlevel.current_statistics().tasks_living
+            with trio.CancelScope() as scope:
+                await loop()
+            await gone.wait()
+            with trio.fail_after(5):
+                while trio.lowlevel.current_statistics().tasks_living > tasks:
+                    await trio.sleep(0)
+        assert closes == [Reasons.NORMAL]
+
+    trio.run(main)
