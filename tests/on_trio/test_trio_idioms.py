@@ -1,6 +1,7 @@
 """What whoever uses trio expects of a library."""
 
 import logging
+import signal
 import threading
 from collections.abc import Awaitable, Callable
 
@@ -13,6 +14,7 @@ from wstransports import (
     Buffer,
     Client,
     Reasons,
+    Request,
     WebSocketReader,
     WebSocketServer,
     broadcast,
@@ -203,3 +205,43 @@ def test_an_error_of_the_block_comes_as_it_is() -> None:
                 raise KeyError
 
     trio.run(main)
+
+
+def test_ctrl_c_ends_a_callback_that_never_waits() -> None:
+    """And nothing of ours is cut short by it: only callbacks are open to it."""
+    protected: list[bool] = []
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0, close_timeout=1)
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            protected.append(trio.lowlevel.currently_ki_protected())
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it goes on")
+
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+            await client.receive()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(KeyboardInterrupt)
+    assert protected == [False]
+
+
+def test_ctrl_c_amid_the_streams_goes_to_the_main_task() -> None:
+    async def main() -> None:
+        interrupts = iter([True])
+
+        def process_request(request: Request) -> None:
+            if next(interrupts, False):
+                signal.raise_signal(signal.SIGINT)  # in the task that reads
+
+        server = WebSocketServer("127.0.0.1", 0, process_request=process_request)
+        async with server:
+            client = connect(f"ws://127.0.0.1:{server.port}")
+            async with client:
+                await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)

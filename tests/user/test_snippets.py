@@ -1,15 +1,17 @@
 """The snippets of the user's getting-started document, word for word, each run as a script.
 
 Added to them: the imports, an address, the indentation that the document's text form lost, and
-a line that prints the port where the snippet itself does not.
+a line that prints the port where the snippet itself does not. The callbacks run in the document's
+`with` form, and in the `async with` form that stands in its place inside asyncio, uvloop and trio.
 """
 
 import ast
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import indent
 
@@ -106,6 +108,56 @@ def announce():
 loop.call_soon(announce)
 """
 
+# The same for a loop that runs: how to make the server, and what to do with it then.
+CREATE_ASYNC = "socket = WebSocketServer(address, port)\n"
+
+START_ASYNC = """\
+async def main():
+    async with socket as server:
+        print(f'Serving on {server.sockets[0].getsockname()}')
+    print("The server closed")
+"""
+
+RUN_ASYNC = """\
+async def main():
+    try:
+        async with socket as server:
+            print(socket.port)
+            try:
+                await sleep_forever()
+            finally:
+                print("The server is going to close!")
+    finally:
+        print("The server closed")
+"""
+
+# How each loop runs that, until Ctrl-C.
+LOOPS = {
+    "asyncio": """\
+sleep_forever = lambda: asyncio.Event().wait()
+run = asyncio.run
+""",
+    "uvloop": """\
+import uvloop
+sleep_forever = lambda: asyncio.Event().wait()
+def run(main):
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+""",
+    "trio": """\
+import trio
+from trio import sleep_forever
+run = lambda main: trio.run(lambda: main)
+""",
+}
+
+RUN_MAIN = """\
+try:
+    run(main())
+except KeyboardInterrupt:
+    pass
+"""
+
 CLOSING = ["The server is going to close!", "The server closed"]
 
 # What the document's own `asyncio.get_event_loop()` brings on some Pythons before 3.14.
@@ -123,8 +175,8 @@ def complaints(stderr: str) -> str:
 class Server(Script):
     """A script that serves: snippets, then the one that runs the loop."""
 
-    def __init__(self, folder: Path, *snippets: str) -> None:
-        super().__init__(IMPORTS + CREATE + "".join(snippets) + ANNOUNCE + RUN, folder)
+    def __init__(self, folder: Path, source: str) -> None:
+        super().__init__(source, folder)
         self.port = self.number()
 
     def stop(self) -> list[str]:
@@ -144,8 +196,46 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def test_the_server_starts_tells_where_and_closes_as_the_block_ends(tmp_path: Path) -> None:
-    with Script(IMPORTS + CREATE + ON_CONNECTION + START, tmp_path) as script:
+Serve = Callable[..., Server]
+
+
+def in_loop(loop: str, *snippets: str) -> str:
+    """The script that runs snippets, of which the last has a `main`, on a loop."""
+    return IMPORTS + CREATE_ASYNC + "".join(snippets) + LOOPS[loop] + RUN_MAIN
+
+
+def leave_out(loop: str) -> None:
+    """Skip what cannot run here."""
+    if loop not in sys.stdlib_module_names and find_spec(loop) is None:
+        pytest.skip(f"{loop} is not installed")
+
+
+@pytest.fixture(params=["with", *LOOPS])
+def serve(request: pytest.FixtureRequest, tmp_path: Path, stack: ExitStack) -> Serve:
+    """What serves with snippets, in each form."""
+
+    def begin(*snippets: str) -> Server:
+        if request.param == "with":
+            source = IMPORTS + CREATE + "".join(snippets) + ANNOUNCE + RUN
+        else:
+            source = in_loop(request.param, *snippets, RUN_ASYNC)
+        return stack.enter_context(Server(tmp_path, source))
+
+    if request.param != "with":
+        leave_out(request.param)
+    return begin
+
+
+@pytest.mark.parametrize("form", ["with", *LOOPS])
+def test_the_server_starts_tells_where_and_closes_as_the_block_ends(
+    form: str, tmp_path: Path
+) -> None:
+    if form == "with":
+        source = IMPORTS + CREATE + ON_CONNECTION + START
+    else:
+        leave_out(form)
+        source = in_loop(form, ON_CONNECTION, START_ASYNC)
+    with Script(source, tmp_path) as script:
         lines, stderr, status = script.end()
     serving, closed = lines
     prefix = "Serving on "
@@ -158,8 +248,8 @@ def test_the_server_starts_tells_where_and_closes_as_the_block_ends(tmp_path: Pa
     assert status == 0
 
 
-def test_a_connection_calls_on_connection(tmp_path: Path, stack: ExitStack) -> None:
-    server = stack.enter_context(Server(tmp_path, ON_CONNECTION))
+def test_a_connection_calls_on_connection(serve: Serve, stack: ExitStack) -> None:
+    server = serve(ON_CONNECTION)
     for _ in range(2):
         peer = stack.enter_context(connected(server.port))
         assert server.line() == "We just got a new connection!"
@@ -167,8 +257,8 @@ def test_a_connection_calls_on_connection(tmp_path: Path, stack: ExitStack) -> N
     assert server.stop() == []
 
 
-def test_the_loop_keeps_the_server_alive_until_it_stops(tmp_path: Path, stack: ExitStack) -> None:
-    server = stack.enter_context(Server(tmp_path, ON_CONNECTION))
+def test_the_loop_keeps_the_server_alive_until_it_stops(serve: Serve, stack: ExitStack) -> None:
+    server = serve(ON_CONNECTION)
     peers = [stack.enter_context(connected(server.port)) for _ in range(2)]
     for _ in peers:
         assert server.line() == "We just got a new connection!"
@@ -183,9 +273,9 @@ def test_the_loop_keeps_the_server_alive_until_it_stops(tmp_path: Path, stack: E
 
 
 def test_a_client_has_the_address_and_the_port_of_the_remote_socket(
-    tmp_path: Path, stack: ExitStack
+    serve: Serve, stack: ExitStack
 ) -> None:
-    server = stack.enter_context(Server(tmp_path, ADDRESSES))
+    server = serve(ADDRESSES)
     peer = stack.enter_context(connected(server.port))
     assert server.line() == f"We just got a new connection from {peer.name}!"
     peer.close()
@@ -193,9 +283,9 @@ def test_a_client_has_the_address_and_the_port_of_the_remote_socket(
 
 
 def test_amid_on_connection_clients_holds_all_but_the_new_one(
-    tmp_path: Path, stack: ExitStack
+    serve: Serve, stack: ExitStack
 ) -> None:
-    server = stack.enter_context(Server(tmp_path, CLIENTS))
+    server = serve(CLIENTS)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
     assert [server.line() for _ in range(3)] == [
         f"Client {first.name} was connected before {second.name}",
@@ -213,8 +303,8 @@ def test_amid_on_connection_clients_holds_all_but_the_new_one(
     assert server.stop() == []
 
 
-def test_a_message_calls_on_message(tmp_path: Path, stack: ExitStack) -> None:
-    server = stack.enter_context(Server(tmp_path, ON_MESSAGE))
+def test_a_message_calls_on_message(serve: Serve, stack: ExitStack) -> None:
+    server = serve(ON_MESSAGE)
     peers = [stack.enter_context(connected(server.port)) for _ in range(2)]
     for peer in (*peers, *reversed(peers)):
         peer.send_text("Hello!")
@@ -224,8 +314,8 @@ def test_a_message_calls_on_message(tmp_path: Path, stack: ExitStack) -> None:
     assert server.stop() == []
 
 
-def test_get_reads_str_and_bytes(tmp_path: Path, stack: ExitStack) -> None:
-    server = stack.enter_context(Server(tmp_path, READING))
+def test_get_reads_str_and_bytes(serve: Serve, stack: ExitStack) -> None:
+    server = serve(READING)
     peer = stack.enter_context(connected(server.port))
     peer.send_text("Grüße 🦆")
     assert server.line() == f"The client {peer.name} sent the message Grüße 🦆."
@@ -237,8 +327,8 @@ def test_get_reads_str_and_bytes(tmp_path: Path, stack: ExitStack) -> None:
     assert server.stop() == []
 
 
-def test_messages_are_taken_in_their_order(tmp_path: Path, stack: ExitStack) -> None:
-    server = stack.enter_context(Server(tmp_path, READING))
+def test_messages_are_taken_in_their_order(serve: Serve, stack: ExitStack) -> None:
+    server = serve(READING)
     peer = stack.enter_context(connected(server.port))
     for number in range(20):
         peer.send_text(f"{number}")
@@ -248,9 +338,9 @@ def test_messages_are_taken_in_their_order(tmp_path: Path, stack: ExitStack) -> 
     ]
 
 
-def test_each_new_client_is_told_to_all_others(tmp_path: Path, stack: ExitStack) -> None:
+def test_each_new_client_is_told_to_all_others(serve: Serve, stack: ExitStack) -> None:
     told = Frame(TEXT, b"You are a client connected to my server.")
-    server = stack.enter_context(Server(tmp_path, SENDING))
+    server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
     assert [first.receive(), first.receive(), second.receive()] == [told, told, told]
     for peer in (first, second, third):
@@ -258,9 +348,9 @@ def test_each_new_client_is_told_to_all_others(tmp_path: Path, stack: ExitStack)
     assert server.stop() == []
 
 
-def test_telling_all_others_survives_those_who_leave(tmp_path: Path, stack: ExitStack) -> None:
+def test_telling_all_others_survives_those_who_leave(serve: Serve, stack: ExitStack) -> None:
     told = Frame(TEXT, b"You are a client connected to my server.")
-    server = stack.enter_context(Server(tmp_path, SENDING))
+    server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
     assert [first.receive(), first.receive(), second.receive()] == [told, told, told]
     first.close()  # gone
@@ -283,9 +373,9 @@ def test_telling_all_others_survives_those_who_leave(tmp_path: Path, stack: Exit
     ],
 )
 def test_send_sends_str_and_bytes(
-    first: int, payload: bytes, tmp_path: Path, stack: ExitStack
+    first: int, payload: bytes, serve: Serve, stack: ExitStack
 ) -> None:
-    server = stack.enter_context(Server(tmp_path, ANSWERING))
+    server = serve(ANSWERING)
     peer = stack.enter_context(connected(server.port))
     peer.send_frame(first, payload)
     assert peer.receive() == (TEXT, b"You just send me the following message.")
@@ -309,8 +399,8 @@ def test_the_whole_document_in_its_order_is_one_script(tmp_path: Path, stack: Ex
     assert status == 0
 
 
-def test_the_callback_registered_last_counts(tmp_path: Path, stack: ExitStack) -> None:
-    server = stack.enter_context(Server(tmp_path, ON_CONNECTION, ADDRESSES, CLIENTS, ANSWERING))
+def test_the_callback_registered_last_counts(serve: Serve, stack: ExitStack) -> None:
+    server = serve(ON_CONNECTION, ADDRESSES, CLIENTS, ANSWERING)
     peer = stack.enter_context(connected(server.port))
     peer.send_text("Hello!")
     assert peer.receive() == (TEXT, b"You just send me the following message.")

@@ -60,6 +60,7 @@ class TrioListener:
             sock.close()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, shielded: bool) -> None:
         """Accept until `close`."""
         with trio.CancelScope(shield=shielded), self._scope:
@@ -67,6 +68,7 @@ class TrioListener:
                 for sock in self.sockets:
                     nursery.start_soon(self._accept_on, sock, nursery)
 
+    @trio.lowlevel.enable_ki_protection
     async def _accept_on(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
@@ -86,6 +88,7 @@ class TrioListener:
                 logger.error("cannot accept one more connection: %s", error.strerror)
                 await trio.sleep(RETRY)
 
+    @trio.lowlevel.enable_ki_protection
     async def _shake_hands(self, sock: socket.socket, context: Any) -> None:
         tls = Tls(context, server_side=True)
         try:

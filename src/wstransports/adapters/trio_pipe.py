@@ -61,6 +61,7 @@ class TrioPipe:
 
     # Writing.
 
+    @trio.lowlevel.enable_ki_protection
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
         if self._closed:
@@ -78,6 +79,7 @@ class TrioPipe:
         while self.full:
             await self._room.wait()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Send what is written, then end our half; see the contract."""
         if not self._closed:
@@ -86,6 +88,7 @@ class TrioPipe:
                 self._send(self._tls.farewell())
             self._end_if_sent()
 
+    @trio.lowlevel.enable_ki_protection
     def abort(self) -> None:
         """Drop the stream at once."""
         self._break(None)
@@ -105,6 +108,7 @@ class TrioPipe:
                 self._writing = True
                 self._tasks.begin(self._write_on)
 
+    @trio.lowlevel.enable_ki_protection
     async def _write_on(self) -> None:
         """Send what waits."""
         unsent = self._unsent

@@ -59,8 +59,16 @@ class Turn:
         """Whose output leaves when what runs is over, or waits."""
 
 
+@trio.lowlevel.disable_ki_protection
+def _step(coroutine: Coroutine[Any, Any, None], reply: Any) -> Any:
+    """Callbacks run in it: Ctrl-C ends one that never waits."""
+    return coroutine.send(reply)
+
+
 class TrioTasks:
     """All tasks of one stream: in a nursery, beneath a task that keeps the time.
+
+    Ctrl-C goes to the main task, and never between two steps of ours.
 
     `read` reads, and hands what came to `handle`. `end` is called where the tasks are
     cancelled before `finish` is.
@@ -126,6 +134,7 @@ class TrioTasks:
 
     # The reading task.
 
+    @trio.lowlevel.enable_ki_protection
     async def read(self) -> None:
         """Read, as long as nothing that is run here waits."""
         reads = True
@@ -161,6 +170,7 @@ class TrioTasks:
             self.begin(self._run_apart, self._todo.popleft())
         self.begin(self.read)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
         turn = Turn(False)
         with turn.scope:
@@ -177,6 +187,7 @@ class TrioTasks:
                 self._nap.cancel()
 
     @types.coroutine
+    @trio.lowlevel.enable_ki_protection
     def _stepped(
         self, coroutine: Coroutine[Any, Any, None], turn: Turn
     ) -> Generator[Any, Any, None]:
@@ -191,7 +202,7 @@ class TrioTasks:
                 batch.waiting, turn.gathered = turn.gathered, []
                 batch.brief = False
                 try:
-                    trap = coroutine.send(reply)
+                    trap = _step(coroutine, reply)
                 except BaseException as end:
                     if not isinstance(end, StopIteration):
                         batch.end()
@@ -224,6 +235,7 @@ class TrioTasks:
             self._alive = True
             self._spawn(self._live)
 
+    @trio.lowlevel.enable_ki_protection
     async def _live(self) -> None:
         with trio.CancelScope(shield=self._shielded):
             async with trio.open_nursery() as self._nursery:
