@@ -39,6 +39,26 @@ def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
     run(main)
 
 
+def test_trio(tmp_path: Path) -> None:
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+
+    async def main() -> None:
+        runtime = running()
+        async with trio.open_nursery() as nursery:
+
+            def spawn(coroutine: Coroutine[Any, Any, None]) -> None:
+                nursery.start_soon(lambda: coroutine)
+
+            host = Host(trio.sleep, spawn)
+            where = Address("127.0.0.1", 0)
+            await check_runtime(runtime, host, where)
+            await check_pipe(runtime, host, joined(runtime, where))
+            unix = Address(None, 0, unix_path=tmp_path / "socket")
+            await check_pipe(runtime, host, joined(runtime, unix))
+
+    trio.run(main)
+
+
 def test_memory() -> None:
     runtime = MemoryRuntime()
     host = Host(runtime.advance, runtime.spawn)

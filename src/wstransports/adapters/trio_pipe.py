@@ -3,6 +3,7 @@
 import math
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -38,7 +39,7 @@ class TrioPipe:
         self._sock = sock
         self._sink = sink
         self._tls = tls
-        self._peername = _peername(sock)
+        self._peername = _name(sock.getpeername)
         self._unsent = bytearray()
         self._writing = False  # a task sends what waits
         self._room = trio.Event()
@@ -226,7 +227,7 @@ class TrioPipe:
         if name == "socket":
             return self._sock
         if name == "sockname":
-            return self._sock.getsockname()
+            return _name(self._sock.getsockname)
         if name == "ssl_object" and self._tls is not None:
             return self._tls.ssl_object
         return None
@@ -255,8 +256,8 @@ class TrioPipe:
         self._tell_lost()
 
 
-def _peername(sock: socket.socket) -> Any:
+def _name(look_up: Callable[[], Any]) -> Any:
     try:
-        return sock.getpeername()
+        return look_up()
     except OSError:  # it is gone already
         return None
