@@ -54,7 +54,8 @@ def test_trio(tmp_path: Path) -> None:
             await check_runtime(runtime, host, where)
             await check_pipe(runtime, host, joined(runtime, where))
             unix = Address(None, 0, unix_path=tmp_path / "socket")
-            await check_pipe(runtime, host, joined(runtime, unix))
+            async with runtime.task_group() as group:
+                await check_pipe(runtime, host, joined(runtime, unix, group))
 
     trio.run(main)
 

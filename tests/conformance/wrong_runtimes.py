@@ -1,7 +1,7 @@
 """Runtimes in memory that are wrong, each in one way; and the rule that this breaks."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 from wstransports.adapters.memory import MemoryEnd, MemoryListener, MemoryRuntime
@@ -138,6 +138,42 @@ class RaisesTimeoutForEveryException(MemoryRuntime):
                 yield
         except Exception as error:
             raise TimeoutError from error
+
+
+@breaks(Rule.SHIELD)
+class ShieldsFromNothing(MemoryRuntime):
+    @contextmanager
+    def shield(self) -> Iterator[None]:
+        self._running_task().cancel()
+        yield
+
+
+@breaks(Rule.TASK_GROUP)
+class RaisesAsTheGroupEnds(MemoryRuntime):
+    @asynccontextmanager
+    async def task_group(self) -> AsyncIterator[None]:
+        yield
+        raise OSError("a connection was aborted")
+
+
+@breaks(Rule.TASK_GROUP)
+class WaitsForEverAsTheGroupEnds(MemoryRuntime):
+    @asynccontextmanager
+    async def task_group(self) -> AsyncIterator[None]:
+        yield
+        await self.signal().wait()
+
+
+@breaks(Rule.TASK_GROUP)
+class CannotConnectInAGroup(MemoryRuntime):
+    @asynccontextmanager
+    async def task_group(self) -> AsyncIterator[str]:
+        yield "a group"
+
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
+        if group is not None:
+            raise OSError("this is no group of mine")
+        await super().connect(where, sink)
 
 
 @breaks(Rule.ADDRESS)

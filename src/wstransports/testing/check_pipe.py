@@ -1,7 +1,7 @@
 """Whether an adapter's Pipe, and how it calls its Sink, are as the contract says."""
 
 from collections.abc import Awaitable, Callable
-from typing import cast
+from typing import Any, cast
 
 from ..options import Address
 from ..runtime import Runtime, Sink
@@ -44,8 +44,11 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     await checks.tasks()
 
 
-def joined(runtime: Runtime, where: Address) -> Join:
-    """The `join` of a runtime that listens and connects: `where` it can, by a port of 0."""
+def joined(runtime: Runtime, where: Address, group: Any = None) -> Join:
+    """The `join` of a runtime that listens and connects: `where` it can, by a port of 0.
+
+    `group` is what an open `task_group` of the runtime's gave, if the streams are to live in one.
+    """
 
     async def join(a: Sink, b: Sink) -> None:
         accepted = runtime.signal()
@@ -54,10 +57,10 @@ def joined(runtime: Runtime, where: Address) -> Join:
             accepted.set()
             return b
 
-        listener = await runtime.listen(where, make_sink)
+        listener = await runtime.listen(where, make_sink, group)
         host, port = listener.address()
         at = Address(host, port) if where.unix_path is None else where
-        await runtime.connect(at, a)
+        await runtime.connect(at, a, group)
         await accepted.wait()  # or it is dropped with the listener
         await listener.close()
 

@@ -6,6 +6,7 @@ from typing import cast
 from ..batch import Batch
 from ..options import Address
 from ..runtime import Runtime, Sink
+from .check_pipe import joined
 from .end import End
 from .host import QUIET, TICK, Host
 from .rules import BrokenRule, Rule
@@ -22,8 +23,10 @@ async def check_runtime(runtime: Runtime, host: Host, where: Address | None = No
     await checks.checkpoints()
     await checks.signals()
     await checks.timeouts()
+    await checks.shields()
     if where is not None:
         await checks.addresses(where)
+        await checks.groups(where)
 
 
 class _Checks:
@@ -130,6 +133,51 @@ class _Checks:
     async def _raising(self) -> None:
         async with self.runtime.timeout_at(self.runtime.now() + QUIET):
             raise KeyError
+
+    async def shields(self) -> None:
+        """They let a cancelled task wait."""
+        runtime = self.runtime
+        waited: list[bool] = []
+
+        async def cancelled() -> None:
+            async with runtime.timeout_at(runtime.now() + QUIET):
+                try:
+                    await runtime.signal().wait()
+                finally:
+                    with runtime.shield():
+                        await self.host.sleep(QUIET)
+                        waited.append(True)
+
+        await self._timed("TimeoutError", Rule.SHIELD, cancelled)
+        if not waited:
+            raise BrokenRule(Rule.SHIELD, "it was cancelled there too")
+
+    async def groups(self, where: Address) -> None:
+        """What lives in one works, and it ends."""
+        ends = [End(), End()]
+
+        async def hold() -> None:
+            async with self.runtime.task_group() as group:
+                await joined(self.runtime, where, group)(*cast(list[Sink], ends))
+                for sender, receiver in (ends, ends[::-1]):
+                    sender.write(b"there")
+                    await self.host.until(
+                        lambda end=receiver: end.received == b"there",  # type: ignore[misc]
+                        Rule.TASK_GROUP,
+                        "a connection in it does not work",
+                    )
+                for end in ends:
+                    end.abort()
+
+        job = self.host.job(hold)
+        await self.host.until(lambda: job.done, Rule.TASK_GROUP, "it never ended")
+        if isinstance(job.error, BrokenRule):
+            raise job.error
+        if job.error is not None:
+            raise BrokenRule(Rule.TASK_GROUP, f"it raised {job.error!r}") from job.error
+        await self.host.until(
+            lambda: all(end.lost for end in ends), Rule.ABORT_SOON, "a connection is left"
+        )
 
     async def addresses(self, where: Address) -> None:
         """Who listens is found, once, and until it closes."""

@@ -38,6 +38,8 @@ class Rule(StrEnum):
     CALL_AT_CANCELLED = "a cancelled timer does not call"
     TIMEOUT_RAISES = "timeout_at() cancels its block when the time comes, and raises TimeoutError"
     TIMEOUT_SILENT = "timeout_at() leaves a block alone that ends in time, its exceptions too"
+    SHIELD = "in shield() a task waits on that was cancelled"
+    TASK_GROUP = "a task_group() holds connections, and ends, with no exception, when they have"
     CHECKPOINT = "checkpoint() lets others run"
     CURRENT_TASK = "current_task() is one object for each task, and another for another"
     BATCH = "batch is one Batch for the whole runtime"
