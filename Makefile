@@ -10,6 +10,7 @@
 # make clean     remove the environments and what the tools leave behind
 #
 # PYTHON=python3.12  the Python to use: 3.11 or later
+# LOOP=asyncio       the only event loop for `make autobahn`
 # REQUIRE_ALL=1      `make test` fails where it would leave something out
 
 PYTHON ?= python3
@@ -43,7 +44,7 @@ test: lint $(WS)
 	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core.xml $(VENV)/all.xml $(VENV)/left-out
 
 autobahn: $(VENV)/tools
-	$(VENV_PYTHON) tests/autobahn/run.py
+	$(VENV_PYTHON) tests/autobahn/run.py $(if $(LOOP),--loop=$(LOOP))
 
 # Other libraries at their newest releases.
 bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
