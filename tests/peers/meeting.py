@@ -2,10 +2,11 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal, NamedTuple
 
+from our_loop import OurLoop
 from recorder import Stream, Wire, recorded
 
 from wstransports import Client, Deflate, Response, WebSocketReader, WebSocketServer, connect
@@ -85,31 +86,63 @@ class Peer(ABC):
 
 
 class Ours:
-    """Our end: a Client whose callbacks keep what comes."""
+    """Our end: a Client whose callbacks keep what comes. It is made where our end runs."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.writer = client.writer
-        self.pongs: asyncio.Queue[bytes] = asyncio.Queue()
+    def __init__(self, client: Client, loop: OurLoop) -> None:
+        self.subprotocol = client.subprotocol
+        self._client = client
+        self._loop = loop
         self._messages: asyncio.Queue[str | bytes] = asyncio.Queue()
-        self._closed: asyncio.Future[tuple[int, str]] = asyncio.Future()
+        self._pongs: asyncio.Queue[bytes] = asyncio.Queue()
+        self._closed: asyncio.Future[tuple[int, str]] = loop.asyncio.create_future()
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            self._messages.put_nowait(await reader.get())
+            message = await reader.get()
+            loop.tell(lambda: self._messages.put_nowait(message))
 
         @client.pong
         async def on_pong(payload: bytes, length: int) -> None:
             assert length == len(payload)
-            self.pongs.put_nowait(payload)
+            loop.tell(lambda: self._pongs.put_nowait(payload))
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            self._closed.set_result((code, reason))
+            loop.tell(lambda: self._closed.set_result((code, reason)))
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a message."""
+        await self._loop.run(lambda: self._client.writer.send(data))
+
+    async def send_parts(self, texts: Sequence[str]) -> None:
+        """Send a message of so many fragments, and an empty last one."""
+
+        async def send() -> None:
+            async with self._client.writer.fragment() as stream:
+                for text in texts:
+                    await stream.send(text)
+
+        await self._loop.run(send)
+
+    async def feed(self, data: Sequence[bytes]) -> None:
+        """Send a message from an iterable."""
+        await self._loop.run(lambda: self._client.writer.feed(data))
+
+    async def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        await self._loop.run(lambda: self._client.writer.ping(payload))
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close."""
+        await self._loop.run(lambda: self._client.close(code, reason))
 
     async def receive(self) -> str | bytes:
         """The next message."""
         return await self._messages.get()
+
+    async def pong(self) -> bytes:
+        """The next pong's payload."""
+        return await self._pongs.get()
 
     async def closed(self) -> tuple[int, str]:
         """What on_closed was told."""
@@ -117,10 +150,11 @@ class Ours:
 
 
 class Side(NamedTuple):
-    """Who meets us, and in which role."""
+    """Who meets us, in which role, and where we run."""
 
     peer: Peer
     we_serve: bool
+    our_loop: Callable[[], AbstractAsyncContextManager[OurLoop]]
 
 
 class Meeting(NamedTuple):
@@ -147,34 +181,58 @@ async def meeting(
 
     Raises Refused where we refuse, HandshakeError where they do.
     """
-    if not side.we_serve:
+    async with side.our_loop() as loop:
+        if side.we_serve:
+            server = WebSocketServer(
+                "127.0.0.1",
+                0,
+                compression=compression,
+                subprotocols=our_subprotocols,
+                process_request=lambda _: (
+                    None if refuse is None else Response(refuse, body="go away\n")
+                ),
+            )
+            accepted: asyncio.Queue[Ours] = asyncio.Queue()
+            async with (
+                loop.entered(_serving(server, loop, accepted)) as port,
+                recorded(port) as wire,
+                side.peer.connecting(_url(wire), their_subprotocols, they_compress) as theirs,
+            ):
+                yield Meeting(await accepted.get(), theirs, wire, wire.server, wire.client)
+            return
         async with (
             side.peer.serving(their_subprotocols, they_compress, refuse) as listening,
             recorded(listening.port) as wire,
-            connect(
-                f"ws://127.0.0.1:{wire.port}/meet",
-                compression=compression,
-                subprotocols=our_subprotocols,
-            ) as client,
+            loop.entered(
+                _connected(
+                    connect(_url(wire), compression=compression, subprotocols=our_subprotocols),
+                    loop,
+                )
+            ) as ours,
         ):
-            ours, theirs = Ours(client), await listening.accepted()
-            yield Meeting(ours, theirs, wire, wire.client, wire.server)
-        return
+            yield Meeting(ours, await listening.accepted(), wire, wire.client, wire.server)
 
-    server = WebSocketServer(
-        "127.0.0.1",
-        0,
-        compression=compression,
-        subprotocols=our_subprotocols,
-        process_request=lambda _: None if refuse is None else Response(refuse, body="go away\n"),
-    )
-    accepted: asyncio.Queue[Ours] = asyncio.Queue()
+
+@asynccontextmanager
+async def _serving(
+    server: WebSocketServer, loop: OurLoop, accepted: asyncio.Queue[Ours]
+) -> AsyncIterator[int]:
+    """Serve; gives the port."""
 
     @server.connection
     async def on_connection(client: Client) -> None:
-        accepted.put_nowait(Ours(client))
+        ours = Ours(client, loop)
+        loop.tell(lambda: accepted.put_nowait(ours))
 
-    async with server, recorded(server.port) as wire:
-        url = f"ws://127.0.0.1:{wire.port}/meet"
-        async with side.peer.connecting(url, their_subprotocols, they_compress) as theirs:
-            yield Meeting(await accepted.get(), theirs, wire, wire.server, wire.client)
+    async with server:
+        yield server.port
+
+
+@asynccontextmanager
+async def _connected(connecting: connect, loop: OurLoop) -> AsyncIterator[Ours]:
+    async with connecting as client:
+        yield Ours(client, loop)
+
+
+def _url(wire: Wire) -> str:
+    return f"ws://127.0.0.1:{wire.port}/meet"

@@ -17,6 +17,7 @@ class WebsocketsEnd(Theirs):
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._end: tuple[int, str] | None = None
         self.subprotocol = connection.subprotocol
         # What was agreed on is whatever their server answered, and they say so to both ends.
         self.compresses = "Sec-WebSocket-Extensions" in connection.response.headers
@@ -39,10 +40,12 @@ class WebsocketsEnd(Theirs):
 
     async def closed(self) -> tuple[int, str]:
         await self._connection.wait_closed()
-        code = self._connection.close_code
-        if code is None:  # picows, where no Close came
-            return 1006, ""
-        return int(getattr(code, "value", code)), self._connection.close_reason or ""
+        if self._end is None:
+            code = self._connection.close_code
+            if code is None:  # picows, where no Close came
+                code = 1006
+            self._end = int(getattr(code, "value", code)), self._connection.close_reason or ""
+        return self._end
 
 
 class WebsocketsListening(Listening):
@@ -53,8 +56,10 @@ class WebsocketsListening(Listening):
 
     async def handle(self, connection: Any) -> None:
         """Their handler: the connection ends when it returns."""
-        self._accepted.put_nowait(WebsocketsEnd(connection))
-        await connection.wait_closed()
+        end = WebsocketsEnd(connection)
+        self._accepted.put_nowait(end)
+        # Asked now: picows closes after this, and then tells of 1000, lost as the connection is.
+        await end.closed()
 
     async def accepted(self) -> Theirs:
         return await self._accepted.get()
