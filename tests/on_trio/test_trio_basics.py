@@ -1,6 +1,11 @@
 """A server and a client under trio.run, in each form."""
 
+# ruff: noqa: E402  # the whole module is left out first
+
 import pytest
+
+pytest.importorskip("trio", reason="trio is not installed")
+
 import trio
 
 from wstransports import (

@@ -1,11 +1,16 @@
 """What whoever uses trio expects of a library."""
 
+# ruff: noqa: E402  # the whole module is left out first
+
 import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
+
+pytest.importorskip("trio", reason="trio is not installed")
+
 import trio
 import trio.testing
 from test_trio_basics import echo_server
