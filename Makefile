@@ -1,5 +1,6 @@
 # make demo      a chat in the browser: open the address it prints
 # make test      lint, types, tests, a part of Autobahn; ends with what it had to leave out
+# make bare      the tests of what a user has without extras: no trio, no anyio
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
 # make bench     measure everything beside other libraries, and write docs/performance.md
@@ -26,7 +27,7 @@ WS := .npm/ws-8.23.0
 # What the benchmarks are built to.
 BUILT := .bench
 
-.PHONY: help demo test autobahn bench bench-smoke lint clean
+.PHONY: help demo test bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -42,6 +43,14 @@ test: lint $(WS)
 	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/all.xml
 	$(VENV_PYTHON) tests/autobahn/run.py --short --left-out=$(VENV)/left-out
 	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core.xml $(VENV)/all.xml $(VENV)/left-out
+
+# Leaving out what needs the extras is the point here, so REQUIRE_ALL says nothing of it.
+bare:
+	$(PYTHON) -m venv --clear $(VENV)-bare
+	$(VENV)-bare/bin/python -m pip install --quiet 'pip>=25.1'
+	$(VENV)-bare/bin/python -m pip install --quiet --editable . --group bare
+	! $(VENV)-bare/bin/python -m pip show --quiet trio anyio 2>/dev/null
+	$(VENV)-bare/bin/python -m pytest -q tests/user tests/conformance tests/test_rings.py
 
 autobahn: $(VENV)/tools
 	$(VENV_PYTHON) tests/autobahn/run.py $(if $(LOOP),--loop=$(LOOP))
