@@ -376,8 +376,12 @@ async def test_the_blocks_end_answers_what_came_before(loop: Loop, last: bytes, 
     """Even where nobody has looked at it, and where somebody waits to send."""
     answers: list[tuple[int, bytes]] = []
 
+    waiting = loop.signal()
+
     async def talk(end: End) -> None:
-        await end.accept(b"\x81\x06unread" + last)
+        await end.accept(b"\x81\x06unread")
+        await waiting.wait()
+        end.write(last)
         while (frame := (await end.frame())[::2])[0] != 0x88:
             assert frame == (0x01, b"part")
         answers.append((frame[0], frame[1][:2]))
@@ -395,6 +399,7 @@ async def test_the_blocks_end_answers_what_came_before(loop: Loop, last: bytes, 
             await loop.until(lambda: client._session.outbox.turn.holder)
             sending = loop.spawn(client.writer.send("behind"))
             await loop.until(lambda: client._session.outbox.turn._waiting)
+            waiting.set()
             await loop.until(lambda: client.state.name == "CLOSING")
         with pytest.raises(ConnectionClosed):
             await sending.wait()
