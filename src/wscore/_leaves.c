@@ -1,4 +1,4 @@
-/* The compiled leaves: what masking.py, utf8.py and messages.py define, in C.
+/* The compiled leaves: what masking.py, utf8.py, frames.py and messages.py define, in C.
 
 Each function has the name, the arguments and the result of the Python function that defines it,
 and the same tests hold for both; accel.py picks. What is rare or wrong is left to Python: nothing
@@ -138,6 +138,72 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
     return text == NULL ? NULL : Py_BuildValue("Nn", text, used);
 }
 
+/* frames.py */
+
+PyDoc_STRVAR(short_frame_doc, "short_frame(data, below, /)\n--\n\nAs frames.short_frame.");
+
+static PyObject *
+short_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
+{
+    if (wrong_number("short_frame", given, 2, 2)) {
+        return NULL;
+    }
+    PyObject *const data = args[0];
+    const Py_ssize_t below = PyLong_AsSsize_t(args[1]);
+    if (below == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *encoded = NULL;
+    const char *payload;
+    Py_ssize_t size;
+    char header[10];
+    if (PyBytes_CheckExact(data)) {
+        header[0] = (char)0x82; /* FIN and BINARY */
+        payload = PyBytes_AS_STRING(data);
+        size = PyBytes_GET_SIZE(data);
+    }
+    else if (!PyUnicode_CheckExact(data)) {
+        Py_RETURN_NONE;
+    }
+    else {
+        header[0] = (char)0x81; /* FIN and TEXT */
+        size = PyUnicode_GET_LENGTH(data);
+        if (PyUnicode_IS_COMPACT_ASCII(data)) {
+            payload = PyUnicode_DATA(data);
+        }
+        else {
+            if (size >= below || 4 * size >= below) {
+                Py_RETURN_NONE;
+            }
+            encoded = PyUnicode_AsUTF8String(data);
+            if (encoded == NULL) {
+                return NULL;
+            }
+            payload = PyBytes_AS_STRING(encoded);
+            size = PyBytes_GET_SIZE(encoded);
+        }
+    }
+    PyObject *frame = NULL;
+    if (size >= below) {
+        frame = Py_NewRef(Py_None);
+    }
+    else {
+        Py_ssize_t used = 2;
+        int width = size < 126 ? 0 : size < 65536 ? 2 : 8;
+        header[1] = (char)(width == 0 ? size : width == 2 ? 126 : 127);
+        while (width > 0) {
+            header[used++] = (char)(size >> 8 * --width);
+        }
+        frame = PyBytes_FromStringAndSize(NULL, used + size);
+        if (frame != NULL) {
+            memcpy(PyBytes_AS_STRING(frame), header, used);
+            memcpy(PyBytes_AS_STRING(frame) + used, payload, size);
+        }
+    }
+    Py_XDECREF(encoded);
+    return frame;
+}
+
 /* messages.py */
 
 /* A MessagePiece of a whole message; takes over `payload` and `text`.
@@ -273,6 +339,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
     {"decode", (PyCFunction)(void (*)(void))decode, METH_FASTCALL, decode_doc},
+    {"short_frame", (PyCFunction)(void (*)(void))short_frame, METH_FASTCALL, short_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
     {NULL, NULL, 0, NULL},

@@ -1,5 +1,6 @@
 """Encoding of frames (RFC 6455 section 5.2)."""
 
+from .accel import leaf
 from .enums import DataType
 from .masking import apply_mask
 
@@ -29,6 +30,31 @@ def encode_header(first: int, size: int, mask_bit: int) -> bytes:
     if size < 65536:
         return ((first << 8 | mask_bit | 126) << 16 | size).to_bytes(4)
     return ((first << 8 | mask_bit | 127) << 64 | size).to_bytes(10)
+
+
+@leaf
+def short_frame(data: object, below: int) -> bytes | None:
+    """The unmasked frame of a whole message of less than `below` bytes.
+
+    None where `data` is longer or may be (a character that is not ASCII counts four bytes), and
+    for what is neither str nor bytes.
+    """
+    if data.__class__ is str:
+        assert isinstance(data, str)
+        if 4 * len(data) >= below and not data.isascii():
+            return None
+        payload = data.encode()
+        short = SHORT_TEXT
+    elif data.__class__ is bytes:
+        assert isinstance(data, bytes)
+        payload = data
+        short = SHORT_BINARY
+    else:
+        return None
+    size = len(payload)
+    if size >= below:
+        return None
+    return (short[size] if size < 126 else encode_header(short[0][0], size, 0)) + payload
 
 
 def encode_frame(first: int, payload: bytes, key: bytes | None) -> list[bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wscore import accel, masking, messages, utf8  # noqa: F401  # they register
+from wscore import accel, frames, masking, messages, utf8  # noqa: F401  # they register
 
 compiled: ModuleType | None
 try:
