@@ -368,16 +368,23 @@ def _new_uvloop() -> asyncio.AbstractEventLoop:
 
 
 class OnTrio(Loop):
-    """Real sockets, on trio."""
+    """Real sockets, on trio; where its clock jumps, no test waits for it."""
 
     _jobs: Any
+
+    def __init__(self, jumps: bool = False) -> None:
+        self._jumps = jumps
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a test; it leaves neither tasks nor sockets."""
         trio = pytest.importorskip("trio", reason="trio is not installed")
+        from trio.testing import MockClock
+
         self.cancelled = trio.Cancelled
+        # What is sent arrives within the threshold, or the clock would jump meanwhile.
+        clock = MockClock(autojump_threshold=0.05) if self._jumps else None
         with leftovers_told():
-            trio.run(self._bounded, main)
+            trio.run(self._bounded, main, clock=clock)
 
     async def _bounded(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         from trio import lowlevel, sleep
@@ -409,6 +416,7 @@ LOOPS: dict[str, Callable[[], Loop]] = {
     "asyncio": Sockets,
     "uvloop": lambda: Sockets(_new_uvloop),
     "trio": OnTrio,
+    "trio with a clock that jumps": lambda: OnTrio(jumps=True),
 }
 
 
