@@ -12,11 +12,12 @@ from . import asyncio_block as asyncio_block
 def _find_trio() -> Runtime | None:
     """The Runtime where trio runs, which it does nowhere unless somebody has imported it."""
     trio = sys.modules.get("trio")
-    if trio is None or not trio.lowlevel.in_trio_run():
+    if trio is None or not trio.lowlevel.in_trio_task():
         return None
     from .trio import find  # which is asked first from now on
 
     return find()
 
 
-register(_find_trio)
+# First, because asyncio's loop runs, too, where trio is its guest.
+register(_find_trio, first=True)

@@ -259,15 +259,15 @@ _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports
 
 
 def find() -> TrioRuntime | None:
-    """The one Runtime of the trio run that is under way here."""
+    """The one Runtime of the trio run whose task runs here."""
+    if not trio.lowlevel.in_trio_task():  # a guest's host may run here
+        return None
     try:
         return _running.get()
     except LookupError:
         runtime = TrioRuntime()
         _running.set(runtime)
         return runtime
-    except RuntimeError:  # trio does not run here
-        return None
 
 
 ask_for_checkpoints()
