@@ -2,6 +2,8 @@
 
 # ruff: noqa: E402  # the whole module is left out first
 
+from typing import Any
+
 import pytest
 
 pytest.importorskip("trio", reason="trio is not installed")
@@ -18,9 +20,9 @@ from wstransports import (
 )
 
 
-def echo_server() -> WebSocketServer:
+def echo_server(**options: Any) -> WebSocketServer:
     """A server that sends back what it is sent."""
-    server = WebSocketServer("127.0.0.1", 0)
+    server = WebSocketServer("127.0.0.1", 0, **options)
 
     @server.connection
     async def on_connection(client: Client) -> None:

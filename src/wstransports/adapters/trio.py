@@ -1,12 +1,11 @@
 """The contract on trio."""
 
-import errno
 import logging
 import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -24,8 +23,7 @@ logger = logging.getLogger("wstransports")
 
 BACKLOG = 128
 
-# What accept() raises where there is no room for one more, and how long to wait then, in seconds.
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# How long to wait where no connection can be accepted, for want of room most of all, in seconds.
 RETRY = 0.1
 
 
@@ -83,9 +81,7 @@ class TrioListener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 continue
             except OSError as error:
-                if error.errno not in NO_ROOM:
-                    raise
-                logger.error("cannot accept one more connection: %s", error.strerror)
+                logger.error("cannot accept a connection: %s", error.strerror)
                 await trio.sleep(RETRY)
 
     @trio.lowlevel.enable_ki_protection
@@ -105,8 +101,15 @@ class TrioListener:
 
     def _open(self, sock: socket.socket, tls: Tls | None) -> None:
         if sock.family != getattr(socket, "AF_UNIX", None):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._make_pipe(sock, self._make_sink(), tls).open()
+            with suppress(OSError):  # some systems refuse it where the peer has left already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            pipe = self._make_pipe(sock, self._make_sink(), tls)
+        except Exception:
+            logger.exception("cannot begin a connection")
+            sock.close()
+        else:
+            pipe.open()
 
 
 class _TimeoutAt:

@@ -1,5 +1,6 @@
 """A byte stream on trio: a socket read by a task, and written to at once where it takes it."""
 
+import logging
 import math
 import socket
 import ssl
@@ -12,6 +13,8 @@ import trio
 from ..runtime import Sink
 from .trio_tasks import Spawn, TrioBatch, TrioTasks, Turn
 from .trio_tls import Tls
+
+logger = logging.getLogger("wstransports")
 
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
@@ -50,14 +53,15 @@ class TrioPipe:
         self._fresh = tls is not None
         self._broken = False  # the stream is gone, and the sink not told yet
         self._error: Exception | None = None  # by what
-        self._tasks = tasks = TrioTasks(batch, spawn, shielded, self._read, self._end)
+        self._tasks = tasks = TrioTasks(batch, spawn, shielded, self._read, self._end, self._fail)
         self.start = tasks.start
         self.cancel = tasks.cancel
         self.call_at = tasks.call_at
 
     def open(self) -> None:
         """The stream stands: tell the sink, and begin to read."""
-        self._sink.connected(self)
+        with self._tasks.containing():
+            self._sink.connected(self)
         self._tasks.begin(self._tasks.read)
 
     # Writing.
@@ -249,6 +253,13 @@ class TrioPipe:
         self._tasks.finish()
         self._make_room()
         self._sink.connection_lost(self._error)
+
+    def _fail(self, error: Exception) -> None:
+        """Something that ran for this stream raised."""
+        logger.error(
+            "%s: the connection is dropped, for an error in handling it", self._sink, exc_info=error
+        )
+        self._break(error)
 
     def _end(self) -> None:
         """The loop ends, and we with it."""

@@ -3,7 +3,8 @@
 import math
 import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
@@ -71,7 +72,7 @@ class TrioTasks:
     Ctrl-C goes to the main task, and never between two steps of ours.
 
     `read` reads, and hands what came to `handle`. `end` is called where the tasks are
-    cancelled before `finish` is.
+    cancelled before `finish` is, `fail` with what one of them raised.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class TrioTasks:
         shielded: bool,
         read: Callable[[Turn], Coroutine[Any, Any, None]],
         end: Callable[[], None],
+        fail: Callable[[Exception], None],
     ) -> None:
         self._handling = False  # the reading task is at the input
         self._batch = batch
@@ -88,6 +90,7 @@ class TrioTasks:
         self._shielded = shielded
         self._read = read
         self._end = end
+        self._fail = fail
         self._finished = False
         self._nursery: trio.Nursery | None = None
         self._alive = False  # `_live` runs, or is about to
@@ -128,6 +131,14 @@ class TrioTasks:
             self._pending.append((function, arguments))
             self._live_on()
 
+    @contextmanager
+    def containing(self) -> Iterator[None]:
+        """An error in it ends this stream; in a nursery it would end all that are there."""
+        try:
+            yield
+        except* Exception as errors:  # noqa: BLE001  # a callback's amid its cancellation, too
+            self._fail(errors)
+
     def finish(self) -> None:
         """The stream is lost: end with the last coroutine."""
         self._finished = True
@@ -138,9 +149,9 @@ class TrioTasks:
     async def read(self) -> None:
         """Read, as long as nothing that is run here waits."""
         reads = True
-        while reads:  # again where `cancel` has ended what ran here
+        while reads:  # again where `cancel`, or an error, has ended what ran here
             turn = Turn(True)
-            with turn.scope:
+            with self.containing(), turn.scope:
                 await self._handle_todo(turn)
                 await self._read(turn)
                 return
@@ -152,6 +163,8 @@ class TrioTasks:
         batch.active = self._handling = True
         try:
             take()
+        except Exception as error:  # noqa: BLE001  # what was begun before it runs on
+            self._fail(error)
         finally:
             self._handling = False
             if self._todo:
@@ -173,7 +186,7 @@ class TrioTasks:
     @trio.lowlevel.enable_ki_protection
     async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
         turn = Turn(False)
-        with turn.scope:
+        with self.containing(), turn.scope:
             await self._run(coroutine, turn)
 
     async def _run(self, coroutine: Coroutine[Any, Any, None], turn: Turn) -> None:
@@ -257,7 +270,8 @@ class TrioTasks:
             timer = min(self._timers, key=attrgetter("when"), default=None)
             if timer is not None and timer.when <= trio.current_time():
                 timer.cancel()
-                timer.call()
+                with self.containing():
+                    timer.call()
                 await trio.lowlevel.checkpoint()
             elif self._finished and timer is None and not self._coroutines:
                 return

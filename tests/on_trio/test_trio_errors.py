@@ -1,0 +1,391 @@
+"""What goes wrong on one connection ends that connection; a nursery would end all of them."""
+
+# ruff: noqa: E402  # the whole module is left out first
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trio", reason="trio is not installed")
+
+import trio
+import trio.testing
+from test_trio_basics import echo_server
+
+from wscore.extensions.deflate import DeflateCodec
+from wstransports import (
+    Client,
+    ConnectionClosed,
+    Reasons,
+    Request,
+    WebSocketReader,
+    WebSocketServer,
+    connect,
+)
+from wstransports.options import Address
+from wstransports.runtime import Pipe, running
+
+DROPPED = "the connection is dropped, for an error in handling it"
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
+    """What was logged as an error; nothing may be left that the test has not asked for."""
+    records: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    handler = Keep(logging.ERROR)
+    logging.getLogger("wstransports").addHandler(handler)
+    yield records
+    logging.getLogger("wstransports").removeHandler(handler)
+    assert not records
+
+
+def one_error(log: list[logging.LogRecord]) -> tuple[str, BaseException]:
+    """The one that was logged: the words behind whom it is about, and the exception."""
+    [record] = log
+    log.clear()
+    assert record.exc_info is not None
+    assert record.exc_info[1] is not None
+    return record.getMessage().partition(": ")[2], record.exc_info[1]
+
+
+def all_are(kind: type[Exception], error: BaseException) -> bool:
+    """Whether an exception is of that kind, or a group of such."""
+    return isinstance(error, kind) or (
+        isinstance(error, BaseExceptionGroup) and error.split(kind)[1] is None
+    )
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a test with a clock that jumps where nothing happens."""
+
+    async def bounded() -> None:
+        with trio.fail_after(60):
+            await main()
+
+    trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0.05))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """By that clock, it takes a moment."""
+    while not condition():
+        await trio.sleep(1)
+
+
+async def still_served(server: WebSocketServer) -> None:
+    """Another client is, as if nothing had happened."""
+    async with connect(f"ws://127.0.0.1:{server.port}") as client:
+        await client.writer.send("still here?")
+        assert await client.receive() == "still here?"
+
+
+# Callbacks; those of a server's clients are in tests/transports.
+
+
+@pytest.mark.parametrize("callback", ["message", "ping", "pong", "closed"])
+def test_a_callback_of_an_outgoing_connection(callback: str, log: list[logging.LogRecord]) -> None:
+    """Its exception reaches no nursery, and not the block either."""
+    closes: list[Reasons | int] = []
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0)
+        gone = trio.Event()
+
+        @server.connection
+        async def on_connection(client: Client) -> None:
+            @client.closed
+            async def on_closed(code: Reasons | int, reason: str) -> None:
+                closes.append(code)
+                gone.set()
+
+            await client.receive()
+            if callback == "message":
+                await client.writer.send("x")
+            elif callback == "ping":
+                await client.writer.ping()
+            elif callback == "pong":
+                await client.writer.pong(0, b"")
+            else:
+                await client.close()
+
+        async def fail(*arguments: object) -> None:
+            raise ZeroDivisionError
+
+        async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
+            getattr(client, callback)(fail)
+            await client.writer.send("go")
+            await gone.wait()
+            await until(lambda: log)
+
+    run(main)
+    what, error = one_error(log)
+    assert what == f"on_{callback} raised"
+    assert isinstance(error, ZeroDivisionError)
+    assert closes == [
+        Reasons.NORMAL if callback == "closed" else Reasons.UNEXPECTED_CONDITION,
+    ]
+
+
+async def nursery_that_fails_when_cancelled(begun: trio.Event) -> None:
+    """It raises error and cancellation in one group, which is no Exception."""
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ZeroDivisionError
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail_when_cancelled)
+        nursery.start_soon(trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        begun.set()
+
+
+def test_a_process_request_that_fails_when_it_is_given_up(log: list[logging.LogRecord]) -> None:
+    """Its client left before the answer."""
+
+    async def main() -> None:
+        begun = trio.Event()
+
+        async def process_request(request: Request) -> None:
+            if request.path == "/slow":
+                await nursery_that_fails_when_cancelled(begun)
+
+        server = echo_server(process_request=process_request)
+        async with server:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(enter, connect(f"ws://127.0.0.1:{server.port}/slow"))
+                    await begun.wait()
+                    scope.cancel()
+            await until(lambda: log)
+            await still_served(server)
+
+    run(main)
+    what, error = one_error(log)
+    assert what == DROPPED
+    assert all_are(ZeroDivisionError, error)
+
+
+async def enter(connection: connect) -> None:
+    """What a nursery may start."""
+    async with connection:
+        raise AssertionError("it is connected")
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_callback_that_fails_when_it_is_given_up(
+    cancelled: bool, log: list[logging.LogRecord]
+) -> None:
+    """The block of its connection ends, in good order or by a cancellation."""
+
+    async def main() -> None:
+        server = echo_server()
+        async with server:
+            with trio.CancelScope() as scope:
+                async with connect(f"ws://127.0.0.1:{server.port}", close_timeout=3) as client:
+                    begun = trio.Event()
+
+                    @client.message
+                    async def on_message(reader: WebSocketReader) -> None:
+                        await nursery_that_fails_when_cancelled(begun)
+
+                    await client.writer.send("go")
+                    await begun.wait()
+                    if cancelled:
+                        scope.cancel()
+            assert scope.cancelled_caught is cancelled
+            await still_served(server)
+
+    run(main)
+    what, error = one_error(log)
+    assert what == DROPPED
+    assert all_are(ZeroDivisionError, error)
+
+
+# What the user's callbacks are not to blame for.
+
+
+def test_an_extension_that_raises(
+    log: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or zlib, for want of memory."""
+    really_decode = DeflateCodec.decode
+
+    def decode(self: DeflateCodec, data: bytes, last: bool, most: int) -> bytes:
+        decoded = really_decode(self, data, last, most)
+        if b"broken" in decoded:
+            raise MemoryError
+        return decoded
+
+    monkeypatch.setattr(DeflateCodec, "decode", decode)
+
+    async def main() -> None:
+        server = echo_server()
+        async with server:
+            async with connect(f"ws://127.0.0.1:{server.port}") as client:
+                await client.writer.send("broken", compress=True)
+                with pytest.raises(ConnectionClosed, match="1006"):
+                    await client.receive()
+            await still_served(server)
+
+    run(main)
+    what, error = one_error(log)
+    assert what == DROPPED
+    assert all_are(MemoryError, error)
+
+
+class BadSink:
+    """Raises in one place, once."""
+
+    def __init__(self, where: str | None) -> None:
+        self.heard: list[str] = []
+        self._where = where
+
+    def __str__(self) -> str:
+        return "a bad sink"
+
+    def _reach(self, where: str) -> None:
+        self.heard.append(where)
+        if where == self._where:
+            self._where = None
+            raise ZeroDivisionError
+
+    async def _task(self, name: str) -> None:
+        self._reach(name)
+
+    def connected(self, pipe: Pipe) -> None:
+        """As a Sink."""
+        self._pipe = pipe
+        pipe.start(self._task("a task"))
+        pipe.call_at(running().now(), lambda: self._reach("a timer"))
+        self._reach("connected")
+
+    def data_received(self, data: bytes) -> None:
+        """As a Sink."""
+        self._pipe.start(self._task("the input's task"))
+        self._pipe.start(self._task("the input's other task"))
+        self._reach("data_received")
+
+    def eof_received(self) -> None:
+        """As a Sink."""
+        self._reach("eof_received")
+        self._pipe.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As a Sink."""
+        self._reach("connection_lost")
+
+
+PLACES = (
+    "connected, a timer, a task, data_received, the input's task, the input's other task,"
+    " eof_received, connection_lost"
+)
+
+
+@pytest.mark.parametrize("where", PLACES.split(", "))
+def test_a_sink_that_raises(where: str, log: list[logging.LogRecord]) -> None:
+    """Its own stream is dropped, and it is told so as at any end."""
+
+    async def use(address: tuple[str, int], sinks: list[BadSink]) -> None:
+        async with await trio.open_tcp_stream(*address) as stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(b"x")
+                await until(lambda: log or "data_received" in sinks[-1].heard)
+                await stream.send_eof()
+                assert await stream.receive_some() == b""
+        await until(lambda: "connection_lost" in sinks[-1].heard)
+
+    async def main() -> None:
+        runtime = running()
+        sinks = [BadSink(where)]
+        accepted = iter(sinks)
+
+        async with runtime.task_group() as group:
+            listener = await runtime.listen(Address("127.0.0.1", 0), lambda: next(accepted), group)
+            await use(listener.address(), sinks)
+            sinks.append(BadSink(None))
+            await use(listener.address(), sinks)
+            await listener.close()
+        for sink in sinks:
+            assert sink.heard.count("connection_lost") == 1
+            assert ("data_received" in sink.heard) == ("the input's other task" in sink.heard)
+        assert sorted(sinks[1].heard) == sorted(PLACES.split(", "))
+
+    run(main)
+    what, error = one_error(log)
+    assert what == DROPPED
+    assert all_are(ZeroDivisionError, error)
+
+
+# Accepting.
+
+
+class Accepted(socket.socket):
+    """As where the peer has left already, on some systems."""
+
+    def setsockopt(self, *arguments: Any) -> None:
+        """Refused."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+class Listening(socket.socket):
+    """Fails to accept, once."""
+
+    failures = [errno.EPROTO]
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As the system's."""
+        if self.failures:
+            number = self.failures.pop()
+            raise OSError(number, os.strerror(number))
+        accepted, address = super().accept()
+        return Accepted(fileno=accepted.detach()), address
+
+
+def test_a_connection_that_cannot_be_accepted(log: list[logging.LogRecord]) -> None:
+    """The next one is, and so is one whose delays the system will not take away."""
+
+    async def main() -> None:
+        with Listening() as sock:
+            sock.bind(("127.0.0.1", 0))
+            server = echo_server(sock=sock)
+            async with server:
+                await still_served(server)
+
+    run(main)
+    [record] = log
+    log.clear()
+    assert record.getMessage() == f"cannot accept a connection: {os.strerror(errno.EPROTO)}"
+
+
+def test_a_connection_that_cannot_be_begun(log: list[logging.LogRecord]) -> None:
+    """It is dropped: here what was given to the server is not any more what it was."""
+
+    async def main() -> None:
+        subprotocols = ["chat"]
+        server = echo_server(subprotocols=subprotocols)
+        async with server:
+            subprotocols.append("no token")
+            with pytest.raises(ConnectionResetError):
+                await enter(connect(f"ws://127.0.0.1:{server.port}"))
+            subprotocols.pop()
+            await still_served(server)
+
+    run(main)
+    [record] = log
+    log.clear()
+    assert record.getMessage() == "cannot begin a connection"
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
