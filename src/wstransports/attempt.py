@@ -64,9 +64,7 @@ class Attempt:
         session = self._standing()
         if session.core.owes_close:
             # The server closed, or broke a rule: that is what we answer.
-            session.core.acknowledge_close(self.runtime.now())
-            session.outbox.turn.disband()
-            session.settle()
+            session.answer_close()
         else:
             session.fail(Reasons.NORMAL, "")
 

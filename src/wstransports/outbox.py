@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 # them all would else have the event loop for itself.
 _YIELD_AFTER = 2**20
 
+BROKEN_OFF = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
+
 
 class Outbox:
     """The sending half of a session."""
 
     __slots__ = (
         "_batch",
+        "_broken_off",
         "_gathered",
         "_session",
         "_written",
@@ -47,6 +50,7 @@ class Outbox:
         self._session = session
         self._batch = session.runtime.batch
         self._gathered = False  # the batch will flush us
+        self._broken_off = False  # a message of ours was, and that ended the connection
         self._written = 0  # bytes given to the pipe
         self._yield_after = 0 if session.runtime.checkpoints else _YIELD_AFTER
         self._yield_at = self._yield_after  # of those, when a sender has to let others run
@@ -106,6 +110,8 @@ class Outbox:
 
     def closed_error(self) -> ConnectionClosed:
         """What sends raise once our half is closed."""
+        if self._broken_off:  # whatever the peer answered, and if it did not
+            return ConnectionClosed(*BROKEN_OFF, self._session.client)
         return self._session.closed_error()
 
     def send_ping(self, payload: bytes) -> None:
@@ -183,8 +189,12 @@ class Outbox:
             self.turn.release()
 
     def break_off(self) -> None:
-        """Half a message is on the wire, and its rest will not come."""
-        self._session.break_off()
+        """Half a message is on the wire, and its rest will not come: only a Close can follow."""
+        if self.core.owes_close:
+            self._session.answer_close()
+        else:
+            self._broken_off = self._broken_off or self.core.may_send
+            self._session.fail(*BROKEN_OFF)
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""

@@ -336,14 +336,11 @@ class Session:
         if self.core.may_send:
             self._send_close(code, reason)
 
-    def break_off(self) -> None:
-        """Half a message of ours is on the wire: nothing but a Close can follow it."""
-        if self.core.owes_close:
-            self.core.acknowledge_close(self._now())
-            self.outbox.turn.disband()
-            self.settle()
-        else:
-            self.fail(Reasons.UNEXPECTED_CONDITION, "a message was broken off")
+    def answer_close(self) -> None:
+        """Answer the Close that is owed, at once."""
+        self.core.acknowledge_close(self._now())
+        self.outbox.turn.disband()
+        self.settle()
 
     def abandon(self) -> None:
         """The time is over: cancel what runs, drop what waits and the stream."""

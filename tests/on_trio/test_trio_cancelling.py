@@ -8,6 +8,7 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
+from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
 from wstransports import Client, Reasons, WebSocketReader, WebSocketServer, connect
@@ -148,17 +149,11 @@ def test_a_cancelled_server_waits_for_its_clients_no_longer_than_its_close_timeo
         server = WebSocketServer("127.0.0.1", 0, close_timeout=7)
         with trio.CancelScope() as scope:
             async with server:
-                stream = await trio.open_tcp_stream("127.0.0.1", server.port)
-                await stream.send_all(
-                    b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"
-                    b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-                )
-                await stream.receive_some()
+                peer = await RawPeer.connected(server.port)
                 begun = trio.current_time()
                 scope.cancel()
         assert 7 <= trio.current_time() - begun <= 15
-        await stream.aclose()
+        await peer.stream.aclose()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.02))
 

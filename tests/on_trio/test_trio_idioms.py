@@ -13,6 +13,7 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
+from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
 from wstransports import (
@@ -184,15 +185,10 @@ def test_time_is_trios() -> None:
                 gone.set()
 
         async with server:
-            stream = await trio.open_tcp_stream("127.0.0.1", server.port)
-            await stream.send_all(
-                b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            )
-            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+            peer = await RawPeer.connected(server.port)
             await gone.wait()
             assert 1000 <= trio.current_time() - start <= 1100
-            await stream.aclose()
+            await peer.stream.aclose()
 
     clock = trio.testing.MockClock(autojump_threshold=0.02)
     start = clock.current_time()

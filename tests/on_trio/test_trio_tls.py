@@ -18,15 +18,11 @@ pytest.importorskip("trio", reason="trio is not installed")
 import trio
 import trio.testing
 import trustme
+from raw_peer import RawPeer
 
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
 
-KEY = b"AAAAAAAAAAAAAAAAAAAAAA=="
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n" % KEY
-)
 
 # A TLS record of a handshake, cut off in the middle.
 CLIENT_HELLO = bytes.fromhex("16030102000100")
@@ -87,16 +83,6 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
     trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0.05))
 
 
-async def head(stream: trio.abc.ReceiveStream) -> bytes:
-    """What comes, up to a blank line."""
-    data = b""
-    while not data.endswith(b"\r\n\r\n"):
-        more = await stream.receive_some()
-        assert more, data
-        data += more
-    return data
-
-
 # A client that leaves.
 
 
@@ -145,8 +131,7 @@ def test_a_client_that_leaves(
             begun = trio.current_time()
             tcp = await trio.open_tcp_stream("127.0.0.1", server.port)
             stream = Stream(tcp, tls.client, server_hostname="127.0.0.1")
-            await stream.send_all(REQUEST)
-            assert (await head(stream)).startswith(b"HTTP/1.1 101 ")
+            await RawPeer(stream).shake_hands()
             if sent:
                 await stream.send_all(sent)
             await leave(stream)
@@ -210,7 +195,11 @@ def test_a_server_that_leaves(leave: Leave, sent: bytes, tls: Certificates) -> N
 
     async def talk(tcp: trio.SocketStream) -> None:
         stream = Stream(tcp, tls.server, server_side=True)
-        key = (await head(stream)).partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+        key = (
+            (await RawPeer(stream).head())
+            .partition(b"Sec-WebSocket-Key: ")[2]
+            .partition(b"\r\n")[0]
+        )
         accept = b64encode(sha1(key + GUID).digest())
         await stream.send_all(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -148,9 +148,12 @@ async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
 
     async with world.serving(on_connection) as server:
         peer = await world.connect(server)
+        peer.answers_close = False  # for what it answers counts from then on
         assert await peer.message() == "last"
-        assert await peer.closed() == (4000, "done")
+        assert await peer.frame() == Frame(DataType.CLOSE, (4000).to_bytes(2) + b"done")
         await world.until(lambda: len(raised) == 6)
+        peer.acknowledge()
+        await peer.eof()
 
 
 async def test_messages_after_our_close_are_still_delivered(world: World) -> None:
