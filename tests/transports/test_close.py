@@ -147,8 +147,9 @@ async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
         await closing.wait()
 
     async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+        peer = await world.dial(server)
         peer.answers_close = False  # for what it answers counts from then on
+        peer.handshake()
         assert await peer.message() == "last"
         assert await peer.frame() == Frame(DataType.CLOSE, (4000).to_bytes(2) + b"done")
         await world.until(lambda: len(raised) == 6)
