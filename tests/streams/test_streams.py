@@ -12,6 +12,7 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 
 import anyio
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 from ends import memory, tcp, tls, unix
 from in_process import on_each_backend, stream_pair
 
@@ -85,6 +86,16 @@ async def test_over_a_unix_socket(backend: str, tmp_path: Path) -> None:
 async def test_over_tls(backend: str) -> None:
     async with tls() as (near, far):
         await talk(near, far, "wss://localhost/chat")
+
+
+@on_each_backend
+async def test_what_is_written_while_the_stream_takes_something_arrives_too(backend: str) -> None:
+    messages = [str(n) for n in range(100)]
+    async with served(echo) as near, connect_stream(near, "ws://localhost/") as client:
+        for message in messages:
+            await client.writer.send(message)
+            await checkpoint()  # the stream's own send takes some turns
+        assert [await client.receive() for _ in messages] == messages
 
 
 @on_each_backend

@@ -184,9 +184,10 @@ class AnyioPipe:
         try:
             while self._unsent or not self._closed:
                 if self._unsent:
-                    # In parts, so that a long message shows progress.
-                    await self._stream.send(bytes(self._unsent[:CHUNK]))
-                    del self._unsent[:CHUNK]
+                    # In parts, so that a long message shows progress. More may be written meanwhile.
+                    part = bytes(self._unsent[:CHUNK])
+                    await self._stream.send(part)
+                    del self._unsent[: len(part)]
                     if self.full and len(self._unsent) <= LOW_WATER:
                         self._make_room()
                 else:
