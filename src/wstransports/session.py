@@ -265,7 +265,7 @@ class Session:
         """The handshake succeeded."""
         self.client = client
         self.setting_up = True
-        if self.core.more and self.runtime.checkpoints:
+        if self.core.more:
             self._wait_a_turn()  # on_connection begins before what came along is looked at
         self.outbox.put()
         self._arm()

@@ -387,10 +387,11 @@ class OnTrio(Loop):
             trio.run(self._bounded, main, clock=clock)
 
     async def _bounded(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        import trio
+        from jobs import ConcurrentJobs
         from trio import lowlevel, sleep
-        from trio_jobs import TrioJobs
 
-        async with TrioJobs(PATIENCE) as self._jobs:
+        async with ConcurrentJobs(trio, trio.open_nursery(), PATIENCE) as self._jobs:
             tasks = lowlevel.current_statistics().tasks_living
             sockets = open_sockets()
             await main()

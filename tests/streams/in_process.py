@@ -60,6 +60,7 @@ class MemoryStream(ByteStream):
         self._arrived = bytearray()
         self._at_eof = False
         self._closed = False
+        self._reset = False
         self._news = Event()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
@@ -68,6 +69,8 @@ class MemoryStream(ByteStream):
         while True:
             if self._closed:
                 raise ClosedResourceError
+            if self._reset:
+                raise BrokenResourceError
             if self._arrived:
                 data = bytes(self._arrived[:max_bytes])
                 del self._arrived[:max_bytes]
@@ -106,6 +109,11 @@ class MemoryStream(ByteStream):
         self._announce()
         self._peer._announce()
         await anyio.lowlevel.checkpoint()
+
+    def reset(self) -> None:
+        """Break the connection off: the other end loses what it has not taken yet."""
+        self._peer._reset = True
+        self._peer._announce()
 
     def _announce(self) -> None:
         news, self._news = self._news, Event()

@@ -15,19 +15,27 @@ def _asyncio_world(name: str) -> AsyncioWorld:
     return AsyncioWorld(name, uvloop.new_event_loop)
 
 
-def _trio_world() -> World:
-    pytest.importorskip("trio", reason="trio is not installed")
+def _world(name: str) -> World:
+    if name == "memory":
+        return MemoryWorld()
+    if name in ("asyncio", "uvloop"):
+        return _asyncio_world(name)
+    library, _, backend = name.partition("-on-")
+    for needed in (library, backend or library):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    if library == "anyio":
+        from anyio_world import AnyioWorld
+
+        return AnyioWorld(backend)
     from trio_world import TrioWorld
 
     return TrioWorld()
 
 
-@pytest.fixture(params=["memory", "asyncio", "uvloop", "trio"])
+@pytest.fixture(params=["memory", "asyncio", "uvloop", "trio", "anyio-on-asyncio", "anyio-on-trio"])
 def world(request: pytest.FixtureRequest) -> World:
     """Each loop."""
-    if request.param == "memory":
-        return MemoryWorld()
-    return _trio_world() if request.param == "trio" else _asyncio_world(request.param)
+    return _world(request.param)
 
 
 @pytest.fixture
@@ -39,7 +47,7 @@ def memory() -> MemoryWorld:
 @pytest.fixture(params=["asyncio", "uvloop", "trio"])
 def real(request: pytest.FixtureRequest) -> World:
     """Each loop with sockets."""
-    return _trio_world() if request.param == "trio" else _asyncio_world(request.param)
+    return _world(request.param)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

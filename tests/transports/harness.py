@@ -368,6 +368,8 @@ class World(ABC):
     cancelled: type[BaseException]
     """What a cancelled task sees."""
     peer_class: type[Peer] = Peer
+    cancels_who_wakes = True
+    """Whether a cancellation still reaches a task that is about to run."""
 
     def __init__(self) -> None:
         self._peers: list[Peer] = []

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import trio
 from harness import PATIENCE, Peer, World
-from trio_jobs import TrioJob, TrioJobs
+from jobs import ConcurrentJob, ConcurrentJobs
 
 from wstransports import WebSocketServer
 from wstransports.options import Address
@@ -55,14 +55,14 @@ class TrioWorld(World):
     cancelled = trio.Cancelled
     peer_class = TrioPeer
 
-    _jobs: TrioJobs
+    _jobs: ConcurrentJobs
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a test, and see that the library leaves no task behind."""
         trio.run(self._bounded, main)
 
     async def _bounded(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        async with TrioJobs(PATIENCE) as self._jobs:
+        async with ConcurrentJobs(trio, trio.open_nursery(), PATIENCE) as self._jobs:
             before = trio.lowlevel.current_statistics().tasks_living
             try:
                 await main()
@@ -96,7 +96,7 @@ class TrioWorld(World):
         await running().connect(address, peer, self._jobs.nursery)
         return peer
 
-    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> TrioJob[T]:
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> ConcurrentJob[T]:
         """Run a coroutine beside the others."""
         return self._jobs.spawn(coroutine)
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from ..batch import Batch
 from ..options import Address
-from ..runtime import Sink
+from ..runtime import Sink, running
 
 try:
     import anyio
@@ -71,6 +71,7 @@ class AnyioPipe:
         self._error: Exception | None = None
         self._tasks: set[CancelScope] = set()
         self._idle = Event()
+        self._unbegun = 0  # coroutines that `start` was given and that have taken no step
 
     async def run(self) -> None:
         """Move bytes until the stream is over, then tell the sink. Cancelled, it drops them."""
@@ -150,6 +151,7 @@ class AnyioPipe:
         """Run a coroutine in a task; its first step on the loop's next turn."""
         scope = CancelScope()
         self._tasks.add(scope)
+        self._unbegun += 1
         self._runtime.spawn(self._run, coroutine, scope)
 
     def cancel(self) -> None:
@@ -174,7 +176,13 @@ class AnyioPipe:
                 await self._until_resumed()
                 if data:
                     self._sink.data_received(data)
+                    await self._all_begun()
             self._sink.eof_received()
+
+    async def _all_begun(self) -> None:
+        """Callbacks begin before more arrives, which is for them; trio begins tasks in any order."""
+        while self._unbegun:
+            await checkpoint()
 
     async def _until_resumed(self) -> None:
         while self._resumed is not None:
@@ -222,6 +230,7 @@ class AnyioPipe:
         self._sink.connection_lost(self._error)
 
     async def _run(self, coroutine: Coroutine[Any, Any, None], scope: CancelScope) -> None:
+        self._unbegun -= 1
         try:
             with scope:
                 await coroutine
@@ -297,7 +306,7 @@ class AnyioRuntime:
     `AnyioListener`, whose `serve(stream)` serves any number of streams.
     """
 
-    checkpoints = False
+    checkpoints: bool
 
     def __init__(self, stream: ByteStream | None = None) -> None:
         self.batch = Batch()
@@ -308,6 +317,7 @@ class AnyioRuntime:
         self._group: TaskGroup
 
     async def __aenter__(self) -> Self:
+        self.checkpoints = running().checkpoints  # as on the loop beneath
         self._group = create_task_group()
         await self._group.__aenter__()
         return self

@@ -1,25 +1,27 @@
-"""Coroutines that run beside a test on trio."""
+"""Coroutines that run beside a test on trio or anyio, which have the same words for most things."""
 
 from collections.abc import Coroutine
-from types import TracebackType
+from contextlib import AbstractAsyncContextManager
+from types import ModuleType, TracebackType
 from typing import Any, Generic, Self, TypeVar
-
-import trio
 
 T = TypeVar("T")
 
 
-class TrioJob(Generic[T]):
-    """A Job on trio."""
+class ConcurrentJob(Generic[T]):
+    """A Job on trio or anyio, whichever `library` is."""
 
     def __init__(
-        self, coroutine: Coroutine[Any, Any, T], previous: "TrioJob[Any] | None" = None
+        self,
+        library: ModuleType,
+        coroutine: Coroutine[Any, Any, T],
+        previous: "ConcurrentJob[Any] | None" = None,
     ) -> None:
         self._coroutine = coroutine
         self._previous = previous
-        self._begun = trio.Event()
-        self._scope = trio.CancelScope()
-        self._over = trio.Event()
+        self._begun = library.Event()
+        self._scope = library.CancelScope()
+        self._over = library.Event()
         self._value: T
         self._error: BaseException | None = None
 
@@ -37,7 +39,7 @@ class TrioJob(Generic[T]):
                     self._error, Exception
                 ):
                     self._error = self._error.exceptions[0]  # a nursery's, cancelled
-                if isinstance(self._error, trio.Cancelled):
+                if not isinstance(self._error, Exception):  # the cancellation
                     raise
             finally:
                 self._over.set()
@@ -45,7 +47,8 @@ class TrioJob(Generic[T]):
     @property
     def done(self) -> bool:
         """Whether it has ended."""
-        return self._over.is_set()
+        over: bool = self._over.is_set()
+        return over
 
     def cancel(self) -> None:
         """Cancel it."""
@@ -59,26 +62,31 @@ class TrioJob(Generic[T]):
         return self._value
 
 
-class TrioJobs:
+class ConcurrentJobs:
     """A block for a test of at most so many seconds, and the jobs beside it.
 
-    What the test raises leaves the block as it is, not in a group.
+    `library` is trio or anyio, `manager` a nursery or task group of its, not entered yet. What the
+    test raises leaves the block as it is, not in a group.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._limit = trio.move_on_after(seconds)
-        self._manager = trio.open_nursery()
-        self._jobs: list[TrioJob[Any]] = []
-        self.nursery: trio.Nursery
+    def __init__(
+        self, library: ModuleType, manager: AbstractAsyncContextManager[Any], seconds: float
+    ) -> None:
+        self._library = library
+        self._manager = manager
+        self._limit = library.move_on_after(seconds)
+        self._jobs: list[ConcurrentJob[Any]] = []
+        self.nursery: Any
 
     async def __aenter__(self) -> Self:
         self._limit.__enter__()
         self.nursery = await self._manager.__aenter__()
         return self
 
-    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> TrioJob[T]:
+    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> ConcurrentJob[T]:
         """Run a coroutine beside the others."""
-        job = TrioJob(coroutine, self._jobs[-1] if self._jobs else None)
+        previous = self._jobs[-1] if self._jobs else None
+        job = ConcurrentJob(self._library, coroutine, previous)
         self._jobs.append(job)
         self.nursery.start_soon(job.run)
         return job
@@ -98,5 +106,5 @@ class TrioJobs:
         await self._manager.__aexit__(None, None, None)
         self._limit.__exit__(None, None, None)
         if self._limit.cancel_called:
-            raise trio.TooSlowError from error
+            raise TimeoutError from error
         return False
