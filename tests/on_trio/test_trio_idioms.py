@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import pytest
 
@@ -26,14 +27,32 @@ from wstransports import (
     broadcast,
     connect,
 )
+from wstransports.runtime import Runtime
 
 
-def test_every_await_is_a_checkpoint() -> None:
+def sockets() -> AbstractAsyncContextManager[None]:
+    return nullcontext()
+
+
+def anyio_streams() -> AbstractAsyncContextManager[Runtime]:
+    pytest.importorskip("anyio", reason="anyio is not installed")
+    from in_process import InProcessRuntime
+
+    return InProcessRuntime()
+
+
+@pytest.mark.parametrize("over", [sockets, anyio_streams])
+def test_every_await_is_a_checkpoint(
+    over: Callable[[], AbstractAsyncContextManager[Runtime | None]],
+) -> None:
     """Also where there is nothing to wait for."""
+    trio.run(see_checkpoints, over())
 
-    async def main() -> None:
+
+async def see_checkpoints(entered: AbstractAsyncContextManager[Runtime | None]) -> None:
+    async with entered as runtime:
         done: list[str] = []
-        server = WebSocketServer("127.0.0.1", 0)
+        server = WebSocketServer("127.0.0.1", 0, runtime=runtime)
 
         async def check(name: str, call: Callable[[], Awaitable[object]]) -> None:
             with trio.testing.assert_checkpoints():
@@ -64,7 +83,7 @@ def test_every_await_is_a_checkpoint() -> None:
 
         with trio.testing.assert_checkpoints():
             await server.__aenter__()
-        connection = connect(f"ws://127.0.0.1:{server.port}")
+        connection = connect(f"ws://127.0.0.1:{server.port}", runtime=runtime)
         with trio.testing.assert_checkpoints():
             client = await connection.__aenter__()
         await client.writer.send("hello")
@@ -81,8 +100,6 @@ def test_every_await_is_a_checkpoint() -> None:
         await check("read_into_exactly", lambda: buffer.read_into_exactly(bytearray(1), 1))
         await check("anext", lambda: buffer.read(1))
         assert len(done) == 28
-
-    trio.run(main)
 
 
 def test_a_cancelled_receive_loses_nothing() -> None:

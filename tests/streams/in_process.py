@@ -140,6 +140,7 @@ class InProcessListener(AnyioListener):
     async def close(self) -> None:
         """Accept no more."""
         del self._listeners[self.address()]
+        await super().close()
 
 
 class InProcessRuntime(AnyioRuntime):
@@ -159,6 +160,7 @@ class InProcessRuntime(AnyioRuntime):
             where = replace(where, port=next(self._ports))
         if (where.host or "", where.port) in self.listeners:
             raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
+        await super().listen(where, make_sink)
         return InProcessListener(self, where, make_sink)
 
     async def connect(self, where: Address, sink: Sink, group: None = None) -> None:

@@ -296,6 +296,7 @@ class AnyioListener:
 
     async def close(self) -> None:
         """The server answers 503 from now on; connections that stand are left alone."""
+        await self._runtime.checkpoint()
 
 
 class AnyioRuntime:
@@ -373,6 +374,7 @@ class AnyioRuntime:
         """Serve the streams that are handed in. Raises ValueError where there are no such."""
         if where.sock is not None or where.unix_path is not None or where.tls is not None:
             raise ValueError("streams are handed in, TLS included: give no sock, unix_path, certs")
+        await self.checkpoint()
         return AnyioListener(self, where, make_sink)
 
     async def connect(self, where: Address, sink: Sink, group: None = None) -> None:
