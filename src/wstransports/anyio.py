@@ -32,8 +32,9 @@ async def serve_stream(
     """Serve one client over `stream`, which is ours from then on (RFC 6455 section 4.2).
 
     `on_connection` and the options are those of a `WebSocketServer`. Returns when the connection
-    is over and its callbacks are. Cancelled, it drops the stream and cancels them. Raises
-    ValueError or TypeError for what cannot be, and nothing for what the client does.
+    is over and its callbacks are. Cancelled, it first closes with 1001, and waits for the answer
+    and for the callbacks, up to `close_timeout` for each. Raises ValueError or TypeError for what
+    cannot be, and nothing for what the client does.
     """
     runtime = AnyioRuntime()
     server = WebSocketServer("", 0, runtime=runtime, **options)

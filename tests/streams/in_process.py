@@ -144,12 +144,11 @@ class InProcessListener(AnyioListener):
 
 
 class InProcessRuntime(AnyioRuntime):
-    """Connects to the servers that listen in it; counts the streams that these serve."""
+    """Connects to the servers that listen in it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.listeners: dict[tuple[str, int], InProcessListener] = {}
-        self.serving = 0
         self._ports = itertools.count(1)
 
     async def listen(
@@ -169,16 +168,9 @@ class InProcessRuntime(AnyioRuntime):
         if listener is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {where}")
         mine, theirs = stream_pair()
-        self.spawn(self._serve, listener, theirs)
+        self.spawn(listener.serve, theirs)
         self.spawn(self.pipe(mine, sink).run)
         await self.checkpoint()
-
-    async def _serve(self, listener: InProcessListener, stream: ByteStream) -> None:
-        self.serving += 1
-        try:
-            await listener.serve(stream)
-        finally:
-            self.serving -= 1
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How connections over anyio's streams end: cancelled, failed, refused; and nothing outlives."""
+"""How connections over anyio's streams end: failed, refused; and nothing outlives."""
 
 # ruff: noqa: E402  # the whole module is left out first
 
@@ -6,9 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -17,8 +15,9 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 import anyio
 from anyio.lowlevel import checkpoint
 from in_process import MemoryStream, on_each_backend, stream_pair
+from served import URI, echo, served, until
 
-from wscore import Reasons, State
+from wscore import Reasons
 from wstransports import (
     Client,
     ConnectionClosed,
@@ -30,144 +29,6 @@ from wstransports import (
     broadcast,
 )
 from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
-
-OnConnection = Callable[[Client], Awaitable[object]]
-
-URI = "ws://localhost/"
-
-
-async def echo(client: Client) -> None:
-    """An on_connection."""
-
-    @client.message
-    async def on_message(reader: WebSocketReader) -> None:
-        await client.writer.send(await reader.get())
-
-
-@asynccontextmanager
-async def served(on_connection: OnConnection, **options: Any) -> AsyncIterator[MemoryStream]:
-    """A stream whose other end is served; in the end that is over."""
-    near, far = stream_pair()
-
-    async def serve() -> None:
-        await serve_stream(far, on_connection, **options)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        yield near
-    assert far._closed
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the others run until it holds."""
-    while not condition():
-        await checkpoint()
-
-
-# Cancelled
-
-
-@on_each_backend
-async def test_a_cancelled_serve_stream_cancels_its_callbacks_and_leaves_nothing(
-    backend: str,
-) -> None:
-    told: list[str] = []
-
-    async def on_connection(client: Client) -> None:
-        @client.closed
-        async def on_closed(code: int, reason: str) -> None:
-            told.append(f"closed with {code}")
-
-        try:
-            await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class():
-            told.append("cancelled")
-            raise
-
-    near, far = stream_pair()
-    async with anyio.create_task_group() as group:
-        scope = anyio.CancelScope()
-
-        async def serve() -> None:
-            with scope:
-                await serve_stream(far, on_connection)
-            assert scope.cancelled_caught
-            assert far._closed
-            assert "cancelled" in told
-
-        group.start_soon(serve)
-        with pytest.raises(ConnectionClosed) as caught:
-            async with connect_stream(near, URI) as client:
-                scope.cancel()
-                await client.receive()
-        assert caught.value.code == Reasons.ABNORMAL_CLOSE
-    assert sorted(told) == ["cancelled", "closed with 1006"]
-    assert near._closed
-
-
-@on_each_backend
-async def test_a_cancelled_block_of_a_client_leaves_nothing(backend: str) -> None:
-    async with served(echo) as near:
-        with anyio.move_on_after(0.02) as scope:
-            async with connect_stream(near, URI) as client:
-                await client.receive()
-        assert scope.cancelled_caught
-        assert near._closed
-        assert client.state is State.CLOSED
-
-
-@on_each_backend
-async def test_a_cancelled_opening_leaves_nothing(backend: str) -> None:
-    near, far = stream_pair()
-    with anyio.move_on_after(0.02) as scope:
-        async with connect_stream(near, URI):
-            raise AssertionError("nobody answers")
-    assert scope.cancelled_caught
-    assert near._closed
-
-
-@on_each_backend
-async def test_an_opening_that_takes_too_long_is_a_timeout(backend: str) -> None:
-    near, far = stream_pair()
-    with pytest.raises(TimeoutError, match="took longer than 0.02 s"):
-        async with connect_stream(near, URI, open_timeout=0.02):
-            raise AssertionError("nobody answers")
-    assert near._closed
-
-
-@on_each_backend
-async def test_a_cancelled_receive_loses_nothing(backend: str) -> None:
-    async with served(echo) as near, connect_stream(near, URI) as client:
-        for _ in range(3):
-            with anyio.move_on_after(0.005) as scope:
-                await client.receive()
-            assert scope.cancelled_caught
-        await client.writer.send("here")
-        assert await client.receive() == "here"
-
-
-@on_each_backend
-async def test_who_waits_for_room_is_cancelled_without_harm(backend: str) -> None:
-    """The message is queued whole; that only its wait for room was cancelled breaks nothing."""
-    go_on = anyio.Event()
-    sizes: list[int] = []
-
-    async def on_connection(client: Client) -> None:
-        @client.message
-        async def on_message(reader: WebSocketReader) -> None:
-            await go_on.wait()
-            sizes.append(len(await reader.get()))
-
-    async with served(on_connection) as near, connect_stream(near, URI, compression=None) as client:
-        with anyio.move_on_after(0.02) as scope:
-            while True:
-                await client.writer.send(bytes(100_000))
-        assert scope.cancelled_caught
-        go_on.set()
-        await client.writer.send(b"last")
-        await until(lambda: sizes and sizes[-1] == 4)
-        assert set(sizes[:-1]) == {100_000}
-
 
 # Failed
 

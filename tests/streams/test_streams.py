@@ -2,8 +2,6 @@
 
 # ruff: noqa: E402  # the whole module is left out first
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,30 +13,13 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from ends import memory, tcp, tls, unix
 from in_process import on_each_backend, stream_pair
+from served import URI, echo, served
 
 from wscore import State
 from wstransports import (
     Client,
-    WebSocketReader,
 )
 from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
-
-
-async def echo(client: Client) -> None:
-    """An on_connection."""
-
-    @client.message
-    async def on_message(reader: WebSocketReader) -> None:
-        await client.writer.send(await reader.get())
-
-
-@asynccontextmanager
-async def served(on_connection: Callable[[Client], Awaitable[object]]) -> AsyncIterator[ByteStream]:
-    """A stream whose other end is served."""
-    mine, theirs = stream_pair()
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve_stream, theirs, on_connection)
-        yield mine
 
 
 async def talk(near: ByteStream, far: ByteStream, uri: str) -> None:
@@ -91,7 +72,7 @@ async def test_over_tls(backend: str) -> None:
 @on_each_backend
 async def test_what_is_written_while_the_stream_takes_something_arrives_too(backend: str) -> None:
     messages = [str(n) for n in range(100)]
-    async with served(echo) as near, connect_stream(near, "ws://localhost/") as client:
+    async with served(echo) as near, connect_stream(near, URI) as client:
         for message in messages:
             await client.writer.send(message)
             await checkpoint()  # the stream's own send takes some turns
@@ -109,6 +90,6 @@ async def test_an_exception_leaves_the_blocks_as_it_is(backend: str) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(serve_stream, far, echo)
         with pytest.raises(KeyError) as caught:
-            async with connect_stream(near, "ws://localhost/"):
+            async with connect_stream(near, URI):
                 raise error
     assert caught.value is error

@@ -69,7 +69,7 @@ class AnyioPipe:
         self._closed = False
         self._lost = False  # or about to be
         self._error: Exception | None = None
-        self._tasks: set[CancelScope] = set()
+        self._tasks: dict[Coroutine[Any, Any, None], CancelScope] = {}
         self._idle = Event()
         self._unbegun = 0  # coroutines that `start` was given and that have taken no step
 
@@ -149,14 +149,12 @@ class AnyioPipe:
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a task; its first step on the loop's next turn."""
-        scope = CancelScope()
-        self._tasks.add(scope)
         self._unbegun += 1
-        self._runtime.spawn(self._run, coroutine, scope)
+        self._tasks[coroutine] = self._runtime.spawn(self._run, coroutine)
 
     def cancel(self) -> None:
         """Cancel whatever `start` began and still runs."""
-        for scope in self._tasks:
+        for scope in self._tasks.values():
             scope.cancel()
 
     # Inside.
@@ -229,17 +227,16 @@ class AnyioPipe:
         self._make_room()
         self._sink.connection_lost(self._error)
 
-    async def _run(self, coroutine: Coroutine[Any, Any, None], scope: CancelScope) -> None:
+    async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._unbegun -= 1
         try:
-            with scope:
-                await coroutine
+            await coroutine
         except get_cancelled_exc_class():
             # On asyncio, who awaits a cancelled task is raised one too: that ends this one only.
             if current_effective_deadline() == -float("inf"):
                 raise
         finally:
-            self._tasks.discard(scope)
+            del self._tasks[coroutine]
             if not self._tasks:
                 self._idle.set()
 
@@ -249,21 +246,19 @@ class AnyioTimer:
 
     __slots__ = ("_call", "_scope", "_when")
 
-    def __init__(self, when: float, call: Callable[[], None]) -> None:
+    def __init__(self, runtime: "AnyioRuntime", when: float, call: Callable[[], None]) -> None:
         self._when = when
         self._call = call
-        self._scope = CancelScope()
+        self._scope = runtime.spawn(self._run)
 
     def cancel(self) -> None:
         """Do not call."""
         self._scope.cancel()
 
-    async def run(self) -> None:
-        """Sleep, then call."""
-        with self._scope:
-            await sleep_until(self._when)
-            if not self._scope.cancel_called:  # after the last moment to wake us by it
-                self._call()
+    async def _run(self) -> None:
+        await sleep_until(self._when)
+        if not self._scope.cancel_called:  # after the last moment to wake us by it
+            self._call()
 
 
 class AnyioListener:
@@ -284,15 +279,20 @@ class AnyioListener:
     async def serve(self, stream: ByteStream) -> None:
         """Serve one stream, which is ours from then on.
 
-        Returns when the connection is over, its callbacks included. Cancelled, it drops the
-        stream and cancels the callbacks.
+        Returns when the connection is over, its callbacks included. Cancelled, it leaves the
+        connection to the end of the server's block, which closes it with 1001.
         """
+        over = Event()
+        self._runtime.spawn(self._serve, stream, over)
+        await over.wait()
+
+    async def _serve(self, stream: ByteStream, over: Event) -> None:
         pipe = self._runtime.pipe(stream, self._make_sink())
         try:
             await pipe.run()
             await pipe.idle()
         finally:
-            pipe.cancel()
+            over.set()
 
     async def close(self) -> None:
         """The server answers 503 from now on; connections that stand are left alone."""
@@ -302,7 +302,8 @@ class AnyioListener:
 class AnyioRuntime:
     """The contract's Runtime: `async with AnyioRuntime() as runtime`, then `runtime=runtime`.
 
-    All tasks live in the block; its end cancels what is left of them. `stream` is what
+    All tasks live in the block, and a cancellation reaches them by way of its end only: so a
+    server's block inside it can close its connections first. `stream` is what
     `connect(uri, runtime=runtime)` uses, once; it is ours from then on. A server's block gives an
     `AnyioListener`, whose `serve(stream)` serves any number of streams.
     """
@@ -316,6 +317,8 @@ class AnyioRuntime:
         self.checkpoint = checkpoint
         self._stream = stream
         self._group: TaskGroup
+        self._scopes: set[CancelScope] = set()
+        self._ending = False
 
     async def __aenter__(self) -> Self:
         self.checkpoints = running().checkpoints  # as on the loop beneath
@@ -329,6 +332,9 @@ class AnyioRuntime:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
+        self._ending = True
+        for scope in self._scopes:
+            scope.cancel()
         if isinstance(error, get_cancelled_exc_class()):
             return await self._group.__aexit__(kind, error, traceback)
         self._group.cancel_scope.cancel()
@@ -342,15 +348,30 @@ class AnyioRuntime:
         sink.connected(pipe)
         return pipe
 
-    def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any) -> None:
-        """Run a task in the block."""
-        self._group.start_soon(function, *arguments)
+    def spawn(
+        self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any
+    ) -> CancelScope:
+        """Run a task in the block; what is returned cancels it."""
+        scope = CancelScope(shield=not self._ending)
+        self._scopes.add(scope)
+        self._group.start_soon(self._run, scope, function, *arguments)
+        return scope
+
+    async def _run(
+        self,
+        scope: CancelScope,
+        function: Callable[..., Coroutine[Any, Any, None]],
+        *arguments: Any,
+    ) -> None:
+        try:
+            with scope:
+                await function(*arguments)
+        finally:
+            self._scopes.discard(scope)
 
     def call_at(self, when: float, call: Callable[[], None]) -> AnyioTimer:
         """As `Pipe.call_at`."""
-        timer = AnyioTimer(when, call)
-        self.spawn(timer.run)
-        return timer
+        return AnyioTimer(self, when, call)
 
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
