@@ -188,6 +188,8 @@ class Loop(ABC):
 
     cancelled: type[BaseException]
     """What a cancelled task sees."""
+    named = True
+    """Whether its streams know where they lead."""
 
     @abstractmethod
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -252,6 +254,7 @@ class Memory(Loop):
     """No sockets, and a clock that the test turns."""
 
     cancelled = Cancelled
+    named = False
 
     def __init__(self) -> None:
         self.runtime = MemoryRuntime()
@@ -412,12 +415,22 @@ class OnTrio(Loop):
             await sleep(0)
 
 
+def _on_anyio(backend: str) -> Loop:
+    for needed in ("anyio", backend):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    from anyio_loop import OnAnyio
+
+    return OnAnyio(backend)
+
+
 LOOPS: dict[str, Callable[[], Loop]] = {
     "memory": Memory,
     "asyncio": Sockets,
     "uvloop": lambda: Sockets(_new_uvloop),
     "trio": OnTrio,
     "trio with a clock that jumps": lambda: OnTrio(jumps=True),
+    "anyio-on-asyncio": lambda: _on_anyio("asyncio"),
+    "anyio-on-trio": lambda: _on_anyio("trio"),
 }
 
 
@@ -436,7 +449,8 @@ def on(*names: str) -> Callable[[Test], Callable[..., None]]:
     return decorate
 
 
-on_each_loop = on("memory", "asyncio", "uvloop", "trio")
+on_each_loop = on("memory", "asyncio", "uvloop", "trio", "anyio-on-asyncio", "anyio-on-trio")
+on_own_streams = on("memory", "asyncio", "uvloop", "trio")  # not over anyio's
 on_sockets = on("asyncio", "uvloop", "trio")
 on_asyncio = on("asyncio", "uvloop")
 on_memory = on("memory")

@@ -20,6 +20,7 @@ from loops import (
     on_asyncio,
     on_each_loop,
     on_memory,
+    on_own_streams,
     on_sockets,
     open_sockets,
     uri_of,
@@ -79,7 +80,7 @@ async def test_the_body_of_a_refusal_is_bounded(loop: Loop, length: bytes) -> No
     assert error.body == b"x" * 65536
 
 
-@on_each_loop
+@on_own_streams  # tests/streams has it for anyio's, whose two ends end each on its own
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0\r\n"]
 )

@@ -16,8 +16,8 @@ from loops import (
     Sockets,
     on,
     on_asyncio,
-    on_each_loop,
     on_memory,
+    on_own_streams,
     on_sockets,
     talk_with,
 )
@@ -33,7 +33,7 @@ Found = list[tuple[int, int, int, str, tuple[object, ...]]]
 # Unix sockets.
 
 
-@on_each_loop
+@on_own_streams  # which know addresses
 async def test_a_unix_socket(loop: Loop, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     async with (

@@ -183,6 +183,17 @@ async def test_a_refusal_is_raised_as_it_is(backend: str) -> None:
 
 
 @on_each_backend
+async def test_a_server_that_refuses_and_stays_is_left(backend: str) -> None:
+    near, far = stream_pair()
+    await far.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+    with pytest.raises(HandshakeError, match="403"):
+        async with connect_stream(near, URI):
+            raise AssertionError("it was refused")
+    assert near._closed
+    assert not far._closed
+
+
+@on_each_backend
 async def test_a_redirect_leads_nowhere(backend: str) -> None:
     async def redirect(request: Request) -> Response:
         return Response(302, {"Location": "ws://elsewhere/"})
