@@ -5,7 +5,6 @@ import math
 import socket
 import ssl
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import trio
@@ -40,6 +39,7 @@ class TrioPipe:
     ) -> None:
         self.full = False
         self._sock = sock
+        self._fd = sock.fileno()
         self._sink = sink
         self._tls = tls
         self._peername = _name(sock.getpeername)
@@ -53,7 +53,9 @@ class TrioPipe:
         self._fresh = tls is not None
         self._broken = False  # the stream is gone, and the sink not told yet
         self._error: Exception | None = None  # by what
-        self._tasks = tasks = TrioTasks(batch, spawn, shielded, self._read, self._end, self._fail)
+        self._tasks = tasks = TrioTasks(
+            batch, spawn, shielded, self._read, self._take, self._end, self._fail
+        )
         self.start = tasks.start
         self.cancel = tasks.cancel
         self.call_at = tasks.call_at
@@ -172,36 +174,29 @@ class TrioPipe:
         self._resumed.set()
 
     async def _read(self, turn: Turn) -> None:
+        tasks = self._tasks
         while turn.reads:
-            while self._paused and not self._broken:
-                await self._resumed.wait()
-            if self._broken or self._ended:
+            if tasks.todo:
+                await tasks.run(tasks.todo.popleft(), turn)
+            elif self._broken or self._ended:
                 return
-            if self._fresh:  # something may have come along with the end of TLS's handshake
+            elif self._paused:
+                await self._resumed.wait()
+            elif self._fresh:  # something may have come along with the end of TLS's handshake
                 self._fresh = False
-                data, ended = b"", False
+                tasks.handle(turn, b"", False)
             else:
-                received = await self._receive()
-                if received is None or self._broken:
+                try:
+                    await trio.lowlevel.wait_readable(self._fd)
+                    if self._paused or self._broken:
+                        continue
+                    data = self._sock.recv(READ_SIZE)
+                except (trio.ClosedResourceError, BlockingIOError, InterruptedError):
                     continue
-                data, ended = received, not received
-            await self._tasks.handle(turn, partial(self._take, data, ended))
-
-    async def _receive(self) -> bytes | None:
-        """What is there; b"" at the end, None for nothing."""
-        try:
-            await trio.lowlevel.wait_readable(self._sock)
-        except trio.ClosedResourceError:
-            return None
-        if self._paused:
-            return None
-        try:
-            return self._sock.recv(READ_SIZE)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError as error:
-            self._break(error)
-            return None
+                except OSError as error:
+                    self._break(error)
+                    return
+                tasks.handle(turn, data, not data)
 
     def _take(self, data: bytes, ended: bool) -> None:
         """Some bytes came, or the end."""

@@ -71,8 +71,8 @@ class TrioTasks:
 
     Ctrl-C goes to the main task, and never between two steps of ours.
 
-    `read` reads, and hands what came to `handle`. `end` is called where the tasks are
-    cancelled before `finish` is, `fail` with what one of them raised.
+    `read` reads, has `handle` hand what came to `take`, and awaits `run` for each of `todo`. `end`
+    is called where the tasks are cancelled before `finish` is, `fail` with what one of them raised.
     """
 
     def __init__(
@@ -81,23 +81,26 @@ class TrioTasks:
         spawn: Spawn,
         shielded: bool,
         read: Callable[[Turn], Coroutine[Any, Any, None]],
+        take: Callable[[bytes, bool], None],
         end: Callable[[], None],
         fail: Callable[[Exception], None],
     ) -> None:
+        self.todo: deque[Coroutine[Any, Any, None]] = deque()
+        """What handling started: the reading task runs it."""
         self._handling = False  # the reading task is at the input
         self._batch = batch
         self._spawn = spawn
         self._shielded = shielded
         self._read = read
+        self._take = take
         self._end = end
         self._fail = fail
         self._finished = False
         self._nursery: trio.Nursery | None = None
         self._alive = False  # `_live` runs, or is about to
-        self._todo: deque[Coroutine[Any, Any, None]] = deque()  # for the reading task
         self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # for `_live`
         self._coroutines = 0
-        self._turns: set[Turn] = set()  # who runs coroutines
+        self._turns: set[Turn] = set()  # of the tasks that read or run coroutines
         self._timers: list[TrioTimer] = []
         self._nap = trio.CancelScope()
 
@@ -105,7 +108,7 @@ class TrioTasks:
         """As `Pipe.start`: soon."""
         self._coroutines += 1
         if self._handling:
-            self._todo.append(coroutine)
+            self.todo.append(coroutine)
         else:
             self.begin(self._run_apart, coroutine)
 
@@ -151,59 +154,49 @@ class TrioTasks:
         reads = True
         while reads:  # again where `cancel`, or an error, has ended what ran here
             turn = Turn(True)
-            with self.containing(), turn.scope:
-                await self._handle_todo(turn)
-                await self._read(turn)
-                return
+            self._turns.add(turn)
+            try:
+                with self.containing(), turn.scope:
+                    await self._read(turn)
+                    return
+            finally:
+                self._turns.discard(turn)
             reads = turn.reads
 
-    async def handle(self, turn: Turn, take: Callable[[], None]) -> None:
-        """Handle input by calling `take`, and run what that starts."""
+    def handle(self, turn: Turn, data: bytes, ended: bool) -> None:
+        """Handle input; `todo` is to be run."""
         batch = self._batch
         batch.active = self._handling = True
         try:
-            take()
+            self._take(data, ended)
         except Exception as error:  # noqa: BLE001  # what was begun before it runs on
             self._fail(error)
         finally:
             self._handling = False
-            if self._todo:
-                self._keep_gathered(turn)
+            if self.todo:
+                turn.gathered = batch.waiting
+                self._gather_no_more()
             else:
                 batch.end()
-        await self._handle_todo(turn)
-
-    async def _handle_todo(self, turn: Turn) -> None:
-        while self._todo and turn.reads:
-            await self._run(self._todo.popleft(), turn)
 
     def _let_another_read(self, turn: Turn) -> None:
         turn.reads = False
-        while self._todo:
-            self.begin(self._run_apart, self._todo.popleft())
+        while self.todo:
+            self.begin(self._run_apart, self.todo.popleft())
         self.begin(self.read)
 
     @trio.lowlevel.enable_ki_protection
     async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
         turn = Turn(False)
-        with self.containing(), turn.scope:
-            await self._run(coroutine, turn)
-
-    async def _run(self, coroutine: Coroutine[Any, Any, None], turn: Turn) -> None:
         self._turns.add(turn)
         try:
-            await self._stepped(coroutine, turn)
+            with self.containing(), turn.scope:
+                await self.run(coroutine, turn)
         finally:
             self._turns.discard(turn)
-            self._coroutines -= 1
-            if self._finished and not self._coroutines:
-                self._nap.cancel()
 
     @types.coroutine
-    @trio.lowlevel.enable_ki_protection
-    def _stepped(
-        self, coroutine: Coroutine[Any, Any, None], turn: Turn
-    ) -> Generator[Any, Any, None]:
+    def run(self, coroutine: Coroutine[Any, Any, None], turn: Turn) -> Generator[Any, Any, None]:
         """Run a coroutine, each step as one handling of input: what it sends is gathered, across
         our own checkpoints too, and leaves when it waits for anything else."""
         batch = self._batch
@@ -212,34 +205,42 @@ class TrioTasks:
         try:
             while True:
                 batch.active = True
-                batch.waiting, turn.gathered = turn.gathered, []
+                batch.waiting = turn.gathered
                 batch.brief = False
                 try:
                     trap = _step(coroutine, reply)
-                except BaseException as end:
-                    if not isinstance(end, StopIteration):
-                        batch.end()
-                        raise
-                    if self._todo and turn.reads:
-                        self._keep_gathered(turn)
+                except StopIteration:
+                    if self.todo and turn.reads:
+                        self._gather_no_more()
                     else:
-                        batch.end()
+                        self._send_gathered(turn)
                     return
+                except BaseException:
+                    self._send_gathered(turn)
+                    raise
                 if batch.brief and patience:
                     patience -= 1
-                    self._keep_gathered(turn)
+                    self._gather_no_more()
                 else:
-                    batch.end()
+                    self._send_gathered(turn)
                     if turn.reads:
                         self._let_another_read(turn)
                 reply = yield trap
         finally:
             coroutine.close()
+            self._coroutines -= 1
+            if self._finished and not self._coroutines:
+                self._nap.cancel()
 
-    def _keep_gathered(self, turn: Turn) -> None:
+    def _gather_no_more(self) -> None:
+        """Others go on; what was gathered stays with its turn."""
         batch = self._batch
         batch.active = False
-        turn.gathered, batch.waiting = batch.waiting, []
+        batch.waiting = []
+
+    def _send_gathered(self, turn: Turn) -> None:
+        turn.gathered = []
+        self._batch.end()
 
     # The task that keeps the time.
 
