@@ -95,17 +95,11 @@ class Inbox:
         """Let who takes messages have those that wait."""
         waiting = self._waiting
         if self.callback is not None:
-            if waiting and self._drivers < self._most_drivers:
-                while waiting and self._drivers < self._most_drivers:
-                    self._drivers += 1
-                    self._session.start(self._drive())
-                size = 0
-                for reader in waiting:
-                    if not reader.charged:
-                        reader.charged = MESSAGE_COST + reader.size()
-                        size += reader.charged
-                if size:
-                    self.weigh(size)
+            if len(waiting) > 1 and not self._drivers:
+                self._count_later()
+            while waiting and self._drivers < self._most_drivers:
+                self._drivers += 1
+                self._session.start(self._drive())
         elif self._receiver is not None:
             self._receiver.set()
         elif self._discarding and waiting and not self.receiving:
@@ -113,6 +107,24 @@ class Inbox:
                 self._told = True
                 self._session.log("its messages are discarded: no on_message is registered")
             self.discard()
+
+    def _count_later(self) -> None:
+        """Count what still waits when the callback is suspended, by more than our checkpoints."""
+        batch = self._session.runtime.batch
+        if batch.active:
+            batch.waiting.append(self)
+        else:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what waits."""
+        size = 0
+        for reader in self._waiting:
+            if not reader.charged:
+                reader.charged = MESSAGE_COST + reader.size()
+                size += reader.charged
+        if size:
+            self.weigh(size)
 
     def set_up(self) -> None:
         """on_connection has ended."""

@@ -1,5 +1,6 @@
 """What goes to the peer: framed by the core, gathered, written, and each message in its turn."""
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from wscore import ClientConnection, DataType, Reasons, ServerConnection
@@ -84,8 +85,13 @@ class Outbox:
             self._written += len(part)
             self.pipe.write(part)
 
-    async def drain(self) -> None:
+    def drain(self) -> Awaitable[None]:
         """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""
+        if self.pipe.full or self._yield_after:
+            return self._drain()
+        return self._session.runtime.checkpoint()
+
+    async def _drain(self) -> None:
         if self.pipe.full:
             self.flush()
             self._session.watch_output()

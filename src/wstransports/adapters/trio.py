@@ -141,7 +141,7 @@ class TrioRuntime:
     def __init__(self) -> None:
         self._batch = TrioBatch()
         self.batch: Batch = self._batch
-        self.now = trio.current_time
+        self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task
 
     def signal(self) -> trio.Event:

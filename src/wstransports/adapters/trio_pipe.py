@@ -53,9 +53,8 @@ class TrioPipe:
         self._fresh = tls is not None
         self._broken = False  # the stream is gone, and the sink not told yet
         self._error: Exception | None = None  # by what
-        self._tasks = tasks = TrioTasks(
-            batch, spawn, shielded, self._read, self._take, self._end, self._fail
-        )
+        self._take = sink.data_received if tls is None else self._take_encrypted
+        self._tasks = tasks = TrioTasks(batch, spawn, shielded, self._read, self._end, self._fail)
         self.start = tasks.start
         self.cancel = tasks.cancel
         self.call_at = tasks.call_at
@@ -184,7 +183,7 @@ class TrioPipe:
                 await self._resumed.wait()
             elif self._fresh:  # something may have come along with the end of TLS's handshake
                 self._fresh = False
-                tasks.handle(turn, b"", False)
+                tasks.handle(turn, self._take, b"")
             else:
                 try:
                     await trio.lowlevel.wait_readable(self._fd)
@@ -196,22 +195,24 @@ class TrioPipe:
                 except OSError as error:
                     self._break(error)
                     return
-                tasks.handle(turn, data, not data)
+                tasks.handle(turn, self._take if data else self._take_end, data)
 
-    def _take(self, data: bytes, ended: bool) -> None:
-        """Some bytes came, or the end."""
-        if self._tls is not None:
-            try:
-                data, said_so = self._tls.decrypt(data)
-            except ssl.SSLError as error:
-                self._send(self._tls.owed())
-                self._break(error)
-                return
-            ended = ended or said_so
+    def _take_encrypted(self, data: bytes) -> None:
+        assert self._tls is not None
+        try:
+            data, ended = self._tls.decrypt(data)
+        except ssl.SSLError as error:
             self._send(self._tls.owed())
+            self._break(error)
+            return
+        self._send(self._tls.owed())
         if data:
             self._sink.data_received(data)
-        if ended and not self._broken:
+        if ended:
+            self._take_end()
+
+    def _take_end(self, _: bytes = b"") -> None:
+        if not self._broken:
             self._ended = True
             self._sink.eof_received()
             if self._closed:

@@ -71,8 +71,8 @@ class TrioTasks:
 
     Ctrl-C goes to the main task, and never between two steps of ours.
 
-    `read` reads, has `handle` hand what came to `take`, and awaits `run` for each of `todo`. `end`
-    is called where the tasks are cancelled before `finish` is, `fail` with what one of them raised.
+    `read` reads, has `handle` take what came, and awaits `run` for each of `todo`. `end` is called
+    where the tasks are cancelled before `finish` is, `fail` with what one of them raised.
     """
 
     def __init__(
@@ -81,7 +81,6 @@ class TrioTasks:
         spawn: Spawn,
         shielded: bool,
         read: Callable[[Turn], Coroutine[Any, Any, None]],
-        take: Callable[[bytes, bool], None],
         end: Callable[[], None],
         fail: Callable[[Exception], None],
     ) -> None:
@@ -92,7 +91,6 @@ class TrioTasks:
         self._spawn = spawn
         self._shielded = shielded
         self._read = read
-        self._take = take
         self._end = end
         self._fail = fail
         self._finished = False
@@ -163,12 +161,12 @@ class TrioTasks:
                 self._turns.discard(turn)
             reads = turn.reads
 
-    def handle(self, turn: Turn, data: bytes, ended: bool) -> None:
-        """Handle input; `todo` is to be run."""
+    def handle(self, turn: Turn, take: Callable[[bytes], None], data: bytes) -> None:
+        """Handle input by calling `take`; `todo` is to be run then."""
         batch = self._batch
         batch.active = self._handling = True
         try:
-            self._take(data, ended)
+            take(data)
         except Exception as error:  # noqa: BLE001  # what was begun before it runs on
             self._fail(error)
         finally:
@@ -220,7 +218,8 @@ class TrioTasks:
                     raise
                 if batch.brief and patience:
                     patience -= 1
-                    self._gather_no_more()
+                    batch.active = False  # as `_gather_no_more`
+                    batch.waiting = []
                 else:
                     self._send_gathered(turn)
                     if turn.reads:

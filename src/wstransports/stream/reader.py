@@ -244,7 +244,13 @@ class CheckpointedReader(WebSocketReader):
 
     async def get(self, kind: Any = None, *, max_size: int | None = None) -> Any:
         await self._inbox.checkpoint()
-        return await super().get(kind, max_size=max_size)
+        whole = self._whole
+        if whole is not None and kind is None and max_size is None:
+            self._whole = whole[:0]
+            if self.charged:
+                self._inbox.release(self)
+            return whole
+        return await self._get(kind, max_size)
 
 
 _LAZY = {*Buffer.__slots__, "_dropped"}
