@@ -327,6 +327,34 @@ async def test_what_waits_for_a_callback_is_bounded(memory: MemoryWorld) -> None
             assert await peer.message() == "x" * 10_000
 
 
+async def test_the_rest_of_a_read_counts_while_the_callback_waits(world: World) -> None:
+    """Also where it has come to our own checkpoints before, on a loop that has them."""
+    may_go_on = world.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.send(await reader.get())
+            await may_go_on.wait()
+
+    async with world.serving(on_connection, read_limit=1000) as server:
+        peer = await world.connect(server)
+        await world.until(lambda: server.clients)
+        [client] = server.clients.values()
+        inbox = client._session.inbox
+        with peer.in_one_write():
+            for _ in range(3):
+                peer.send("x" * 1000)
+        assert await peer.message() == "x" * 1000
+        assert 2 * 1000 < inbox.unread < 2 * 2000
+        peer.ping(b"unread")
+        may_go_on.set()
+        for _ in range(2):
+            assert await peer.message() == "x" * 1000
+        assert (await peer.frame()).payload == b"unread"
+        assert inbox.unread == 0
+
+
 async def test_without_a_callback_messages_are_discarded_with_one_line(
     world: World, log: Log
 ) -> None:
