@@ -1,6 +1,7 @@
 """Bytes to events: everything RFC 6455 section 5 says about what may arrive. The one hot loop."""
 
 import sys
+from collections.abc import Sequence
 
 from .enums import DataType
 from .events import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Pong
@@ -85,7 +86,7 @@ class Parser:
         self._decoders: tuple[Codec, ...] = ()  # those that the message under way went through
         self._decoded = 0  # how long it is, decoded
         self._bound = 0  # and may be, up to the end of its current frame
-        self._pending: list[int] = []  # the decoders that have more of it, before any new input
+        self._pending: Sequence[int] = ()  # the decoders that have more of it, before any new input
         self._room = _ROOM  # bytes that they may make in this call
         self._masked = masked
         self.max_message_size = max_message_size

@@ -1,23 +1,30 @@
 """The one timer of a connection."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 from .runtime import Pipe, Timer
 
 
+class Wakeful(Protocol):
+    """Who has an alarm."""
+
+    def ring(self) -> None:
+        """A deadline may have passed."""
+
+
 class Alarm:
-    """Calls when a deadline may have passed; whoever is called looks, and sets it anew.
+    """Rings when a deadline may have passed; whose it is looks, and sets it anew.
 
     Lazy: a deadline that moved back leaves the timer as it is, so that none is re-armed for a
     message.
     """
 
-    __slots__ = ("_at", "_call", "_timer", "pipe")
+    __slots__ = ("_at", "_timer", "_whose", "pipe")
 
     pipe: Pipe
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call = call
+    def __init__(self, whose: Wakeful) -> None:
+        self._whose = whose
         self._timer: Timer | None = None
         self._at = 0.0
 
@@ -40,4 +47,4 @@ class Alarm:
 
     def _ring(self) -> None:
         self._timer = None
-        self._call()
+        self._whose.ring()

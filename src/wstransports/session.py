@@ -95,9 +95,9 @@ class Session:
         self._ending = False  # the pipe was told to close
         self.lost = False
         self.loss: Exception | None = None  # what the stream was lost by
-        self._over: list[Signal] = []  # who wait for the end
+        self._over: tuple[Signal, ...] = ()  # who wait for the end
         self._tasks = 0
-        self._alarm = Alarm(self._on_alarm)
+        self._alarm = Alarm(self)
 
     def __str__(self) -> str:
         peer = self.pipe.info("peername")
@@ -208,7 +208,7 @@ class Session:
         self._handle(events)
         self._alarm.stop()
         self.outbox.turn.disband()
-        over, self._over = self._over, []
+        over, self._over = self._over, ()
         for signal in over:
             signal.set()
         if self.client is not None:
@@ -326,7 +326,7 @@ class Session:
             self._send_close(code, reason)
         if not self.lost:
             over = self.runtime.signal()
-            self._over.append(over)
+            self._over += (over,)
             await over.wait()
         elif self.runtime.checkpoints:
             await self.runtime.checkpoint()
@@ -423,7 +423,8 @@ class Session:
         if not self.lost:
             self._alarm.set(self.core.next_deadline())
 
-    def _on_alarm(self) -> None:
+    def ring(self) -> None:
+        """The alarm: a deadline may have passed."""
         self._gathering(self._handle_deadline)
 
     def _handle_deadline(self) -> None:

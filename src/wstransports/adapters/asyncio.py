@@ -30,20 +30,17 @@ class AsyncioPipe(asyncio.BaseProtocol):
         "_sink",
         "_tasks",
         "_transport",
-        "call_at",
         "full",
-        "waiting",
     )
 
     _transport: asyncio.Transport
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
         self.full = False
-        self.call_at = loop.call_at
         self._loop = loop
         self._sink = sink
-        self._drainers: list[asyncio.Future[None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._drainers: list[asyncio.Future[None]] | None = None
+        self._tasks: set[asyncio.Task[None]] | None = None
         self._closing = False
         self._ended = False  # the peer ended its half
 
@@ -53,7 +50,6 @@ class AsyncioPipe(asyncio.BaseProtocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of it
         # uvloop and TLS streams forget it at their end, when it is logged.
         self._peername = transport.get_extra_info("peername")
-        self.waiting = self._transport.get_write_buffer_size
         self._sink.connected(self)
 
     def pause_writing(self) -> None:
@@ -85,10 +81,16 @@ class AsyncioPipe(asyncio.BaseProtocol):
             if transport.is_closing():  # it broke, and we are told on the loop's next turn
                 self._closing = self.full = True
 
+    def waiting(self) -> int:
+        """How many written bytes the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
     async def drain(self) -> None:
         """Return when `full` is False, or when the connection is lost."""
         while self.full:
             drainer = self._loop.create_future()
+            if self._drainers is None:
+                self._drainers = []
             self._drainers.append(drainer)
             await drainer
 
@@ -131,17 +133,23 @@ class AsyncioPipe(asyncio.BaseProtocol):
         task = _start(coroutine, loop=self._loop)
         if not task.done():
             # The loop itself holds tasks weakly.
+            if self._tasks is None:
+                self._tasks = set()
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
         """Cancel whatever `start` began and still runs."""
-        for task in tuple(self._tasks):
+        for task in tuple(self._tasks or ()):
             task.cancel()
 
+    def call_at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call `call` when the loop's clock shows `when`."""
+        return self._loop.call_at(when, call)
+
     def _wake_drainers(self) -> None:
-        drainers, self._drainers = self._drainers, []
-        for drainer in drainers:
+        drainers, self._drainers = self._drainers, None
+        for drainer in drainers or ():
             if not drainer.done():
                 drainer.set_result(None)
 

@@ -13,6 +13,10 @@ class Waiting(Protocol):
         """It has come, or it never will."""
 
 
+# Who waits where nobody does, for all: an empty deque takes 760 bytes.
+_NOBODY: deque[tuple[Waiting, object]] = deque(maxlen=0)
+
+
 class Turn:
     """Held for the length of a fragmented message; others wait in the order they came."""
 
@@ -21,7 +25,7 @@ class Turn:
     def __init__(self) -> None:
         self.holder: object = None  # the task amid a message; None lets everybody send
         self._over = False
-        self._waiting: deque[tuple[Waiting, object]] = deque()
+        self._waiting = _NOBODY
 
     async def take(self, runtime: Runtime) -> None:
         """Wait for the turn, in order; a cancelled wait leaves nothing behind.
@@ -41,7 +45,7 @@ class Turn:
             )
         signal = runtime.signal()
         waiting = signal, task
-        self._waiting.append(waiting)
+        self._append(waiting)
         try:
             await signal.wait()
         except BaseException:
@@ -53,7 +57,7 @@ class Turn:
 
     def line_up(self, one: Waiting) -> None:
         """Have `one` called in its turn, which is over when it returns."""
-        self._waiting.append((one, None))
+        self._append((one, None))
 
     def step_out(self, one: Waiting) -> bool:
         """Have it called no more; False where it was called already."""
@@ -74,3 +78,8 @@ class Turn:
         self._over = True
         while self._waiting:
             self._waiting.popleft()[0].set()
+
+    def _append(self, waiting: tuple[Waiting, object]) -> None:
+        if self._waiting is _NOBODY:
+            self._waiting = deque()
+        self._waiting.append(waiting)
