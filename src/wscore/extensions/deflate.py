@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .base import CorruptMessage, NegotiationError, Parameters
 
@@ -93,7 +94,7 @@ class Deflate:
             peer_bits = min(self.peer_window_bits, asked["client_max_window_bits"] or 15)
             if peer_bits < 15:
                 answer.append(("client_max_window_bits", str(peer_bits)))
-        return answer, DeflateCodec(self, bits, takeover, peer_bits, peer_takeover)
+        return answer, DeflateCodec(_agreed(self, bits, takeover, peer_bits, peer_takeover))
 
     def agree(self, answer: Parameters) -> "DeflateCodec":
         """What a client agrees to: see `Extension` (RFC 7692 section 7.1).
@@ -111,7 +112,7 @@ class Deflate:
         if peer_takeover and not self.peer_takeover:
             raise NegotiationError("the server did not agree to server_no_context_takeover")
         takeover = self.takeover and "client_no_context_takeover" not in given
-        return DeflateCodec(self, bits, takeover, peer_bits, peer_takeover)
+        return DeflateCodec(_agreed(self, bits, takeover, peer_bits, peer_takeover))
 
 
 def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:
@@ -139,49 +140,54 @@ def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | No
     return checked
 
 
+@dataclass(frozen=True, slots=True)
+class _Agreed:
+    """What was agreed on, the same object for all connections where that is the same."""
+
+    settings: Deflate
+    window_bits: int
+    takeover: bool
+    peer_window_bits: int
+    peer_takeover: bool
+    alike: tuple[int, ...]
+
+
+# Beyond what a server's peers can ask for of one Deflate: 8 windows each way, takeover or not.
+@lru_cache(maxsize=512)
+def _agreed(
+    settings: Deflate, window_bits: int, takeover: bool, peer_window_bits: int, peer_takeover: bool
+) -> _Agreed:
+    alike = (window_bits, settings.level, settings.memory_level, settings.threshold)
+    return _Agreed(settings, window_bits, takeover, peer_window_bits, peer_takeover, alike)
+
+
 class DeflateCodec:
     """permessage-deflate as agreed on with one peer: see `Codec`.
 
     Nothing of zlib is allocated before the first message that is compressed.
     """
 
-    __slots__ = (
-        "_deflater",
-        "_encoding",
-        "_inflater",
-        "_kept",
-        "_peer_takeover",
-        "_peer_window_bits",
-        "_settings",
-        "_takeover",
-        "_window_bits",
-        "alike",
-        "bits",
-        "pending",
-        "threshold",
-    )
+    __slots__ = ("_agreed", "_deflater", "_encoding", "_inflater", "_kept", "pending")
 
-    def __init__(
-        self,
-        settings: Deflate,
-        window_bits: int,
-        takeover: bool,
-        peer_window_bits: int,
-        peer_takeover: bool,
-    ) -> None:
-        self.bits = RSV1
-        self.threshold = settings.threshold
-        self.alike = (window_bits, settings.level, settings.memory_level, settings.threshold)
+    bits = RSV1
+
+    def __init__(self, agreed: _Agreed) -> None:
         self.pending = False
-        self._settings = settings
-        self._window_bits = window_bits
-        self._takeover = takeover
-        self._peer_window_bits = peer_window_bits
-        self._peer_takeover = peer_takeover
+        self._agreed = agreed
         self._deflater: zlib._Compress | None = None
         self._encoding = False  # the message we send is compressed
         self._inflater: zlib._Decompress | None = None
         self._kept = b""  # input that it has not taken
+
+    @property
+    def threshold(self) -> int:
+        """See `Codec`."""
+        return self._agreed.settings.threshold
+
+    @property
+    def alike(self) -> tuple[int, ...]:
+        """See `Codec`."""
+        return self._agreed.alike
 
     def encode(
         self, data: bytes, first: bool, last: bool, wanted: bool | None
@@ -198,7 +204,7 @@ class DeflateCodec:
         data = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
         if last:
             data = data[: -len(_TAIL)]
-            if not self._takeover:
+            if not self._agreed.takeover:
                 self._deflater = None
         return (RSV1 if first else 0), data
 
@@ -222,7 +228,7 @@ class DeflateCodec:
             data += _TAIL
         inflater = self._inflater
         if inflater is None:
-            inflater = self._inflater = zlib.decompressobj(-self._peer_window_bits)
+            inflater = self._inflater = zlib.decompressobj(-self._agreed.peer_window_bits)
         try:
             out = inflater.decompress(data, most)
             if inflater.eof:
@@ -240,7 +246,7 @@ class DeflateCodec:
                 if last and not self.pending:
                     if not _ends_with_a_block(inflater):
                         raise CorruptMessage(_CUT_SHORT)
-                    if not self._peer_takeover:
+                    if not self._agreed.peer_takeover:
                         self._inflater = None
         except zlib.error as error:
             raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
@@ -250,12 +256,12 @@ class DeflateCodec:
         """Whether a message is compressed."""
         if wanted is None:
             wanted = len(data) >= self.threshold
-        return wanted and self._window_bits > _TOO_SMALL_TO_DEFLATE
+        return wanted and self._agreed.window_bits > _TOO_SMALL_TO_DEFLATE
 
     def _new_deflater(self) -> "zlib._Compress":
-        settings = self._settings
+        settings = self._agreed.settings
         return zlib.compressobj(
-            settings.level, zlib.DEFLATED, -self._window_bits, settings.memory_level
+            settings.level, zlib.DEFLATED, -self._agreed.window_bits, settings.memory_level
         )
 
 
