@@ -19,7 +19,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "binascii": None,
     "codecs": None,
     "collections.abc": None,
-    "dataclasses": {"dataclass"},
+    "dataclasses": {"dataclass", "field"},
     "enum": None,
     "h11": None,
     "hashlib": None,

@@ -33,7 +33,7 @@ class Headers(Mapping[str, str]):
     token or a value has characters that would break the line (RFC 9110 section 5.5).
     """
 
-    __slots__ = ("_values", "pairs")
+    __slots__ = ("_fields", "_values", "pairs")
 
     pairs: tuple[tuple[str, str], ...]
 
@@ -44,12 +44,14 @@ class Headers(Mapping[str, str]):
             pairs = headers.items()
         else:
             pairs = headers
+        self._fields: bytes | None = None  # what we were decoded from
         self._take(map(_checked_pair, pairs))
 
     @classmethod
     def decode(cls, fields: bytes) -> "Headers":
         """Read back what `encode` wrote. The bytes are trusted: a parser has checked them."""
         self = cls.__new__(cls)
+        self._fields = fields
         lines = fields.decode("latin-1").split("\r\n")
         del lines[-1]
         self._take([(name, value) for name, _, value in [line.partition(": ") for line in lines]])
@@ -57,6 +59,8 @@ class Headers(Mapping[str, str]):
 
     def encode(self) -> bytes:
         """The field lines as they go on the wire, each with its CRLF, without the blank line."""
+        if self._fields is not None:
+            return self._fields
         return "".join([f"{name}: {value}\r\n" for name, value in self.pairs]).encode("latin-1")
 
     def _take(self, pairs: Iterable[tuple[str, str]]) -> None:
@@ -67,6 +71,9 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return ", ".join(self._values[name.lower()])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -11,6 +11,9 @@ class Phase(Enum):
     Those of RFC 6455 section 4 and RFC 6455 section 7.1, and what is between them.
     """
 
+    # Enum's own, which runs in Python, takes 100 ns for each look into a table of phases.
+    __hash__ = object.__hash__
+
     CONNECTING = auto()
     """The opening handshake is not over."""
     OPEN = auto()
@@ -29,6 +32,8 @@ class Phase(Enum):
 
 class Step(Enum):
     """What moves a connection from one phase to another."""
+
+    __hash__ = object.__hash__
 
     ACCEPT = auto()
     """The opening handshake succeeded."""

@@ -88,8 +88,8 @@ class Client:
                 "receive() takes the messages of this client: use that or a callback"
             )
         inbox.callback = callback
-        # What waits is delivered when we have returned and on_connection has suspended.
-        self._session.later(self._session.hand_out)
+        if inbox.waits():  # delivered when we have returned and on_connection has suspended
+            self._session.later(self._session.hand_out)
         return callback
 
     def ping(self, callback: "PingCallback") -> "PingCallback":

@@ -135,15 +135,19 @@ class Inbox:
         self._discarding = True
         self.run()
 
+    def waits(self) -> bool:
+        """Whether a message waits to be taken."""
+        return bool(self._waiting)
+
     def idle(self) -> bool:
         """Whether all that came was handled, so that a Close may be answered."""
         busy = self._drivers or (self._consuming and self._session.setting_up)
         return not busy and not self._waiting
 
-    def break_off(self, error: ConnectionClosed) -> None:
+    def break_off(self) -> None:
         """Nothing more comes; a message amid its arrival never ends. `run` must follow."""
         if self._arriving is not None:
-            self._arriving.set_exception(error)
+            self._arriving.set_exception(self._session.closed_error())
             self._arriving = None
 
     def discard(self) -> None:

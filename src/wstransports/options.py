@@ -16,6 +16,8 @@ ProcessRequest = Callable[[Request], Response | None | Awaitable[Response | None
 
 Compression = Literal["deflate"] | Deflate | None
 
+_DEFLATE = Deflate()
+
 Certs = tuple[str | os.PathLike[str], str | os.PathLike[str]] | ssl.SSLContext
 
 
@@ -86,7 +88,7 @@ class ConnectionOptions:
         """What the core is to negotiate."""
         if self.compression is None:
             return ()
-        return (Deflate() if isinstance(self.compression, str) else self.compression,)
+        return (_DEFLATE if isinstance(self.compression, str) else self.compression,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,8 +221,7 @@ class Session:
         if isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
             self.log(f"failed with {event.code:d}, {event.reason}")
         self._leave_open()
-        self.inbox.break_off(self.closed_error())
-        self._arm()
+        self.inbox.break_off()
 
     def settle(self) -> None:
         """Answer the Close that is owed, once what came before it is handled; then leave."""
@@ -259,7 +258,6 @@ class Session:
         """It is given: frames may follow."""
         if self._paused & ANSWER:
             self._resume(ANSWER)
-        self._arm()
 
     def open(self, client: Client) -> None:
         """The handshake succeeded."""

@@ -24,6 +24,7 @@ from server_handshake_cases import (
 
 from wscore.errors import LocalProtocolError
 from wscore.events import HandshakeFailed, RequestReceived
+from wscore.extensions import Deflate
 from wscore.handshake import ServerHandshake, upgrade_required
 from wscore.headers import Headers
 from wscore.request import Request
@@ -137,6 +138,7 @@ class TestAccepted:
         assert request.origin == "http://example.com"
         assert request.headers["accept-encoding"] == "gzip, deflate, br, zstd"
         assert len(request.headers) == 12
+        assert request.headers.pairs[0] == ("Host", "localhost:8080")  # as it was written
 
     def test_no_allow_list_serves_every_origin(self) -> None:
         for origin in [[], [("Origin", "null")], [("Origin", "http://evil")]]:
@@ -411,6 +413,28 @@ class TestParsedHead:
 def test_mistakes(arguments: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         ServerHandshake(**arguments)
+
+
+def test_another_for_the_same_arguments() -> None:
+    first = ServerHandshake(
+        subprotocols=["chat"], origins=["http://a"], extensions=[Deflate(window_bits=10)]
+    )
+    asked = opening(
+        ("Origin", "http://a"),
+        ("Sec-WebSocket-Protocol", "chat"),
+        ("Sec-WebSocket-Extensions", "permessage-deflate"),
+    )
+    first.receive_data(asked)
+    answer = first.accept()
+    assert b"server_max_window_bits=10" in answer
+    second = first.anew()
+    assert (second.request, second.subprotocol, second.codecs) == (None, None, ())
+    assert isinstance(second.receive_data(asked), RequestReceived)
+    assert second.codecs[0] is not first.codecs[0]
+    assert second.accept() == answer
+    assert first.anew().receive_data(opening(("Origin", "http://b"))) == HandshakeFailed(
+        403, "this origin is not served here"
+    )
 
 
 def test_any_bytes_like_will_do() -> None:

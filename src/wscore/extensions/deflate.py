@@ -1,8 +1,7 @@
 """permessage-deflate: compressed messages (RFC 7692)."""
 
 import zlib
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 from .base import CorruptMessage, NegotiationError, Parameters
 
@@ -44,6 +43,9 @@ class Deflate:
     threshold: int = 1024
     takeover: bool = True
     peer_takeover: bool = True
+    _agreements: dict[tuple[int, bool, int, bool], "_Agreed"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     name = "permessage-deflate"
 
@@ -94,7 +96,7 @@ class Deflate:
             peer_bits = min(self.peer_window_bits, asked["client_max_window_bits"] or 15)
             if peer_bits < 15:
                 answer.append(("client_max_window_bits", str(peer_bits)))
-        return answer, DeflateCodec(_agreed(self, bits, takeover, peer_bits, peer_takeover))
+        return answer, self._codec(bits, takeover, peer_bits, peer_takeover)
 
     def agree(self, answer: Parameters) -> "DeflateCodec":
         """What a client agrees to: see `Extension` (RFC 7692 section 7.1).
@@ -112,7 +114,17 @@ class Deflate:
         if peer_takeover and not self.peer_takeover:
             raise NegotiationError("the server did not agree to server_no_context_takeover")
         takeover = self.takeover and "client_no_context_takeover" not in given
-        return DeflateCodec(_agreed(self, bits, takeover, peer_bits, peer_takeover))
+        return self._codec(bits, takeover, peer_bits, peer_takeover)
+
+    def _codec(
+        self, bits: int, takeover: bool, peer_bits: int, peer_takeover: bool
+    ) -> "DeflateCodec":
+        key = bits, takeover, peer_bits, peer_takeover
+        agreed = self._agreements.get(key)
+        if agreed is None:
+            alike = bits, self.level, self.memory_level, self.threshold
+            agreed = self._agreements[key] = _Agreed(self, *key, alike)
+        return DeflateCodec(agreed)
 
 
 def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:
@@ -150,15 +162,6 @@ class _Agreed:
     peer_window_bits: int
     peer_takeover: bool
     alike: tuple[int, ...]
-
-
-# Beyond what a server's peers can ask for of one Deflate: 8 windows each way, takeover or not.
-@lru_cache(maxsize=512)
-def _agreed(
-    settings: Deflate, window_bits: int, takeover: bool, peer_window_bits: int, peer_takeover: bool
-) -> _Agreed:
-    alike = (window_bits, settings.level, settings.memory_level, settings.threshold)
-    return _Agreed(settings, window_bits, takeover, peer_window_bits, peer_takeover, alike)
 
 
 class DeflateCodec:

@@ -206,7 +206,7 @@ class ClientHandshake:
             http.receive_data(head)
             event = http.next_event()
             if isinstance(event, h11.Response):
-                headers = parsed_headers(event.headers)
+                headers = parsed_headers(event)
                 body = Body(event.status_code, headers)
                 self._refusing = event.status_code, headers, body
                 return self._receive_body(bytes(self._buffer.data))
@@ -223,7 +223,7 @@ class ClientHandshake:
 
     def _switch(self, http: h11.InformationalResponse) -> Accepted:
         """Judge a 101; the numbers are the items of RFC 6455 section 4.1, second list."""
-        headers = parsed_headers(http.headers)
+        headers = parsed_headers(http)
         if http.http_version < b"1.1":
             raise _Failure("the server switches protocols in HTTP/1.0")
         if upgrade_list(headers) != ["websocket"]:  # 2

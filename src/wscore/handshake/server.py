@@ -88,9 +88,23 @@ class ServerHandshake:
         origins: Sequence[str | None] | None = None,
         extensions: Sequence[Extension] = (),
     ) -> None:
+        self._extensions = by_name(extensions)
+        self._subprotocols = checked_tokens("subprotocols", subprotocols)
+        self._origins = None if origins is None else _checked_origins(origins)
+        self._begin()
+
+    def anew(self) -> "ServerHandshake":
+        """Another one with the same arguments, which are not checked again: for the next client."""
+        other = ServerHandshake.__new__(ServerHandshake)
+        other._extensions = self._extensions
+        other._subprotocols = self._subprotocols
+        other._origins = self._origins
+        other._begin()
+        return other
+
+    def _begin(self) -> None:
         self.codecs: tuple[Codec, ...] = ()
         """The extensions agreed on, from RequestReceived on."""
-        self._extensions = by_name(extensions)
         self._agreed: list[str] = []  # what the answer says of them
         self.request: Request | None = None
         """What was asked, from RequestReceived on."""
@@ -100,8 +114,6 @@ class ServerHandshake:
         """What followed the head: frames, if the client did not wait for the answer."""
         self.refusal = b""
         """The 4xx or 5xx to send after a HandshakeFailed."""
-        self._subprotocols = checked_tokens("subprotocols", subprotocols)
-        self._origins = None if origins is None else _checked_origins(origins)
         self._buffer = HeadBuffer()
         self._line_scanned = 0
         self._line_seen = False
@@ -211,7 +223,7 @@ class ServerHandshake:
                 f"the client did not offer the subprotocol {subprotocol!r}: choose from "
                 f"{list(self.request.subprotocols)} or None"
             )
-        added = added_headers(headers)
+        added = added_headers(headers).encode() if headers else b""
         self._answer = "accept"
         if subprotocol is not None:
             self.subprotocol = subprotocol
@@ -228,7 +240,7 @@ class ServerHandshake:
                 f"Sec-WebSocket-Accept: {accept_value(self._key)}\r\n"
                 f"{chosen}"
             ).encode(),
-            added.encode(),
+            added,
         )
 
     def reject(self, response: Response) -> bytes:
@@ -281,7 +293,7 @@ class ServerHandshake:
 
     def _judge(self, http: h11.Request, trailing_data: bytes) -> RequestReceived | HandshakeFailed:
         """The head is sound HTTP; is it a request that we answer?"""
-        headers = parsed_headers(http.headers)
+        headers = parsed_headers(http)
         self._method = http.method.decode()
         self._buffer = HeadBuffer()
         try:
@@ -304,6 +316,8 @@ class ServerHandshake:
 
     def _negotiate(self, headers: Headers) -> None:
         """Take of each extension the first offer that suits us (RFC 6455 section 9.1)."""
+        if not self._extensions:
+            return
         used = 0
         left = dict(self._extensions)
         for name, parameters in extension_list(headers, skip_malformed=True):
