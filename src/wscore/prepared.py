@@ -32,7 +32,7 @@ class PreparedMessage:
 
     def frame(self, codecs: Sequence[Codec]) -> bytes:
         """The whole frame for a connection that goes through `codecs`."""
-        key = tuple([(codec.__class__, codec.alike) for codec in codecs])
+        key = tuple([(codec.__class__, codec.alike) for codec in codecs]) if codecs else ()
         made = self._frames.get(key)
         if made is None:
             head, payload = FIN | self._opcode, self.payload

@@ -7,8 +7,10 @@ from typing import Any, Literal
 from wscore import PreparedMessage, Reasons
 
 from .client import Client
+from .clients import Clients
 from .errors import ConnectionClosed
-from .runtime import Signal, running
+from .outbox import Outbox
+from .runtime import Runtime, Signal, running
 from .session import Session
 from .stream.fragment import Data
 
@@ -59,28 +61,38 @@ async def broadcast(
         raise ValueError("max_waiting is a number of bytes, max_seconds one of seconds, from 0")
     message = PreparedMessage(data, compress)
     report = BroadcastReport()
-    queued: dict[Client, _Delivery] = {}
-    for client in _checked(clients):
-        outbox = client._session.outbox
+    queued: list[Client] = []
+    behind: dict[Client, _Delivery] = {}  # who had no room before or has none now
+    for client, outbox in _checked(clients):
+        if outbox.has_room() and (slow != "close" or outbox.pipe.waiting() <= max_waiting):
+            outbox.crowded_since = None
+            outbox.send_prepared(message)
+            queued.append(client)
+            if outbox.pipe.full:
+                outbox.look()
+                behind[client] = _Delivery(outbox, message)
+            continue
         outbox.look()
         if not outbox.core.may_send:
             report.failed[client] = outbox.closed_error()
-        elif slow == "drop" and outbox.crowded_since is not None:
+        elif slow == "drop":
             report.dropped.append(client)
         elif slow == "close" and _lags(client._session, max_waiting, max_seconds):
             client._session.fail(Reasons.TRY_AGAIN_LATER, "too slow for what is sent to all")
             report.closed.append(client)
         else:
-            queued[client] = _Delivery(client._session, message)
+            queued.append(client)
+            behind[client] = _Delivery(outbox, message)
+            behind[client].begin(client._session.runtime)
     if slow == "wait":
         try:
-            for client, delivery in queued.items():
+            for client, delivery in behind.items():
                 try:
                     await delivery.room()
                 except ConnectionClosed as closed:
                     report.failed[client] = closed
         finally:
-            for delivery in queued.values():
+            for delivery in behind.values():
                 delivery.withdraw()
     if running().checkpoints:
         await running().checkpoint()
@@ -88,18 +100,25 @@ async def broadcast(
     return report
 
 
-def _checked(clients: Iterable[Client] | Mapping[Any, Client]) -> list[Client]:
+def _checked(clients: Iterable[Client] | Mapping[Any, Client]) -> list[tuple[Client, Outbox]]:
     """Each client once, as long as all of them are clients that we may send to."""
     if not isinstance(clients, Iterable):
         raise TypeError(
             f"broadcast() takes server.clients or an iterable of clients, not {clients!r}"
         )
-    members = list(dict.fromkeys(clients.values() if isinstance(clients, Mapping) else clients))
-    for client in members:
+    if isinstance(clients, Clients):
+        given: Iterable[Client] = clients.now()
+    else:
+        given = dict.fromkeys(clients.values() if isinstance(clients, Mapping) else clients)
+    members: list[tuple[Client, Outbox]] = []
+    for client in given:
         if not isinstance(client, Client):
             raise TypeError(f"broadcast() sends to clients, and {client!r} is none")
         session = client._session
-        if session.outbox.turn.holder is session.runtime.current_task():
+        outbox = session.outbox
+        members.append((client, outbox))
+        holder = outbox.turn.holder
+        if holder is not None and holder is session.runtime.current_task():
             raise RuntimeError(
                 f"this task is amid a fragmented message to {client!r}: leave its block before"
                 " broadcasting"
@@ -115,19 +134,22 @@ def _lags(session: Session, max_waiting: int, max_seconds: float) -> bool:
 
 
 class _Delivery:
-    """The message on its way to one client: sent at once, or behind a fragmented one."""
+    """The message on its way to a client without room for more: sent, or behind a fragmented one."""
 
-    def __init__(self, session: Session, message: PreparedMessage) -> None:
-        self._outbox = session.outbox
+    def __init__(self, outbox: Outbox, message: PreparedMessage) -> None:
+        self._outbox = outbox
         self._message = message
         self._sent = False
-        self._full = False  # there was no room behind it
+        self._full = outbox.pipe.full  # there was no room behind it
         self._turn: Signal | None = None  # set when it is over
+
+    def begin(self, runtime: Runtime) -> None:
+        """Send it now, or in its turn."""
         if self._outbox.turn.holder is None:
             self._send()
         else:
-            self._turn = session.runtime.signal()
-            self._outbox.held_back += len(message.payload)
+            self._turn = runtime.signal()
+            self._outbox.held_back += len(self._message.payload)
             self._outbox.turn.line_up(self)
 
     def set(self) -> None:
@@ -155,7 +177,6 @@ class _Delivery:
 
     def _send(self) -> None:
         self._sent = True
-        self._outbox.core.send_prepared(self._message)
-        self._outbox.put()
+        self._outbox.send_prepared(self._message)
         self._full = self._outbox.pipe.full
         self._outbox.look()

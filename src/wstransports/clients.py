@@ -32,6 +32,10 @@ class Clients(Mapping[Key, Client]):
     def __repr__(self) -> str:
         return f"Clients({list(self._clients.values())!r})"
 
+    def now(self) -> list[Client]:
+        """Those that are here."""
+        return list(self._clients.values())
+
     def enter(self, client: Client) -> None:
         """A client's set-up is over."""
         self._clients[client.addr, client.port] = client
