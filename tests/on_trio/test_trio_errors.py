@@ -370,17 +370,21 @@ def test_a_connection_that_cannot_be_accepted(log: list[logging.LogRecord]) -> N
     assert record.getMessage() == f"cannot accept a connection: {os.strerror(errno.EPROTO)}"
 
 
-def test_a_connection_that_cannot_be_begun(log: list[logging.LogRecord]) -> None:
-    """It is dropped: here what was given to the server is not any more what it was."""
+def test_a_connection_that_cannot_be_begun(
+    log: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped."""
+
+    def no_memory() -> None:
+        raise MemoryError
 
     async def main() -> None:
-        subprotocols = ["chat"]
-        server = echo_server(subprotocols=subprotocols)
+        server = echo_server()
         async with server:
-            subprotocols.append("no token")
-            with pytest.raises(ConnectionResetError):
-                await enter(connect(f"ws://127.0.0.1:{server.port}"))
-            subprotocols.pop()
+            with monkeypatch.context() as patch:
+                patch.setattr(server, "_new_core", no_memory)
+                with pytest.raises(ConnectionResetError):
+                    await enter(connect(f"ws://127.0.0.1:{server.port}"))
             await still_served(server)
 
     run(main)
@@ -388,4 +392,4 @@ def test_a_connection_that_cannot_be_begun(log: list[logging.LogRecord]) -> None
     log.clear()
     assert record.getMessage() == "cannot begin a connection"
     assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], ValueError)
+    assert isinstance(record.exc_info[1], MemoryError)
