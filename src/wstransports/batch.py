@@ -7,10 +7,10 @@ GATHER_LIMIT = 65536
 
 
 class Gathering(Protocol):
-    """Who has gathered output."""
+    """Who has gathered output, or has something else to do when the callbacks have run."""
 
     def flush(self) -> None:
-        """Write it."""
+        """Write it, or do that."""
 
 
 class Batch:

@@ -113,7 +113,8 @@ class Inbox:
             self.discard()
 
     def _count_later(self) -> None:
-        """Count what still waits when the callback is suspended, by more than our checkpoints."""
+        """Count what still waits when the callback is suspended, by more than our checkpoints:
+        to count at once what these leave for a moment took 4 % of the instructions of an echo."""
         batch = self._session.runtime.batch
         if batch.active:
             batch.waiting.append(self)
@@ -121,7 +122,7 @@ class Inbox:
             self.flush()
 
     def flush(self) -> None:
-        """Count what waits."""
+        """As `Gathering`: count what waits."""
         size = 0
         for reader in self._waiting:
             if not reader.charged:

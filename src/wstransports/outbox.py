@@ -89,6 +89,7 @@ class Outbox:
         """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""
         if self.pipe.full or self._yield_after:
             return self._drain()
+        # Only others to let run: to await that here takes 2 % of the instructions of an echo.
         return self._session.runtime.checkpoint()
 
     async def _drain(self) -> None:

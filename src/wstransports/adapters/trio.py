@@ -141,6 +141,7 @@ class TrioRuntime:
     def __init__(self) -> None:
         self._batch = TrioBatch()
         self.batch: Batch = self._batch
+        # Not trio.current_time, which looks this up: 2 % of the instructions of an echo.
         self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task
 

@@ -174,9 +174,10 @@ class TrioPipe:
 
     async def _read(self, turn: Turn) -> None:
         tasks = self._tasks
+        todo = tasks.todo
         while turn.reads:
-            if tasks.todo:
-                await tasks.run(tasks.todo.popleft(), turn)
+            if todo:
+                await tasks.run(todo.popleft(), turn)
             elif self._broken or self._ended:
                 return
             elif self._paused:

@@ -172,8 +172,8 @@ class TrioTasks:
         finally:
             self._handling = False
             if self.todo:
-                turn.gathered = batch.waiting
-                self._gather_no_more()
+                batch.active = False
+                turn.gathered, batch.waiting = batch.waiting, []
             else:
                 batch.end()
 
@@ -208,9 +208,7 @@ class TrioTasks:
                 try:
                     trap = _step(coroutine, reply)
                 except StopIteration:
-                    if self.todo and turn.reads:
-                        self._gather_no_more()
-                    else:
+                    if not self.todo or not turn.reads:  # else the next one is run at once
                         self._send_gathered(turn)
                     return
                 except BaseException:
@@ -218,7 +216,7 @@ class TrioTasks:
                     raise
                 if batch.brief and patience:
                     patience -= 1
-                    batch.active = False  # as `_gather_no_more`
+                    batch.active = False
                     batch.waiting = []
                 else:
                     self._send_gathered(turn)
@@ -230,12 +228,6 @@ class TrioTasks:
             self._coroutines -= 1
             if self._finished and not self._coroutines:
                 self._nap.cancel()
-
-    def _gather_no_more(self) -> None:
-        """Others go on; what was gathered stays with its turn."""
-        batch = self._batch
-        batch.active = False
-        batch.waiting = []
 
     def _send_gathered(self, turn: Turn) -> None:
         turn.gathered = []

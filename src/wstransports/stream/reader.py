@@ -244,6 +244,7 @@ class CheckpointedReader(WebSocketReader):
 
     async def get(self, kind: Any = None, *, max_size: int | None = None) -> Any:
         await self._inbox.checkpoint()
+        # Again what get() does, for awaiting that is 2 % of the instructions of an echo on trio.
         whole = self._whole
         if whole is not None and kind is None and max_size is None:
             self._whole = whole[:0]
