@@ -1,7 +1,7 @@
 """WebSockets over any byte stream of anyio's: TLS, Unix, memory, an SSH tunnel."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from wscore.headers import HeaderFields
@@ -39,7 +39,10 @@ async def serve_stream(
     runtime = AnyioRuntime()
     server = WebSocketServer("", 0, runtime=runtime, **options)
     server.connection(on_connection)
-    async with runtime, server as streams:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(runtime)
+        with runtime.shield():  # or a cancelled task would leave the stream open
+            streams = await stack.enter_async_context(server)
         await streams.serve(stream)
 
 

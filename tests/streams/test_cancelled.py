@@ -108,6 +108,22 @@ async def test_a_peer_that_does_not_answer_is_dropped(backend: str) -> None:
 
 
 @on_each_backend
+async def test_a_stream_is_closed_where_nothing_may_begin_any_more(backend: str) -> None:
+    near, far = stream_pair()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await serve_stream(far, echo)
+    assert scope.cancelled_caught
+    assert far._closed
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with connect_stream(near, URI):
+            raise AssertionError("it was cancelled before")
+    assert scope.cancelled_caught
+    assert near._closed
+
+
+@on_each_backend
 async def test_a_cancelled_serve_leaves_its_client_to_the_end_of_the_servers_block(
     backend: str,
 ) -> None:

@@ -283,20 +283,20 @@ class AnyioListener:
         connection to the end of the server's block, which closes it with 1001.
         """
         over = Event()
-        self._runtime.spawn(self._serve, stream, over)
+        self._runtime.spawn(_serve, self._runtime.pipe(stream, self._make_sink()), over)
         await over.wait()
-
-    async def _serve(self, stream: ByteStream, over: Event) -> None:
-        pipe = self._runtime.pipe(stream, self._make_sink())
-        try:
-            await pipe.run()
-            await pipe.idle()
-        finally:
-            over.set()
 
     async def close(self) -> None:
         """The server answers 503 from now on; connections that stand are left alone."""
         await self._runtime.checkpoint()
+
+
+async def _serve(pipe: AnyioPipe, over: Event) -> None:
+    try:
+        await pipe.run()
+        await pipe.idle()
+    finally:
+        over.set()
 
 
 class AnyioRuntime:
