@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402  # the whole module is left out first
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ends import memory, tcp, tls, unix
 from in_process import on_each_backend, stream_pair
 from served import URI, echo, served
 
-from wscore import State
+from wscore import ClientConnection, State
 from wstransports import (
     Client,
 )
@@ -93,3 +94,35 @@ async def test_an_exception_leaves_the_blocks_as_it_is(backend: str) -> None:
             async with connect_stream(near, URI):
                 raise error
     assert caught.value is error
+
+
+@on_each_backend
+async def test_over_tls_a_client_that_sends_on_sees_why_it_is_closed(backend: str) -> None:
+    """Its bytes are not left unread: closing the socket would answer them with a reset."""
+
+    async with tls() as (near, far), anyio.create_task_group() as group:
+        group.start_soon(serve_stream, far, echo)
+        await near.send(ClientConnection("localhost", "/").data_to_send() + b"\xff" * 1000)
+        for _ in range(100):
+            await near.send(b"\xff" * 1000)
+        received = b""
+        with pytest.raises(anyio.EndOfStream):
+            while True:
+                received += await near.receive()
+        assert received.endswith(b"\x03\xeaunknown opcode 15")
+        await near.aclose()
+
+
+@on_each_backend
+async def test_over_tls_a_client_that_sends_for_ever_is_dropped(backend: str) -> None:
+    async with tls() as (near, far), anyio.create_task_group() as group:
+
+        async def send_for_ever() -> None:
+            with suppress(anyio.BrokenResourceError):
+                while True:
+                    await near.send(b"\xff" * 1000)
+
+        await near.send(ClientConnection("localhost", "/").data_to_send())
+        group.start_soon(send_for_ever)
+        await serve_stream(far, echo, close_timeout=0.05)
+        await anyio.aclose_forcefully(near)

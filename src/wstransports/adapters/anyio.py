@@ -1,5 +1,6 @@
 """The contract over any byte stream of anyio's, on each of its back ends."""
 
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import (
@@ -7,6 +8,7 @@ from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     nullcontext,
+    suppress,
 )
 from types import TracebackType
 from typing import Any, Self
@@ -35,7 +37,7 @@ from anyio import (
 )
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 from anyio.lowlevel import checkpoint
-from anyio.streams.tls import TLSAttribute
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
@@ -82,7 +84,7 @@ class AnyioPipe:
                     group.start_soon(self._receive_all)
                     await self._send_all()
                 try:
-                    await self._stream.aclose()
+                    await _close(self._stream)
                     closed = True
                 except Exception as error:  # noqa: BLE001  # whatever a stream raises
                     self._error = error
@@ -239,6 +241,25 @@ class AnyioPipe:
             del self._tasks[coroutine]
             if not self._tasks:
                 self._idle.set()
+
+
+async def _close(stream: ByteStream) -> None:
+    """Close a stream, to which all is sent and whose peer has ended its half, where there are any.
+
+    TLS has none: the peer may send on, and the kernel answers with a reset when it closes a socket
+    with unread input, and that may overtake our Close. So all is read until the peer ends.
+    """
+    if isinstance(stream, TLSStream) and stream.standard_compatible:
+        below = stream.transport_stream
+        try:
+            await stream.unwrap()
+        except ssl.SSLError:  # it sends on
+            with suppress(EndOfStream):
+                while True:
+                    await below.receive()
+        await below.aclose()
+    else:
+        await stream.aclose()
 
 
 class AnyioTimer:
