@@ -27,6 +27,7 @@ from wstransports import (
     WebSocketReader,
     WebSocketServer,
     broadcast,
+    connect,
 )
 from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
 
@@ -232,6 +233,13 @@ async def test_mistakes_are_named_at_the_call(backend: str) -> None:
         connect_stream(near, "http://localhost/")
     with pytest.raises(TypeError, match="async def"):
         await serve_stream(far, lambda client: checkpoint())
+    runtime = AnyioRuntime(near)
+    with pytest.raises(RuntimeError, match="async with AnyioRuntime"):
+        async with WebSocketServer("", 0, runtime=runtime):
+            raise AssertionError("the runtime is not entered")
+    with pytest.raises(RuntimeError, match="async with AnyioRuntime"):
+        async with connect(URI, proxy=None, runtime=runtime):
+            raise AssertionError("the runtime is not entered")
     async with AnyioRuntime() as runtime:
         with pytest.raises(ValueError, match="streams are handed in"):
             async with WebSocketServer(None, 0, unix_path="path", runtime=runtime):
@@ -240,8 +248,6 @@ async def test_mistakes_are_named_at_the_call(backend: str) -> None:
 
 @on_each_backend
 async def test_a_stream_serves_one_connection(backend: str) -> None:
-    from wstransports import connect
-
     async with served(echo) as near, AnyioRuntime(near) as runtime:
         async with connect(URI, proxy=None, runtime=runtime):
             with pytest.raises(ValueError, match="no stream left"):

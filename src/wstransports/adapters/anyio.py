@@ -11,7 +11,7 @@ from contextlib import (
     suppress,
 )
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from ..batch import Batch
 from ..options import Address
@@ -337,7 +337,7 @@ class AnyioRuntime:
         self.signal = Event
         self.checkpoint = checkpoint
         self._stream = stream
-        self._group: TaskGroup
+        self._group: TaskGroup = cast(TaskGroup, None)  # until it is entered
         self._scopes: set[CancelScope] = set()
         self._ending = False
 
@@ -404,6 +404,8 @@ class AnyioRuntime:
 
     def task_group(self) -> AbstractAsyncContextManager[None]:
         """Ours is open already."""
+        if self._group is None:
+            raise RuntimeError("enter the runtime first: `async with AnyioRuntime() as runtime`")
         return nullcontext()
 
     def shield(self) -> AbstractContextManager[object]:
