@@ -165,16 +165,19 @@ class WebSocketServer:
     ) -> None:
         """Accept no more, close every client with 1001, wait for them, for a bounded time."""
         listener, self._listener = self._listener, None
-        if listener is None or self._runtime is None:
+        runtime = self._runtime
+        if listener is None or runtime is None:
             raise _does_not_listen()
         try:
-            with self._runtime.shield():
+            with runtime.shield():
                 await self._close(listener)
         finally:
             for session in self._left():
                 session.abandon()
             await self._group.__aexit__(None, None, None)
             self._runtime = None
+        if kind is None and runtime.checkpoints:
+            await runtime.checkpoint()
 
     async def serve_forever(self) -> None:
         """Listen until cancelled, then close every client with 1001. Raises OSError."""

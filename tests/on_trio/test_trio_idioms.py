@@ -5,8 +5,6 @@
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
 
 import pytest
 
@@ -18,88 +16,13 @@ from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
 from wstransports import (
-    Buffer,
     Client,
     Reasons,
     Request,
     WebSocketReader,
     WebSocketServer,
-    broadcast,
     connect,
 )
-from wstransports.runtime import Runtime
-
-
-def sockets() -> AbstractAsyncContextManager[None]:
-    return nullcontext()
-
-
-def anyio_streams() -> AbstractAsyncContextManager[Runtime]:
-    pytest.importorskip("anyio", reason="anyio is not installed")
-    from in_process import InProcessRuntime
-
-    return InProcessRuntime()
-
-
-@pytest.mark.parametrize("over", [sockets, anyio_streams])
-def test_every_await_is_a_checkpoint(
-    over: Callable[[], AbstractAsyncContextManager[Runtime | None]],
-) -> None:
-    """Also where there is nothing to wait for."""
-    trio.run(see_checkpoints, over())
-
-
-async def see_checkpoints(entered: AbstractAsyncContextManager[Runtime | None]) -> None:
-    async with entered as runtime:
-        done: list[str] = []
-        server = WebSocketServer("127.0.0.1", 0, runtime=runtime)
-
-        async def check(name: str, call: Callable[[], Awaitable[object]]) -> None:
-            with trio.testing.assert_checkpoints():
-                await call()
-            done.append(name)
-
-        @server.connection
-        async def on_connection(client: Client) -> None:
-            @client.message
-            async def on_message(reader: WebSocketReader) -> None:
-                await check("get", reader.get)
-                await check("get again", reader.get)
-                await check("read", reader.read)
-                await check("read nothing", lambda: reader.read(0))
-                await check("read_into", lambda: reader.read_into(bytearray(), 0))
-                writer = client.writer
-                await check("send", lambda: writer.send("x"))
-                await check("ping", writer.ping)
-                await check("pong", lambda: writer.pong(0, b""))
-                await check("feed", lambda: writer.feed(["x"]))
-                fragment = writer.fragment()
-                await check("fragment", fragment.__aenter__)
-                await check("fragment.send", lambda: fragment.send("x"))
-                await check("fragment.send again", lambda: fragment.send("x"))
-                await check("fragment's end", lambda: fragment.__aexit__(None, None, None))
-                await check("broadcast", lambda: broadcast([client], "x"))
-                await check("broadcast to nobody", lambda: broadcast([], "x"))
-
-        with trio.testing.assert_checkpoints():
-            await server.__aenter__()
-        connection = connect(f"ws://127.0.0.1:{server.port}", runtime=runtime)
-        with trio.testing.assert_checkpoints():
-            client = await connection.__aenter__()
-        await client.writer.send("hello")
-        for _ in range(4):
-            await check("receive", client.receive)
-        await check("close", client.close)
-        await check("close again", client.close)
-        await check("writer.close", client.writer.close)
-        await check("connect's end", lambda: connection.__aexit__(None, None, None))
-        await check("the server's end", lambda: server.__aexit__(None, None, None))
-        buffer = Buffer()
-        await check("write", lambda: buffer.write(b"xyz"))
-        await check("read_piece", lambda: buffer.read_piece(1))
-        await check("read_into_exactly", lambda: buffer.read_into_exactly(bytearray(1), 1))
-        await check("anext", lambda: buffer.read(1))
-        assert len(done) == 28
 
 
 def test_a_cancelled_receive_loses_nothing() -> None:

@@ -139,7 +139,7 @@ class InProcessListener(AnyioListener):
 
     async def close(self) -> None:
         """Accept no more."""
-        del self._listeners[self.address()]
+        self._listeners.pop(self.address(), None)
         await super().close()
 
 

@@ -56,7 +56,7 @@ class TrioListener:
         for sock in self.sockets:
             trio.lowlevel.notify_closing(sock)
             sock.close()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        await trio.lowlevel.checkpoint()
 
     @trio.lowlevel.enable_ki_protection
     async def run(self, shielded: bool) -> None:

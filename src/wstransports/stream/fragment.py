@@ -68,11 +68,12 @@ class Fragment:
         held, self._held = self._held, None
         self._open = False
         try:
-            if held is None:
-                return
-            if kind is None:
-                await self._outbox.send_fragment(held, True)
+            if kind is not None:
+                if held is not None:
+                    self._outbox.break_off()
+            elif held is None:
+                await self._outbox.checkpoint()
             else:
-                self._outbox.break_off()
+                await self._outbox.send_fragment(held, True)
         finally:
             self._outbox.turn.release()
