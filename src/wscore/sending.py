@@ -46,8 +46,8 @@ class Sender:
         self._fragmenting = DataType.NONE  # the type of our message under way
         self._codecs: tuple[Codec, ...] = ()
         # Messages of fewer bytes no extension wants to see, and of fewer take the short way.
-        self._bare_below = self._short_below = 0
-        self._use(())
+        self._bare_below = sys.maxsize
+        self._short_below = 65536 if keys is None else 0
 
     @property
     def may_send(self) -> bool:
@@ -81,10 +81,10 @@ class Sender:
 
     def _use(self, codecs: tuple[Codec, ...]) -> None:
         """The extensions are agreed on."""
-        self._codecs = codecs
-        self._bare_below = min([codec.threshold for codec in codecs], default=sys.maxsize)
-        if self._keys is None:
-            self._short_below = min(self._bare_below, 65536)
+        if codecs:
+            self._codecs = codecs
+            self._bare_below = min([codec.threshold for codec in codecs])
+            self._short_below = min(self._bare_below, self._short_below)
 
     def send_message(self, data: Data, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).

@@ -44,6 +44,9 @@ OUTPUT = 4  # a pong waits for room
 SLICE = 8  # what was read is not parsed yet
 
 
+_LAST = (CloseReceived, ConnectionFailed)
+
+
 class Session:
     """The `Sink` of a byte stream: drives the core, runs the callbacks, writes the output."""
 
@@ -160,7 +163,7 @@ class Session:
                 self.control.ping(event.payload)
             elif event.__class__ is Pong:
                 self.control.pong(event.payload)
-            elif isinstance(event, CloseReceived | ConnectionFailed):
+            elif isinstance(event, _LAST):
                 self._end(event)
                 ended = True
             else:

@@ -366,9 +366,10 @@ def _check_request(request: Request, headers: Headers) -> None:
     if not _TARGET.fullmatch(request.target):
         raise _Refusal(400, "the request target is neither a path nor an absolute URI")
     # h11 has seen to it that there is one Host (HTTP/1.0 may have none).
-    if not is_host(headers.get("Host", "-")):
+    if "Host" in headers and not is_host(headers["Host"]):
         raise _Refusal(400, "the Host header is malformed")
-    if "Transfer-Encoding" in headers or headers.get("Content-Length", "").strip("0"):
+    body = "Content-Length" in headers and headers["Content-Length"].strip("0")
+    if body or "Transfer-Encoding" in headers:
         raise _Refusal(400, "request bodies are not read here")
     if "Sec-WebSocket-Key" in headers and not request.is_upgrade:
         # A proxy that drops Upgrade is the usual reason: worth more than a web page.
