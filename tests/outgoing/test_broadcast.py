@@ -333,6 +333,33 @@ async def test_who_catches_up_is_not_closed(loop: Memory) -> None:
 
 
 @on_memory
+async def test_who_caught_up_long_ago_begins_anew(loop: Memory) -> None:
+    async with AsyncExitStack() as stack:
+        here = await room(loop, stack, 1)
+        for _ in range(2):
+            here.peers[0].stop()
+            report = await broadcast(here.clients, BIG, slow="close", max_seconds=5)
+            assert names(here, report) == {"sent": [0]}
+            await loop.advance(4)
+            report = await broadcast(here.clients, "more", slow="close", max_seconds=5)
+            assert names(here, report) == {"sent": [0]}
+            here.peers[0].start()
+            assert await here.peers[0].messages() == [BIG, "more"]
+            await loop.advance(4)
+
+
+@on_memory
+async def test_close_counts_what_waits_where_there_is_room(loop: Memory) -> None:
+    async with AsyncExitStack() as stack:
+        here = await room(loop, stack, 2)
+        here.peers[0].stop()
+        for expected in ({"sent": [0, 1]}, {"sent": [1], "closed": [0]}):
+            report = await broadcast(here.clients, "x" * 1000, slow="close", max_waiting=500)
+            assert names(here, report) == expected
+            await loop.settle()
+
+
+@on_memory
 async def test_with_no_time_to_spare_it_closes_at_once(loop: Memory) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)
