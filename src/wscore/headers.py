@@ -178,7 +178,8 @@ def extension_list(headers: Headers, skip_malformed: bool = False) -> list[Exten
     """
     extensions: list[ExtensionElement] = []
     for value in headers.get_all("Sec-WebSocket-Extensions"):
-        for part in _EXTENSION.findall(value):
+        # Browsers quote nothing: 0.1 us instead of 1.1.
+        for part in _EXTENSION.findall(value) if '"' in value else value.split(","):
             if not part.strip(" \t"):
                 continue
             name, *parameters = part.split(";")
