@@ -124,6 +124,45 @@ def test_long_text_of_every_width(decode: Decode) -> None:
                     assert (caught.value.start, caught.value.reason != "") == (len(data), True)
 
 
+# What the compiled one works on in blocks: long, with much of it no ASCII, and not all.
+ALTERNATING = [f"{one}{other}a" for one in WIDTHS[2:] for other in WIDTHS]
+
+
+@in_both_forms
+@pytest.mark.parametrize("size", [509, 512, 640, 1027])
+def test_long_text_that_alternates(decode: Decode, size: int) -> None:
+    """Cut at any place in a character, its blocks beginning at any."""
+    for turn in ALTERNATING:
+        data = (turn * size).encode()[:size]
+        for end in range(size - 8, size + 1):
+            check(decode, data[:end])
+        text, _ = decode(data, False)
+        assert text.__sizeof__() == str(text.encode(), "utf-8").__sizeof__()
+
+
+@in_both_forms
+def test_long_text_that_is_broken_at_one_place(decode: Decode) -> None:
+    """In each block and at its borders, whatever it may be broken by."""
+    long = ("aé€\U00010000" * 100).encode()
+    for broken in (b"\x80", b"\xc0", b"\xc1", b"\xe0\x9f", b"\xed\xa0", b"\xf0\x8f", b"\xf4\x90"):
+        check(decode, long + broken)
+        check(decode, long[:-1] + broken)
+        for start in (*range(140), *range(250, 262), *range(380, 390)):
+            check(decode, long[:start] + broken + long[start + len(broken) :])
+            check(decode, long[:start] + broken + long)
+            check(decode, long[:start] + broken)
+    for byte in range(0x80, 0x100):
+        for start in range(120, 140):
+            check(decode, long[:start] + bytes([byte]) + long[start + 1 :])
+
+
+@in_both_forms
+@RELAXED
+@given(st.text("a\xe9\u20ac\U0001f600", min_size=300, max_size=700), st.binary(max_size=3))
+def test_any_long_text(decode: Decode, text: str, behind: bytes) -> None:
+    check(decode, text.encode() + behind)
+
+
 @needs_compiled
 @pytest.mark.parametrize("arguments", [(), (b"",), (b"", True, 1), (bytearray(b"a"), True)])
 def test_what_the_compiled_one_cannot_take(arguments: tuple[object, ...]) -> None:
