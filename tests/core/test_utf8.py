@@ -151,7 +151,7 @@ def test_long_text_that_is_broken_at_one_place(decode: Decode) -> None:
             check(decode, long[:start] + broken + long[start + len(broken) :])
             check(decode, long[:start] + broken + long)
             check(decode, long[:start] + broken)
-    for byte in range(0x80, 0x100):
+    for byte in (0x61, *range(0x80, 0x100)):
         for start in range(120, 140):
             check(decode, long[:start] + bytes([byte]) + long[start + 1 :])
 
