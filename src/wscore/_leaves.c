@@ -46,6 +46,19 @@ no_bytes(PyObject *object)
     return 1;
 }
 
+/* The bytes of `object`, for which a release must follow; TypeError where it has none. */
+static int
+get_bytes(PyObject *object, Py_buffer *bytes)
+{
+    if (!PyBytes_CheckExact(object)) {
+        return PyObject_GetBuffer(object, bytes, PyBUF_SIMPLE);
+    }
+    bytes->buf = PyBytes_AS_STRING(object);
+    bytes->len = PyBytes_GET_SIZE(object);
+    bytes->obj = NULL; /* which makes the release do nothing */
+    return 0;
+}
+
 static PyObject *
 imported(const char *module, const char *name)
 {
@@ -58,6 +71,24 @@ imported(const char *module, const char *name)
     return object;
 }
 
+/* What the Python function of that name says. */
+static PyObject *
+defined(const char *name, PyObject *const *args, size_t given)
+{
+    PyObject *definitions = imported("wscore.accel", "DEFINITIONS");
+    if (definitions == NULL) {
+        return NULL;
+    }
+    PyObject *definition = PyMapping_GetItemString(definitions, name);
+    Py_DECREF(definitions);
+    if (definition == NULL) {
+        return NULL;
+    }
+    PyObject *result = PyObject_Vectorcall(definition, args, given, NULL);
+    Py_DECREF(definition);
+    return result;
+}
+
 /* masking.py */
 
 PyDoc_STRVAR(apply_mask_doc, "apply_mask(data, key, start=0, stop=sys.maxsize, /)\n--\n\n"
@@ -66,7 +97,7 @@ PyDoc_STRVAR(apply_mask_doc, "apply_mask(data, key, start=0, stop=sys.maxsize, /
 static PyObject *
 apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 {
-    if (wrong_number("apply_mask", given, 2, 4) || no_bytes(args[0]) || no_bytes(args[1])) {
+    if (wrong_number("apply_mask", given, 2, 4) || no_bytes(args[1])) {
         return NULL;
     }
     if (PyBytes_GET_SIZE(args[1]) != 4) {
@@ -81,29 +112,36 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
     if (stop == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    const Py_ssize_t size = PySlice_AdjustIndices(PyBytes_GET_SIZE(args[0]), &start, &stop, 1);
-    return masked_copy(PyBytes_AS_STRING(args[0]) + start, size, PyBytes_AS_STRING(args[1]));
+    Py_buffer data;
+    if (get_bytes(args[0], &data) < 0) {
+        return NULL;
+    }
+    const Py_ssize_t size = PySlice_AdjustIndices(data.len, &start, &stop, 1);
+    const char *const from = (const char *)data.buf + start;
+    PyObject *masked = masked_copy(from, size, PyBytes_AS_STRING(args[1]));
+    PyBuffer_Release(&data);
+    return masked;
+}
+
+/* frames.py */
+
+PyDoc_STRVAR(readable_doc, "readable(data, /)\n--\n\nAs frames.readable.");
+
+/* A memoryview of plain bytes as it is: what reads it here takes it as well. */
+static PyObject *
+readable(PyObject *Py_UNUSED(module), PyObject *data)
+{
+    if (PyMemoryView_Check(data)) {
+        const Py_buffer *const view = PyMemoryView_GET_BUFFER(data);
+        const int plain = view->format == NULL || strcmp(view->format, "B") == 0;
+        if (plain && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C')) {
+            return Py_NewRef(data);
+        }
+    }
+    return defined("readable", &data, 1);
 }
 
 /* utf8.py */
-
-/* What utf8.decode itself says. */
-static PyObject *
-defined_decode(PyObject *data, PyObject *final)
-{
-    PyObject *definitions = imported("wscore.accel", "DEFINITIONS");
-    if (definitions == NULL) {
-        return NULL;
-    }
-    PyObject *definition = PyMapping_GetItemString(definitions, "decode");
-    Py_DECREF(definitions);
-    if (definition == NULL) {
-        return NULL;
-    }
-    PyObject *result = PyObject_CallFunctionObjArgs(definition, data, final, NULL);
-    Py_DECREF(definition);
-    return result;
-}
 
 PyDoc_STRVAR(decode_doc, "decode(data, final, /)\n--\n\nAs utf8.decode.");
 
@@ -123,7 +161,8 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
     PyObject *text = decoded(bytes, size, final ? NULL : &used);
     if (text != NULL && used < size) { /* whether that can become a code point is not judged here */
         PyObject *rest = PyBytes_FromStringAndSize(bytes + used, size - used);
-        PyObject *judged = rest == NULL ? NULL : defined_decode(rest, args[1]);
+        PyObject *const judge[] = {rest, args[1]};
+        PyObject *judged = rest == NULL ? NULL : defined("decode", judge, 2);
         Py_XDECREF(rest);
         if (judged == NULL) {
             Py_DECREF(text);
@@ -131,7 +170,7 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
                 return NULL;
             }
             PyErr_Clear();
-            return defined_decode(args[0], args[1]); /* raises the same, of the whole */
+            return defined("decode", args, 2); /* raises the same, of the whole */
         }
         Py_DECREF(judged);
     }
@@ -267,7 +306,7 @@ PyDoc_STRVAR(whole_messages_doc,
 static PyObject *
 whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 {
-    if (wrong_number("whole_messages", given, 6, 6) || no_bytes(args[0])) {
+    if (wrong_number("whole_messages", given, 6, 6)) {
         return NULL;
     }
     Py_ssize_t position = PyLong_AsSsize_t(args[1]);
@@ -289,8 +328,12 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         return NULL;
     }
     const State *const state = PyModule_GetState(module);
-    const unsigned char *const data = (const unsigned char *)PyBytes_AS_STRING(args[0]);
-    const Py_ssize_t end = PyBytes_GET_SIZE(args[0]);
+    Py_buffer buffer;
+    if (get_bytes(args[0], &buffer) < 0) {
+        return NULL;
+    }
+    const unsigned char *const data = buffer.buf;
+    const Py_ssize_t end = buffer.len;
 
     for (; budget > 0 && position < end - 1; budget--) {
         const int first = data[position];
@@ -324,6 +367,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         const int appended = append_message(state, events, first == 0x81, bytes + start, size,
                                             masked ? bytes + key : NULL);
         if (appended < 0) {
+            PyBuffer_Release(&buffer);
             return NULL;
         }
         if (!appended) {
@@ -331,6 +375,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         }
         position = start + size;
     }
+    PyBuffer_Release(&buffer);
     return PyLong_FromSsize_t(position);
 }
 
@@ -338,6 +383,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 
 static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
+    {"readable", readable, METH_O, readable_doc},
     {"decode", (PyCFunction)(void (*)(void))decode, METH_FASTCALL, decode_doc},
     {"short_frame", (PyCFunction)(void (*)(void))short_frame, METH_FASTCALL, short_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,

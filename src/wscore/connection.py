@@ -15,7 +15,7 @@ from .events import (
     Pong,
     Refused,
 )
-from .frames import FIN, close_payload, payload_bytes
+from .frames import FIN, close_payload, readable
 from .handshake import ClientHandshake, ServerHandshake
 from .masking import MaskKeys
 from .parser import Parser
@@ -146,11 +146,11 @@ class Connection(Sender, Generic[Handshake]):
         Raises TypeError for what is not bytes-like.
         """
         if data.__class__ is not bytes:
-            data = payload_bytes(data, "input is bytes-like")
+            data = readable(data)
         if data:
             self._deadlines.heard = now
         if not self._may_receive:
-            return self._receive_handshake(data, now)
+            return self._receive_handshake(bytes(data), now)
         parser = self._parser
         events = parser.feed(data)
         if parser.over:

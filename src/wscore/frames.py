@@ -74,6 +74,12 @@ def payload_bytes(data: object, rule: str) -> bytes:
     raise TypeError(f"{rule}, not {type(data).__name__}")
 
 
+@leaf
+def readable(data: object) -> bytes | memoryview:
+    """Input as whatever takes it is content with: a copy here, compiled the memoryview itself."""
+    return payload_bytes(data, "input is bytes-like")
+
+
 def fitting_reason(text: str) -> str:
     """As much of a close reason as a Close has room for."""
     return text.encode()[: MAX_CONTROL - 2].decode(errors="ignore")

@@ -12,12 +12,14 @@ _XOR = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
 
 
 @leaf
-def apply_mask(data: bytes, key: bytes, start: int = 0, stop: int = sys.maxsize) -> bytes:
+def apply_mask(
+    data: bytes | memoryview, key: bytes, start: int = 0, stop: int = sys.maxsize
+) -> bytes:
     """XOR `data[start:stop]` with the four bytes of `key`, repeated from its start on.
 
     Masking and unmasking are the same.
     """
-    data = data[start:stop]
+    data = bytes(data[start:stop])
     size = len(data)
     if size < _STRIDED_FROM:
         pad = int.from_bytes((key * (size // 4 + 1))[:size], "little")

@@ -15,7 +15,12 @@ _FIN_BINARY = FIN | _BINARY
 
 @leaf
 def whole_messages(
-    data: bytes, position: int, masked: bool, limit: int, budget: int, events: list[Event]
+    data: bytes | memoryview,
+    position: int,
+    masked: bool,
+    limit: int,
+    budget: int,
+    events: list[Event],
 ) -> int:
     """Append the messages that stand in `data` from `position` on, at most `budget` of them.
 
@@ -23,6 +28,7 @@ def whole_messages(
     less than 64 KiB, not longer than `limit` bytes, and `masked` or not as it has to be. What it
     is instead, the parser finds out. Only between two messages.
     """
+    data = bytes(data)
     end = len(data)
     base = MASKED if masked else 0
     append = events.append  # as locals: 0.84 us instead of 0.96

@@ -116,7 +116,7 @@ class Parser:
         self._rest = data
         self.more = bool(data)
 
-    def feed(self, data: bytes) -> list[Event]:
+    def feed(self, data: bytes | memoryview) -> list[Event]:
         """Take some bytes, return what they mean: at most SLICE frames of them.
 
         Where `more` is set afterwards, call again with b"" before giving new bytes.
@@ -144,13 +144,15 @@ class Parser:
             events.append(ConnectionFailed(violation.code, violation.reason))
         else:
             if position < len(data) and not self.over:
-                self._rest = data[position:]
+                self._rest = bytes(data[position:])
                 self.more = self.more or self._room <= 0
             if self._pending:
                 self.more = True
         return events
 
-    def _run(self, data: bytes, position: int, budget: int, events: list[Event]) -> int:
+    def _run(
+        self, data: bytes | memoryview, position: int, budget: int, events: list[Event]
+    ) -> int:
         """Parse from `position` on, at most `budget` frames; return where the next call begins."""
         end = len(data)
         while position < end:
@@ -177,7 +179,7 @@ class Parser:
                 budget -= len(events) - before
         return position
 
-    def _frame(self, data: bytes, position: int, end: int, events: list[Event]) -> int:
+    def _frame(self, data: bytes | memoryview, position: int, end: int, events: list[Event]) -> int:
         """Read a data frame's header or a whole control frame; -1 where it is not all here."""
         first = data[position]
         opcode = _TYPES.get(first & 0x0F)
@@ -213,13 +215,13 @@ class Parser:
             self._judge(opcode, size, bits)
         key = b""
         if self._masked:
-            key = data[position : position + 4]
+            key = bytes(data[position : position + 4])
             position += 4
         if opcode >= DataType.CLOSE:
             if end - position < size:
                 return -1
             stop = position + size
-            payload = apply_mask(data, key, position, stop) if key else data[position:stop]
+            payload = apply_mask(data, key, position, stop) if key else bytes(data[position:stop])
             self._control(opcode, payload, events)
             return stop
         if position > end:
@@ -264,7 +266,9 @@ class Parser:
         self._final = final
         self._left = size
 
-    def _payload(self, data: bytes, position: int, end: int, events: list[Event]) -> int:
+    def _payload(
+        self, data: bytes | memoryview, position: int, end: int, events: list[Event]
+    ) -> int:
         """Hand on what is here of a data frame's payload."""
         stop = min(end, position + self._left)
         if self._decoders:
@@ -273,7 +277,7 @@ class Parser:
         self._left -= size
         key = self._key
         if not key:
-            payload = data[position:stop]
+            payload = bytes(data[position:stop])
         else:
             payload = apply_mask(data, key, position, stop)
             turn = size & 3

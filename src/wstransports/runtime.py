@@ -24,8 +24,9 @@ class Sink(Protocol):
     def connected(self, pipe: "Pipe") -> None:
         """The byte stream stands; `pipe` is its other side."""
 
-    def data_received(self, data: bytes) -> None:
-        """Some bytes arrived; never called while reading is paused."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Some bytes arrived; never called while reading is paused. What a memoryview shows may be
+        overwritten once this has returned."""
 
     def eof_received(self) -> None:
         """The peer ended its half; ours still works where the transport allows it."""

@@ -115,7 +115,7 @@ class Session:
         self._arm()
         self._owner.connected(self)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
         batch = self._batch
         outermost = not batch.active

@@ -45,6 +45,13 @@ def test_any_data_and_key(apply_mask: ApplyMask, data: bytes, key: bytes, more: 
 
 
 @in_both_forms
+def test_what_is_no_bytes_but_like_them(apply_mask: ApplyMask) -> None:
+    masked = apply_mask(b"Hello", b"\x37\xfa\x21\x3d", 1)
+    for form in (bytearray, memoryview):
+        assert apply_mask(form(b"Hello"), b"\x37\xfa\x21\x3d", 1) == masked
+
+
+@in_both_forms
 @RELAXED
 @given(st.binary(max_size=40), st.integers(0, 50), st.integers(0, 50))
 def test_a_part_is_masked_from_its_start_on(
@@ -62,7 +69,8 @@ def test_a_part_is_masked_from_its_start_on(
         ((), TypeError),
         ((b"",), TypeError),
         ((b"", b"1234", 0, 1, 2), TypeError),
-        ((bytearray(8), b"1234"), TypeError),
+        ((memoryview(bytes(8))[::2], b"1234"), BufferError),
+        ((b"12345678", bytearray(b"1234")), TypeError),
         ((b"12345678", "1234"), TypeError),
         ((b"12345678", b"123"), ValueError),
         ((b"12345678", b"12345"), ValueError),

@@ -182,7 +182,7 @@ RIGHT: tuple[Any, ...] = (b"", 0, True, 10, 10, [])
 @pytest.mark.parametrize(
     ("place", "wrong", "error"),
     [
-        (0, bytearray(8), TypeError),
+        (0, memoryview(bytes(8))[::2], BufferError),
         (0, "text", TypeError),
         (1, -1, ValueError),
         (1, None, TypeError),

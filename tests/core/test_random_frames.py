@@ -65,6 +65,19 @@ def receive_pieces(connection: AnyConnection, parts: list[bytes]) -> list[Event]
     return events
 
 
+def receive_by_room(connection: AnyConnection, parts: list[bytes]) -> list[Event]:
+    """Feed them out of a room that each overwrites."""
+    room = bytearray(max(map(len, parts)))
+    events: list[Event] = []
+    for part in parts:
+        room[: len(part)] = part
+        events += connection.receive_data(memoryview(room)[: len(part)])
+        room[:] = b"\xff" * len(room)
+        while connection.more:
+            events += connection.receive_data(b"")
+    return events
+
+
 @st.composite
 def framed(draw: st.DrawFn) -> tuple[list[Frame], list[Event]]:
     """Messages in frames of any sizes, control frames anywhere between; and what they are."""
@@ -112,7 +125,9 @@ def test_messages_in_any_frames_and_cuts(
 ) -> None:
     frames, expected = case
     connection = open_end(role)
-    events = receive_pieces(connection, pieces(encode(frames, role), places))
+    parts = pieces(encode(frames, role), places)
+    events = receive_pieces(connection, parts)
+    assert receive_by_room(open_end(role), parts) == events
     merged(events)  # checks the pieces where they stand
     assert in_order(events) == in_order(expected)
     assert connection.phase is Phase.OPEN
@@ -167,6 +182,8 @@ def test_cutting_changes_nothing(
     events = receive(whole, data)
     cut_events = receive_pieces(cut, pieces(data, places))
     assert merged(cut_events) == merged(events)
+    by_room = open_end(role, max_message_size=limit)
+    assert receive_by_room(by_room, pieces(data, places)) == cut_events
     if len(data) < 5000:
         single = open_end(role, max_message_size=limit)
         assert merged(receive(single, data, size=1)) == merged(events)

@@ -5,7 +5,7 @@ it (masked) and as the client does (not masked).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from wire import (
@@ -501,6 +501,18 @@ def test_input_may_be_any_bytes_like(role: str) -> None:
     data = encode([HELLO], role)
     for form in (bytes, bytearray, memoryview):
         assert connection.receive_data(form(data)) == [text("hello")]
+
+
+@both_roles
+def test_input_may_be_any_memoryview(role: str) -> None:
+    """Of bytes that lie apart, of other items than bytes, and of more dimensions."""
+    data = encode([Frame(FIN | BINARY, bytes(range(46)))], role)
+    views: list[Any] = [memoryview(data[::-1])[::-1], memoryview(b"??" + data)[2:]]
+    views += [memoryview(data).cast(form) for form in ("b", "c", "I")]
+    views.append(memoryview(data).cast("B", (2, len(data) // 2)))
+    connection = open_end(role)
+    for view in views:
+        assert connection.receive_data(view) == [binary(bytes(range(46)))]
 
 
 @both_roles

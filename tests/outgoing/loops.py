@@ -136,7 +136,7 @@ class End:
         self.pipe = pipe
         self._talk(self)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Bytes came."""
         self._unread += data
         self._announce()

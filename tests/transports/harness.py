@@ -298,7 +298,7 @@ class Peer:
         assert isinstance(self.wire, MemoryWire)
         return self.wire.waiting()
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """Bytes came."""
         self.reads += 1
         events = self.core.receive_data(data)
@@ -318,7 +318,7 @@ class Peer:
                 self._switched = True
                 self.head = head
         if self._switched:
-            self.frames.extend(self._reader.feed(data))
+            self.frames.extend(self._reader.feed(bytes(data)))
         self._announce()
 
     def eof_received(self) -> None:

@@ -43,7 +43,7 @@ class Recorder:
         self.note("connected")
         self.pipe = pipe
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         self.note(data)
 
     def eof_received(self) -> None:
@@ -1100,7 +1100,7 @@ def test_paused_reading_holds_data_and_eof_back(runtime: MemoryRuntime) -> None:
 
 def test_a_sink_may_pause_in_the_middle(runtime: MemoryRuntime) -> None:
     class Hesitant(Recorder):
-        def data_received(self, data: bytes) -> None:
+        def data_received(self, data: bytes | memoryview) -> None:
             super().data_received(data)
             self.pipe.pause_reading()
 
@@ -1445,9 +1445,9 @@ def test_start_from_a_sink(runtime: MemoryRuntime) -> None:
     tasks = []
 
     class Handler(Recorder):
-        def data_received(self, data: bytes) -> None:
+        def data_received(self, data: bytes | memoryview) -> None:
             super().data_received(data)
-            self.pipe.start(self.answer(data))
+            self.pipe.start(self.answer(bytes(data)))
             assert runtime.current_task() is None
 
         async def answer(self, data: bytes) -> None:
@@ -1488,8 +1488,8 @@ def test_an_exception_that_escapes_a_started_coroutine_fails_run(
 
 def test_an_exception_in_a_sink_fails_run(runtime: MemoryRuntime) -> None:
     class Broken(Recorder):
-        def data_received(self, data: bytes) -> None:
-            raise ValueError(data.decode())
+        def data_received(self, data: bytes | memoryview) -> None:
+            raise ValueError(bytes(data).decode())
 
     async def main() -> None:
         runtime.chunk = 1
@@ -1580,9 +1580,9 @@ def test_the_same_run_gives_the_same_order_each_time() -> None:
                 await runtime.sleep(0.5 if name == "b" else 0.75)
 
         class Echo(Recorder):
-            def data_received(self, data: bytes) -> None:
+            def data_received(self, data: bytes | memoryview) -> None:
                 log.append(data)
-                self.pipe.start(self.echo(data))
+                self.pipe.start(self.echo(bytes(data)))
 
             async def echo(self, data: bytes) -> None:
                 await runtime.checkpoint()

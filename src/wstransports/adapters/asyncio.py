@@ -186,10 +186,10 @@ class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much was read."""
-        data = bytes(self._room[:nbytes])
+        data = self._room[:nbytes]
         if nbytes == READ_SIZE:
             self._room = self._rooms.large
-        self._received(data)
+        self._received(data)  # as it lies there: 0.83 of the CPU time with 1 MiB a message
 
 
 class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):

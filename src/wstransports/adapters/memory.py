@@ -207,7 +207,7 @@ class MemoryEnd:
         """As a Sink."""
         self._pipe = pipe
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
         if self._taking:
             self._received += data

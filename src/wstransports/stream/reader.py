@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from wscore import DataType, MessagePiece
 from wscore.utf8 import decode
 
-from ..heap import keep
+from ..heap import LARGE, keep
 from ..runtime import Signal
 from .buffer import Buffer
 
@@ -125,13 +125,14 @@ class WebSocketReader(Buffer):
     def _joined(self, parts: list[MessagePiece], as_text: bool) -> str | bytes:
         """The whole message; nothing of it is left then."""
         message: str | bytes
-        keep()
         if as_text and self.data_type is DataType.TEXT:
             message = "".join([part.text or "" for part in parts])
         else:
             message = b"".join([part.data for part in parts])
             if as_text:
                 message = message.decode()
+        if len(message) >= LARGE:
+            keep()
         self._parts = self._room = None
         self._whole = "" if self.data_type is DataType.TEXT else b""
         return message

@@ -91,7 +91,7 @@ class End:
         self.is_connected = True
         self.pipe = pipe
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """As the contract says."""
         self._see("data_received")
         if self.paused:
