@@ -141,44 +141,6 @@ readable(PyObject *Py_UNUSED(module), PyObject *data)
     return defined("readable", &data, 1);
 }
 
-/* utf8.py */
-
-PyDoc_STRVAR(decode_doc, "decode(data, final, /)\n--\n\nAs utf8.decode.");
-
-static PyObject *
-decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
-{
-    if (wrong_number("decode", given, 2, 2) || no_bytes(args[0])) {
-        return NULL;
-    }
-    const int final = PyObject_IsTrue(args[1]);
-    if (final < 0) {
-        return NULL;
-    }
-    const char *const bytes = PyBytes_AS_STRING(args[0]);
-    const Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
-    Py_ssize_t used = size;
-    PyObject *text = decoded(bytes, size, final ? NULL : &used);
-    if (text != NULL && used < size) { /* whether that can become a code point is not judged here */
-        PyObject *rest = PyBytes_FromStringAndSize(bytes + used, size - used);
-        PyObject *const judge[] = {rest, args[1]};
-        PyObject *judged = rest == NULL ? NULL : defined("decode", judge, 2);
-        Py_XDECREF(rest);
-        if (judged == NULL) {
-            Py_DECREF(text);
-            if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-                return NULL;
-            }
-            PyErr_Clear();
-            return defined("decode", args, 2); /* raises the same, of the whole */
-        }
-        Py_DECREF(judged);
-    }
-    return text == NULL ? NULL : Py_BuildValue("Nn", text, used);
-}
-
-/* frames.py */
-
 PyDoc_STRVAR(short_frame_doc, "short_frame(data, below, /)\n--\n\nAs frames.short_frame.");
 
 static PyObject *
@@ -241,6 +203,42 @@ short_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given
     }
     Py_XDECREF(encoded);
     return frame;
+}
+
+/* utf8.py */
+
+PyDoc_STRVAR(decode_doc, "decode(data, final, /)\n--\n\nAs utf8.decode.");
+
+static PyObject *
+decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
+{
+    if (wrong_number("decode", given, 2, 2) || no_bytes(args[0])) {
+        return NULL;
+    }
+    const int final = PyObject_IsTrue(args[1]);
+    if (final < 0) {
+        return NULL;
+    }
+    const char *const bytes = PyBytes_AS_STRING(args[0]);
+    const Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
+    Py_ssize_t used = size;
+    PyObject *text = decoded(bytes, size, final ? NULL : &used);
+    if (text != NULL && used < size) { /* whether that can become a code point is not judged here */
+        PyObject *rest = PyBytes_FromStringAndSize(bytes + used, size - used);
+        PyObject *const judge[] = {rest, args[1]};
+        PyObject *judged = rest == NULL ? NULL : defined("decode", judge, 2);
+        Py_XDECREF(rest);
+        if (judged == NULL) {
+            Py_DECREF(text);
+            if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
+                return NULL;
+            }
+            PyErr_Clear();
+            return defined("decode", args, 2); /* raises the same, of the whole */
+        }
+        Py_DECREF(judged);
+    }
+    return text == NULL ? NULL : Py_BuildValue("Nn", text, used);
 }
 
 /* messages.py */
@@ -347,14 +345,19 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         Py_ssize_t size = second & 0x7F;
         Py_ssize_t start = position + 2;
         if (size > 125) {
-            if (size != 126 || end - start < 2) {
+            const int is_short = size == 126;
+            const Py_ssize_t length = start;
+            start += is_short ? 2 : 8;
+            if (start > end || (!is_short && data[length] >= 0x80)) {
                 break;
             }
-            size = data[start] << 8 | data[start + 1];
-            if (size < 126) {
+            size = 0;
+            for (Py_ssize_t i = length; i < start; i++) {
+                size = size << 8 | data[i];
+            }
+            if (size < (is_short ? 126 : 65536)) {
                 break;
             }
-            start += 2;
         }
         const Py_ssize_t key = start;
         if (masked) {

@@ -24,9 +24,9 @@ def whole_messages(
 ) -> int:
     """Append the messages that stand in `data` from `position` on, at most `budget` of them.
 
-    Returns where they end: before whatever is anything but a whole valid message in one frame of
-    less than 64 KiB, not longer than `limit` bytes, and `masked` or not as it has to be. What it
-    is instead, the parser finds out. Only between two messages.
+    Returns where they end: before whatever is anything but a whole valid message in one frame, not
+    longer than `limit` bytes, and `masked` or not as it has to be. What it is instead, the parser
+    finds out. Only between two messages.
     """
     data = bytes(data)
     end = len(data)
@@ -40,12 +40,20 @@ def whole_messages(
         size = data[position + 1] - base
         start = position + 2
         if size > MAX_CONTROL:
-            if size != 126 or end - start < 2:
+            if size == 126:
+                if end - start < 2:
+                    break
+                size = data[start] << 8 | data[start + 1]
+                if size < 126:
+                    break
+                start += 2
+            elif size == 127:
+                size = from_bytes(data[start : start + 8])  # less of it ends behind `end`, too
+                if size < 65536:
+                    break
+                start += 8
+            else:
                 break
-            size = data[start] << 8 | data[start + 1]
-            if size < 126:
-                break
-            start += 2
         if masked:
             start += 4
         stop = start + size

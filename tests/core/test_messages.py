@@ -33,7 +33,7 @@ def taken(
 
 
 # Around the lengths at which something changes.
-SIZES = [0, 1, 2, 7, 8, 9, 124, 125, 126, 127, 300, 65534, 65535]
+SIZES = [0, 1, 2, 7, 8, 9, 124, 125, 126, 127, 300, 65534, 65535, 65536, 65537, 300_000]
 
 
 @in_both_forms
@@ -55,7 +55,7 @@ def test_messages_of_every_size(whole_messages: WholeMessages, role: str) -> Non
 
 GOOD = Frame(FIN | TEXT, "Grüße".encode())
 
-# Whatever is not a message in one whole valid frame of less than 64 KiB.
+# Whatever is not a message in one whole valid frame.
 OTHERS = {
     "a fragment": Frame(TEXT, b"a"),
     "a continuation": Frame(FIN | CONTINUATION, b"a"),
@@ -65,11 +65,18 @@ OTHERS = {
     "no UTF-8": Frame(FIN | TEXT, b"a\xff"),
     "half a code point": Frame(FIN | TEXT, b"\xe2\x82"),
     "a mask too many or too few": Frame(FIN | BINARY, b"a" * 8, misdirected=True),
-    "64 KiB": Frame(FIN | BINARY, bytes(65536)),
     "125 bytes, not in the shortest form": Frame(FIN | BINARY, bytes(125), length=b"\x7e\0\x7d"),
     "300 bytes, not in the shortest form": Frame(
         FIN | BINARY, bytes(300), length=b"\x7f" + (300).to_bytes(8)
     ),
+    "65535 bytes, not in the shortest form": Frame(
+        FIN | BINARY, bytes(65535), length=b"\x7f" + (65535).to_bytes(8)
+    ),
+    "the top bit of a length": Frame(
+        FIN | BINARY, bytes(65536), length=b"\x7f" + (2**63 + 65536).to_bytes(8)
+    ),
+    "the greatest length": Frame(FIN | BINARY, length=b"\x7f" + (2**63 - 1).to_bytes(8)),
+    "a length beyond 64 bits": Frame(FIN | BINARY, bytes(65536), length=b"\x7f" + b"\xff" * 8),
 }
 
 
@@ -89,7 +96,7 @@ def test_it_stops_before_anything_else(
 
 @in_both_forms
 @for_both_roles
-@pytest.mark.parametrize("size", [5, 200, 65535])
+@pytest.mark.parametrize("size", [5, 200, 65535, 65536])
 def test_it_stops_before_what_is_not_all_here(
     whole_messages: WholeMessages, role: str, size: int
 ) -> None:
@@ -101,7 +108,7 @@ def test_it_stops_before_what_is_not_all_here(
 
 @in_both_forms
 @for_both_roles
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 300, 65536])
 def test_the_limit(whole_messages: WholeMessages, role: str, size: int) -> None:
     data = encode([Frame(FIN | BINARY, bytes(size))], role)
     assert taken(whole_messages, data, role, limit=size) == (len(data), [binary(bytes(size))])
@@ -143,7 +150,9 @@ frames = st.builds(
         st.integers(120, 130).map(bytes),
         st.sampled_from([300, 65535, 65536]).map(bytes),
     ),
-    st.sampled_from([None] * 9 + [b"\x7e\0\1", b"\x7e\0\x7e", b"\x7f"]),
+    st.sampled_from(
+        [None] * 9 + [b"\x7e\0\1", b"\x7e\0\x7e", b"\x7f", b"\x7f" + bytes(5) + b"\1\0\0"]
+    ),
     st.sampled_from([False] * 9 + [True]),
 )
 

@@ -208,7 +208,7 @@ def test_unsent_counts_what_waits(role: str) -> None:
 # Masking keys: RFC 6455 sections 5.3 and 10.3.
 
 
-@pytest.mark.parametrize("size", [0, 100, 60_000, 65536, 100_000])
+@pytest.mark.parametrize("size", [0, 100, 65536, 2**18 - 20, 2**18])
 def test_in_parts_the_same_is_sent_and_large_payloads_are_not_copied(size: int) -> None:
     whole, parted = open_end("server"), open_end("server")
     assert parted.parts_to_send() == []
@@ -218,8 +218,8 @@ def test_in_parts_the_same_is_sent_and_large_payloads_are_not_copied(size: int) 
             server.send_message(payload)
     parts = parted.parts_to_send()
     assert b"".join(parts) == whole.data_to_send()
-    assert [part for part in parts if part is large] == [large] * 3 * (size >= 65536)
-    assert len(parts) == (7 if size >= 65536 else 1)
+    assert [part for part in parts if part is large] == [large] * 3 * (size >= 2**18)
+    assert len(parts) == (7 if size >= 2**18 else 1)
     assert (parted.unsent, parted.parts_to_send()) == (0, [])
 
 

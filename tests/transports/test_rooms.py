@@ -1,4 +1,4 @@
-"""What asyncio's own transports read into: one room for all, and a large one for who fills it."""
+"""What asyncio's own transports read into: one room for all, and one for large messages."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from wstransports.adapters.asyncio import READ_SIZE, BufferedPipe, Rooms
+from wstransports.heap import LARGE
 from wstransports.runtime import Pipe
 
 
@@ -43,10 +44,10 @@ def read(pipe: BufferedPipe, data: bytes) -> int:
     return len(room)
 
 
-def test_who_fills_its_room_gets_a_larger_one(loop: asyncio.AbstractEventLoop) -> None:
+def test_who_sends_much_at_once_gets_more_room(loop: asyncio.AbstractEventLoop) -> None:
     rooms, sink, other_sink = Rooms(), Taker(), Taker()
     pipe, other = BufferedPipe(loop, sink, rooms), BufferedPipe(loop, other_sink, rooms)
-    reads = [b"few", b"x" * (READ_SIZE - 1), b"y" * READ_SIZE]
+    reads = [b"few", b"x" * (LARGE - 1), b"y" * LARGE]
     assert [read(pipe, data) for data in reads] == [READ_SIZE] * 3
     large = read(pipe, b"z" * (READ_SIZE + 1))
     assert large > 2**20  # a message of the most that is let in by default, its header, and more
