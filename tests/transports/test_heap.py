@@ -5,16 +5,16 @@ import subprocess
 import sys
 
 import pytest
-from harness import World
+from harness import MemoryWorld, World
 from test_reader import get, reading
 
-from wstransports import heap
+from wstransports import WebSocketReader, heap
 
 # Blocks come and go as large messages do; and how often a page of them was touched for the first
 # time, before and after.
 PROGRAM = """
 import resource
-from wstransports import heap
+from wstransports import WebSocketReader, heap
 
 def faults():
     blocks = []
@@ -53,5 +53,18 @@ async def test_the_first_large_message_has_it_kept(
         assert heap.keep.cache_info().currsize == 0
         peer.part(part)
         peer.part(part, last=True)
+        assert await peer.message() == "next"
+        assert heap.keep.cache_info().currsize == 1
+
+
+async def test_so_does_one_that_is_read_as_it_comes(memory: MemoryWorld) -> None:
+    async def pieces(reader: WebSocketReader) -> list[int]:
+        return [len(piece) async for piece in reader]
+
+    memory.runtime.chunk = 2 * heap.LARGE
+    heap.keep.cache_clear()
+    async with reading(memory, pieces) as (peer, _, _):
+        peer.part(b"x")
+        peer.part(bytes(heap.LARGE), last=True)
         assert await peer.message() == "next"
         assert heap.keep.cache_info().currsize == 1

@@ -167,6 +167,8 @@ class WebSocketReader(Buffer):
         if self._dropped:
             return
         size = len(piece.data)
+        if size >= LARGE:
+            keep()  # 1 GiB passed on over uvloop: 0.4 of the CPU time
         if self._parts is None:
             self._add(piece.data)
             self._inbox.charge(self, size)
