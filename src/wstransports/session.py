@@ -33,8 +33,8 @@ logger = logging.getLogger("wstransports")
 # How long input is handled in one go, in seconds, before others get their turn.
 WORK_AT_ONCE = 0.005
 
-# What may wait unread of a peer that is lost, in bytes: all that a read of the shortest messages
-# counts, but not all that one of compressed messages inflates to.
+# What may wait unread of a peer that is lost, in bytes: all that 256 KiB of the shortest messages
+# count, but not all that one of compressed messages inflates to.
 MOST_OF_THE_LOST = 2**24
 
 # Why reading is paused.
