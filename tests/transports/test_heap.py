@@ -57,6 +57,15 @@ async def test_the_first_large_message_has_it_kept(
         assert heap.keep.cache_info().currsize == 1
 
 
+async def test_so_does_one_that_comes_whole(memory: MemoryWorld) -> None:
+    memory.runtime.chunk = 2 * heap.LARGE
+    heap.keep.cache_clear()
+    async with reading(memory, get) as (peer, _, _):
+        peer.send(bytes(heap.LARGE))
+        assert await peer.message() == "next"
+        assert heap.keep.cache_info().currsize == 1
+
+
 async def test_so_does_one_that_is_read_as_it_comes(memory: MemoryWorld) -> None:
     async def pieces(reader: WebSocketReader) -> list[int]:
         return [len(piece) async for piece in reader]

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from wstransports.adapters.asyncio import READ_SIZE, BufferedPipe, Rooms
-from wstransports.heap import LARGE
+from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, BufferedPipe, Rooms
 from wstransports.runtime import Pipe
 
 
@@ -47,7 +46,7 @@ def read(pipe: BufferedPipe, data: bytes) -> int:
 def test_who_sends_much_at_once_gets_more_room(loop: asyncio.AbstractEventLoop) -> None:
     rooms, sink, other_sink = Rooms(), Taker(), Taker()
     pipe, other = BufferedPipe(loop, sink, rooms), BufferedPipe(loop, other_sink, rooms)
-    reads = [b"few", b"x" * (LARGE - 1), b"y" * LARGE]
+    reads = [b"few", b"x" * (LARGE_READ - 1), b"y" * LARGE_READ]
     assert [read(pipe, data) for data in reads] == [READ_SIZE] * 3
     large = read(pipe, b"z" * (READ_SIZE + 1))
     assert large > 2**20  # a message of the most that is let in by default, its header, and more

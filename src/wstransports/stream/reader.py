@@ -38,6 +38,8 @@ class WebSocketReader(Buffer):
         self._whole: str | bytes | None  # the message, where it arrived in one piece
         if piece.last and len(piece.data) <= GET_LIMIT:
             self._whole = piece.data if piece.text is None else piece.text
+            if len(self._whole) >= LARGE:
+                keep()
             return
         self._whole = None
         # Until the first low-level read the pieces stay what they are: get() joins them, which
