@@ -272,7 +272,7 @@ class BadSink:
         pipe.call_at(running().now(), lambda: self._reach("a timer"))
         self._reach("connected")
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
         self._pipe.start(self._task("the input's task"))
         self._pipe.start(self._task("the input's other task"))
