@@ -125,6 +125,8 @@ class Session:
             self._handle(self.core.receive_data(data, now))
             if self.core.more:
                 self._handle_more(now, self._now())
+        except Exception as error:  # noqa: BLE001  # whatever an extension raises
+            self._break(error)
         finally:
             if outermost:
                 batch.end()
@@ -148,6 +150,8 @@ class Session:
         batch.active = True
         try:
             handle()
+        except Exception as error:  # noqa: BLE001  # whatever an extension raises
+            self._break(error)
         finally:
             if outermost:
                 batch.end()
@@ -199,7 +203,10 @@ class Session:
     def _handle_loss(self) -> None:
         """The stream is gone: first what had arrived, then the end."""
         now = self._now()
-        self._handle_more(now, now)
+        try:
+            self._handle_more(now, now)
+        except Exception as error:  # noqa: BLE001  # whatever an extension raises
+            self._break(error)
         if self.core.more:
             if self.inbox.unread < max(MOST_OF_THE_LOST, self.options.read_limit):
                 self._paused = 0
@@ -218,6 +225,13 @@ class Session:
             closed = self.closed_error()
             self.control.closed(closed.code, closed.reason)
         self._check_gone()
+
+    def _break(self, error: Exception) -> None:
+        """What came cannot be handled, for an error of an extension's or ours."""
+        logger.error(
+            "%s: the connection is dropped, for an error in handling it", self, exc_info=error
+        )
+        self.pipe.abort()
 
     def _end(self, event: CloseReceived | ConnectionFailed) -> None:
         """The last event: the peer's Close, a violation, a deadline, the end of the input."""
