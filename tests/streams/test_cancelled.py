@@ -18,6 +18,7 @@ from served import URI, OnConnection, echo, served, until
 
 from wscore import ClientConnection, Reasons, State
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
+from wstransports.adapters.anyio_tasks import AnyioTasks
 from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
 
 
@@ -161,12 +162,13 @@ async def test_what_begins_as_the_runtimes_block_ends_is_cancelled_too(backend: 
         try:
             await anyio.sleep_forever()
         finally:
-            runtime.spawn(anyio.sleep_forever)
+            tasks.spawn(anyio.sleep_forever)
 
-    async with AnyioRuntime() as runtime:
-        runtime.spawn(begin_another)
+    tasks = AnyioTasks()
+    async with tasks:
+        tasks.spawn(begin_another)
         await checkpoint()
-    assert not runtime._scopes
+    assert not tasks._scopes
 
 
 def test_a_task_of_asyncios_that_serves_is_cancelled() -> None:

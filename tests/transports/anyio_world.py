@@ -10,7 +10,7 @@ from in_process import InProcessRuntime, MemoryStream, found
 from jobs import ConcurrentJob, ConcurrentJobs
 
 from wstransports import WebSocketServer
-from wstransports.adapters.anyio import AnyioPipe
+from wstransports.adapters.anyio_pipe import AnyioPipe
 from wstransports.options import Address
 from wstransports.runtime import Pipe
 
