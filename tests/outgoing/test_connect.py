@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from loops import CLOSE, End, Loop, Memory, connecting, echo, on, on_each_loop, on_memory
+from loops import Loop, Memory, connecting, echo, on, on_each_loop, on_memory
+from raw_server import CLOSE, End
 
 from wscore import DataType, Reasons, Response
 from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect

@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 from loops import (
-    ClientLeft,
-    End,
     Job,
     Loop,
     Memory,
@@ -25,6 +23,7 @@ from loops import (
     open_sockets,
     uri_of,
 )
+from raw_server import ClientLeft, End
 
 from wscore import Headers, Request, Response
 from wstransports import ConnectionClosed, HandshakeError, connect

@@ -12,19 +12,8 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-from loops import (
-    ClientLeft,
-    End,
-    Job,
-    Loop,
-    Sockets,
-    connecting,
-    failure,
-    on_asyncio,
-    on_sockets,
-    talk_with,
-    uri_of,
-)
+from loops import Job, Loop, Sockets, connecting, failure, on_asyncio, on_sockets, talk_with, uri_of
+from raw_server import ClientLeft, End
 
 from wscore import Request, Response
 from wstransports import (

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import trustme
-from loops import End, Loop, Sockets, connecting, failure, on_asyncio, on_sockets, talk_with
+from loops import Loop, Sockets, connecting, failure, on_asyncio, on_sockets, talk_with
 from proxies import proxying
+from raw_server import End
 
 from wstransports import HandshakeError, connect, worth_retrying
 from wstransports.proxy import checked_proxy, environment_proxy, is_loopback

@@ -11,18 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
-from loops import (
-    End,
-    Loop,
-    Memory,
-    acceptance,
-    connecting,
-    echo,
-    on_each_loop,
-    on_memory,
-    on_sockets,
-    uri_of,
-)
+from loops import Loop, Memory, connecting, echo, on_each_loop, on_memory, on_sockets, uri_of
+from raw_server import End, acceptance
 
 from wscore import Reasons, Request, Response
 from wstransports import (

@@ -4,7 +4,8 @@ from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
-from loops import End, Loop, Memory, connecting, on_each_loop, on_memory, uri_of
+from loops import Loop, Memory, connecting, on_each_loop, on_memory, uri_of
+from raw_server import End
 
 from wscore import Request, Response
 from wstransports import HandshakeError, WebSocketServer, connect
