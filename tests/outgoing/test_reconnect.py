@@ -295,7 +295,7 @@ def test_leaving_the_loop_and_then_the_event_loop(new_loop: str) -> None:
 
     make: Callable[[], asyncio.AbstractEventLoop] | None = None
     if new_loop == "uvloop":
-        make = pytest.importorskip("uvloop").new_event_loop
+        make = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop
     listener = socket.create_server(("127.0.0.1", 0))
     with ThreadPoolExecutor(1) as pool:
         serving = pool.submit(serve)

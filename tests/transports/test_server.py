@@ -209,7 +209,7 @@ async def test_a_socket_of_the_users(real: World) -> None:
 
 async def test_ipv6(real: World) -> None:
     if not socket.has_ipv6:
-        pytest.skip("this machine has no IPv6")
+        pytest.skip("this Python was built without IPv6")
     keys: list[tuple[str, int]] = []
     server = WebSocketServer("::1", 0)
 
