@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
+from closes import Closes
 
 from wstransports import (
     Client,
@@ -53,32 +54,26 @@ def test_async_with() -> None:
 
 def test_nursery_start() -> None:
     """It returns when the server listens; cancelling the nursery closes the clients with 1001."""
-    closes: list[tuple[Reasons | int, str]] = []
 
     async def main() -> None:
+        closes = Closes()
         server = echo_server()
         async with trio.open_nursery() as outer:
             async with trio.open_nursery() as nursery:
                 listening = await nursery.start(server.serve)
                 assert listening.sockets[0].getsockname()[1] == server.port
-                done = trio.Event()
 
                 async def talk(uri: str) -> None:
                     async with connect(uri) as client:
-
-                        @client.closed
-                        async def on_closed(code: Reasons | int, reason: str) -> None:
-                            closes.append((code, reason))
-                            done.set()
-
+                        await closes.follow(client)
                         await client.writer.send("hello")
                         assert await client.receive() == "hello"
                         nursery.cancel_scope.cancel()
                         with pytest.raises(ConnectionClosed):
                             await client.receive()
-                        await done.wait()
+                        await closes.any.wait()
 
                 outer.start_soon(talk, f"ws://127.0.0.1:{server.port}")
-        assert closes == [(Reasons.GOING_AWAY, "")]
+        assert closes.told == [(Reasons.GOING_AWAY, "")]
 
     trio.run(main)

@@ -8,6 +8,7 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
+from closes import Closes
 from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
@@ -47,16 +48,9 @@ def test_a_cancelled_get_is_gone_on_with() -> None:
 
 def test_half_a_message_fails_its_connection() -> None:
     async def main() -> None:
-        closes: list[tuple[Reasons | int, str]] = []
-        gone = trio.Event()
+        closes = Closes()
         server = WebSocketServer("127.0.0.1", 0)
-
-        @server.connection
-        async def on_connection(client: Client) -> None:
-            @client.closed
-            async def on_closed(code: Reasons | int, reason: str) -> None:
-                closes.append((code, reason))
-                gone.set()
+        server.connection(closes.follow)
 
         async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
             with trio.CancelScope() as scope:
@@ -65,9 +59,9 @@ def test_half_a_message_fails_its_connection() -> None:
                     await stream.send("b")
                     scope.cancel()
                     await trio.lowlevel.checkpoint()
-            await gone.wait()
+            await closes.any.wait()
             assert client.writer.closed
-        assert closes == [(Reasons.UNEXPECTED_CONDITION, "a message was broken off")]
+        assert closes.told == [(Reasons.UNEXPECTED_CONDITION, "a message was broken off")]
 
     trio.run(main)
 
@@ -95,22 +89,16 @@ def test_a_send_that_waits_for_its_turn_is_taken_back() -> None:
 
 def test_a_cancelled_close_goes_on() -> None:
     async def main() -> None:
-        closes: list[Reasons | int] = []
-        gone = trio.Event()
+        closes = Closes()
         server = echo_server()
         async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
-
-            @client.closed
-            async def on_closed(code: Reasons | int, reason: str) -> None:
-                closes.append(code)
-                gone.set()
-
+            await closes.follow(client)
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await client.close(4000)
             assert scope.cancelled_caught
-            await gone.wait()
-        assert closes == [4000]
+            await closes.any.wait()
+        assert closes.told == [(4000, "")]
 
     trio.run(main)
 
@@ -161,16 +149,9 @@ def test_a_cancelled_server_waits_for_its_clients_no_longer_than_its_close_timeo
 @pytest.mark.parametrize("how", ["break", "cancel"])
 def test_a_loop_over_connections_that_is_left_closes_the_last_one(how: str) -> None:
     async def main() -> None:
-        closes: list[Reasons | int] = []
-        gone = trio.Event()
+        closes = Closes()
         server = WebSocketServer("127.0.0.1", 0)
-
-        @server.connection
-        async def on_connection(client: Client) -> None:
-            @client.closed
-            async def on_closed(code: Reasons | int, reason: str) -> None:
-                closes.append(code)
-                gone.set()
+        server.connection(closes.follow)
 
         async def loop() -> None:
             async for client in connect(f"ws://127.0.0.1:{server.port}"):
@@ -184,10 +165,10 @@ def test_a_loop_over_connections_that_is_left_closes_the_last_one(how: str) -> N
             tasks = trio.lowlevel.current_statistics().tasks_living
             with trio.CancelScope() as scope:
                 await loop()
-            await gone.wait()
+            await closes.any.wait()
             with trio.fail_after(5):
                 while trio.lowlevel.current_statistics().tasks_living > tasks:
                     await trio.sleep(0)
-        assert closes == [Reasons.NORMAL]
+        assert closes.told == [(Reasons.NORMAL, "")]
 
     trio.run(main)

@@ -224,18 +224,24 @@ async def leave_an_empty_fragment(ends: Ends) -> None:
     await ends.check(fragment.__aexit__(None, None, None))
 
 
-@use("connect.__aenter__")
-async def enter_connect(ends: Ends) -> None:
-    connection = ends.connect()
-    await ends.check(connection.__aenter__())
-    await connection.__aexit__(None, None, None)
+def uses_block(name: str, make: Callable[[Ends], AbstractAsyncContextManager[object]]) -> None:
+    """Register a block's begin and its end."""
+
+    @use(f"{name}.__aenter__")
+    async def enter(ends: Ends) -> None:
+        block = make(ends)
+        await ends.check(block.__aenter__())
+        await block.__aexit__(None, None, None)
+
+    @use(f"{name}.__aexit__")
+    async def leave(ends: Ends) -> None:
+        block = make(ends)
+        await block.__aenter__()
+        await ends.check(block.__aexit__(None, None, None))
 
 
-@use("connect.__aexit__")
-async def leave_connect(ends: Ends) -> None:
-    connection = ends.connect()
-    await connection.__aenter__()
-    await ends.check(connection.__aexit__(None, None, None))
+uses_block("connect", Ends.connect)
+uses_block("WebSocketServer", Ends.new_server)
 
 
 @use("connect.__aexit__")
@@ -249,20 +255,6 @@ async def leave_a_closed_connection(ends: Ends) -> None:
 async def reconnect(ends: Ends) -> None:
     connections = aiter(ends.connect())
     await ends.check(anext(connections))
-
-
-@use("WebSocketServer.__aenter__")
-async def enter_a_server(ends: Ends) -> None:
-    server = ends.new_server()
-    await ends.check(server.__aenter__())
-    await server.__aexit__(None, None, None)
-
-
-@use("WebSocketServer.__aexit__")
-async def leave_a_server(ends: Ends) -> None:
-    server = ends.new_server()
-    await server.__aenter__()
-    await ends.check(server.__aexit__(None, None, None))
 
 
 @use("TrioListener.close")

@@ -16,6 +16,7 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
+from closes import Closes
 from test_trio_basics import echo_server
 
 from wscore.extensions.deflate import DeflateCodec
@@ -95,19 +96,14 @@ async def still_served(server: WebSocketServer) -> None:
 @pytest.mark.parametrize("callback", ["message", "ping", "pong", "closed"])
 def test_a_callback_of_an_outgoing_connection(callback: str, log: list[logging.LogRecord]) -> None:
     """Its exception reaches no nursery, and not the block either."""
-    closes: list[Reasons | int] = []
+    closes = Closes()
 
     async def main() -> None:
         server = WebSocketServer("127.0.0.1", 0)
-        gone = trio.Event()
 
         @server.connection
         async def on_connection(client: Client) -> None:
-            @client.closed
-            async def on_closed(code: Reasons | int, reason: str) -> None:
-                closes.append(code)
-                gone.set()
-
+            await closes.follow(client)
             await client.receive()
             if callback == "message":
                 await client.writer.send("x")
@@ -124,16 +120,15 @@ def test_a_callback_of_an_outgoing_connection(callback: str, log: list[logging.L
         async with server, connect(f"ws://127.0.0.1:{server.port}") as client:
             getattr(client, callback)(fail)
             await client.writer.send("go")
-            await gone.wait()
+            await closes.any.wait()
             await until(lambda: log)
 
     run(main)
     what, error = one_error(log)
     assert what == f"on_{callback} raised"
     assert isinstance(error, ZeroDivisionError)
-    assert closes == [
-        Reasons.NORMAL if callback == "closed" else Reasons.UNEXPECTED_CONDITION,
-    ]
+    code = Reasons.NORMAL if callback == "closed" else Reasons.UNEXPECTED_CONDITION
+    assert closes.told == [(code, "")]
 
 
 async def nursery_that_fails_when_cancelled(begun: trio.Event) -> None:

@@ -12,6 +12,7 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
+from closes import Closes
 from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
@@ -111,29 +112,22 @@ def test_nothing_outlives_its_block_and_no_thread_is_used() -> None:
 
 def test_time_is_trios() -> None:
     """A silent peer is dropped after the keepalive time of a clock that jumps."""
-    told: list[Reasons | int] = []
+    closes = Closes()
 
     async def main() -> None:
         server = WebSocketServer("127.0.0.1", 0, timeout=1000)
-        gone = trio.Event()
-
-        @server.connection
-        async def on_connection(client: Client) -> None:
-            @client.closed
-            async def on_closed(code: Reasons | int, reason: str) -> None:
-                told.append(code)
-                gone.set()
+        server.connection(closes.follow)
 
         async with server:
             peer = await RawPeer.connected(server.port)
-            await gone.wait()
+            await closes.any.wait()
             assert 1000 <= trio.current_time() - start <= 1100
             await peer.stream.aclose()
 
     clock = trio.testing.MockClock(autojump_threshold=0.02)
     start = clock.current_time()
     trio.run(main, clock=clock)
-    assert len(told) == 1
+    assert len(closes.told) == 1
 
 
 def test_an_error_of_the_block_comes_as_it_is() -> None:

@@ -18,6 +18,7 @@ pytest.importorskip("trio", reason="trio is not installed")
 import trio
 import trio.testing
 import trustme
+from closes import Closes
 from raw_peer import RawPeer
 
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
@@ -86,34 +87,22 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 # A client that leaves.
 
 
-class Ends:
-    """How the clients of a server ended."""
-
-    def __init__(self) -> None:
-        self.closes: list[Reasons | int] = []
-        self.gone = trio.Event()
-
-
 @asynccontextmanager
 async def serving(
     tls: Certificates, open_timeout: float = 10
-) -> AsyncIterator[tuple[WebSocketServer, Ends]]:
+) -> AsyncIterator[tuple[WebSocketServer, Closes]]:
     """An echo, and how its clients end; it still serves when the test is over."""
     server = WebSocketServer("127.0.0.1", 0, tls.server, open_timeout=open_timeout)
-    ends = Ends()
+    closes = Closes()
 
     @server.connection
     async def on_connection(client: Client) -> None:
-        @client.closed
-        async def on_closed(code: Reasons | int, reason: str) -> None:
-            ends.closes.append(code)
-            ends.gone.set()
-
+        await closes.follow(client)
         async for message in client:
             await client.writer.send(message)
 
     async with server:
-        yield server, ends
+        yield server, closes
         async with connect(f"wss://127.0.0.1:{server.port}", ssl=tls.client) as client:
             await client.writer.send("still here?")
             assert await client.receive() == "still here?"
@@ -127,7 +116,7 @@ def test_a_client_that_leaves(
     """After no frame, a fragment, and amid a frame: it is lost, at once."""
 
     async def main() -> None:
-        async with serving(tls) as (server, ends):
+        async with serving(tls) as (server, closes):
             begun = trio.current_time()
             tcp = await trio.open_tcp_stream("127.0.0.1", server.port)
             stream = Stream(tcp, tls.client, server_hostname="127.0.0.1")
@@ -135,8 +124,8 @@ def test_a_client_that_leaves(
             if sent:
                 await stream.send_all(sent)
             await leave(stream)
-            await ends.gone.wait()
-            assert ends.closes == [Reasons.ABNORMAL_CLOSE]
+            await closes.any.wait()
+            assert [code for code, _ in closes.told] == [Reasons.ABNORMAL_CLOSE]
             assert trio.current_time() == begun
 
     run(main)
