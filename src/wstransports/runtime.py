@@ -4,6 +4,7 @@ Synchronous wherever it can be, because between two awaits nothing else runs on 
 An adapter calls the `Sink` it was given; the API calls `Pipe` and `Runtime`.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from types import TracebackType
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 
 from .batch import Batch
 from .options import Address
+
+logger = logging.getLogger("wstransports")
 
 
 class Sink(Protocol):
@@ -171,6 +174,11 @@ def peer_name(pipe: Pipe) -> tuple[str, int] | None:
     """The peer's host and port; None where it has none (Unix sockets, memory)."""
     name = pipe.info("peername")
     return (name[0], name[1]) if isinstance(name, tuple) else None
+
+
+def log_dropped(sink: Sink, error: Exception) -> None:
+    """Log why a connection is dropped: `error` in handling it, ours or an extension's."""
+    logger.error("%s: the connection is dropped, for an error in handling it", sink, exc_info=error)
 
 
 _finders: list[Callable[[], Runtime | None]] = []

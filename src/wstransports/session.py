@@ -26,7 +26,7 @@ from .inbox import Inbox
 from .options import ConnectionOptions
 from .outbox import Outbox
 from .owner import Owner
-from .runtime import Pipe, Runtime, Signal
+from .runtime import Pipe, Runtime, Signal, log_dropped
 
 logger = logging.getLogger("wstransports")
 
@@ -228,9 +228,7 @@ class Session:
 
     def _break(self, error: Exception) -> None:
         """What came cannot be handled, for an error of an extension's or ours."""
-        logger.error(
-            "%s: the connection is dropped, for an error in handling it", self, exc_info=error
-        )
+        log_dropped(self, error)
         self.pipe.abort()
 
     def _end(self, event: CloseReceived | ConnectionFailed) -> None:

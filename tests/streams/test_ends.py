@@ -55,6 +55,59 @@ async def test_an_exception_in_a_callback_closes_its_client_with_1011(
     assert isinstance(record.exc_info[1], KeyError)
 
 
+@on_each_backend
+async def test_an_exception_amid_a_cancellation_ends_its_connection_only(
+    backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On trio a task group raises both as one, which is no Exception."""
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise KeyError("a mistake")
+
+    async with served(echo) as near, connect_stream(near, URI, close_timeout=0.05) as client:
+        begun = anyio.Event()
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(fail_when_cancelled)
+                group.start_soon(anyio.sleep_forever)
+                begun.set()
+
+        await client.writer.send("")
+        await begun.wait()
+        await anyio.wait_all_tasks_blocked()
+    [record] = caplog.records
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], ExceptionGroup)
+    assert record.exc_info[1].subgroup(KeyError)
+
+
+@on_each_backend
+async def test_a_connection_that_cannot_be_begun_is_dropped(
+    backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who handed its stream in is told nothing of it: that may be a listener of many."""
+
+    def no_memory() -> None:
+        raise MemoryError
+
+    _, far = stream_pair()
+    async with AnyioRuntime() as runtime:
+        server = WebSocketServer("", 0, runtime=runtime)
+        async with server as streams:
+            monkeypatch.setattr(server, "_new_core", no_memory)
+            await streams.serve(far)
+            assert far._closed
+    [record] = caplog.records
+    assert record.getMessage() == "cannot begin a connection"
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], MemoryError)
+
+
 def test_a_task_of_asyncios_that_is_cancelled_ends_only_who_awaits_it() -> None:
     async def on_connection(client: Client) -> None:
         @client.message

@@ -1,5 +1,6 @@
 """The contract over any byte stream of anyio's, on each of its back ends."""
 
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import (
@@ -22,13 +23,15 @@ except ImportError as error:
         "this needs anyio, which is not installed: install the extra `anyio`", name="anyio"
     ) from error
 
-from anyio import CancelScope, Event, get_current_task
+from anyio import CancelScope, Event, aclose_forcefully, get_current_task
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute
 
 from .anyio_pipe import AnyioPipe
 from .anyio_tasks import AnyioTasks
+
+logger = logging.getLogger("wstransports")
 
 
 class AnyioListener:
@@ -52,8 +55,14 @@ class AnyioListener:
         Returns when the connection is over, its callbacks included. Cancelled, it leaves the
         connection to the end of the server's block, which closes it with 1001.
         """
+        try:
+            pipe = self._runtime.pipe(stream, self._make_sink())
+        except Exception:
+            logger.exception("cannot begin a connection")
+            await aclose_forcefully(stream)
+            return
         over = Event()
-        self._runtime.spawn(_serve, self._runtime.pipe(stream, self._make_sink()), over)
+        self._runtime.spawn(_serve, pipe, over)
         await over.wait()
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from ..runtime import Sink
+from ..runtime import Sink, log_dropped
 from .anyio_tasks import AnyioTasks
 
 HIGH_WATER = 64 * 1024
@@ -214,7 +214,11 @@ class AnyioPipe:
     async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         self._unbegun -= 1
         try:
-            await coroutine
+            try:
+                await coroutine
+            except* Exception as errors:  # noqa: BLE001  # a callback's amid its cancellation
+                log_dropped(self._sink, errors)
+                self._break(errors)
         except get_cancelled_exc_class():
             # On asyncio, who awaits a cancelled task is raised one too: that ends this one only.
             if current_effective_deadline() == -float("inf"):

@@ -1,6 +1,5 @@
 """A byte stream on trio: a socket read by a task, and written to at once where it takes it."""
 
-import logging
 import math
 import socket
 import ssl
@@ -9,11 +8,9 @@ from typing import Any
 
 import trio
 
-from ..runtime import Sink
+from ..runtime import Sink, log_dropped
 from .trio_tasks import Spawn, TrioBatch, TrioTasks, Turn
 from .trio_tls import Tls
-
-logger = logging.getLogger("wstransports")
 
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
@@ -253,9 +250,7 @@ class TrioPipe:
 
     def _fail(self, error: Exception) -> None:
         """Something that ran for this stream raised."""
-        logger.error(
-            "%s: the connection is dropped, for an error in handling it", self._sink, exc_info=error
-        )
+        log_dropped(self._sink, error)
         self._break(error)
 
     def _end(self) -> None:
