@@ -180,10 +180,17 @@ def proxies_missing() -> ImportError:
     )
 
 
+class CredentialsRefused(ConnectionError):
+    """A proxy wants credentials, or others than it was given."""
+
+
 def refused_by_proxy(error: Exception) -> ConnectionError:
     """What an adapter raises for a proxy's refusal, whose words it may quote."""
     words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
-    return ConnectionError(f"the proxy refused: {words}")
+    code = getattr(error, "error_code", None)
+    # python-socks has no code for what SOCKS 5 says of credentials.
+    refused = code == 407 or (code is None and "authentication" in words)
+    return (CredentialsRefused if refused else ConnectionError)(f"the proxy refused: {words}")
 
 
 def server_context(certs: Certs | None) -> ssl.SSLContext | None:

@@ -9,11 +9,15 @@ from .attempt import Attempt
 from .backoff import delays
 from .client import Client
 from .errors import HandshakeError
+from .options import CredentialsRefused
 from .runtime import Runtime, running, wait_for
 
 logger = logging.getLogger("wstransports")
 
 _WORTH_RETRYING = (429, 500, 502, 503, 504)
+
+# By what an OSError that will come again was caused.
+_FINAL = (tls.SSLError, CredentialsRefused)
 
 
 def worth_retrying(error: Exception) -> bool:
@@ -21,11 +25,12 @@ def worth_retrying(error: Exception) -> bool:
 
     True where the network or the server may recover: OSError (TimeoutError is one), and a
     refusal with 429, 500, 502, 503 or 504. False for any other refusal, for what is no WebSocket
-    server, and where TLS failed, by a certificate that is not accepted for instance.
+    server, where TLS failed, by a certificate that is not accepted for instance, and where a
+    proxy refuses the credentials.
     """
     if isinstance(error, HandshakeError):
         return error.status in _WORTH_RETRYING
-    return isinstance(error, OSError) and not isinstance(error.__cause__, tls.SSLError)
+    return isinstance(error, OSError) and not isinstance(error.__cause__, _FINAL)
 
 
 class Reconnection:

@@ -79,6 +79,9 @@ class Proxy:
                 writer.write(b"\1\1")
                 return False
             writer.write(b"\1\0")
+        elif self._credentials is not None:
+            writer.write(b"\5\xff")
+            return False
         else:
             assert 0 in methods
             writer.write(b"\5\0")

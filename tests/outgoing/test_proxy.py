@@ -81,11 +81,14 @@ async def test_a_proxy_that_wants_credentials(
         # Those are the proxy's, and nobody else's.
         assert "Proxy-Authorization" not in client.request.headers
         assert "Authorization" not in client.request.headers
-        wrong = f"{kind}://hunter1:hunter2@127.0.0.1:{proxy.port}"
-        error = await failure(connect("ws://server.example/", proxy=wrong))
-        assert isinstance(error, ConnectionError)
-        assert "the proxy refused: " in str(error)
-        assert "hunter" not in str(error)
+        for wrong in ("hunter1:hunter2@", ""):
+            url = f"{kind}://{wrong}127.0.0.1:{proxy.port}"
+            error = await failure(connect("ws://server.example/", proxy=url))
+            assert isinstance(error, ConnectionError)
+            assert "the proxy refused: " in str(error)
+            assert "hunter" not in str(error)
+            # Those of SOCKS 4 do not say why.
+            assert worth_retrying(error) is (kind == "socks4")
 
 
 @on_asyncio
@@ -125,6 +128,7 @@ async def test_an_ipv6_address_goes_to_the_proxy(loop: Loop) -> None:
     [
         ("http", b"HTTP/1.1 403 Forbidden\r\n\r\n", "403 Forbidden"),
         ("http", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nno\n", "502 Bad Gateway"),
+        ("http", b"HTTP/1.1 503 No authentication today\r\n\r\n", "503 No authentication"),
         ("http", b"SSH-2.0-OpenSSH_9.6\r\n", "Invalid status line"),
         ("http", b"\xff\xfe\x00", "Invalid status line"),
         ("socks5", b"\5\5\0\1" + bytes(6), "Connection refused by destination host"),
@@ -144,6 +148,7 @@ async def test_a_proxy_that_refuses(loop: Loop, kind: str, refusal: bytes, cause
         )
         assert cause in str(error)
         assert "hunter2" not in str(error)
+        assert worth_retrying(error)
 
 
 @on_sockets
