@@ -21,7 +21,8 @@ class Sink(Protocol):
 
     `connected` once, then `data_received` any number of times, `eof_received` at most once,
     and `connection_lost` once, last, whatever ended the connection (also our own `abort`).
-    None of them is called from within a call to `Pipe`.
+    None of them is called from within a call to `Pipe`, and none raises: an error in handling what
+    came is logged, and ends in `abort`.
     """
 
     def connected(self, pipe: "Pipe") -> None:

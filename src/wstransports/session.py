@@ -43,7 +43,6 @@ ANSWER = 2  # the request's answer is being worked out
 OUTPUT = 4  # a pong waits for room
 SLICE = 8  # what was read is not parsed yet
 
-
 _LAST = (CloseReceived, ConnectionFailed)
 
 

@@ -22,7 +22,7 @@ class TrioPipe:
 
     One task reads, and runs what the input starts. Where that waits for anything but a checkpoint
     of ours, a new task reads on: so an answer that is given at once costs no task and no switch.
-    `live` is the task that all of them belong to; it keeps the time.
+    All of them belong to one that keeps the time.
     """
 
     def __init__(
