@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from loops import Loop, Memory, connecting, echo, on, on_each_loop, on_memory
+from loops import Loop, Memory, connecting, echo, failure, on, on_each_loop, on_memory, uri_of
 from raw_server import CLOSE, End
 
-from wscore import DataType, Reasons, Response
+from wscore import DataType, Deflate, Reasons, Response
+from wscore.extensions import Parameters
+from wscore.extensions.deflate import DeflateCodec
 from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
 from wstransports.stream.buffer import Buffer
 
@@ -508,3 +510,45 @@ async def test_a_callback_that_runs_on_is_cancelled_in_the_end(loop: Memory) -> 
         assert using.done
         await using.wait()
     assert cancelled == [5]
+
+
+# An extension that raises, or zlib for want of memory.
+
+
+def one_error(caplog: pytest.LogCaptureFixture) -> BaseException | None:
+    [record] = caplog.records
+    assert "the connection is dropped, for an error in handling it" in record.getMessage()
+    assert record.exc_info
+    return record.exc_info[1]
+
+
+@on_each_loop
+async def test_an_extension_that_cannot_decode(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who waits for a message is told, and the block ends as ever."""
+
+    def decode(self: DeflateCodec, data: bytes, last: bool, most: int) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(DeflateCodec, "decode", decode)
+    async with loop.serving() as server, connecting(server) as client:
+        await client.writer.send("x" * 2000, compress=False)  # its echo is compressed
+        with pytest.raises(ConnectionClosed, match="1006"):
+            await client.receive()
+    assert isinstance(one_error(caplog), MemoryError)
+
+
+@on_each_loop
+async def test_an_extension_that_cannot_agree(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def agree(self: Deflate, answer: Parameters) -> DeflateCodec:
+        raise MemoryError
+
+    monkeypatch.setattr(Deflate, "agree", agree)
+    async with loop.serving() as server:
+        error = await failure(connecting(server))
+        assert isinstance(error, ConnectionResetError)
+        assert f"{uri_of(server)} opened no WebSocket: " in str(error)
+    assert isinstance(one_error(caplog), MemoryError)
