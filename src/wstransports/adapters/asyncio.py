@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, cast
 
 from ..batch import Batch
@@ -133,7 +133,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a Task, its first step at once."""
-        task = _start(coroutine, loop=self._loop)
+        task = _start(coroutine, loop=self._loop, eager_start=True)
         if not task.done():
             # The loop itself holds tasks weakly.
             if self._tasks is None:
@@ -205,12 +205,12 @@ class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
 
 
 if sys.version_info >= (3, 12):
-    _start = partial(asyncio.Task, eager_start=True)
+    _start = asyncio.Task
 
 else:
 
     def _start(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop
+        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, eager_start: bool
     ) -> asyncio.Task[None]:
         """A Task whose first step runs now. It asks its loop to call that step soon: for that
         moment the loop has a `call_soon` that hands the step to us instead."""
