@@ -289,7 +289,7 @@ class WebSocketServer:
         """Nothing is left of a connection."""
         self._sessions.discard(session)
         self._refused.discard(session)
-        if not self._left() and self._all_gone is not None:
+        if self._all_gone is not None and not self._left():
             self._all_gone.set()
 
     # Inside.
