@@ -37,7 +37,7 @@ class Alarm:
                 return
             self._timer.cancel()
         self._at = when
-        self._timer = self.pipe.call_at(when, self._ring)
+        self._timer = self.pipe.call_at(when, self)  # a bound method would take 64 bytes more
 
     def stop(self) -> None:
         """Do not ring."""
@@ -45,6 +45,7 @@ class Alarm:
             self._timer.cancel()
             self._timer = None
 
-    def _ring(self) -> None:
+    def __call__(self) -> None:
+        """It is time."""
         self._timer = None
         self._whose.ring()

@@ -47,10 +47,9 @@ class Control:
         if self.on_pong is not None:
             self._queue(False, payload)
 
-    def closed(self, code: Reasons | int, reason: str) -> None:
-        """The connection is over."""
-        if self.on_closed is not None:
-            self._session.start(self._run_closed(self.on_closed, code, reason))
+    def closed(self, callback: OnClosed, code: Reasons | int, reason: str) -> None:
+        """The connection is over, and `on_closed` wants to know."""
+        self._session.start(self._run_closed(callback, code, reason))
 
     def _queue(self, is_ping: bool, payload: bytes) -> None:
         if self._waiting is None:

@@ -220,9 +220,9 @@ class Session:
         over, self._over = self._over, ()
         for signal in over:
             signal.set()
-        if self.client is not None:
+        if self.client is not None and self.control.on_closed is not None:
             closed = self.closed_error()
-            self.control.closed(closed.code, closed.reason)
+            self.control.closed(self.control.on_closed, closed.code, closed.reason)
         self._check_gone()
 
     def _break(self, error: Exception) -> None:
