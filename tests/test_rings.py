@@ -21,6 +21,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "collections.abc": None,
     "dataclasses": {"dataclass", "field"},
     "enum": None,
+    "functools": {"lru_cache"},
     "h11": None,
     "hashlib": None,
     "http": {"HTTPStatus"},

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from .enums import DataType
 from .events import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Pong
-from .extensions import Codec, CorruptMessage
+from .extensions import CorruptMessage, Decoder
+from .extensions.agreements import NONE
 from .frames import FIN, MASKED, MAX_CONTROL, fitting_reason
 from .masking import apply_mask
 from .messages import whole_messages
@@ -58,6 +59,7 @@ class Parser:
     """
 
     __slots__ = (
+        "_all_decoders",
         "_bound",
         "_carry",
         "_charged",
@@ -74,7 +76,7 @@ class Parser:
         "_room",
         "_size",
         "_type",
-        "codecs",
+        "agreements",
         "more",
         "over",
     )
@@ -82,8 +84,10 @@ class Parser:
     def __init__(self, masked: bool, max_message_size: int | None) -> None:
         self.more = False  # input was kept back: call feed(b"") again
         self.over = False  # the last event was a CloseReceived or a ConnectionFailed
-        self.codecs: tuple[Codec, ...] = ()  # the extensions agreed on, in their order
-        self._decoders: tuple[Codec, ...] = ()  # those that the message under way went through
+        self.agreements = NONE  # the extensions agreed on
+        # Theirs with their bits, the last first, from the first message that wants one.
+        self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
+        self._decoders: tuple[Decoder, ...] = ()  # those that the message under way went through
         self._decoded = 0  # how long it is, decoded
         self._bound = 0  # and may be, up to the end of its current frame
         self._pending: Sequence[int] = ()  # the decoders that have more of it, before any new input
@@ -186,7 +190,7 @@ class Parser:
         if opcode is None:
             raise _Violation(Reasons.PROTOCOL_ERROR, f"unknown opcode {first & 0x0F}")
         bits = first & _RESERVED_BITS
-        if bits and (opcode is not _TEXT and opcode is not _BINARY or bits & ~self._known_bits()):
+        if bits and (opcode is not _TEXT and opcode is not _BINARY or bits & ~self.agreements.bits):
             raise _Violation(Reasons.PROTOCOL_ERROR, "reserved bits are set")
         second = data[position + 1]
         if (second & MASKED != 0) is not self._masked:
@@ -232,9 +236,6 @@ class Parser:
             self._payload(data, position, end, events)
         return position
 
-    def _known_bits(self) -> int:
-        return sum(codec.bits for codec in self.codecs)
-
     def _judge(self, opcode: DataType, size: int, bits: int) -> None:
         """Refuse a data frame that is out of turn or too long, before any of it is kept."""
         if opcode is DataType.CONTINUATION:
@@ -259,7 +260,10 @@ class Parser:
             self._first = True
             self._size = self._charged = self._decoded = 0
             if bits:  # the sender went through the extensions in their order, we go back
-                self._decoders = tuple([c for c in reversed(self.codecs) if c.bits & bits])
+                decoders = self._all_decoders
+                if not decoders:
+                    decoders = self._all_decoders = self.agreements.decoders()
+                self._decoders = tuple([decoder for own, decoder in decoders if own & bits])
         self._bound = self._limit
         self._size += size
         self._charged += max(size, _FRAGMENT_COST)
@@ -301,14 +305,14 @@ class Parser:
             # Never 0, which to zlib is no limit; one more than may be, to see what is too much.
             most = min(_PIECE, self._bound - self._decoded + 1)
             taken = len(payload)
-            for codec in decoders[start:]:
+            for decoder in decoders[start:]:
                 try:
-                    payload = codec.decode(payload, last, most)
+                    payload = decoder.decode(payload, last, most)
                 except CorruptMessage as error:
                     reason = fitting_reason(str(error))
                     raise _Violation(Reasons.INCONSISTENT_DATA, reason) from None
-                last = last and not codec.pending
-            pending = [index for index, codec in enumerate(decoders) if codec.pending]
+                last = last and not decoder.pending
+            pending = [index for index, decoder in enumerate(decoders) if decoder.pending]
             self._room -= max(_TAKEN * taken, len(payload), _ROUND)
             self._decoded += len(payload)
             if self._decoded > self._bound:

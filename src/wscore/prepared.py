@@ -1,9 +1,9 @@
 """A message for many: framed once, and compressed once for all who agreed on the same."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 from .enums import DataType
-from .extensions import Codec
+from .extensions.agreements import Agreements
 from .frames import FIN, encode_frame, payload_bytes
 
 
@@ -28,20 +28,13 @@ class PreparedMessage:
             self.payload = payload_bytes(data, "a message is str (text) or bytes-like (binary)")
         self.data = data if isinstance(data, str) else self.payload
         self.compress = compress
-        self._frames: dict[Hashable, tuple[int, bytes]] = {}
+        self._frames: dict[Hashable, bytes] = {}
 
-    def frame(self, codecs: Sequence[Codec]) -> bytes:
-        """The whole frame for a connection that goes through `codecs`."""
-        key = tuple([(codec.__class__, codec.alike) for codec in codecs]) if codecs else ()
-        made = self._frames.get(key)
-        if made is None:
-            head, payload = FIN | self._opcode, self.payload
-            for codec in codecs:
-                bits, payload = codec.encode_alone(payload, self.compress)
-                head |= bits
-            made = self._frames[key] = head, b"".join(encode_frame(head, payload, None))
-        head, frame = made
-        for codec in codecs:
-            if codec.bits & head:
-                codec.sent_alone()
+    def frame(self, agreements: Agreements) -> bytes:
+        """The whole frame for a connection that goes through `agreements`."""
+        frame = self._frames.get(agreements.alike)
+        if frame is None:
+            bits, payload = agreements.encode_alone(self.payload, self.compress)
+            frame = b"".join(encode_frame(FIN | bits | self._opcode, payload, None))
+            self._frames[agreements.alike] = frame
         return frame

@@ -1,10 +1,9 @@
 """The gate out: messages, pings and pongs become frames, gathered until they are written."""
 
-import sys
-
 from .enums import DataType
 from .errors import LocalProtocolError
-from .extensions import Codec
+from .extensions import Encoder
+from .extensions.agreements import NONE, Agreements
 from .frames import (
     FIN,
     MAX_CONTROL,
@@ -27,8 +26,8 @@ class Sender:
     """The half of a connection that sends. `keys` are the client's, None on the server's side."""
 
     __slots__ = (
-        "_bare_below",
-        "_codecs",
+        "_agreements",
+        "_encoders",
         "_fragmenting",
         "_keys",
         "_may_send",
@@ -45,9 +44,9 @@ class Sender:
         self._keys = keys
         self._out: list[bytes] = []
         self._fragmenting = DataType.NONE  # the type of our message under way
-        self._codecs: tuple[Codec, ...] = ()
-        # Messages of fewer bytes no extension wants to see, and of fewer take the short way.
-        self._bare_below = sys.maxsize
+        self._agreements = NONE
+        self._encoders: tuple[Encoder, ...] = ()  # theirs, from the first message that wants them
+        # Messages of fewer bytes take the short way.
         self._short_below = LARGE if keys is None else 0
 
     @property
@@ -80,12 +79,10 @@ class Sender:
         self.unsent = 0
         return [part for part in parts if part]
 
-    def _use(self, codecs: tuple[Codec, ...]) -> None:
+    def _use(self, agreements: Agreements) -> None:
         """The extensions are agreed on."""
-        if codecs:
-            self._codecs = codecs
-            self._bare_below = min([codec.threshold for codec in codecs])
-            self._short_below = min(self._bare_below, self._short_below)
+        self._agreements = agreements
+        self._short_below = min(agreements.threshold, self._short_below)
 
     def send_message(self, data: Data, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
@@ -111,7 +108,7 @@ class Sender:
             first = FIN | DataType.BINARY
         else:
             return self.send_fragment(data, True, compress=compress)
-        if len(payload) < self._bare_below and not compress:
+        if len(payload) < self._agreements.threshold and not compress:
             self._frame(first, payload)
         else:
             self._data_frame(first, payload, True, True, compress)
@@ -130,7 +127,10 @@ class Sender:
             return self.send_message(message.data, message.compress)
         if not self._may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
-        self._put(message.frame(self._codecs))
+        frame = message.frame(self._agreements)
+        if self._encoders:
+            self._agreements.sent_alone(frame[0], self._encoders)
+        self._put(frame)
 
     def send_fragment(
         self,
@@ -200,8 +200,11 @@ class Sender:
     def _data_frame(
         self, head: int, payload: bytes, first: bool, last: bool, compress: bool | None
     ) -> None:
-        for codec in self._codecs:
-            bits, payload = codec.encode(payload, first, last, compress)
+        encoders = self._encoders
+        if not encoders and self._agreements is not NONE:
+            encoders = self._encoders = self._agreements.encoders()
+        for encoder in encoders:
+            bits, payload = encoder.encode(payload, first, last, compress)
             head |= bits
         self._frame(head, payload)
 

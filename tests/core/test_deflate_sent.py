@@ -1,12 +1,24 @@
 """permessage-deflate as we send it, read by a peer of plain zlib. Sections are those of RFC 7692."""
 
+import gc
 import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deflated import CHROMIUM, NO_TAKEOVER, RSV1, SENTENCE, TAIL, Peer, agreed, deflated
+from deflated import (
+    CHROMIUM,
+    NO_TAKEOVER,
+    RSV1,
+    SENTENCE,
+    TAIL,
+    Peer,
+    agreed,
+    answered,
+    deflated,
+    serve,
+)
 from wire import (
     BINARY,
     CLOSE,
@@ -26,7 +38,9 @@ from wire import (
     sent_frames,
 )
 
-from wscore import Deflate, LocalProtocolError
+from wscore import Deflate, LocalProtocolError, State
+
+WIDE = Deflate(window_bits=15, peer_window_bits=15)
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 
@@ -347,6 +361,38 @@ class TestMemory:
         connection.send_message(SENTENCE)
         receive(connection, frames)
         assert kinds(made) == ["de", "in"]
+
+    @both_roles
+    def test_what_was_agreed_on_is_shared(self, role: str) -> None:
+        """Until a message is compressed, a connection takes no more than one without compression,
+        whatever the peer offered or answered."""
+
+        def each(*connect: Callable[[], AnyConnection]) -> list[float]:
+            """Bytes, for each of these ways to connect."""
+            taken = []
+            for one in connect:
+                kept = [one() for _ in range(10)]
+                gc.collect()
+                before = tracemalloc.get_traced_memory()[0]
+                kept += [one() for _ in range(100)]
+                gc.collect()
+                taken.append((tracemalloc.get_traced_memory()[0] - before) / 100)
+                for connection in kept:
+                    assert connection.state is State.OPEN
+            return taken
+
+        def without() -> AnyConnection:
+            if role == "server":
+                return serve([], CHROMIUM)[0]
+            return answered([WIDE])[0]
+
+        tracemalloc.start()
+        try:
+            agreeing, declining = each(lambda: agreed(role, extensions=[WIDE]), without)
+        finally:
+            tracemalloc.stop()
+        assert 500 < declining
+        assert agreeing < declining + 16
 
     @both_roles
     def test_without_takeover_each_message_has_its_own(self, role: str, made: list[Made]) -> None:

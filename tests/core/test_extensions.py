@@ -52,7 +52,15 @@ from wscore import (
     Reasons,
     ServerConnection,
 )
-from wscore.extensions import Codec, CorruptMessage, Extension, NegotiationError, Parameters
+from wscore.extensions import (
+    Agreement,
+    CorruptMessage,
+    Decoder,
+    Encoder,
+    Extension,
+    NegotiationError,
+    Parameters,
+)
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 
@@ -65,14 +73,12 @@ def scrambled(data: bytes, key: int, start: int = 0) -> bytes:
 
 
 class ScrambleCodec:
-    """Of messages of any length but those sent with compress=False."""
+    """One connection's, in either direction."""
 
-    threshold = 0
     pending = False
 
     def __init__(self, key: int, bits: int) -> None:
         self.bits = bits
-        self.alike = key
         self._key = key
         self._on = False
         self._sent = 0
@@ -90,9 +96,6 @@ class ScrambleCodec:
         self._sent += len(data)
         return (self.bits if first else 0), scrambled(data, self._key, start)
 
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
-        return (0, data) if wanted is False else (self.bits, scrambled(data, self._key))
-
     def sent_alone(self) -> None:
         """Each message is for itself anyhow."""
 
@@ -100,6 +103,23 @@ class ScrambleCodec:
         start = self._received
         self._received = 0 if last else start + len(data)
         return scrambled(data, self._key, start)
+
+
+@dataclass(frozen=True)
+class Scrambled:
+    """Of messages of any length but those sent with compress=False."""
+
+    alike: int
+    bits: int
+    threshold = 0
+
+    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+        return (0, data) if wanted is False else (self.bits, scrambled(data, self.alike))
+
+    def encoder(self) -> ScrambleCodec:
+        return ScrambleCodec(self.alike, self.bits)
+
+    decoder = encoder
 
 
 @dataclass
@@ -113,17 +133,17 @@ class Scramble:
     def offer(self) -> list[Parameters]:
         return [[("key", str(key))] for key in self.keys]
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
         [(_, key)] = offer
         if key is None or int(key) % 2:
             return None
-        return [("key", key), ("agreed", None)], ScrambleCodec(int(key), self.bits)
+        return [("key", key), ("agreed", None)], Scrambled(int(key), self.bits)
 
-    def agree(self, answer: Parameters) -> Codec:
+    def agree(self, answer: Parameters) -> Agreement:
         key = dict(answer).get("key")
         if key is None:
             raise NegotiationError("\u20ac" * 200)
-        return ScrambleCodec(int(key), self.bits)
+        return Scrambled(int(key), self.bits)
 
 
 def shortened(data: bytes) -> bytes:
@@ -136,10 +156,6 @@ def shortened(data: bytes) -> bytes:
 class RunsCodec:
     """A run of 255 comes of two bytes, so more may be pending."""
 
-    bits = RSV3
-    threshold = 100
-    alike = None
-
     def __init__(self) -> None:
         self.pending = False
         self._on = False
@@ -149,15 +165,10 @@ class RunsCodec:
         self, data: bytes, first: bool, last: bool, wanted: bool | None
     ) -> tuple[int, bytes]:
         if first:
-            self._on = not last or len(data) >= self.threshold or bool(wanted)
+            self._on = not last or len(data) >= Shortened.threshold or bool(wanted)
         if not self._on:
             return 0, data
-        return (self.bits if first else 0), shortened(data)
-
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
-        if len(data) < self.threshold and not wanted:
-            return 0, data
-        return self.bits, shortened(data)
+        return (RSV3 if first else 0), shortened(data)
 
     def sent_alone(self) -> None:
         """Each message is for itself anyhow."""
@@ -185,6 +196,25 @@ class RunsCodec:
         return bytes(runs)
 
 
+class Shortened:
+    """The same for all."""
+
+    bits = RSV3
+    threshold = 100
+    alike = None
+
+    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+        if len(data) < self.threshold and not wanted:
+            return 0, data
+        return self.bits, shortened(data)
+
+    def encoder(self) -> Encoder:
+        return RunsCodec()
+
+    def decoder(self) -> Decoder:
+        return RunsCodec()
+
+
 class Runs:
     """Without parameters."""
 
@@ -193,11 +223,11 @@ class Runs:
     def offer(self) -> list[Parameters]:
         return [[]]
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
-        return None if offer else ([], RunsCodec())
+    def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
+        return None if offer else ([], Shortened())
 
-    def agree(self, answer: Parameters) -> Codec:
-        return RunsCodec()
+    def agree(self, answer: Parameters) -> Agreement:
+        return Shortened()
 
 
 DEFLATE = Deflate(window_bits=15, peer_window_bits=15)
@@ -494,12 +524,16 @@ class TestCorruption:
             def decode(self, data: bytes, last: bool, most: int) -> bytes:
                 raise CorruptMessage("\u20ac" * 200)
 
-        class Breaking(Runs):
-            def answer(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
-                return [], Broken()
-
-            def agree(self, answer: Parameters) -> Codec:
+        class Agreed(Shortened):
+            def decoder(self) -> Decoder:
                 return Broken()
+
+        class Breaking(Runs):
+            def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
+                return [], Agreed()
+
+            def agree(self, answer: Parameters) -> Agreement:
+                return Agreed()
 
         connection = agreed(role, HEADERS["r"], [Breaking()])
         [failure] = receive(connection, encode([Frame(FIN | RSV3 | BINARY, b"\1x")], role))

@@ -356,8 +356,8 @@ class TestOffers:
     def test_whoever_is_not_ready_answers_nothing(self) -> None:
         assert serve([], CHROMIUM)[1] is None
 
-    def test_the_same_offer_again_is_another_agreement(self) -> None:
-        """Settings are shared, codecs are not."""
+    def test_two_who_agreed_on_the_same(self) -> None:
+        """They share that, but not their messages."""
         first, _ = serve([WIDE], CHROMIUM)
         second, _ = serve([WIDE], CHROMIUM)
         agreement = Agreement(15, 15, True, True)

@@ -29,6 +29,8 @@ from wscore import (
     ServerConnection,
 )
 from wscore.extensions import Extension
+from wscore.extensions.agreements import NONE, agreed_on
+from wscore.extensions.deflate import DeflateAgreement
 
 SENTENCE_TEXT = SENTENCE.decode()
 
@@ -167,34 +169,20 @@ class TestOnce:
     def test_two_classes_are_never_alike(self) -> None:
         """However they call what makes them so."""
 
-        class First:
-            bits = RSV1
-            threshold = 0
-            alike = None
-            pending = False
+        class First(DeflateAgreement):
             byte = b"1"
-
-            def encode(
-                self, data: bytes, first: bool, last: bool, wanted: bool | None
-            ) -> tuple[int, bytes]:
-                return self.encode_alone(data, wanted)
 
             def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
                 return RSV1, self.byte
 
-            def sent_alone(self) -> None:
-                """Nothing refers to anything."""
-
-            def decode(self, data: bytes, last: bool, most: int) -> bytes:
-                return data
-
         class Second(First):
             byte = b"2"
 
+        first, second = (agreed_on([one(Deflate(), 12, True, 12, True)]) for one in (First, Second))
         message = PreparedMessage("x")
-        assert message.frame([First()]) == b"\xc1\x011" == message.frame([First()])
-        assert message.frame([Second()]) == b"\xc1\x012"
-        assert message.frame([]) == b"\x81\x01x"
+        assert message.frame(first) == b"\xc1\x011" == message.frame(first)
+        assert message.frame(second) == b"\xc1\x012"
+        assert message.frame(NONE) == b"\x81\x01x"
 
 
 class TestTheConnectionsOwnCompression:

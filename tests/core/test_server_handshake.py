@@ -25,6 +25,7 @@ from server_handshake_cases import (
 from wscore.errors import LocalProtocolError
 from wscore.events import HandshakeFailed, RequestReceived
 from wscore.extensions import Deflate
+from wscore.extensions.agreements import NONE
 from wscore.handshake import ServerHandshake, upgrade_required
 from wscore.headers import Headers
 from wscore.request import Request
@@ -428,9 +429,9 @@ def test_another_for_the_same_arguments() -> None:
     answer = first.accept()
     assert b"server_max_window_bits=10" in answer
     second = first.anew()
-    assert (second.request, second.subprotocol, second.codecs) == (None, None, ())
+    assert (second.request, second.subprotocol, second.agreements) == (None, None, NONE)
     assert isinstance(second.receive_data(asked), RequestReceived)
-    assert second.codecs[0] is not first.codecs[0]
+    assert second.agreements is first.agreements is not NONE
     assert second.accept() == answer
     assert first.anew().receive_data(opening(("Origin", "http://b"))) == HandshakeFailed(
         403, "this origin is not served here"

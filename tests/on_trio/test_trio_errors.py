@@ -19,7 +19,7 @@ import trio.testing
 from closes import Closes
 from test_trio_basics import echo_server
 
-from wscore.extensions.deflate import DeflateCodec
+from wscore.extensions.deflate import Inflater
 from wstransports import (
     Client,
     ConnectionClosed,
@@ -216,15 +216,15 @@ def test_an_extension_that_raises(
     log: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or zlib, for want of memory."""
-    really_decode = DeflateCodec.decode
+    really_decode = Inflater.decode
 
-    def decode(self: DeflateCodec, data: bytes, last: bool, most: int) -> bytes:
+    def decode(self: Inflater, data: bytes, last: bool, most: int) -> bytes:
         decoded = really_decode(self, data, last, most)
         if b"broken" in decoded:
             raise MemoryError
         return decoded
 
-    monkeypatch.setattr(DeflateCodec, "decode", decode)
+    monkeypatch.setattr(Inflater, "decode", decode)
 
     async def main() -> None:
         server = echo_server()

@@ -9,7 +9,7 @@ from loops import Loop, Memory, connecting, on_each_loop, on_memory, on_own_stre
 
 from wscore import ClientConnection, CloseReceived, MessagePiece, Reasons
 from wscore.extensions import Deflate
-from wscore.extensions.deflate import DeflateCodec
+from wscore.extensions.deflate import DeflateAgreement
 from wscore.frames import encode_frame
 from wstransports import (
     BroadcastReport,
@@ -179,8 +179,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return call
 
     monkeypatch.setattr("wscore.prepared.encode_frame", counting("framed", encode_frame))
-    compress = counting("compressed", DeflateCodec._new_deflater)
-    monkeypatch.setattr(DeflateCodec, "_new_deflater", compress)
+    compress = counting("compressed", DeflateAgreement.compressor)
+    monkeypatch.setattr(DeflateAgreement, "compressor", compress)
     return counts
 
 

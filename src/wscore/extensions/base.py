@@ -20,12 +20,47 @@ class CorruptMessage(ValueError):
     """A message's payload is not what the extension makes; the message says why."""
 
 
-class Codec(Protocol):
-    """An extension as agreed on with one peer: transforms the payloads of messages.
+class Encoder(Protocol):
+    """One connection's messages on their way out, through an extension."""
 
-    It marks those that it transformed with its reserved bits in their first frame, and sees
-    none of the peer's but those so marked. It may make a payload longer, but a whole message
-    by no more than an eighth and 16 KiB: that is what the peer's limit leaves room for.
+    def encode(
+        self, data: bytes, first: bool, last: bool, wanted: bool | None
+    ) -> tuple[int, bytes]:
+        """Transform a fragment we send.
+
+        `first` and `last` say where in its message it stands; `wanted` is the sender's word on
+        compression, None for the extension's own judgement. Returns the reserved bits to set
+        (0 behind the first fragment, and for a message left alone) and the payload.
+        """
+
+    def sent_alone(self) -> None:
+        """A message of `encode_alone` was sent: what comes may not refer to what came before it."""
+
+
+class Decoder(Protocol):
+    """One connection's messages on their way in, back through an extension."""
+
+    @property
+    def pending(self) -> bool:
+        """More output of `decode` waits; False for good where it is never longer than the input."""
+
+    def decode(self, data: bytes, last: bool, most: int) -> bytes:
+        """Transform some payload of the message back, into `most` bytes (1 or more) at most.
+
+        `last`: with `data` the message ends. Where more is to come of it, sets `pending`, and is
+        called with b"" and the same `last` until it resets that; what never makes more of its
+        input than that was need not look at `most`. Raises CorruptMessage.
+        """
+
+
+class Agreement(Protocol):
+    """An extension as agreed on with a peer, which transforms the payloads of messages.
+
+    Hashable, and equal ones are shared by many connections: it remembers nothing of their messages;
+    encoder and decoder do, which are made when there is a message for them. It marks those that it transformed with
+    its reserved bits in their first frame, and sees none of the peer's but those so marked. It
+    may make a payload longer, but a whole message by no more than an eighth and 16 KiB: that is
+    what the peer's limit leaves room for.
     """
 
     @property
@@ -38,39 +73,20 @@ class Codec(Protocol):
 
     @property
     def alike(self) -> Hashable:
-        """Equal for codecs of its class whose `encode_alone` gives the same."""
-
-    @property
-    def pending(self) -> bool:
-        """More output of `decode` waits; False for good where it is never longer than the input."""
-
-    def encode(
-        self, data: bytes, first: bool, last: bool, wanted: bool | None
-    ) -> tuple[int, bytes]:
-        """Transform a fragment we send.
-
-        `first` and `last` say where in its message it stands; `wanted` is the sender's word on
-        compression, None for the extension's own judgement. Returns the reserved bits to set
-        (0 behind the first fragment, and for a message left alone) and the payload.
-        """
+        """Equal for agreements of its class whose `encode_alone` gives the same."""
 
     def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
         """Transform a whole message without regard to any other, so that all peers can have it.
 
-        Returns what `encode` would. Changes nothing: `sent_alone` follows, for each connection
-        that sends it.
+        Returns what `encode` would; `sent_alone` follows, for each connection that sends it and
+        has an encoder.
         """
 
-    def sent_alone(self) -> None:
-        """Such a message was sent here: what comes may not refer to what came before it."""
+    def encoder(self) -> Encoder:
+        """A new one, for what a connection sends."""
 
-    def decode(self, data: bytes, last: bool, most: int) -> bytes:
-        """Transform some payload of the message back, into `most` bytes (1 or more) at most.
-
-        `last`: with `data` the message ends. Where more is to come of it, sets `pending`, and is
-        called with b"" and the same `last` until it resets that; what never makes more of its
-        input than that was need not look at `most`. Raises CorruptMessage.
-        """
+    def decoder(self) -> Decoder:
+        """A new one, for what a connection receives."""
 
 
 class Extension(Protocol):
@@ -83,10 +99,10 @@ class Extension(Protocol):
     def offer(self) -> Sequence[Parameters]:
         """What a client offers, best first."""
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, Codec] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
         """A server's answer to one offer, and what it agrees to by that; None to decline."""
 
-    def agree(self, answer: Parameters) -> Codec:
+    def agree(self, answer: Parameters) -> Agreement:
         """What a client agrees to by a server's answer. Raises NegotiationError."""
 
 

@@ -43,7 +43,7 @@ class Deflate:
     threshold: int = 1024
     takeover: bool = True
     peer_takeover: bool = True
-    _agreements: dict[tuple[int, bool, int, bool], "_Agreed"] = field(
+    _agreements: dict[tuple[int, bool, int, bool], "DeflateAgreement"] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -76,7 +76,7 @@ class Deflate:
         # For servers that cannot choose their window (RFC 7692 section 7.1.3).
         return [[*offer, ("server_max_window_bits", str(self.peer_window_bits))], offer]
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, "DeflateCodec"] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, "DeflateAgreement"] | None:
         """A server's answer to one offer: see `Extension` (RFC 7692 section 7.1)."""
         asked = _checked(offer, may_lack_value=True)
         if asked is None:
@@ -96,9 +96,9 @@ class Deflate:
             peer_bits = min(self.peer_window_bits, asked["client_max_window_bits"] or 15)
             if peer_bits < 15:
                 answer.append(("client_max_window_bits", str(peer_bits)))
-        return answer, self._codec(bits, takeover, peer_bits, peer_takeover)
+        return answer, self._agreement(bits, takeover, peer_bits, peer_takeover)
 
-    def agree(self, answer: Parameters) -> "DeflateCodec":
+    def agree(self, answer: Parameters) -> "DeflateAgreement":
         """What a client agrees to: see `Extension` (RFC 7692 section 7.1).
 
         Raises NegotiationError for what cannot be accepted.
@@ -114,17 +114,16 @@ class Deflate:
         if peer_takeover and not self.peer_takeover:
             raise NegotiationError("the server did not agree to server_no_context_takeover")
         takeover = self.takeover and "client_no_context_takeover" not in given
-        return self._codec(bits, takeover, peer_bits, peer_takeover)
+        return self._agreement(bits, takeover, peer_bits, peer_takeover)
 
-    def _codec(
+    def _agreement(
         self, bits: int, takeover: bool, peer_bits: int, peer_takeover: bool
-    ) -> "DeflateCodec":
+    ) -> "DeflateAgreement":
         key = bits, takeover, peer_bits, peer_takeover
-        agreed = self._agreements.get(key)
-        if agreed is None:
-            alike = bits, self.level, self.memory_level, self.threshold
-            agreed = self._agreements[key] = _Agreed(self, *key, alike)
-        return DeflateCodec(agreed)
+        agreement = self._agreements.get(key)
+        if agreement is None:
+            agreement = self._agreements[key] = DeflateAgreement(self, *key)
+        return agreement
 
 
 def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:
@@ -152,128 +151,164 @@ def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | No
     return checked
 
 
-@dataclass(frozen=True, slots=True)
-class _Agreed:
-    """What was agreed on, the same object for all connections where that is the same."""
+class DeflateAgreement:
+    """permessage-deflate as agreed on with a peer: see `Agreement`.
 
-    settings: Deflate
-    window_bits: int
-    takeover: bool
-    peer_window_bits: int
-    peer_takeover: bool
-    alike: tuple[int, ...]
-
-
-class DeflateCodec:
-    """permessage-deflate as agreed on with one peer: see `Codec`.
-
-    Nothing of zlib is allocated before the first message that is compressed.
+    `settings` are ours; `window_bits` and `takeover` hold for what we send, `peer_window_bits` and
+    `peer_takeover` for what the peer does.
     """
 
-    __slots__ = ("_agreed", "_deflater", "_encoding", "_inflater", "_kept", "pending")
+    __slots__ = (
+        "_settings",
+        "_window_bits",
+        "alike",
+        "peer_takeover",
+        "peer_window_bits",
+        "takeover",
+        "threshold",
+    )
 
     bits = RSV1
 
-    def __init__(self, agreed: _Agreed) -> None:
-        self.pending = False
-        self._agreed = agreed
-        self._deflater: zlib._Compress | None = None
+    def __init__(
+        self,
+        settings: Deflate,
+        window_bits: int,
+        takeover: bool,
+        peer_window_bits: int,
+        peer_takeover: bool,
+    ) -> None:
+        self.threshold = settings.threshold
+        self.takeover = takeover
+        self.peer_window_bits = peer_window_bits
+        self.peer_takeover = peer_takeover
+        self._settings = settings
+        self._window_bits = window_bits
+        self.alike = window_bits, settings.level, settings.memory_level, settings.threshold
+
+    def encoder(self) -> "Deflater":
+        """See `Agreement`."""
+        return Deflater(self)
+
+    def decoder(self) -> "Inflater":
+        """See `Agreement`."""
+        return Inflater(self)
+
+    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+        """Compress a message for many: see `Agreement`."""
+        if not self.wants(data, wanted):
+            return 0, data
+        compressor = self.compressor()
+        data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        return RSV1, data[: -len(_TAIL)]
+
+    def wants(self, data: bytes, wanted: bool | None) -> bool:
+        """Whether a message is compressed."""
+        if wanted is None:
+            wanted = len(data) >= self.threshold
+        return wanted and self._window_bits > _TOO_SMALL_TO_DEFLATE
+
+    def compressor(self) -> "zlib._Compress":
+        """A new one of zlib's."""
+        settings = self._settings
+        return zlib.compressobj(
+            settings.level, zlib.DEFLATED, -self._window_bits, settings.memory_level
+        )
+
+
+class Deflater:
+    """Messages on their way out: see `Encoder`.
+
+    Nothing of zlib is allocated before the first that is compressed.
+    """
+
+    __slots__ = ("_agreement", "_compressor", "_encoding")
+
+    def __init__(self, agreement: DeflateAgreement) -> None:
+        self._agreement = agreement
+        self._compressor: zlib._Compress | None = None
         self._encoding = False  # the message we send is compressed
-        self._inflater: zlib._Decompress | None = None
-        self._kept = b""  # input that it has not taken
-
-    @property
-    def threshold(self) -> int:
-        """See `Codec`."""
-        return self._agreed.settings.threshold
-
-    @property
-    def alike(self) -> tuple[int, ...]:
-        """See `Codec`."""
-        return self._agreed.alike
 
     def encode(
         self, data: bytes, first: bool, last: bool, wanted: bool | None
     ) -> tuple[int, bytes]:
-        """Compress a fragment we send: see `Codec`."""
+        """Compress a fragment we send: see `Encoder`."""
+        agreement = self._agreement
         if first:
             # How long a message in fragments will be, nobody knows: those are compressed.
-            self._encoding = self._wants(data, True if wanted is None and not last else wanted)
+            self._encoding = agreement.wants(data, True if wanted is None and not last else wanted)
         if not self._encoding:
             return 0, data
-        deflater = self._deflater
-        if deflater is None:
-            deflater = self._deflater = self._new_deflater()
-        data = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        compressor = self._compressor
+        if compressor is None:
+            compressor = self._compressor = agreement.compressor()
+        data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if last:
             data = data[: -len(_TAIL)]
-            if not self._agreed.takeover:
-                self._deflater = None
+            if not agreement.takeover:
+                self._compressor = None
         return (RSV1 if first else 0), data
 
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
-        """Compress a message for many: see `Codec`."""
-        if not self._wants(data, wanted):
-            return 0, data
-        deflater = self._new_deflater()
-        data = deflater.compress(data) + deflater.flush(zlib.Z_SYNC_FLUSH)
-        return RSV1, data[: -len(_TAIL)]
-
     def sent_alone(self) -> None:
-        """The peer's window has moved on without our deflater: see `Codec`."""
-        self._deflater = None
+        """The peer's window has moved on without our compressor: see `Encoder`."""
+        self._compressor = None
+
+
+class Inflater:
+    """Messages on their way in: see `Decoder`.
+
+    Nothing of zlib is allocated before the first.
+    """
+
+    __slots__ = ("_agreement", "_decompressor", "_kept", "pending")
+
+    def __init__(self, agreement: DeflateAgreement) -> None:
+        self.pending = False
+        self._agreement = agreement
+        self._decompressor: zlib._Decompress | None = None
+        self._kept = b""  # input that it has not taken
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
-        """Inflate some payload of a message: see `Codec`."""
+        """Inflate some payload of a message: see `Decoder`."""
         if self.pending:
             data = self._kept
         elif last:
             data += _TAIL
-        inflater = self._inflater
-        if inflater is None:
-            inflater = self._inflater = zlib.decompressobj(-self._agreed.peer_window_bits)
+        decompressor = self._decompressor
+        if decompressor is None:
+            decompressor = self._decompressor = zlib.decompressobj(
+                -self._agreement.peer_window_bits
+            )
         try:
-            out = inflater.decompress(data, most)
-            if inflater.eof:
+            out = decompressor.decompress(data, most)
+            if decompressor.eof:
                 # The peer set BFINAL: what follows is a new stream (RFC 7692 section 7.2.3.4).
-                self._inflater = None
-                self._kept = inflater.unused_data
+                self._decompressor = None
+                self._kept = decompressor.unused_data
                 if last and not self._kept.endswith(_TAIL):
                     raise CorruptMessage(_CUT_SHORT)
                 self.pending = bool(self._kept) and not (last and self._kept in _ENDS)
             else:
                 # Input all taken says nothing about output: a full piece may have more behind it.
                 # Input is left behind such only.
-                self._kept = inflater.unconsumed_tail
+                self._kept = decompressor.unconsumed_tail
                 self.pending = len(out) == most
                 if last and not self.pending:
-                    if not _ends_with_a_block(inflater):
+                    if not _ends_with_a_block(decompressor):
                         raise CorruptMessage(_CUT_SHORT)
-                    if not self._agreed.peer_takeover:
-                        self._inflater = None
+                    if not self._agreement.peer_takeover:
+                        self._decompressor = None
         except zlib.error as error:
             raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
         return out
 
-    def _wants(self, data: bytes, wanted: bool | None) -> bool:
-        """Whether a message is compressed."""
-        if wanted is None:
-            wanted = len(data) >= self.threshold
-        return wanted and self._agreed.window_bits > _TOO_SMALL_TO_DEFLATE
 
-    def _new_deflater(self) -> "zlib._Compress":
-        settings = self._agreed.settings
-        return zlib.compressobj(
-            settings.level, zlib.DEFLATED, -self._agreed.window_bits, settings.memory_level
-        )
-
-
-def _ends_with_a_block(inflater: "zlib._Decompress") -> bool:
+def _ends_with_a_block(decompressor: "zlib._Decompress") -> bool:
     """Whether the message does that was inflated: zlib waits for what is cut off of it.
 
     It takes 1 us, where inflating 1 KiB takes 4.
     """
-    probe = inflater.copy()
+    probe = decompressor.copy()
     try:
         return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof
     except zlib.error:

@@ -8,7 +8,8 @@ import h11
 from ..enums import DataType
 from ..errors import LocalProtocolError
 from ..events import Accepted, HandshakeFailed, Refused
-from ..extensions import Codec, Extension, NegotiationError
+from ..extensions import Agreement, Extension, NegotiationError
+from ..extensions.agreements import NONE, Agreements, agreed_on
 from ..extensions.base import by_name
 from ..frames import FIN, close_payload, encode_frame, fitting_reason
 from ..headers import (
@@ -65,7 +66,7 @@ class ClientHandshake:
         "_refusing",
         "_request",
         "_subprotocols",
-        "codecs",
+        "agreements",
         "refusal",
         "request",
         "trailing_data",
@@ -88,7 +89,7 @@ class ClientHandshake:
                 f"{target!r} is no request target: write an absolute path, percent-encoded, "
                 "without fragment, as in /chat?room=1"
             )
-        self.codecs: tuple[Codec, ...] = ()
+        self.agreements = NONE
         """The extensions agreed on, from Accepted on."""
         self._extensions = by_name(extensions)
         self.trailing_data = b""
@@ -232,7 +233,7 @@ class ClientHandshake:
             raise _Failure("the Connection header of the response does not name upgrade")
         if headers.get_all("Sec-WebSocket-Accept") != [self._accept]:  # 4
             raise _Failure("the Sec-WebSocket-Accept header does not match the key")
-        self.codecs = self._agree(headers)  # 5
+        self.agreements = self._agree(headers)  # 5
         subprotocols = headers.get_all("Sec-WebSocket-Protocol")
         if len(subprotocols) > 1:
             raise _Failure("the server chose more than one subprotocol")
@@ -246,9 +247,9 @@ class ClientHandshake:
         self._let_go()
         return Accepted(Response(101, headers), subprotocols[0] if subprotocols else None)
 
-    def _agree(self, headers: Headers) -> tuple[Codec, ...]:
+    def _agree(self, headers: Headers) -> Agreements:
         """What the server chose of our extensions; 1010 where we cannot go along."""
-        codecs: dict[str, Codec] = {}
+        agreements: dict[str, Agreement] = {}
         used = 0
         try:
             for name, parameters in extension_list(headers):
@@ -257,20 +258,20 @@ class ClientHandshake:
                     raise NegotiationError(
                         f"the server chose the extension {name[:40]!r}, which was not offered"
                     )
-                if name in codecs:
+                if name in agreements:
                     raise NegotiationError(f"the server chose the extension {name!r} twice")
-                codecs[name] = codec = extension.agree(parameters)
-                if codec.bits & used:  # RFC 7692 section 5
+                agreements[name] = agreement = extension.agree(parameters)
+                if agreement.bits & used:  # RFC 7692 section 5
                     raise NegotiationError(
                         f"the server chose the extension {name!r} beside one with its reserved bits"
                     )
-                used |= codec.bits
+                used |= agreement.bits
         except (NegotiationError, MalformedHeader) as error:
             # RFC 7692 section 7.1, RFC 6455 section 7.4.1: the server thinks the connection open.
             body = close_payload(Reasons.EXTENSION_NOT_PRESENT, fitting_reason(str(error)))
             self.refusal = b"".join(encode_frame(FIN | DataType.CLOSE, body, MaskKeys().next()))
             raise _Failure(str(error)) from None
-        return tuple(codecs.values())
+        return agreed_on([*agreements.values()])
 
 
 class _Failure(Exception):

@@ -8,7 +8,8 @@ import h11
 
 from ..errors import LocalProtocolError
 from ..events import HandshakeFailed, RequestReceived
-from ..extensions import Codec, Extension
+from ..extensions import Agreement, Extension
+from ..extensions.agreements import NONE, agreed_on
 from ..extensions.base import by_name
 from ..headers import (
     HeaderFields,
@@ -64,7 +65,7 @@ class ServerHandshake:
     """
 
     __slots__ = (
-        "_agreed",
+        "_chosen",
         "_answer",
         "_buffer",
         "_extensions",
@@ -74,7 +75,7 @@ class ServerHandshake:
         "_method",
         "_origins",
         "_subprotocols",
-        "codecs",
+        "agreements",
         "refusal",
         "request",
         "subprotocol",
@@ -103,9 +104,9 @@ class ServerHandshake:
         return other
 
     def _begin(self) -> None:
-        self.codecs: tuple[Codec, ...] = ()
+        self.agreements = NONE
         """The extensions agreed on, from RequestReceived on."""
-        self._agreed: list[str] = []  # what the answer says of them
+        self._chosen: list[str] = []  # what the answer says of them
         self.request: Request | None = None
         """What was asked, from RequestReceived on."""
         self.subprotocol: str | None = None
@@ -230,8 +231,8 @@ class ServerHandshake:
         chosen = ""
         if self.subprotocol is not None:
             chosen = f"Sec-WebSocket-Protocol: {self.subprotocol}\r\n"
-        if self._agreed:
-            chosen += f"Sec-WebSocket-Extensions: {', '.join(self._agreed)}\r\n"
+        if self._chosen:
+            chosen += f"Sec-WebSocket-Extensions: {', '.join(self._chosen)}\r\n"
         return b"%b%b\r\n" % (
             (
                 "HTTP/1.1 101 Switching Protocols\r\n"
@@ -319,19 +320,21 @@ class ServerHandshake:
         if not self._extensions:
             return
         used = 0
+        agreements: list[Agreement] = []
         left = dict(self._extensions)
         for name, parameters in extension_list(headers, skip_malformed=True):
             extension = left.get(name)
             answer = None if extension is None else extension.answer(parameters)
             if answer is None:
                 continue
-            chosen, codec = answer
-            if codec.bits & used:  # by another (RFC 7692 section 5)
+            chosen, agreement = answer
+            if agreement.bits & used:  # by another (RFC 7692 section 5)
                 continue
             del left[name]
-            used |= codec.bits
-            self.codecs += (codec,)
-            self._agreed.append(format_extension(name, chosen))
+            used |= agreement.bits
+            agreements.append(agreement)
+            self._chosen.append(format_extension(name, chosen))
+        self.agreements = agreed_on(agreements)
 
     def _check_origin(self, headers: Headers) -> None:
         """RFC 6455 sections 4.2.2, item 4, and 10.2."""

@@ -1,0 +1,61 @@
+"""All extensions that a connection goes through."""
+
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+
+from .base import Agreement, Decoder, Encoder
+
+
+class Agreements:
+    """The extensions agreed on with a peer, in their order.
+
+    Get it from `agreed_on`, so that connections that agreed on the same share it.
+    """
+
+    __slots__ = ("_all", "alike", "bits", "threshold")
+
+    def __init__(self, agreements: tuple[Agreement, ...]) -> None:
+        self._all = agreements
+        self.alike = tuple([(one.__class__, one.alike) for one in agreements])
+        """Equal where `encode_alone` gives the same."""
+        self.bits = 0
+        """The reserved bits of all."""
+        self.threshold = sys.maxsize
+        """Messages of fewer bytes none of them wants to see."""
+        for one in agreements:
+            self.bits |= one.bits
+            self.threshold = min(self.threshold, one.threshold)
+
+    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+        """Transform a whole message for many: the reserved bits of it, and the payload."""
+        head = 0
+        for one in self._all:
+            bits, data = one.encode_alone(data, wanted)
+            head |= bits
+        return head, data
+
+    def encoders(self) -> tuple[Encoder, ...]:
+        """New ones, for what a connection sends, in the order of their use."""
+        return tuple([one.encoder() for one in self._all])
+
+    def sent_alone(self, bits: int, encoders: Sequence[Encoder]) -> None:
+        """A message of `encode_alone` was sent that has these bits, where `encoders` are used."""
+        for one, encoder in zip(self._all, encoders, strict=True):
+            if one.bits & bits:
+                encoder.sent_alone()
+
+    def decoders(self) -> tuple[tuple[int, Decoder], ...]:
+        """New ones, for what a connection receives, in the order of their use; with their bits."""
+        return tuple([(one.bits, one.decoder()) for one in reversed(self._all)])
+
+
+NONE = Agreements(())
+
+# For so many at a time, because a peer may propose what it likes.
+_agreed_on = lru_cache(64)(Agreements)
+
+
+def agreed_on(agreements: Sequence[Agreement]) -> Agreements:
+    """What all share that agreed on these."""
+    return _agreed_on(tuple(agreements)) if agreements else NONE
