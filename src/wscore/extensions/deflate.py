@@ -294,21 +294,23 @@ class Inflater:
                 self._kept = decompressor.unconsumed_tail
                 self.pending = len(out) == most
                 if last and not self.pending:
-                    if not _ends_with_a_block(decompressor):
-                        raise CorruptMessage(_CUT_SHORT)
-                    if not self._agreement.peer_takeover:
+                    probe = decompressor
+                    if self._agreement.peer_takeover:
+                        probe = decompressor.copy()
+                    else:
                         self._decompressor = None
+                    if not _ends_with_a_block(probe):
+                        raise CorruptMessage(_CUT_SHORT)
         except zlib.error as error:
             raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
         return out
 
 
-def _ends_with_a_block(decompressor: "zlib._Decompress") -> bool:
-    """Whether the message does that was inflated: zlib waits for what is cut off of it.
+def _ends_with_a_block(probe: "zlib._Decompress") -> bool:
+    """Whether the message does that `probe` inflated: zlib waits for what is cut off of it.
 
-    It takes 1 us, where inflating 1 KiB takes 4.
+    With its copy it takes 1 us, where inflating 1 KiB takes 4.
     """
-    probe = decompressor.copy()
     try:
         return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof
     except zlib.error:
