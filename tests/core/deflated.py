@@ -6,10 +6,16 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Unpack
 
+import pytest
 from wire import AnyConnection, Settings
 
 from wscore import Accepted, ClientConnection, Deflate, Event, RequestReceived, ServerConnection
 from wscore.extensions import Extension
+from wscore.extensions.engine import Engine
+
+# zlib, and what is like it: who deflates and inflates for us.
+ENGINES = [zlib.__name__, "zlib_ng.zlib_ng"]
+each_engine = pytest.mark.parametrize("engine", ENGINES)
 
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 
@@ -24,6 +30,12 @@ SENTENCE = b"The quick brown fox jumps over the lazy dog. " * 40
 
 # zlib's own, because tests replace them to see what is asked of them.
 _compressobj, _decompressobj = zlib.compressobj, zlib.decompressobj
+
+
+def engine_named(name: str) -> Engine:
+    """One of `ENGINES`; without it the test is left out."""
+    engine: Engine = pytest.importorskip(name)
+    return engine
 
 
 class Peer:

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
-from deflated import NO_TAKEOVER, RSV1, RSV2, RSV3, SENTENCE, TAIL, Peer, agreed, deflated
+from deflated import (
+    NO_TAKEOVER,
+    RSV1,
+    RSV2,
+    RSV3,
+    SENTENCE,
+    TAIL,
+    Peer,
+    agreed,
+    deflated,
+    each_engine,
+    engine_named,
+)
 from wire import (
     BINARY,
     CLOSE,
@@ -297,9 +309,10 @@ def reported(events: Sequence[Event]) -> tuple[list[Event], bytes, list[Event]]:
     return before, content, [last]
 
 
-def check(case: Case, role: str, header: str | None, size: int | None) -> None:
+def check(case: Case, role: str, header: str | None, size: int | None, engine: str) -> None:
     """Receive a case and look at what comes of it."""
-    connection = agreed(role, header)
+    wide = Deflate(window_bits=15, peer_window_bits=15, engine=engine_named(engine))
+    connection = agreed(role, header, [wide])
     events = merged(receive(connection, encode(case.frames, role), size))
     last = events[-1]
     if isinstance(last, ConnectionFailed):
@@ -322,30 +335,33 @@ def test_each_case_has_a_name_of_its_own() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
+@each_engine
 @both_takeovers
 @both_roles
 @every_case
-def test_whole(case: Case, role: str, header: str | None) -> None:
-    check(case, role, header, None)
+def test_whole(case: Case, role: str, header: str | None, engine: str) -> None:
+    check(case, role, header, None, engine)
 
 
+@each_engine
 @both_takeovers
 @both_roles
 @every_case
-def test_byte_by_byte(case: Case, role: str, header: str | None) -> None:
-    check(case, role, header, 1)
+def test_byte_by_byte(case: Case, role: str, header: str | None, engine: str) -> None:
+    check(case, role, header, 1, engine)
 
 
+@each_engine
 @both_takeovers
 @both_roles
 @every_case
-def test_with_more_behind(case: Case, role: str, header: str | None) -> None:
+def test_with_more_behind(case: Case, role: str, header: str | None, engine: str) -> None:
     if isinstance(case.events[-1], CloseReceived | ConnectionFailed):
         more, events = [one(b"\7"), Frame(0x7F)], list(case.events)
     else:
         more = [one(HELLO), Frame(FIN | BINARY, b"after"), one(HELLO), Frame(FIN | PING)]
         events = [*case.events, text("Hello"), binary(b"after"), text("Hello"), Ping(b"")]
-    check(Case(case.name, case.frames + more, events), role, header, None)
+    check(Case(case.name, case.frames + more, events), role, header, None, engine)
 
 
 @both_roles

@@ -17,6 +17,8 @@ from deflated import (
     agreed,
     answered,
     deflated,
+    each_engine,
+    engine_named,
     serve,
 )
 from wire import (
@@ -315,11 +317,13 @@ class TestWindows:
             frame = encode([Frame(FIN | RSV1 | BINARY, payload)], role)
             assert merged(receive(connection, frame)) == [binary(message)]
 
+    @each_engine
     @both_roles
     @pytest.mark.parametrize("level", range(10))
-    def test_each_level(self, level: int, role: str) -> None:
+    def test_each_level(self, level: int, role: str, engine: str) -> None:
         for memory_level in range(1, 10):
-            connection = agreed(role, extensions=[Deflate(level=level, memory_level=memory_level)])
+            ours = Deflate(level, memory_level, engine=engine_named(engine))
+            connection = agreed(role, extensions=[ours])
             peer = Peer(their_bits=12)
             for message in (SENTENCE * 10, b"", SENTENCE):
                 connection.send_message(message, compress=True)

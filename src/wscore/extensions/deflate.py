@@ -4,6 +4,7 @@ import zlib
 from dataclasses import dataclass, field
 
 from .base import CorruptMessage, NegotiationError, Parameters
+from .engine import Compressor, Decompressor, Engine
 
 RSV1 = 0x40
 
@@ -33,7 +34,8 @@ class Deflate:
     bytes and 6 KiB, the peer's 2**bits and 7 KiB. Messages of less than `threshold` bytes go
     uncompressed. With `takeover` False each message of ours is compressed on its own, with
     `peer_takeover` False each of the peer's: worse compression, no memory between messages.
-    Raises ValueError for what zlib cannot do.
+    `engine` is the module that does the work: zlib, or one with its functions, which takes memory
+    of its own liking. Raises ValueError for what the engine cannot do, TypeError for what is none.
     """
 
     level: int = 6
@@ -43,6 +45,7 @@ class Deflate:
     threshold: int = 1024
     takeover: bool = True
     peer_takeover: bool = True
+    engine: Engine = zlib
     _agreements: dict[tuple[int, bool, int, bool], "DeflateAgreement"] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -61,6 +64,18 @@ class Deflate:
             if not isinstance(number, int) or number < least or (most and number > most):
                 span = f"{least} to {most}" if most else f"at least {least}"
                 raise ValueError(f"{name} of the compression is {span}, not {number!r}")
+        if self.engine is not zlib:
+            self._try_engine()
+
+    def _try_engine(self) -> None:
+        """What it lacks shows now, not amid a connection."""
+        engine = self.engine
+        try:
+            engine.compressobj(self.level, zlib.DEFLATED, -15, self.memory_level)
+            engine.decompressobj(-15).copy()
+            hash((engine, engine.error))
+        except (AttributeError, TypeError) as error:
+            raise TypeError(f"engine is zlib or a module like it, not {engine!r}") from error
 
     def offer(self) -> list[Parameters]:
         """What a client offers: see `Extension`."""
@@ -162,6 +177,7 @@ class DeflateAgreement:
         "_settings",
         "_window_bits",
         "alike",
+        "engine",
         "peer_takeover",
         "peer_window_bits",
         "takeover",
@@ -178,13 +194,15 @@ class DeflateAgreement:
         peer_window_bits: int,
         peer_takeover: bool,
     ) -> None:
+        self.engine = settings.engine
         self.threshold = settings.threshold
         self.takeover = takeover
         self.peer_window_bits = peer_window_bits
         self.peer_takeover = peer_takeover
         self._settings = settings
         self._window_bits = window_bits
-        self.alike = window_bits, settings.level, settings.memory_level, settings.threshold
+        how = settings.engine, settings.level, settings.memory_level
+        self.alike = *how, window_bits, settings.threshold
 
     def encoder(self) -> "Deflater":
         """See `Agreement`."""
@@ -208,10 +226,10 @@ class DeflateAgreement:
             wanted = len(data) >= self.threshold
         return wanted and self._window_bits > _TOO_SMALL_TO_DEFLATE
 
-    def compressor(self) -> "zlib._Compress":
-        """A new one of zlib's."""
+    def compressor(self) -> Compressor:
+        """A new one."""
         settings = self._settings
-        return zlib.compressobj(
+        return self.engine.compressobj(
             settings.level, zlib.DEFLATED, -self._window_bits, settings.memory_level
         )
 
@@ -219,14 +237,14 @@ class DeflateAgreement:
 class Deflater:
     """Messages on their way out: see `Encoder`.
 
-    Nothing of zlib is allocated before the first that is compressed.
+    Nothing of the engine's is allocated before the first that is compressed.
     """
 
     __slots__ = ("_agreement", "_compressor", "_encoding")
 
     def __init__(self, agreement: DeflateAgreement) -> None:
         self._agreement = agreement
-        self._compressor: zlib._Compress | None = None
+        self._compressor: Compressor | None = None
         self._encoding = False  # the message we send is compressed
 
     def encode(
@@ -257,7 +275,7 @@ class Deflater:
 class Inflater:
     """Messages on their way in: see `Decoder`.
 
-    Nothing of zlib is allocated before the first.
+    Nothing of the engine's is allocated before the first.
     """
 
     __slots__ = ("_agreement", "_decompressor", "_kept", "pending")
@@ -265,7 +283,7 @@ class Inflater:
     def __init__(self, agreement: DeflateAgreement) -> None:
         self.pending = False
         self._agreement = agreement
-        self._decompressor: zlib._Decompress | None = None
+        self._decompressor: Decompressor | None = None
         self._kept = b""  # input that it has not taken
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
@@ -274,11 +292,11 @@ class Inflater:
             data = self._kept
         elif last:
             data += _TAIL
+        agreement = self._agreement
         decompressor = self._decompressor
         if decompressor is None:
-            decompressor = self._decompressor = zlib.decompressobj(
-                -self._agreement.peer_window_bits
-            )
+            decompressor = agreement.engine.decompressobj(-agreement.peer_window_bits)
+            self._decompressor = decompressor
         try:
             out = decompressor.decompress(data, most)
             if decompressor.eof:
@@ -295,23 +313,23 @@ class Inflater:
                 self.pending = len(out) == most
                 if last and not self.pending:
                     probe = decompressor
-                    if self._agreement.peer_takeover:
+                    if agreement.peer_takeover:
                         probe = decompressor.copy()
                     else:
                         self._decompressor = None
-                    if not _ends_with_a_block(probe):
+                    if not _ends_with_a_block(probe, agreement.engine):
                         raise CorruptMessage(_CUT_SHORT)
-        except zlib.error as error:
+        except agreement.engine.error as error:
             raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
         return out
 
 
-def _ends_with_a_block(probe: "zlib._Decompress") -> bool:
+def _ends_with_a_block(probe: Decompressor, engine: Engine) -> bool:
     """Whether the message does that `probe` inflated: zlib waits for what is cut off of it.
 
     With its copy it takes 1 us, where inflating 1 KiB takes 4.
     """
     try:
         return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof
-    except zlib.error:
+    except engine.error:
         return False
