@@ -5,6 +5,7 @@ sections of RFC 7692 unless another RFC is named.
 """
 
 import re
+import zlib
 from itertools import product
 from random import Random
 from typing import Any, NamedTuple
@@ -758,5 +759,5 @@ def test_settings_are_values() -> None:
 def test_the_defaults() -> None:
     assert repr(Deflate()) == (
         "Deflate(level=6, memory_level=5, window_bits=12, peer_window_bits=12, threshold=1024,"
-        " takeover=True, peer_takeover=True)"
+        f" takeover=True, peer_takeover=True, engine={zlib!r})"
     )
