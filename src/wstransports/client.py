@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from types import CodeType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wscore import Reasons, Request, Response, State
@@ -23,9 +22,6 @@ AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 
 def checked_callback(callback: AsyncFunction, what: str) -> AsyncFunction:
     """The callback itself; TypeError unless it is `async def`."""
-    code = getattr(callback, "__code__", None)
-    if isinstance(code, CodeType) and code.co_flags & inspect.CO_COROUTINE:
-        return callback  # as nearly all are: 0.12 us instead of 0.62
     call = type(callback).__call__  # of an object with an async one
     if not inspect.iscoroutinefunction(callback) and not inspect.iscoroutinefunction(call):
         raise TypeError(

@@ -56,11 +56,11 @@ class Decoder(Protocol):
 class Agreement(Protocol):
     """An extension as agreed on with a peer, which transforms the payloads of messages.
 
-    Hashable, and equal ones are shared by many connections: it remembers nothing of their messages;
-    encoder and decoder do, which are made when there is a message for them. It marks those that it transformed with
-    its reserved bits in their first frame, and sees none of the peer's but those so marked. It
-    may make a payload longer, but a whole message by no more than an eighth and 16 KiB: that is
-    what the peer's limit leaves room for.
+    Hashable, and equal ones are shared by many connections: it remembers nothing of their
+    messages. Encoder and decoder do, which are made when there is a message for them. It marks
+    those that it transformed with its reserved bits in their first frame, and sees none of the
+    peer's but those so marked. It may make a payload longer, but a whole message by no more than
+    an eighth and 16 KiB: that is what the peer's limit leaves room for.
     """
 
     @property
