@@ -10,7 +10,7 @@ setup(
         Extension(
             "wscore._leaves",
             ["src/wscore/_leaves.c"],
-            depends=["src/wscore/_masking.h", "src/wscore/_utf8.h"],
+            depends=["src/wscore/_encoding.h", "src/wscore/_masking.h", "src/wscore/_utf8.h"],
             extra_compile_args=["-O3"],  # masks by SIMD; other compilers take no notice
             optional=True,
         )

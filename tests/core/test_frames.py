@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from leaves import compiled, forms, needs_compiled
-from wire import BINARY, FIN, TEXT, Frame, encode
+from wire import BINARY, FIN, RELAXED, TEXT, Frame, encode
 
 from wscore import accel
 
@@ -64,6 +64,46 @@ def test_a_lone_surrogate_is_no_text(short_frame: ShortFrame, text: str) -> None
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed") as raised:
         short_frame(text, NO_BOUND)
     assert raised.value.object == text
+
+
+def text_frame(text: str) -> bytes:
+    return encode([Frame(FIN | TEXT, text.encode())], "client")
+
+
+# Around what takes one byte more in UTF-8, and in each width that CPython keeps characters in.
+EDGES = "a\x7f\x80\xff\u0100\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
+
+
+@in_both_forms
+@pytest.mark.parametrize("size", [*range(1, 105), 4095, 4096, 4097, 9000])
+def test_text_of_every_length(short_frame: ShortFrame, size: int) -> None:
+    """All of one character, all but the last, the last alone, and one after the other."""
+    for one in EDGES:
+        for other in "aé€":
+            for text in (one * size, one * (size - 1) + other, other * (size - 1) + one):
+                assert short_frame(text, NO_BOUND) == text_frame(text)
+    for widest in (4, 10, 12):
+        text = (EDGES[:widest] * size)[:size]
+        assert short_frame(text, NO_BOUND) == text_frame(text)
+
+
+@in_both_forms
+def test_a_surrogate_at_every_place(short_frame: ShortFrame) -> None:
+    for surrogate in "\ud800\udbff\udc00\udfff":
+        for before in range(105):
+            for behind in (0, 1, 40):
+                text = "€" * before + surrogate + "é" * behind
+                with pytest.raises(UnicodeEncodeError) as raised:
+                    short_frame(text, NO_BOUND)
+                assert (raised.value.object, raised.value.start) == (text, before)
+
+
+@in_both_forms
+@RELAXED
+@given(st.text("a\xe9\u20ac", max_size=300), st.text("ab\xfc", max_size=100))
+def test_any_text_of_words(short_frame: ShortFrame, text: str, words: str) -> None:
+    for one in (text, words, text + words, words * 2 + text):
+        assert short_frame(one, NO_BOUND) == text_frame(one)
 
 
 @needs_compiled
