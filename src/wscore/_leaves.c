@@ -144,6 +144,8 @@ readable(PyObject *Py_UNUSED(module), PyObject *data)
 
 PyDoc_STRVAR(short_frame_doc, "short_frame(data, below, /)\n--\n\nAs frames.short_frame.");
 
+enum { LARGE = 1 << 18 }; /* frames.LARGE */
+
 /* How many bytes text that is not ASCII takes in UTF-8; -1 where Python has to say it, or why it cannot. */
 static Py_ssize_t
 encoded_size(PyObject *text)
@@ -178,6 +180,9 @@ short_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given
         header[0] = (char)0x82; /* FIN and BINARY */
         payload = PyBytes_AS_STRING(data);
         size = PyBytes_GET_SIZE(data);
+        if (size >= LARGE) {
+            Py_RETURN_NONE;
+        }
     }
     else if (!PyUnicode_CheckExact(data)) {
         Py_RETURN_NONE;

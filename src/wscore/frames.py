@@ -10,6 +10,10 @@ MASKED = 0x80
 # A Close's or a Ping's payload at most (RFC 6455 section 5.5).
 MAX_CONTROL = 125
 
+# From so many bytes on a payload is written by itself: joining it to its header copies it. That
+# takes 0.87 of the time for an echo of 64 KiB, and as long as a second write for 256.
+LARGE = 2**18
+
 # The headers of short unmasked frames, ready-made: 60 ns instead of 170 for each message sent.
 _SHORT = {
     FIN | opcode: tuple(bytes((FIN | opcode, size)) for size in range(126))
@@ -36,8 +40,8 @@ def encode_header(first: int, size: int, mask_bit: int) -> bytes:
 def short_frame(data: object, below: int) -> bytes | None:
     """The unmasked frame of a whole message of less than `below` bytes.
 
-    None where `data` is longer or may be (a character that is not ASCII counts four bytes), and
-    for what is neither str nor bytes.
+    None where `data` is longer or may be (a character that is not ASCII counts four bytes), for
+    LARGE bytes, and for what is neither str nor bytes. Text is copied in any case: it is encoded.
     """
     if data.__class__ is str:
         assert isinstance(data, str)
@@ -47,6 +51,8 @@ def short_frame(data: object, below: int) -> bytes | None:
         short = SHORT_TEXT
     elif data.__class__ is bytes:
         assert isinstance(data, bytes)
+        if len(data) >= LARGE:
+            return None
         payload = data
         short = SHORT_BINARY
     else:

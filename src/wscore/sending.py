@@ -1,11 +1,14 @@
 """The gate out: messages, pings and pongs become frames, gathered until they are written."""
 
+import sys
+
 from .enums import DataType
 from .errors import LocalProtocolError
 from .extensions import Encoder
 from .extensions.agreements import NONE, Agreements
 from .frames import (
     FIN,
+    LARGE,
     MAX_CONTROL,
     encode_frame,
     payload_bytes,
@@ -16,10 +19,6 @@ from .prepared import PreparedMessage
 from .states import Phase
 
 Data = str | bytes | bytearray | memoryview
-
-# From so many bytes on a payload is written by itself: joining it to its header copies it. That
-# takes 0.87 of the time for an echo of 64 KiB, and as long as a second write for 256.
-LARGE = 2**18
 
 
 class Sender:
@@ -47,7 +46,7 @@ class Sender:
         self._agreements = NONE
         self._encoders: tuple[Encoder, ...] = ()  # theirs, from the first message that wants them
         # Messages of fewer bytes take the short way.
-        self._short_below = LARGE if keys is None else 0
+        self._short_below = sys.maxsize if keys is None else 0
 
     @property
     def may_send(self) -> bool:

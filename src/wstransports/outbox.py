@@ -4,7 +4,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
-from wscore.sending import LARGE
+from wscore.frames import LARGE
 
 from .batch import GATHER_LIMIT
 from .errors import ConnectionClosed

@@ -28,6 +28,10 @@ class Bytes(bytes):
     """Bytes that are not just that."""
 
 
+def text_frame(text: str) -> bytes:
+    return encode([Frame(FIN | TEXT, text.encode())], "client")
+
+
 @in_both_forms
 @pytest.mark.parametrize("size", SIZES)
 def test_messages_of_every_size(short_frame: ShortFrame, size: int) -> None:
@@ -40,6 +44,20 @@ def test_messages_of_every_size(short_frame: ShortFrame, size: int) -> None:
     for below in (size, size - 1, -1):
         assert short_frame(payload, below) is None
         assert short_frame(payload.decode(), below) is None
+
+
+@in_both_forms
+def test_many_bytes_are_not_copied(short_frame: ShortFrame) -> None:
+    for size in (2**18 - 1, 2**18):
+        frame = encode([Frame(FIN | BINARY, bytes(size))], "client")
+        assert short_frame(bytes(size), NO_BOUND) == (frame if size < 2**18 else None)
+
+
+@in_both_forms
+@pytest.mark.parametrize("one", ["a", "é", "€", "\U0001f600"])
+def test_much_text_has_its_frame(short_frame: ShortFrame, one: str) -> None:
+    for text in (one * 2**16, one * 2**18):
+        assert short_frame(text, NO_BOUND) == text_frame(text)
 
 
 @in_both_forms
@@ -64,10 +82,6 @@ def test_a_lone_surrogate_is_no_text(short_frame: ShortFrame, text: str) -> None
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed") as raised:
         short_frame(text, NO_BOUND)
     assert raised.value.object == text
-
-
-def text_frame(text: str) -> bytes:
-    return encode([Frame(FIN | TEXT, text.encode())], "client")
 
 
 # Around what takes one byte more in UTF-8, and in each width that CPython keeps characters in.

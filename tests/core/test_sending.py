@@ -223,6 +223,13 @@ def test_in_parts_the_same_is_sent_and_large_payloads_are_not_copied(size: int) 
     assert (parted.unsent, parted.parts_to_send()) == (0, [])
 
 
+def test_much_text_is_one_part_with_its_header() -> None:
+    server = open_end("server")
+    text = "€" * 2**17
+    server.send_message(text)
+    assert server.parts_to_send() == [encode([Frame(FIN | TEXT, text.encode())], "client")]
+
+
 def test_masking_keys_come_from_the_systems_generator_in_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
