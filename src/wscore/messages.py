@@ -6,11 +6,17 @@ from .events import Event, MessagePiece
 from .frames import FIN, MASKED, MAX_CONTROL
 from .masking import apply_mask
 
-# Not looked up in their class for each message: 0.84 us instead of 0.97 for 32 masked bytes.
+# Not looked up in their class for each message: 1.24 us instead of 1.33 for 32 masked bytes.
 _TEXT = DataType.TEXT
 _BINARY = DataType.BINARY
 _FIN_TEXT = FIN | _TEXT
 _FIN_BINARY = FIN | _BINARY
+_from_bytes = int.from_bytes  # nor this in its: 1.24 us instead of 1.35
+
+# By a payload's length: times the key, the key repeated over itself and the payload; and by how
+# many bits that is too long.
+_REPEATED = tuple(sum(1 << 32 * i for i in range((n + 7) // 4)) for n in range(MAX_CONTROL + 1))
+_EXCESS = tuple(8 * (-n % 4) for n in range(MAX_CONTROL + 1))
 
 
 @leaf
@@ -28,43 +34,44 @@ def whole_messages(
     longer than `limit` bytes, and `masked` or not as it has to be. What it is instead, the parser
     finds out. Only between two messages.
     """
-    data = bytes(data)
+    if not isinstance(data, bytes):
+        data = bytes(data)
     end = len(data)
-    base = MASKED if masked else 0
-    append = events.append  # as locals: 0.84 us instead of 0.96
-    from_bytes = int.from_bytes
     while budget and position < end - 1:
         first = data[position]
         if first != _FIN_TEXT and first != _FIN_BINARY:
             break
-        size = data[position + 1] - base
-        start = position + 2
+        if masked:
+            size = data[position + 1] - MASKED
+            start = position + 6
+        else:
+            size = data[position + 1]
+            start = position + 2
         if size > MAX_CONTROL:
             if size == 126:
                 if end - start < 2:
                     break
-                size = data[start] << 8 | data[start + 1]
+                size = data[position + 2] << 8 | data[position + 3]
                 if size < 126:
                     break
                 start += 2
             elif size == 127:
-                size = from_bytes(data[start : start + 8])  # less of it ends behind `end`, too
+                # Less of it ends behind `end`, too.
+                size = _from_bytes(data[position + 2 : position + 10])
                 if size < 65536:
                     break
                 start += 8
             else:
                 break
-        if masked:
-            start += 4
         stop = start + size
-        if not 0 <= size <= limit or stop > end:
+        if stop > end or not 0 <= size <= limit:
             break
         if not masked:
             payload = data[start:stop]
         elif size <= MAX_CONTROL:
-            # As apply_mask, without the call: 0.84 us instead of 1.01 for 32 bytes.
-            pad = from_bytes((data[start - 4 : start] * 32)[:size], "little")
-            payload = (from_bytes(data[start:stop], "little") ^ pad).to_bytes(size, "little")
+            # As apply_mask, key and payload in one number: 1.24 us instead of 1.69 for 32 bytes.
+            word = _from_bytes(data[start - 4 : stop])
+            payload = (word ^ (word >> 8 * size) * _REPEATED[size] >> _EXCESS[size]).to_bytes(size)
         else:
             payload = apply_mask(data, data[start - 4 : start], start, stop)
         if first == _FIN_TEXT:
@@ -72,9 +79,9 @@ def whole_messages(
                 text = payload.decode()
             except UnicodeDecodeError:
                 break
-            append(MessagePiece(_TEXT, payload, text, True, True))
+            events.append(MessagePiece(_TEXT, payload, text, True, True))
         else:
-            append(MessagePiece(_BINARY, payload, None, True, True))
+            events.append(MessagePiece(_BINARY, payload, None, True, True))
         position = stop
         budget -= 1
     return position

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leaves import compiled, forms, needs_compiled
 from wire import BINARY, CONTINUATION, FIN, PING, RELAXED, ROLES, TEXT, Frame, binary, encode, text
 
-from wscore import Event, accel
+from wscore import Event, MessagePiece, accel
 
 WholeMessages = Callable[..., int]
 
@@ -21,7 +21,7 @@ NO_LIMIT = 2**62
 
 def taken(
     whole_messages: WholeMessages,
-    data: bytes,
+    data: bytes | memoryview,
     role: str,
     position: int = 0,
     limit: int = NO_LIMIT,
@@ -54,6 +54,16 @@ def test_messages_of_every_size(whole_messages: WholeMessages, role: str) -> Non
 
 
 GOOD = Frame(FIN | TEXT, "Grüße".encode())
+
+
+@in_both_forms
+@for_both_roles
+def test_input_that_is_a_memoryview(whole_messages: WholeMessages, role: str) -> None:
+    data = encode([GOOD, Frame(FIN | BINARY, bytes(300))], role)
+    position, events = taken(whole_messages, memoryview(data + b"\x81"), role)
+    assert (position, events) == (len(data), [text("Grüße"), binary(bytes(300))])
+    assert all(type(event.data) is bytes for event in events if isinstance(event, MessagePiece))
+
 
 # Whatever is not a message in one whole valid frame.
 OTHERS = {
