@@ -82,9 +82,7 @@ void connections_open(struct connection *all, int count, const struct settings *
 {
     char head[1024];
     int length = snprintf(head, sizeof head, head_format, settings->port, settings->port,
-                          settings->no_takeover ? offer_no_takeover
-                          : settings->deflate   ? offer
-                                                : "");
+                          settings->no_takeover ? offer_no_takeover : offer);
     for (int first = 0; first < count; first += AT_ONCE) {
         int end = first + AT_ONCE < count ? first + AT_ONCE : count;
         for (int index = first; index < end; index++) {

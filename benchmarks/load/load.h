@@ -21,7 +21,7 @@ struct settings {
     bool text;
     bool raw;              /* the server echoes bytes, and speaks no WebSocket */
     bool drop;             /* handshake: leave without a Close */
-    bool deflate;          /* offer permessage-deflate, as Chromium does */
+    bool deflate;          /* the server has to agree on permessage-deflate, offered always */
     bool no_takeover;      /* offer it with no context kept between messages */
     long warm_up;          /* messages before the first mark */
     long messages;         /* the run ends after so many, */

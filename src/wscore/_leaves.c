@@ -142,7 +142,7 @@ readable(PyObject *Py_UNUSED(module), PyObject *data)
     return defined("readable", &data, 1);
 }
 
-PyDoc_STRVAR(short_frame_doc, "short_frame(data, below, /)\n--\n\nAs frames.short_frame.");
+PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, /)\n--\n\nAs frames.message_frame.");
 
 enum { LARGE = 1 << 18 }; /* frames.LARGE */
 
@@ -162,9 +162,9 @@ encoded_size(PyObject *text)
 }
 
 static PyObject *
-short_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
+message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 {
-    if (wrong_number("short_frame", given, 2, 2)) {
+    if (wrong_number("message_frame", given, 2, 2)) {
         return NULL;
     }
     PyObject *const data = args[0];
@@ -419,7 +419,7 @@ static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
     {"readable", readable, METH_O, readable_doc},
     {"decode", (PyCFunction)(void (*)(void))decode, METH_FASTCALL, decode_doc},
-    {"short_frame", (PyCFunction)(void (*)(void))short_frame, METH_FASTCALL, short_frame_doc},
+    {"message_frame", (PyCFunction)(void (*)(void))message_frame, METH_FASTCALL, message_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
     {NULL, NULL, 0, NULL},

@@ -54,9 +54,10 @@ class Connection(Sender, Generic[Handshake]):
     `phase` is where the connection stands, `state` the same as users see it. `close_code` and
     `close_reason` are how it ended, None and "" while it has not (RFC 6455 section 7.1.5);
     `close_frames` are both sides' Closes in the order they were on the wire, `input_ended` says
-    whether the peer has ended its half, `silent` whether nothing has come from it. `latency` is
-    in seconds: what the last keepalive ping took; None before. `unsent` is how many bytes
-    `data_to_send` would return.
+    whether the peer has ended its half, `silent` whether nothing has come from it, `may_send`
+    whether messages and pings can still be sent (RFC 6455 section 5.5.1). `latency` is in seconds:
+    what the last keepalive ping took; None before. `unsent` is how many bytes `data_to_send` would
+    return.
     """
 
     __slots__ = (
@@ -265,7 +266,7 @@ class Connection(Sender, Generic[Handshake]):
         that is no str, LocalProtocolError where a Close was sent already. Then wait for
         CloseReceived or ConnectionFailed.
         """
-        if not self._may_send:
+        if not self.may_send:
             raise self._refusal()
         if code is not None and not (isinstance(code, int) and may_send(code)):
             raise ValueError(
@@ -298,7 +299,7 @@ class Connection(Sender, Generic[Handshake]):
         if phase is None:
             raise LocalProtocolError(f"{step.name} is not possible in {before.name}")
         self.phase = phase
-        self._may_send = phase in MAY_SEND
+        self.may_send = phase in MAY_SEND
         self._may_receive = phase in MAY_RECEIVE
         return before
 

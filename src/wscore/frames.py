@@ -37,7 +37,7 @@ def encode_header(first: int, size: int, mask_bit: int) -> bytes:
 
 
 @leaf
-def short_frame(data: object, below: int) -> bytes | None:
+def message_frame(data: object, below: int) -> bytes | None:
     """The unmasked frame of a whole message of less than `below` bytes.
 
     None where `data` is longer or may be (a character that is not ASCII counts four bytes), for

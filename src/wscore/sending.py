@@ -11,8 +11,8 @@ from .frames import (
     LARGE,
     MAX_CONTROL,
     encode_frame,
+    message_frame,
     payload_bytes,
-    short_frame,
 )
 from .masking import MaskKeys
 from .prepared import PreparedMessage
@@ -29,9 +29,9 @@ class Sender:
         "_encoders",
         "_fragmenting",
         "_keys",
-        "_may_send",
         "_out",
         "_short_below",
+        "may_send",
         "phase",
         "unsent",
     )
@@ -39,7 +39,7 @@ class Sender:
     def __init__(self, keys: MaskKeys | None) -> None:
         self.phase = Phase.CONNECTING
         self.unsent = 0  # bytes that data_to_send() would return
-        self._may_send = False  # what the phase allows
+        self.may_send = False  # as the phase allows
         self._keys = keys
         self._out: list[bytes] = []
         self._fragmenting = DataType.NONE  # the type of our message under way
@@ -47,11 +47,6 @@ class Sender:
         self._encoders: tuple[Encoder, ...] = ()  # theirs, from the first message that wants them
         # Messages of fewer bytes take the short way.
         self._short_below = sys.maxsize if keys is None else 0
-
-    @property
-    def may_send(self) -> bool:
-        """Whether messages and pings can still be sent (RFC 6455 section 5.5.1)."""
-        return self._may_send
 
     def data_to_send(self) -> bytes:
         """The bytes to write now; b"" for none. Each byte is returned once."""
@@ -90,11 +85,11 @@ class Sender:
         Raises TypeError for anything else, and LocalProtocolError where the connection is not
         open, has sent its Close, or is amid a fragmented message.
         """
-        if not self._may_send or self._fragmenting is not DataType.NONE:
+        if not self.may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
         if not compress:
             # Copied behind its header: of 256 bytes 0.33 us, 0.65 where Python does it.
-            frame = short_frame(data, self._short_below)
+            frame = message_frame(data, self._short_below)
             if frame is not None:
                 self._out.append(frame)
                 self.unsent += len(frame)
@@ -124,7 +119,7 @@ class Sender:
             )
         if self._keys is not None:  # a client masks each frame anew
             return self.send_message(message.data, message.compress)
-        if not self._may_send or self._fragmenting is not DataType.NONE:
+        if not self.may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
         frame = message.frame(self._agreements)
         if self._encoders:
@@ -146,7 +141,7 @@ class Sender:
         ValueError for any other type, and TypeError where a later part is of another type than
         the first.
         """
-        if not self._may_send:
+        if not self.may_send:
             raise self._refusal()
         if isinstance(data, str):
             kind, payload = DataType.TEXT, data.encode()
@@ -186,7 +181,7 @@ class Sender:
 
     def _refusal(self) -> LocalProtocolError:
         """Why nothing can be sent now."""
-        if self._may_send:
+        if self.may_send:
             return LocalProtocolError("a fragmented message is under way: send its last part first")
         if self.phase is Phase.CONNECTING:
             return LocalProtocolError("the opening handshake is not over: wait for it")
@@ -214,7 +209,7 @@ class Sender:
         self.unsent += len(parts[0]) + len(payload)
 
     def _send_control(self, opcode: DataType, payload: bytes) -> None:
-        if not self._may_send:
+        if not self.may_send:
             raise self._refusal()
         payload = payload_bytes(payload, f"a {opcode.name.lower()} payload is bytes-like")
         if len(payload) > MAX_CONTROL:

@@ -10,9 +10,9 @@ from wire import BINARY, FIN, RELAXED, TEXT, Frame, encode
 
 from wscore import accel
 
-ShortFrame = Callable[[object, int], bytes | None]
+MessageFrame = Callable[[object, int], bytes | None]
 
-in_both_forms = pytest.mark.parametrize("short_frame", forms("short_frame"))
+in_both_forms = pytest.mark.parametrize("message_frame", forms("message_frame"))
 
 NO_BOUND = 2**62
 
@@ -34,53 +34,53 @@ def text_frame(text: str) -> bytes:
 
 @in_both_forms
 @pytest.mark.parametrize("size", SIZES)
-def test_messages_of_every_size(short_frame: ShortFrame, size: int) -> None:
+def test_messages_of_every_size(message_frame: MessageFrame, size: int) -> None:
     payload = bytes(i & 0x7F for i in range(size))
     for below in (size + 1, NO_BOUND):
-        text = short_frame(payload.decode(), below)
+        text = message_frame(payload.decode(), below)
         assert text == encode([Frame(FIN | TEXT, payload)], "client")
         assert type(text) is bytes
-        assert short_frame(payload, below) == encode([Frame(FIN | BINARY, payload)], "client")
+        assert message_frame(payload, below) == encode([Frame(FIN | BINARY, payload)], "client")
     for below in (size, size - 1, -1):
-        assert short_frame(payload, below) is None
-        assert short_frame(payload.decode(), below) is None
+        assert message_frame(payload, below) is None
+        assert message_frame(payload.decode(), below) is None
 
 
 @in_both_forms
-def test_many_bytes_are_not_copied(short_frame: ShortFrame) -> None:
+def test_many_bytes_are_not_copied(message_frame: MessageFrame) -> None:
     for size in (2**18 - 1, 2**18):
         frame = encode([Frame(FIN | BINARY, bytes(size))], "client")
-        assert short_frame(bytes(size), NO_BOUND) == (frame if size < 2**18 else None)
+        assert message_frame(bytes(size), NO_BOUND) == (frame if size < 2**18 else None)
 
 
 @in_both_forms
 @pytest.mark.parametrize("one", ["a", "é", "€", "\U0001f600"])
-def test_much_text_has_its_frame(short_frame: ShortFrame, one: str) -> None:
+def test_much_text_has_its_frame(message_frame: MessageFrame, one: str) -> None:
     for text in (one * 2**16, one * 2**18):
-        assert short_frame(text, NO_BOUND) == text_frame(text)
+        assert message_frame(text, NO_BOUND) == text_frame(text)
 
 
 @in_both_forms
 @pytest.mark.parametrize("text", ["é", "€", "\U0001f600", "a\x80" * 31 + "€"])
-def test_what_is_not_ascii_counts_four_bytes(short_frame: ShortFrame, text: str) -> None:
+def test_what_is_not_ascii_counts_four_bytes(message_frame: MessageFrame, text: str) -> None:
     most = 4 * len(text)
-    assert short_frame(text, most) is None
-    assert short_frame(text, most + 1) == encode([Frame(FIN | TEXT, text.encode())], "client")
+    assert message_frame(text, most) is None
+    assert message_frame(text, most + 1) == encode([Frame(FIN | TEXT, text.encode())], "client")
 
 
 @in_both_forms
 @pytest.mark.parametrize(
     "data", [Text("a"), Bytes(b"a"), bytearray(b"a"), memoryview(b"a"), None, 1, ["a"]]
 )
-def test_nothing_but_str_and_bytes(short_frame: ShortFrame, data: object) -> None:
-    assert short_frame(data, NO_BOUND) is None
+def test_nothing_but_str_and_bytes(message_frame: MessageFrame, data: object) -> None:
+    assert message_frame(data, NO_BOUND) is None
 
 
 @in_both_forms
 @pytest.mark.parametrize("text", ["\ud800", "a" * 300 + "\udfff", "€\udc80€"])
-def test_a_lone_surrogate_is_no_text(short_frame: ShortFrame, text: str) -> None:
+def test_a_lone_surrogate_is_no_text(message_frame: MessageFrame, text: str) -> None:
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed") as raised:
-        short_frame(text, NO_BOUND)
+        message_frame(text, NO_BOUND)
     assert raised.value.object == text
 
 
@@ -90,41 +90,41 @@ EDGES = "a\x7f\x80\xff\u0100\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"
 
 @in_both_forms
 @pytest.mark.parametrize("size", [*range(1, 105), 4095, 4096, 4097, 9000])
-def test_text_of_every_length(short_frame: ShortFrame, size: int) -> None:
+def test_text_of_every_length(message_frame: MessageFrame, size: int) -> None:
     """All of one character, all but the last, the last alone, and one after the other."""
     for one in EDGES:
         for other in "aé€":
             for text in (one * size, one * (size - 1) + other, other * (size - 1) + one):
-                assert short_frame(text, NO_BOUND) == text_frame(text)
+                assert message_frame(text, NO_BOUND) == text_frame(text)
     for widest in (4, 10, 12):
         text = (EDGES[:widest] * size)[:size]
-        assert short_frame(text, NO_BOUND) == text_frame(text)
+        assert message_frame(text, NO_BOUND) == text_frame(text)
 
 
 @in_both_forms
-def test_a_surrogate_at_every_place(short_frame: ShortFrame) -> None:
+def test_a_surrogate_at_every_place(message_frame: MessageFrame) -> None:
     for surrogate in "\ud800\udbff\udc00\udfff":
         for before in range(105):
             for behind in (0, 1, 40):
                 text = "€" * before + surrogate + "é" * behind
                 with pytest.raises(UnicodeEncodeError) as raised:
-                    short_frame(text, NO_BOUND)
+                    message_frame(text, NO_BOUND)
                 assert (raised.value.object, raised.value.start) == (text, before)
 
 
 @in_both_forms
 @RELAXED
 @given(st.text("a\xe9\u20ac", max_size=300), st.text("ab\xfc", max_size=100))
-def test_any_text_of_words(short_frame: ShortFrame, text: str, words: str) -> None:
+def test_any_text_of_words(message_frame: MessageFrame, text: str, words: str) -> None:
     for one in (text, words, text + words, words * 2 + text):
-        assert short_frame(one, NO_BOUND) == text_frame(one)
+        assert message_frame(one, NO_BOUND) == text_frame(one)
 
 
 @needs_compiled
 @given(st.text() | st.binary(), st.integers(-1, 600))
 def test_both_forms_agree(data: str | bytes, below: int) -> None:
     assert compiled is not None
-    assert compiled.short_frame(data, below) == accel.DEFINITIONS["short_frame"](data, below)
+    assert compiled.message_frame(data, below) == accel.DEFINITIONS["message_frame"](data, below)
 
 
 @needs_compiled
@@ -132,4 +132,4 @@ def test_both_forms_agree(data: str | bytes, below: int) -> None:
 def test_wrong_arguments(arguments: tuple[object, ...]) -> None:
     assert compiled is not None
     with pytest.raises(TypeError):
-        compiled.short_frame(*arguments)
+        compiled.message_frame(*arguments)

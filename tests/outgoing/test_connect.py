@@ -8,7 +8,7 @@ from raw_server import CLOSE, End
 
 from wscore import DataType, Deflate, Reasons, Response
 from wscore.extensions import Parameters
-from wscore.extensions.deflate import DeflateCodec
+from wscore.extensions.deflate import DeflateAgreement, Inflater
 from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
 from wstransports.stream.buffer import Buffer
 
@@ -528,10 +528,10 @@ async def test_an_extension_that_cannot_decode(
 ) -> None:
     """Who waits for a message is told, and the block ends as ever."""
 
-    def decode(self: DeflateCodec, data: bytes, last: bool, most: int) -> bytes:
+    def decode(self: Inflater, data: bytes, last: bool, most: int) -> bytes:
         raise MemoryError
 
-    monkeypatch.setattr(DeflateCodec, "decode", decode)
+    monkeypatch.setattr(Inflater, "decode", decode)
     async with loop.serving() as server, connecting(server) as client:
         await client.writer.send("x" * 2000, compress=False)  # its echo is compressed
         with pytest.raises(ConnectionClosed, match="1006"):
@@ -543,7 +543,7 @@ async def test_an_extension_that_cannot_decode(
 async def test_an_extension_that_cannot_agree(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def agree(self: Deflate, answer: Parameters) -> DeflateCodec:
+    def agree(self: Deflate, answer: Parameters) -> DeflateAgreement:
         raise MemoryError
 
     monkeypatch.setattr(Deflate, "agree", agree)

@@ -6,7 +6,7 @@ from test_hostile import Scene, scene
 
 import wstransports.session
 from wscore import Deflate
-from wscore.extensions.deflate import DeflateCodec
+from wscore.extensions.deflate import Inflater
 from wstransports import Client, Reasons, WebSocketReader
 
 BROKEN = "broken" * 1000  # long enough to be compressed
@@ -16,15 +16,15 @@ DROPPED = "the connection is dropped, for an error in handling it"
 @pytest.fixture(autouse=True)
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """It raises for such a message."""
-    really_decode = DeflateCodec.decode
+    really_decode = Inflater.decode
 
-    def decode(self: DeflateCodec, data: bytes, last: bool, most: int) -> bytes:
+    def decode(self: Inflater, data: bytes, last: bool, most: int) -> bytes:
         decoded = really_decode(self, data, last, most)
         if b"broken" in decoded:
             raise MemoryError
         return decoded
 
-    monkeypatch.setattr(DeflateCodec, "decode", decode)
+    monkeypatch.setattr(Inflater, "decode", decode)
 
 
 def one_error(log: Log) -> None:
