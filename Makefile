@@ -4,8 +4,8 @@
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
 # make bench     measure everything beside other libraries, and write docs/performance.md
-#                (needs gcc and zlib's headers, takes more than an hour, and wants the machine
-#                for itself)
+#                (needs gcc, zlib's headers and valgrind, takes about an hour, and wants the
+#                machine for itself)
 # make bench-smoke  the same in less than two minutes, to see that it works
 # make lint      ruff and mypy
 # make clean     remove the environments and what the tools leave behind
@@ -58,6 +58,7 @@ autobahn: $(VENV)/tools
 # Other libraries at their newest releases.
 bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 	$(VENV_PYTHON) -m pip install --quiet --upgrade --group bench
+	$(VENV_PYTHON) -m benchmarks.profile
 	$(VENV_PYTHON) -m benchmarks.run --page docs/performance.md
 
 bench-smoke: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)

@@ -22,8 +22,8 @@ class Contestant:
     `module` its file in `servers`.
 
     `raw` says that it echoes bytes and speaks no WebSocket, `pure` that it runs without our
-    compiled parts, `needs` which modules have to be there. Those of the module `sans_io` are no
-    servers: they are handed bytes.
+    compiled parts, `needs` which modules have to be there, `under` what program runs it, with that
+    one's arguments. Those of the module `sans_io` are no servers: they are handed bytes.
     """
 
     family: str
@@ -33,6 +33,7 @@ class Contestant:
     raw: bool = False
     pure: bool = False
     needs: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,13 +48,13 @@ class Contestant:
     def command(self) -> list[str]:
         """What starts it; its own arguments come behind."""
         if self.module == "c_floor":
-            return [str(BUILT / "c_floor")]
+            return [*self.under, str(BUILT / "c_floor")]
         if self.module == "node_ws":
-            return ["node", str(ROOT / "benchmarks" / "servers" / "node_ws.js")]
+            return [*self.under, "node", str(ROOT / "benchmarks" / "servers" / "node_ws.js")]
         if self.module == "sans_io":
-            return [sys.executable, "-m", "benchmarks.sans_io", self.family]
+            return [*self.under, sys.executable, "-m", "benchmarks.sans_io", self.family]
         module = f"benchmarks.servers.{self.module}"
-        return [sys.executable, "-m", module, "--loop", self.loop]
+        return [*self.under, sys.executable, "-m", module, "--loop", self.loop]
 
     def environment(self) -> dict[str, str]:
         """The environment variables it runs with."""

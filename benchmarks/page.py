@@ -13,6 +13,7 @@ from pathlib import Path
 from . import plot
 from .contestants import BUILT, CONTESTANTS, ROOT, name_on
 from .plot import rounded
+from .profile import SAVED, Profile
 from .results import Results, Spread
 from .scenarios import CONNECTIONS, GROUPS, SCENARIOS, SIZES, Scenario, in_words
 from .targets import NO_LOOP, TARGETS, Quantity, Target
@@ -43,6 +44,8 @@ HEADINGS = {
     "proportional": "proportional, KiB",
     "peak": "above idle, MiB",
 }
+# Of the profile.
+MOST_FUNCTIONS = 15
 # Lines of one color on different loops.
 DASHES = {"asyncio": "none", "uvloop": "7 3", "aiofastnet": "2 3"}
 UNITS = {"cpu": "µs of CPU", "resident": "KiB resident for each", "peak": "MiB above idle"}
@@ -51,8 +54,9 @@ UNITS = {"cpu": "µs of CPU", "resident": "KiB resident for each", "peak": "MiB 
 class Page:
     """The drawings of one run."""
 
-    def __init__(self, results: Results, plots: Path) -> None:
+    def __init__(self, results: Results, profile: Profile, plots: Path) -> None:
         self._results = results
+        self._profile = profile
         self._plots = plots
 
     def drawings(self) -> dict[str, Callable[[], Iterator[str]]]:
@@ -62,6 +66,8 @@ class Page:
             "left-out": self.left_out,
             "targets": self.targets,
             "slower": self.slower,
+            "instructions": self.instructions,
+            "functions": self.functions,
             **{name: partial(self.group, name) for name in COLUMNS},
             "connections": partial(self.growth, "connections", "connections", CONNECTIONS),
             "sizes": partial(self.growth, "sizes", "size of the message", SIZES),
@@ -119,6 +125,24 @@ class Page:
                         f" {_spread(ratio)} |"
                     )
         yield from ["| | Beside | Ours takes, times theirs |", "|---|---|---|", *rows]
+
+    def instructions(self) -> Iterator[str]:
+        """What everybody runs for a message."""
+        yield "| | instructions | ours takes |"
+        yield "|---|---|---|"
+        counts = self._profile.instructions
+        for name, count in counts.items():
+            ours = _beside(name)
+            ratio = f"{counts[ours] / count:.2f} ×" if ours in counts else ""
+            yield f"| {CONTESTANTS[name].title} | {rounded(count)} | {ratio} |"
+
+    def functions(self) -> Iterator[str]:
+        """In which C functions most of ours are."""
+        counts = self._profile.functions
+        yield "| | of 100 |"
+        yield "|---|---|"
+        for name in sorted(counts, key=lambda name: -counts[name])[:MOST_FUNCTIONS]:
+            yield f"| `{name}` | {100 * counts[name] / sum(counts.values()):.1f} |"
 
     def group(self, group: str) -> Iterator[str]:
         """A table and a plot for each scenario of a group."""
@@ -244,7 +268,7 @@ def _colors(names: list[str]) -> dict[str, str]:
 
 def write(results: Results, page: Path) -> None:
     """Write the page: the words of docs/performance.md, and what the run gave."""
-    drawings = Page(results, page.with_suffix("")).drawings()
+    drawings = Page(results, Profile.load(SAVED), page.with_suffix("")).drawings()
 
     def draw(drawing: re.Match[str]) -> str:
         return drawing[1] + "".join(f"{line}\n" for line in drawings[drawing[2]]()) + drawing[3]

@@ -85,6 +85,11 @@ class Server:
                 return held
         raise BenchmarkError("its memory does not stop changing")
 
+    def terminate(self) -> None:
+        """Have it end, and wait until it has."""
+        os.kill(self._pid, signal.SIGTERM)
+        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+
     def _memory(self) -> dict[str, float]:
         return _sizes(Path(f"/proc/{self._pid}/smaps_rollup"), "Rss", "Pss")
 

@@ -52,7 +52,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
     parser.add_argument("--smoke", action="store_true", help="short: does everything work?")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1, help="of one measurement")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO")
     parser.add_argument("--who", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT")
     parser.add_argument("--page", type=Path, help="where the page goes; none without")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ from generator import generator
 
 from benchmarks.contestants import BUILT, CONTESTANTS, ROOT
 from benchmarks.page import COLUMNS, PAGE, Page
+from benchmarks.profile import Profile, measure
 from benchmarks.results import Results
 from benchmarks.scenarios import GROUPS, SCENARIOS, shortened
 
 
 def test_every_drawing_has_its_place() -> None:
-    drawings = Page(Results({}), BUILT).drawings()
+    drawings = Page(Results({}), Profile(), BUILT).drawings()
     assert sorted(re.findall(r"<!-- drawn: ([\w-]+) -->", PAGE.read_text())) == sorted(drawings)
 
 
@@ -47,3 +49,12 @@ def test_everything_is_measured_and_written_down(tmp_path: Path) -> None:
     plots = re.findall(r"\]\((performance/\S+\.svg)\)", text)
     assert len(plots) > len(COLUMNS)
     assert all((tmp_path / plot).read_text().startswith("<svg ") for plot in plots)
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_instructions_are_counted() -> None:
+    generator()
+    counted = measure(CONTESTANTS["floor-c"])
+    # Whose server does little beside these.
+    assert {"echo", "recv", "send"} <= {name for name, count in counted.items() if count >= 5}
+    assert sum(counted.values()) < 200
