@@ -95,6 +95,10 @@ async def test_a_connection_that_cannot_be_begun_is_dropped(
     def no_memory() -> None:
         raise MemoryError
 
+    class Broken(MemoryStream):
+        async def aclose(self) -> None:
+            raise ZeroDivisionError
+
     _, far = stream_pair()
     async with AnyioRuntime() as runtime:
         server = WebSocketServer("", 0, runtime=runtime)
@@ -102,10 +106,15 @@ async def test_a_connection_that_cannot_be_begun_is_dropped(
             monkeypatch.setattr(server, "_new_core", no_memory)
             await streams.serve(far)
             assert far._closed
-    [record] = caplog.records
-    assert record.getMessage() == "cannot begin a connection"
-    assert record.exc_info
-    assert isinstance(record.exc_info[1], MemoryError)
+            await streams.serve(Broken())
+    first, second, third = caplog.records
+    for record in (first, second):
+        assert record.getMessage() == "cannot begin a connection"
+        assert record.exc_info
+        assert isinstance(record.exc_info[1], MemoryError)
+    assert third.getMessage() == "cannot drop the stream of a connection that was not begun"
+    assert third.exc_info
+    assert isinstance(third.exc_info[1], ZeroDivisionError)
 
 
 def test_a_task_of_asyncios_that_is_cancelled_ends_only_who_awaits_it() -> None:

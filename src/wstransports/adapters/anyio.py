@@ -59,7 +59,7 @@ class AnyioListener:
             pipe = self._runtime.pipe(stream, self._make_sink())
         except Exception:
             logger.exception("cannot begin a connection")
-            await aclose_forcefully(stream)
+            await _drop(stream)
             return
         over = Event()
         self._runtime.spawn(_serve, pipe, over)
@@ -68,6 +68,13 @@ class AnyioListener:
     async def close(self) -> None:
         """The server answers 503 from now on; connections that stand are left alone."""
         await self._runtime.checkpoint()
+
+
+async def _drop(stream: ByteStream) -> None:
+    try:
+        await aclose_forcefully(stream)
+    except Exception:  # whatever a stream raises
+        logger.exception("cannot drop the stream of a connection that was not begun")
 
 
 async def _serve(pipe: AnyioPipe, over: Event) -> None:
