@@ -180,6 +180,13 @@ def proxies_missing() -> ImportError:
     )
 
 
+# python-socks has no code for what SOCKS 5 says of credentials, but these words.
+_CREDENTIALS_REFUSED = (
+    "No acceptable authentication methods were offered",
+    "Username and password authentication failure",
+)
+
+
 class CredentialsRefused(ConnectionError):
     """A proxy wants credentials, or others than it was given."""
 
@@ -187,9 +194,7 @@ class CredentialsRefused(ConnectionError):
 def refused_by_proxy(error: Exception) -> ConnectionError:
     """What an adapter raises for a proxy's refusal, whose words it may quote."""
     words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
-    code = getattr(error, "error_code", None)
-    # python-socks has no code for what SOCKS 5 says of credentials.
-    refused = code == 407 or (code is None and "authentication" in words)
+    refused = getattr(error, "error_code", None) == 407 or words in _CREDENTIALS_REFUSED
     return (CredentialsRefused if refused else ConnectionError)(f"the proxy refused: {words}")
 
 

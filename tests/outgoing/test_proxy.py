@@ -130,6 +130,7 @@ async def test_an_ipv6_address_goes_to_the_proxy(loop: Loop) -> None:
         ("http", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 3\r\n\r\nno\n", "502 Bad Gateway"),
         ("http", b"HTTP/1.1 503 No authentication today\r\n\r\n", "503 No authentication"),
         ("http", b"SSH-2.0-OpenSSH_9.6\r\n", "Invalid status line"),
+        ("http", b"no authentication today\r\n", "Invalid status code: authentication"),
         ("http", b"\xff\xfe\x00", "Invalid status line"),
         ("socks5", b"\5\5\0\1" + bytes(6), "Connection refused by destination host"),
         ("socks5", b"HTTP/1.1 400 Bad Request\r\n\r\n", "SOCKS version"),
