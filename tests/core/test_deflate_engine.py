@@ -73,12 +73,22 @@ def unable_to_copy() -> ModuleType:
     return made
 
 
+def with_error(error: object) -> ModuleType:
+    """An engine that raises that, it says."""
+    made: ModuleType = engine([])
+    vars(made)["error"] = error
+    return made
+
+
 WRONG = [
     None,
     "zlib_ng",
     lacking("compressobj"),
     lacking("decompressobj"),
     lacking("error"),
+    with_error("zlib.error"),
+    with_error(int),
+    with_error(BaseException),
     unable_to_copy(),
     SimpleNamespace(**vars(engine([]))),  # nothing to look up by
 ]

@@ -73,7 +73,9 @@ class Deflate:
         try:
             engine.compressobj(self.level, zlib.DEFLATED, -15, self.memory_level)
             engine.decompressobj(-15).copy()
-            hash((engine, engine.error))
+            hash(engine)
+            if not issubclass(engine.error, Exception):
+                raise TypeError("its error is no Exception")
         except (AttributeError, TypeError) as error:
             raise TypeError(f"engine is zlib or a module like it, not {engine!r}") from error
 
