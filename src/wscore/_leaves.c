@@ -146,7 +146,8 @@ PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, /)\n--\n\nAs frames.
 
 enum { LARGE = 1 << 18 }; /* frames.LARGE */
 
-/* How many bytes text that is not ASCII takes in UTF-8; -1 where Python has to say it, or why it cannot. */
+/* How many bytes text that is not ASCII takes in UTF-8; -1 where Python has to say it, or why it
+cannot. */
 static Py_ssize_t
 encoded_size(PyObject *text)
 {

@@ -65,9 +65,9 @@ class ServerHandshake:
     """
 
     __slots__ = (
-        "_chosen",
         "_answer",
         "_buffer",
+        "_chosen",
         "_extensions",
         "_key",
         "_line_scanned",
