@@ -133,7 +133,7 @@ class Page:
         counts = self._profile.instructions
         for name, count in counts.items():
             ours = _beside(name)
-            ratio = f"{counts[ours] / count:.2f} ×" if ours in counts else ""
+            ratio = f"{rounded(counts[ours] / count)} ×" if ours in counts else ""
             yield f"| {CONTESTANTS[name].title} | {rounded(count)} | {ratio} |"
 
     def functions(self) -> Iterator[str]:
