@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from deflated import (
@@ -61,6 +61,7 @@ from wscore.extensions import (
     NegotiationError,
     Parameters,
 )
+from wscore.extensions.agreements import agreed_on
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 
@@ -606,3 +607,27 @@ def test_a_callers_mistakes(extensions: Any, error: type[Exception], words: str)
         ServerConnection(extensions=extensions)
     with pytest.raises(error, match=re.escape(words)):
         ClientConnection("example.com", extensions=extensions)
+
+
+class Agreed(NamedTuple):
+    """Tuples are equal by their content, whatever their classes."""
+
+    bits: int = RSV2
+    threshold: int = 0
+    alike: int = 1
+
+
+class OtherwiseAgreed(NamedTuple):
+    """Of another extension."""
+
+    bits: int = RSV2
+    threshold: int = 0
+    alike: int = 1
+
+
+def test_agreements_are_shared_by_connections_that_agreed_on_the_same() -> None:
+    agreements: Any = [Agreed(), Agreed(), OtherwiseAgreed()]
+    one, same, other = (agreed_on([agreement]) for agreement in agreements)
+    assert one is same
+    assert agreements[2] == agreements[0]
+    assert other is not one

@@ -15,7 +15,7 @@ class Agreements:
 
     __slots__ = ("_all", "alike", "bits", "threshold")
 
-    def __init__(self, agreements: tuple[Agreement, ...]) -> None:
+    def __init__(self, *agreements: Agreement) -> None:
         self._all = agreements
         self.alike = tuple([(one.__class__, one.alike) for one in agreements])
         """Equal where `encode_alone` gives the same."""
@@ -50,12 +50,13 @@ class Agreements:
         return tuple([(one.bits, one.decoder()) for one in reversed(self._all)])
 
 
-NONE = Agreements(())
+NONE = Agreements()
 
-# For so many at a time, because a peer may propose what it likes.
-_agreed_on = lru_cache(64)(Agreements)
+# For so many at a time, because a peer may propose what it likes; typed, because those of two
+# extensions may be equal.
+_agreed_on = lru_cache(64, typed=True)(Agreements)
 
 
 def agreed_on(agreements: Sequence[Agreement]) -> Agreements:
     """What all share that agreed on these."""
-    return _agreed_on(tuple(agreements)) if agreements else NONE
+    return _agreed_on(*agreements) if agreements else NONE

@@ -63,6 +63,9 @@ class Agreement(Protocol):
     an eighth and 16 KiB: that is what the peer's limit leaves room for.
     """
 
+    def __hash__(self) -> int:
+        """As for any key of a dict."""
+
     @property
     def bits(self) -> int:
         """The reserved bits that are its own: a sum of 0x40, 0x20 and 0x10 (RSV1 to RSV3)."""
