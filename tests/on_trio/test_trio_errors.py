@@ -19,10 +19,8 @@ import trio.testing
 from closes import Closes
 from test_trio_basics import echo_server
 
-from wscore.extensions.deflate import Inflater
 from wstransports import (
     Client,
-    ConnectionClosed,
     Reasons,
     Request,
     WebSocketReader,
@@ -210,35 +208,6 @@ def test_a_callback_that_fails_when_it_is_given_up(
 
 
 # What the user's callbacks are not to blame for.
-
-
-def test_an_extension_that_raises(
-    log: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Or zlib, for want of memory."""
-    really_decode = Inflater.decode
-
-    def decode(self: Inflater, data: bytes, last: bool, most: int) -> bytes:
-        decoded = really_decode(self, data, last, most)
-        if b"broken" in decoded:
-            raise MemoryError
-        return decoded
-
-    monkeypatch.setattr(Inflater, "decode", decode)
-
-    async def main() -> None:
-        server = echo_server()
-        async with server:
-            async with connect(f"ws://127.0.0.1:{server.port}") as client:
-                await client.writer.send("broken", compress=True)
-                with pytest.raises(ConnectionClosed, match="1006"):
-                    await client.receive()
-            await still_served(server)
-
-    run(main)
-    what, error = one_error(log)
-    assert what == DROPPED
-    assert all_are(MemoryError, error)
 
 
 class BadSink:
