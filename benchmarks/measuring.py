@@ -1,6 +1,6 @@
-"""How a scenario is measured: one round of it, with one contestant."""
+"""How a scenario is measured: one round of it, with one contestant, in turns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from .contestants import Contestant
 from .process import Server, run_alone, serving
@@ -9,26 +9,46 @@ from .scenarios import MIB, Kind, Scenario
 # What a round gives: quantities by name, in the units of `results.UNITS`.
 Measured = dict[str, float]
 
-# Handshakes in a round: bounded, because each leaves a port in TIME_WAIT.
-MOST_HANDSHAKES = 5000
+# A round as it goes: yields when it is somebody else's turn, returns what was measured.
+Round = Generator[None, None, Measured]
+
+# What changes on the machine within a round hits all alike where each works for 50 ms at a time.
+TURNS = 10
+
+# Handshakes in a turn: bounded, because each leaves a port in TIME_WAIT.
+MOST_HANDSHAKES = 1000
+
+# Seconds after which a load ends, come what may.
+LIMIT = 90
 
 
-def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Measured:
+def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round:
     """One round, of about so many seconds where it is time that bounds it.
 
     Raises BenchmarkError where an answer was wrong or did not come.
     """
     if scenario.kind == "sans-io":
-        return _sans_io(scenario, contestant, seconds)
+        return _sans_io(contestant, scenario, seconds)
     task = scenario.kind if scenario.kind in ("broadcast", "stream") else "echo"
     with serving(contestant, task, scenario.deflate) as server:
-        return _WITH_SERVER[scenario.kind](server, scenario, seconds)
+        if scenario.kind in _AT_ONCE:
+            return _AT_ONCE[scenario.kind](server, scenario)
+        return (yield from _IN_TURNS[scenario.kind](server, scenario, seconds))
 
 
-def _messages(server: Server, scenario: Scenario, seconds: float) -> Measured:
+def _turns(server: Server, scenario: Scenario, messages: float, seconds: float) -> Round:
+    """Turns of all those seconds together, at most so many messages in each."""
+    bounds = [f"--warm-up={scenario.warm_up}", f"--messages={messages:.0f}", f"--limit={LIMIT}"]
+    with server.load(scenario.kind, *scenario.load(), *bounds) as load:
+        for _ in range(TURNS):
+            yield
+            measured = load.turn(seconds / TURNS)
+    return measured
+
+
+def _messages(server: Server, scenario: Scenario, seconds: float) -> Round:
     """Messages, until the time is over."""
-    bounds = [f"--warm-up={scenario.warm_up}", f"--seconds={seconds}", "--messages=1e9"]
-    measured = server.load(scenario.kind, *scenario.load(), *bounds)
+    measured = yield from _turns(server, scenario, 1e9, seconds)
     return {
         "cpu": measured["server_cpu"] / measured["messages"] * 1e6,
         "rate": measured["messages"] / measured["seconds"],
@@ -39,14 +59,9 @@ def _messages(server: Server, scenario: Scenario, seconds: float) -> Measured:
     }
 
 
-def _handshakes(server: Server, scenario: Scenario, seconds: float) -> Measured:
+def _handshakes(server: Server, scenario: Scenario, seconds: float) -> Round:
     """Connections opened and closed again, until the time is over."""
-    bounds = [
-        f"--warm-up={scenario.warm_up}",
-        f"--seconds={seconds}",
-        f"--messages={MOST_HANDSHAKES}",
-    ]
-    measured = server.load("handshake", *scenario.load(), *bounds)
+    measured = yield from _turns(server, scenario, MOST_HANDSHAKES, seconds)
     opening, closing = measured["opening_cpu"], measured["closing_cpu"]
     return {
         "cpu": (opening + closing) / measured["messages"] * 1e6,
@@ -55,12 +70,12 @@ def _handshakes(server: Server, scenario: Scenario, seconds: float) -> Measured:
     }
 
 
-def _idle(server: Server, scenario: Scenario, seconds: float) -> Measured:
+def _idle(server: Server, scenario: Scenario) -> Measured:
     """Connections that do nothing: what each holds."""
-    with server.holding(*scenario.load()) as held:
-        held.open(scenario.warm_up)
+    with server.load("idle", *scenario.load()) as load:
+        load.open(scenario.warm_up)
         before = server.memory()
-        held.open(scenario.connections)
+        load.open(scenario.connections)
         after = server.memory()
     count = scenario.connections - scenario.warm_up
     return {
@@ -69,27 +84,32 @@ def _idle(server: Server, scenario: Scenario, seconds: float) -> Measured:
     }
 
 
-def _stream(server: Server, scenario: Scenario, seconds: float) -> Measured:
+def _stream(server: Server, scenario: Scenario) -> Measured:
     """One long message: how much more is resident meanwhile than after a short one."""
-    server.load("stream", *scenario.load(), f"--size={MIB}")
+    with server.load("stream", *scenario.load(), f"--size={MIB}") as load:
+        load.turn(LIMIT)
     idle = server.memory()["Rss"]
     server.forget_peak()
-    measured = server.load("stream", *scenario.load(), "--limit=200")
+    with server.load("stream", *scenario.load(), "--limit=200") as load:
+        measured = load.turn(LIMIT)
     return {
         "peak": (server.peak() - idle) / 1024,
         "cpu": measured["server_cpu"] / scenario.size * MIB * 1e6,
     }
 
 
-def _sans_io(scenario: Scenario, contestant: Contestant, seconds: float) -> Measured:
+def _sans_io(contestant: Contestant, scenario: Scenario, seconds: float) -> Measured:
     measured = run_alone(contestant, str(scenario.size), str(scenario.chunk), str(seconds))
     return {"cpu": measured["server_cpu"] / measured["messages"] * 1e6}
 
 
-_WITH_SERVER: dict[Kind, Callable[[Server, Scenario, float], Measured]] = {
+_IN_TURNS: dict[Kind, Callable[[Server, Scenario, float], Round]] = {
     "echo": _messages,
     "broadcast": _messages,
     "handshake": _handshakes,
+}
+
+_AT_ONCE: dict[Kind, Callable[[Server, Scenario], Measured]] = {
     "idle": _idle,
     "stream": _stream,
 }

@@ -38,42 +38,31 @@ class Server:
     """A server that runs."""
 
     def __init__(self, contestant: Contestant, pid: int, port: int) -> None:
+        self._name = contestant.name
         self._raw = contestant.raw
         self._pid = pid
         self._port = port
 
-    def load(self, mode: str, *arguments: str) -> dict[str, float]:
-        """Put the load on it; returns what the load measured."""
-        with self._load(mode, *arguments) as process:
-            answer, _ = process.communicate()
-            measured: dict[str, float] = json.loads(answer or "{}")
-            return measured
-
     @contextmanager
-    def holding(self, *arguments: str) -> Iterator["Held"]:
-        """Hold connections open meanwhile, as many as `Held` is asked for."""
-        with self._load("idle", *arguments) as process:
-            yield Held(process)
-            process.communicate()
-
-    @contextmanager
-    def _load(self, mode: str, *arguments: str) -> Iterator[Popen[str]]:
+    def load(self, mode: str, *arguments: str) -> Iterator["Load"]:
+        """Put a load on it meanwhile; it is ready then, and waits for its turn."""
         target = [f"--port={self._port}", f"--pid={self._pid}", *["--raw"] * self._raw]
         command = [str(BUILT / "load"), mode, *target, *arguments]
-        complaints = BUILT / "load.log"
+        complaints = BUILT / f"{self._name}.load.log"
         with (
             complaints.open("w") as errors,
             Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True) as process,
         ):
             os.sched_setaffinity(process.pid, cores()[1])
             try:
-                yield process
+                load = Load(process, complaints)
+                load.await_ready()
+                yield load
+                process.communicate()
+            except BenchmarkError as error:
+                raise BenchmarkError(f"{' '.join(command)}: {error}") from error
             finally:
                 process.kill()
-        if process.returncode == -signal.SIGALRM:
-            raise BenchmarkError(f"{' '.join(command)}: took too long")
-        if process.returncode != 0:
-            raise BenchmarkError(f"{' '.join(command)}: {complaints.read_text()}")
 
     def memory(self) -> dict[str, float]:
         """What it holds when that has stopped changing, in KiB: "Rss", and its share "Pss"."""
@@ -107,20 +96,42 @@ def _sizes(file: Path, *names: str) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-class Held:
-    """Connections that are held open."""
+class Load:
+    """The load generator, which does something when its turn comes, and nothing in between."""
 
-    def __init__(self, process: Popen[str]) -> None:
+    def __init__(self, process: Popen[str], complaints: Path) -> None:
         self._process = process
+        self._complaints = complaints
+
+    def await_ready(self) -> None:
+        """Wait until its connections are open and its warm-up is over."""
+        self._answer()
+
+    def turn(self, seconds: float) -> dict[str, float]:
+        """Have it work for so long; returns what it has measured in all its turns."""
+        measured: dict[str, float] = json.loads(self._ask(seconds))
+        return measured
 
     def open(self, count: int) -> None:
-        """Have so many open in all."""
+        """Have it hold so many connections open in all."""
+        self._ask(count)
+
+    def _ask(self, number: float) -> str:
         assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{number}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return self._answer()  # which says why it has ended
+        return self._answer()
+
+    def _answer(self) -> str:
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{count}\n")
-        self._process.stdin.flush()
-        if self._process.stdout.readline() != f"{count}\n":
-            raise BenchmarkError(f"{count} connections could not be opened")
+        answer = self._process.stdout.readline()
+        if answer:
+            return answer
+        took_too_long = self._process.wait() == -signal.SIGALRM
+        raise BenchmarkError("took too long" if took_too_long else self._complaints.read_text())
 
 
 @contextmanager

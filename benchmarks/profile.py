@@ -25,6 +25,9 @@ SCENARIO = SCENARIOS["16x256"]
 # Two runs differ by so many messages: what a server does but once is in both.
 FEW, MANY = 500, 2000
 
+# Seconds after which it is given up.
+LIMIT = 200
+
 # "1,234 ( 5.67%)  file:function [object]", where `file` may be unknown.
 _LINE = re.compile(r"^\s*([\d,]+) \([\s\d.]+%\)\s+\S*:(\S+)", re.MULTILINE)
 
@@ -53,8 +56,9 @@ def _counted(contestant: Contestant, messages: int) -> "Counter[str]":
     out.unlink(missing_ok=True)
     under = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}")
     with serving(replace(contestant, under=under), "echo", SCENARIO.deflate) as server:
-        bounds = [f"--messages={messages}", "--seconds=200", "--limit=200", "--warm-up=500"]
-        server.load("echo", *SCENARIO.load(), *bounds)
+        bounds = [f"--messages={messages}", f"--limit={LIMIT}", "--warm-up=500"]
+        with server.load("echo", *SCENARIO.load(), *bounds) as load:
+            load.turn(LIMIT)
         server.terminate()
     command = ["callgrind_annotate", "--threshold=100", "--auto=no", str(out)]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout

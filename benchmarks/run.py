@@ -9,7 +9,7 @@ from pathlib import Path
 from . import page
 from .contestants import BUILT, CONTESTANTS
 from .machine import describe
-from .measuring import measure
+from .measuring import Measured, measure
 from .process import BenchmarkError, raise_file_limit
 from .results import Results, Spread
 from .scenarios import SCENARIOS, Scenario, shortened
@@ -17,22 +17,53 @@ from .scenarios import SCENARIOS, Scenario, shortened
 # Of each process: those that it opens beside its connections.
 OTHER_FILES = 100
 
+# So many connections are open at a time, to all who take turns: to open them takes a while, and
+# 20 seconds after it servers begin to ping.
+MOST_CONNECTIONS = 20_000
+
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
     """The same order, but each time another one begins."""
-    start = turn % len(names)
+    start = turn % len(names) if names else 0
     return [*names[start:], *names[:start]]
 
 
 def run(results: Results, scenario: Scenario, who: list[str], rounds: int, seconds: float) -> None:
     """All rounds of a scenario; who fails in one is left out of it, with the reason."""
+    together = max(1, MOST_CONNECTIONS // scenario.connections)
     for turn in range(rounds):
-        for name in rotated(who, turn) if who else []:
+        order = rotated(who, turn)
+        ended: dict[str, Measured | BenchmarkError] = {}
+        for start in range(0, len(order), together):
+            ended |= take_turns(scenario, order[start : start + together], seconds)
+        for name in who:
+            match ended[name]:
+                case BenchmarkError() as error:
+                    results.failed(scenario.name, name, str(error))
+                case measured:
+                    results.add(scenario.name, name, measured)
+        who = [name for name in who if not isinstance(ended[name], BenchmarkError)]
+
+
+def take_turns(
+    scenario: Scenario, who: list[str], seconds: float
+) -> dict[str, Measured | BenchmarkError]:
+    """A round of these, who take turns at it: what each measured, or how it failed."""
+    running = {name: measure(scenario, CONTESTANTS[name], seconds) for name in who}
+    ended: dict[str, Measured | BenchmarkError] = {}
+    turn = 0
+    while running:
+        for name in rotated([*running], turn):
             try:
-                results.add(scenario.name, name, measure(scenario, CONTESTANTS[name], seconds))
+                next(running[name])
+            except StopIteration as end:
+                ended[name] = end.value
             except BenchmarkError as error:
-                results.failed(scenario.name, name, str(error))
-                who = [other for other in who if other != name]
+                ended[name] = error
+            if name in ended:
+                del running[name]
+        turn += 1
+    return ended
 
 
 def tell(results: Results, scenario: Scenario) -> None:

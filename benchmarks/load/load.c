@@ -19,7 +19,7 @@ static double number(const char *text, const char *name)
 
 static struct settings settings_from(int count, char **arguments)
 {
-    enum { PORT, PID, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, SECONDS, LIMIT,
+    enum { PORT, PID, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, LIMIT,
            TEXT, RAW, DROP, DEFLATE, NO_TAKEOVER };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
@@ -30,7 +30,6 @@ static struct settings settings_from(int count, char **arguments)
         {"frame", required_argument, NULL, FRAME},
         {"warm-up", required_argument, NULL, WARM_UP},
         {"messages", required_argument, NULL, MESSAGES},
-        {"seconds", required_argument, NULL, SECONDS},
         {"limit", required_argument, NULL, LIMIT},
         {"text", no_argument, NULL, TEXT},
         {"raw", no_argument, NULL, RAW},
@@ -40,7 +39,7 @@ static struct settings settings_from(int count, char **arguments)
         {0},
     };
     struct settings settings = {
-        .connections = 1, .in_flight = 1, .size = 32, .messages = 1000, .seconds = 1, .limit = 30,
+        .connections = 1, .in_flight = 1, .size = 32, .messages = 1000, .limit = 30,
     };
     int option, index = 0;
     while ((option = getopt_long(count, arguments, "", options, &index)) != -1) {
@@ -54,7 +53,6 @@ static struct settings settings_from(int count, char **arguments)
         case FRAME: settings.frame = (size_t)value; break;
         case WARM_UP: settings.warm_up = (long)value; break;
         case MESSAGES: settings.messages = (long)value; break;
-        case SECONDS: settings.seconds = value; break;
         case LIMIT: settings.limit = (int)value; break;
         case TEXT: settings.text = true; break;
         case RAW: settings.raw = true; break;
@@ -72,55 +70,77 @@ static struct settings settings_from(int count, char **arguments)
     return settings;
 }
 
-/* Open connections and close them again, until it is time. */
-void run_handshakes(const struct settings *settings)
+/* Open connections and close them again until there were so many, or for so long. Adds what the
+ * server took for either; returns how many there were. */
+static long open_and_close(const struct settings *settings, struct connection *all, long most,
+                           double seconds, struct mark *opening, struct mark *closing)
 {
     int count = settings->connections;
     bool says_so = !settings->raw && !settings->drop;
-    struct connection *all = calloc((size_t)count, sizeof *all);
-    uint64_t start = now(), opening = 0, closing = 0;
-    long done = -settings->warm_up;
-    if (all == NULL)
-        fail("no memory for %d connections", count);
-    while (done < 1 || (done < settings->messages &&
-                        (double)(now() - start) < settings->seconds * 1e9)) {
-        struct mark begin = mark_now(settings->pid), opened, end;
+    uint64_t start = now();
+    long done = 0;
+    while (done < most && (done == 0 || (double)(now() - start) < seconds * 1e9)) {
+        struct mark begin = mark_now(settings->pid), opened;
         connections_open(all, count, settings);
         opened = mark_now(settings->pid);
         for (int index = 0; index < count; index++)
             connection_leave(&all[index], says_so);
         for (int index = 0; index < count; index++)
             connection_left(&all[index], says_so);
-        end = mark_now(settings->pid);
+        mark_add(opening, begin, opened);
+        mark_add(closing, opened, mark_now(settings->pid));
         done += count;
-        if (done <= 0) {
-            start = now();
-            continue;
-        }
-        opening += opened.server - begin.server;
-        closing += end.server - opened.server;
     }
-    printf("{\"messages\": %ld, \"seconds\": %.9f, \"opening_cpu\": %.9f, "
-           "\"closing_cpu\": %.9f}\n",
-           done, (double)(now() - start) / 1e9, (double)opening / 1e9, (double)closing / 1e9);
+    return done;
 }
 
-/* Hold connections open. Each line of standard input is how many are to be open; the answer to
- * it is the same number. The end of the input is the end. */
+void run_handshakes(const struct settings *settings)
+{
+    struct connection *all = calloc((size_t)settings->connections, sizeof *all);
+    struct mark opening = {0}, closing = {0}, unmeasured = {0};
+    double seconds;
+    long done = 0;
+    if (all == NULL)
+        fail("no memory for %d connections", settings->connections);
+    open_and_close(settings, all, settings->warm_up, settings->limit, &unmeasured, &unmeasured);
+    while (turn_comes(&seconds)) {
+        done += open_and_close(settings, all, settings->messages, seconds, &opening,
+                               &closing);
+        printf("{\"messages\": %ld, \"seconds\": %.9f, \"opening_cpu\": %.9f, "
+               "\"closing_cpu\": %.9f}\n",
+               done, (double)(opening.wall + closing.wall) / 1e9, (double)opening.server / 1e9,
+               (double)closing.server / 1e9);
+    }
+}
+
+/* Hold connections open: a turn is how many are to be open, and so is the answer. */
 void run_idle(const struct settings *settings)
 {
     struct connection *all = calloc((size_t)settings->connections, sizeof *all);
-    int open = 0, wanted;
+    double wanted;
+    int open = 0;
     if (all == NULL)
         fail("no memory for %d connections", settings->connections);
-    while (scanf("%d", &wanted) == 1) {
+    while (turn_comes(&wanted)) {
         if (wanted < open || wanted > settings->connections)
             fail("%d to %d connections can be asked for", open, settings->connections);
-        connections_open(all + open, wanted - open, settings);
-        open = wanted;
+        connections_open(all + open, (int)wanted - open, settings);
+        open = (int)wanted;
         printf("%d\n", open);
-        fflush(stdout);
     }
+}
+
+/* Say that all is ready, or pass on what the last turn gave, and wait for the next one: a line of
+ * standard input with a number, which is how many seconds it takes where nothing else is said.
+ * False at its end. */
+bool turn_comes(double *asked)
+{
+    static bool told;
+    if (!told)
+        puts("ready");
+    told = true;
+    fflush(stdout);
+    return scanf("%lf", asked) == 1;
 }
 
 /* As many open files as this process may have. */

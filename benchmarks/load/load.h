@@ -23,9 +23,8 @@ struct settings {
     bool drop;             /* handshake: leave without a Close */
     bool deflate;          /* the server has to agree on permessage-deflate, offered always */
     bool no_takeover;      /* offer it with no context kept between messages */
-    long warm_up;          /* messages before the first mark */
-    long messages;         /* the run ends after so many, */
-    double seconds;        /* or after so long, whichever is first */
+    long warm_up;          /* messages before the first turn */
+    long messages;         /* a turn ends after so many, if not before */
     int limit;             /* seconds after which the process ends, come what may */
 };
 
@@ -63,7 +62,7 @@ struct connection {
     unsigned char head[10];   /* of the frame that is being received */
     int head_size;
     uint64_t left;            /* bytes of its payload that are to come */
-    bool amid_frame, amid_message, fin, compressed;
+    bool amid_frame, pings, amid_message, fin, compressed;
     z_stream inflater;
     bool inflates, resets;
 };
@@ -86,9 +85,13 @@ struct mark {
 
 uint64_t now(void);
 struct mark mark_now(int server_pid);
+void mark_add(struct mark *sum, struct mark begin, struct mark end);
 void latency_clear(void);
 void latency_add(uint64_t nanoseconds);
 double latency_quantile(double part); /* in microseconds */
+
+/* load.c: what is asked for on standard input. */
+bool turn_comes(double *asked);
 
 /* The modes. */
 void run_messages(const struct settings *settings);  /* echo and broadcast: messages.c */

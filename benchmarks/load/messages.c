@@ -23,81 +23,98 @@ static void watch(int epoll, struct connection *one, int operation, bool output)
     one->polls_output = output;
 }
 
-static void grant(int epoll, struct connection *one, const struct tape *tape,
-                  const struct settings *settings, int messages, uint64_t time)
+/* Who exchanges what. */
+struct exchange {
+    const struct settings *settings;
+    bool broadcasts;
+    int count, epoll;
+    struct connection *all;
+    struct tape tape;
+};
+
+static void grant(struct exchange *run, struct connection *one, int messages, uint64_t time)
 {
-    connection_grant(one, tape, messages, settings->in_flight, time);
-    bool wants = connection_send(one, tape);
+    connection_grant(one, &run->tape, messages, run->settings->in_flight, time);
+    bool wants = connection_send(one, &run->tape);
     if (wants != one->polls_output)
-        watch(epoll, one, EPOLL_CTL_MOD, wants);
+        watch(run->epoll, one, EPOLL_CTL_MOD, wants);
+}
+
+/* Messages come and go until so many have come, or for so long; none is under way before and
+ * after. Returns how many have come. */
+static long exchange(struct exchange *run, long messages, double seconds)
+{
+    const struct settings *settings = run->settings;
+    const int starting = run->broadcasts ? 1 : run->count;
+    struct epoll_event events[EVENTS];
+    long received = 0, under_way = 0;
+    uint64_t start = now(), sent_at = start;
+    bool ends = false;
+
+    while (under_way > 0 || !ends) {
+        if (under_way == 0) {
+            sent_at = now();
+            for (int index = 0; index < starting; index++)
+                grant(run, &run->all[index], settings->in_flight, sent_at);
+            under_way = (long)run->count * settings->in_flight;
+        }
+        int ready = epoll_wait(run->epoll, events, EVENTS, -1);
+        for (int index = 0; index < ready; index++) {
+            struct connection *one = events[index].data.ptr;
+            int complete = 0, again;
+            uint64_t time = 0;
+            if (events[index].events & ~(uint32_t)EPOLLOUT) {
+                complete = connection_receive(one, &run->tape, settings);
+                time = now();
+            }
+            for (int message = complete; message > 0; message--)
+                latency_add(time - (run->broadcasts ? sent_at
+                                    : one->times[(one->received - message) % settings->in_flight]));
+            received += complete;
+            ends = ends || received >= messages;
+            again = ends || run->broadcasts ? 0 : complete;
+            under_way -= complete - again;
+            if (complete || one->polls_output)
+                grant(run, one, again, time);
+        }
+        ends = ends || (received > 0 && (double)(now() - start) >= seconds * 1e9);
+    }
+    return received;
 }
 
 void run_messages(const struct settings *settings)
 {
-    bool broadcasts = strcmp(settings->mode, "broadcast") == 0, measures = false, ends = false;
-    int count = settings->connections, epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct connection *all = calloc((size_t)count, sizeof *all);
-    struct epoll_event events[EVENTS];
-    struct tape tape;
-    struct mark begin = {0}, end = {0};
-    long received = 0, measured = 0, under_way;
-    uint64_t sent_at;
+    struct exchange run = {
+        .settings = settings,
+        .broadcasts = strcmp(settings->mode, "broadcast") == 0,
+        .count = settings->connections,
+        .epoll = epoll_create1(EPOLL_CLOEXEC),
+        .all = calloc((size_t)settings->connections, sizeof *run.all),
+    };
+    struct mark sum = {0};
+    double seconds;
+    long received = 0;
 
-    if (all == NULL)
-        fail("no memory for %d connections", count);
-    tape_make(&tape, settings, tape_count(settings));
-    connections_open(all, count, settings);
-    for (int index = 0; index < count; index++) {
-        connection_start(&all[index], broadcasts ? 0 : index % tape.count, settings);
-        all[index].out = tape.starts[all[index].next];
-        watch(epoll, &all[index], EPOLL_CTL_ADD, false);
+    if (run.all == NULL)
+        fail("no memory for %d connections", run.count);
+    tape_make(&run.tape, settings, tape_count(settings));
+    connections_open(run.all, run.count, settings);
+    for (int index = 0; index < run.count; index++) {
+        struct connection *one = &run.all[index];
+        connection_start(one, run.broadcasts ? 0 : index % run.tape.count, settings);
+        one->out = run.tape.starts[one->next];
+        watch(run.epoll, one, EPOLL_CTL_ADD, false);
     }
-    sent_at = now();
-    for (int index = 0; index < (broadcasts ? 1 : count); index++)
-        grant(epoll, &all[index], &tape, settings, settings->in_flight, sent_at);
-    under_way = (long)count * settings->in_flight;
-
-    while (under_way > 0) {
-        int ready = epoll_wait(epoll, events, EVENTS, -1);
-        for (int index = 0; index < ready; index++) {
-            struct connection *one = events[index].data.ptr;
-            int complete = 0, again = ends || broadcasts ? 0 : 1;
-            uint64_t time = 0;
-            if (events[index].events & ~(uint32_t)EPOLLOUT) {
-                complete = connection_receive(one, &tape, settings);
-                time = now();
-            }
-            for (int message = complete; message > 0; message--)
-                latency_add(time - (broadcasts ? sent_at
-                                    : one->times[(one->received - message) % settings->in_flight]));
-            under_way -= complete * (1 - again);
-            received += complete;
-            if (complete || one->polls_output)
-                grant(epoll, one, &tape, settings, complete * again, time);
-        }
-        if (broadcasts && under_way == 0 && !ends) {
-            sent_at = now();
-            grant(epoll, &all[0], &tape, settings, 1, sent_at);
-            under_way = count;
-        }
-        if (!measures && received >= settings->warm_up) {
-            measures = true;
-            latency_clear();
-            begin = mark_now(settings->pid);
-            measured = received;
-        } else if (measures && !ends && received > measured &&
-                   (received - measured >= settings->messages ||
-                    (double)(now() - begin.wall) >= settings->seconds * 1e9)) {
-            ends = true;
-            end = mark_now(settings->pid);
-            measured = received - measured;
-            if (broadcasts && under_way == count)
-                break;
-        }
+    if (settings->warm_up)
+        exchange(&run, settings->warm_up, settings->limit);
+    latency_clear();
+    while (turn_comes(&seconds)) {
+        struct mark begin = mark_now(settings->pid);
+        received += exchange(&run, settings->messages, seconds);
+        mark_add(&sum, begin, mark_now(settings->pid));
+        printf("{\"messages\": %ld, \"seconds\": %.9f, \"server_cpu\": %.9f, "
+               "\"load_cpu\": %.9f, \"faults\": %ld, \"p50\": %.1f, \"p99\": %.1f}\n",
+               received, (double)sum.wall / 1e9, (double)sum.server / 1e9, (double)sum.load / 1e9,
+               sum.faults, latency_quantile(0.50), latency_quantile(0.99));
     }
-    printf("{\"messages\": %ld, \"seconds\": %.9f, \"server_cpu\": %.9f, \"load_cpu\": %.9f, "
-           "\"faults\": %ld, \"p50\": %.1f, \"p99\": %.1f}\n",
-           measured, (double)(end.wall - begin.wall) / 1e9,
-           (double)(end.server - begin.server) / 1e9, (double)(end.load - begin.load) / 1e9,
-           end.faults - begin.faults, latency_quantile(0.50), latency_quantile(0.99));
 }

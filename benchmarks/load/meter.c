@@ -52,6 +52,14 @@ struct mark mark_now(int server_pid)
     };
 }
 
+void mark_add(struct mark *sum, struct mark begin, struct mark end)
+{
+    sum->wall += end.wall - begin.wall;
+    sum->server += end.server - begin.server;
+    sum->load += end.load - begin.load;
+    sum->faults += end.faults - begin.faults;
+}
+
 /* A histogram with 32 buckets for each power of two: 3 % apart at most. */
 enum { FINE = 5, BUCKETS = 64 << FINE };
 static long buckets[BUCKETS];

@@ -108,6 +108,7 @@ void run_stream(const struct settings *settings)
     struct incoming in = {.first = true};
     struct connection one;
     unsigned char key[4];
+    double seconds;
 
     if (settings->frame % PART != 0)
         fail("--frame is a multiple of %d", PART);
@@ -117,6 +118,8 @@ void run_stream(const struct settings *settings)
     out.left = settings->size;
     out.first = true;
     connections_open(&one, 1, settings);
+    if (!turn_comes(&seconds))
+        return;
     struct mark begin = mark_now(settings->pid);
     begin_frame(&out, settings, key);
     while (!in.over) {
