@@ -13,7 +13,9 @@ Measured = dict[str, float]
 Round = Generator[None, None, Measured]
 
 # What changes on the machine within a round hits all alike where each works for 50 ms at a time.
+# Each connection has a message at least in every turn, so thousands of them have fewer turns.
 TURNS = 10
+CONNECTIONS_IN_ALL = 20_000
 
 # Handshakes in a turn: bounded, because each leaves a port in TIME_WAIT.
 MOST_HANDSHAKES = 1000
@@ -38,11 +40,12 @@ def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round
 
 def _turns(server: Server, scenario: Scenario, messages: float, seconds: float) -> Round:
     """Turns of all those seconds together, at most so many messages in each."""
+    turns = max(1, min(TURNS, CONNECTIONS_IN_ALL // scenario.connections))
     bounds = [f"--warm-up={scenario.warm_up}", f"--messages={messages:.0f}", f"--limit={LIMIT}"]
     with server.load(scenario.kind, *scenario.load(), *bounds) as load:
-        for _ in range(TURNS):
+        for _ in range(turns):
             yield
-            measured = load.turn(seconds / TURNS)
+            measured = load.turn(seconds / turns)
     return measured
 
 
