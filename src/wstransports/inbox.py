@@ -92,8 +92,9 @@ class Inbox:
         self._waiting.append(reader)
         if not piece.last:
             self._arriving = reader
-        if self._drivers or self.callback is None or not piece.last:
-            self.charge(reader, MESSAGE_COST + len(piece.data))
+        elif self.callback is not None and not self._drivers:
+            return  # it is taken at once
+        self.charge(reader, MESSAGE_COST + len(piece.data))
 
     def run(self) -> None:
         """Let who takes messages have those that wait."""
