@@ -81,9 +81,9 @@ class Outbox:
                 self._written += len(data)
                 self.pipe.write(data)
             return
-        for part in core.parts_to_send():
-            self._written += len(part)
-            self.pipe.write(part)
+        parts = core.parts_to_send()
+        self._written += sum([len(part) for part in parts])
+        self.pipe.writelines(parts)
 
     def drain(self) -> Awaitable[None]:
         """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""

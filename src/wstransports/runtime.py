@@ -49,6 +49,10 @@ class Pipe(Protocol):
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks, ignored once the stream is closed or lost."""
 
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send `parts` one behind the other, as `write` would their sum, which nobody makes: a large
+        message and its header go as they are, in one system call where the stream can."""
+
     def waiting(self) -> int:
         """How many written bytes the peer's side has not taken yet."""
 

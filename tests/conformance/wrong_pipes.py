@@ -44,6 +44,18 @@ class WritesTheSmallFirst(MemoryPipe):
             super().write(data)
 
 
+@breaks(Rule.BYTES_ARRIVE)
+class WritesTheLastPartFirst(MemoryPipe):
+    def writelines(self, parts: list[bytes]) -> None:
+        super().writelines(parts[::-1])
+
+
+@breaks(Rule.BYTES_ARRIVE)
+class RaisesInWritelines(MemoryPipe):
+    def writelines(self, parts: list[bytes]) -> None:
+        raise NotImplementedError
+
+
 @breaks(Rule.CLOSE_SENDS)
 class LosesBytesAtEof(MemoryPipe):
     def close(self) -> None:
@@ -194,6 +206,21 @@ class RaisesInWriteAfterClose(MemoryPipe):
         if self._closed or self._lost:
             raise OSError("the stream is closed")
         super().write(data)
+
+
+@breaks(Rule.WRITE_IGNORED)
+class RaisesInWritelinesAfterClose(MemoryPipe):
+    def writelines(self, parts: list[bytes]) -> None:
+        if self._closed or self._lost:
+            raise OSError("the stream is closed")
+        super().writelines(parts)
+
+
+@breaks(Rule.FULL)
+class IsNeverFullByWritelines(MemoryPipe):
+    def writelines(self, parts: list[bytes]) -> None:
+        super().writelines(parts)
+        self.full = False
 
 
 @breaks(Rule.FULL)

@@ -636,6 +636,10 @@ class CountingPipe:
         self._writes.append(data)
         self._pipe.write(data)
 
+    def writelines(self, parts: list[bytes]) -> None:
+        self._writes.extend(parts)
+        self._pipe.writelines(parts)
+
 
 @on_own_streams  # anyio's pipe gathers by itself: how much depends on who runs when
 async def test_from_a_callback_it_is_gathered(loop: Loop) -> None:

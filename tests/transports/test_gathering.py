@@ -30,6 +30,10 @@ class CountingPipe:
         self._writes.append(data)
         self._pipe.write(data)
 
+    def writelines(self, parts: list[bytes]) -> None:
+        self._writes.extend(parts)
+        self._pipe.writelines(parts)
+
 
 class CountingSink:
     """A Sink before the real one: writes down each write to its pipe."""

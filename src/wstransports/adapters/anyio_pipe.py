@@ -92,6 +92,11 @@ class AnyioPipe:
             self.full = self.full or len(self._unsent) > HIGH_WATER
             self._more.set()
 
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send them one behind the other."""
+        for part in parts:
+            self.write(part)
+
     def waiting(self) -> int:
         """How many written bytes the stream has not taken yet."""
         return len(self._unsent)

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import math
+import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
@@ -19,6 +20,9 @@ from .asyncio_dial import dial
 READ_SIZE = 256 * 1024
 LARGE_READ = 128 * 1024
 LARGE_READ_SIZE = 1088 * 1024
+
+# Python 3.11 joins them, and so does it where there is no sendmsg.
+_SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
 
 
 class AsyncioPipe(asyncio.BaseProtocol):
@@ -83,6 +87,22 @@ class AsyncioPipe(asyncio.BaseProtocol):
             transport.write(data)
             if transport.is_closing():  # it broke, and we are told on the loop's next turn
                 self._closing = self.full = True
+
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send them in one system call: 0.95 of the CPU time with 1 MiB a message."""
+        if not _SENDS_PARTS:
+            for part in parts:
+                self.write(part)
+            return
+        transport = self._transport
+        # Some versions, such as 3.13.0, watch the socket of a lost stream again, and do not look
+        # whether too much waits. To set the limits, the same again, has them look.
+        if not (self._closing or transport.is_closing()):
+            transport.writelines(parts)
+            if transport.is_closing():
+                self._closing = self.full = True
+            elif transport.get_write_buffer_size():
+                transport.set_write_buffer_limits()
 
     def waiting(self) -> int:
         """How many written bytes the kernel has not taken yet."""

@@ -44,6 +44,11 @@ class MemoryPipe:
             self.full = self.full or len(self._waiting) > HIGH_WATER
             self._peer._look()
 
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send them one behind the other."""
+        for part in parts:
+            self.write(part)
+
     def waiting(self) -> int:
         """How many written bytes the peer's side has not taken yet."""
         return len(self._waiting)

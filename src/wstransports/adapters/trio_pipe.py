@@ -73,6 +73,11 @@ class TrioPipe:
             data = self._tls.encrypt(data)
         self._send(data)
 
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send them one behind the other."""
+        for part in parts:
+            self.write(part)
+
     def waiting(self) -> int:
         """How many bytes the kernel has not taken yet."""
         return len(self._unsent)

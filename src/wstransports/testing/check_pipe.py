@@ -38,7 +38,8 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
         await checks.half_open()
     await checks.pausing()
     await checks.pausing_amid_data()
-    await checks.back_pressure()
+    await checks.back_pressure(lines=False)
+    await checks.back_pressure(lines=True)
     await checks.aborting()
     await checks.aborting_a_flood()
     await checks.tasks()
@@ -156,7 +157,9 @@ class _Checks:
             for sender, receiver in ((a, b), (b, a)):
                 sender.write(_MESSAGE[:size])
                 sender.write(_MESSAGE[:10])
-                await self.received(receiver, _MESSAGE[:size] + _MESSAGE[:10])
+                sender.writelines([_MESSAGE[:20], _MESSAGE[:size]])
+                expected = _MESSAGE[:size] + _MESSAGE[:10] + _MESSAGE[:20] + _MESSAGE[:size]
+                await self.received(receiver, expected)
         await self.over(a, b)
 
     async def pausing(self) -> None:
@@ -201,6 +204,7 @@ class _Checks:
         a.write(_MESSAGE)
         a.close()
         a.write(b"ignored", Rule.WRITE_IGNORED)
+        a.writelines([b"ignored", b"too"], Rule.WRITE_IGNORED)
         await self.host.until(
             lambda: b.at_eof, Rule.EOF_ONCE, "it was not called when the peer closed"
         )
@@ -209,6 +213,7 @@ class _Checks:
         await self.lost(a, b, rule=Rule.CLOSE_LOSES)
         for end in (a, b):
             end.write(b"ignored", Rule.WRITE_IGNORED)
+            end.writelines([b"ignored", b"too"], Rule.WRITE_IGNORED)
             end.close()
             end.ask_names()
         await self.over(a, b)
@@ -231,11 +236,14 @@ class _Checks:
         await self.lost(a, b, rule=Rule.CLOSE_LOSES)
         await self.over(a, b)
 
-    def flood(self, end: End) -> int:
-        """Write until the pipe is full; how many bytes that took."""
+    def flood(self, end: End, lines: bool = False) -> int:
+        """Write until the pipe is full, by `writelines` where asked for; how many bytes it took."""
         written = 0
         while not end.pipe.full:
-            end.write(bytes(_BLOCK))
+            if lines:
+                end.writelines([bytes(10), bytes(_BLOCK - 10)])
+            else:
+                end.write(bytes(_BLOCK))
             written += _BLOCK
             waiting = end.pipe.waiting()
             if waiting > written:
@@ -246,11 +254,11 @@ class _Checks:
             raise BrokenRule(Rule.WAITING, "it is 0 while the pipe is full")
         return written
 
-    async def back_pressure(self) -> None:
+    async def back_pressure(self, lines: bool) -> None:
         """Writing to who does not read fills the pipe, and drain waits for room."""
         a, b = await self.pair()
         b.pause()
-        written = self.flood(a)
+        written = self.flood(a, lines)
         early: list[int] = []
 
         async def drain() -> None:
@@ -285,6 +293,7 @@ class _Checks:
                 b.close()
             a.abort()
             a.write(b"ignored", Rule.WRITE_IGNORED)
+            a.writelines([b"ignored", b"too"], Rule.WRITE_IGNORED)
             await self.lost(a, rule=Rule.ABORT_SOON)
             await self.host.until(
                 lambda b=b: b.lost or b.at_eof,  # type: ignore[misc]

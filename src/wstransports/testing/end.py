@@ -50,6 +50,14 @@ class End:
             except Exception as error:
                 raise BrokenRule(rule, f"write() raised {error!r}") from error
 
+    def writelines(self, parts: list[bytes], rule: Rule = Rule.BYTES_ARRIVE) -> None:
+        """Write several, by a rule that says that this does not raise."""
+        with self.within("writelines"):
+            try:
+                self.pipe.writelines(parts)
+            except Exception as error:
+                raise BrokenRule(rule, f"writelines() raised {error!r}") from error
+
     def pause(self) -> None:
         """Pause reading."""
         self.paused = True

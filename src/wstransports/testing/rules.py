@@ -19,7 +19,7 @@ class Rule(StrEnum):
     NOT_WITHIN = "no method of the sink is called from within a call to Pipe"
     PAUSED = "neither data_received() nor eof_received() is called while reading is paused"
     RESUMED = "resume_reading() goes on where reading was paused, and nothing is lost"
-    WRITE_IGNORED = "write() is ignored, and does not raise, once the stream is closed or lost"
+    WRITE_IGNORED = "what is written once the stream is closed or lost is ignored, and not raised"
     FULL = "full says whether more waits than the high-water mark"
     DRAIN_WAITS = "drain() does not return while full is True"
     DRAIN_RETURNS = "drain() returns, for all who wait, when full is False"
