@@ -92,9 +92,14 @@ class Inbox:
         self._waiting.append(reader)
         if not piece.last:
             self._arriving = reader
-        elif self.callback is not None and not self._drivers:
-            return  # it is taken at once
-        self.charge(reader, MESSAGE_COST + len(piece.data))
+        if self._drivers or self.callback is None:
+            self.charge(reader, MESSAGE_COST + len(piece.data))
+        elif not piece.last:
+            # Most callbacks wait for the rest at once, which counts no more: to stop reading until
+            # then took 1.3 system calls for a message of 1 MiB.
+            reader.charged = MESSAGE_COST + len(piece.data)
+            self.unread += reader.charged
+            self._count_later()
 
     def run(self) -> None:
         """Let who takes messages have those that wait."""
@@ -129,8 +134,7 @@ class Inbox:
             if not reader.charged:
                 reader.charged = MESSAGE_COST + reader.size()
                 size += reader.charged
-        if size:
-            self.weigh(size)
+        self.weigh(size)
 
     def set_up(self) -> None:
         """on_connection has ended."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # them all would else have the event loop for itself.
 _YIELD_AFTER = 2**20
 
+# Large messages count a quarter: they take 0.25 to 0.35 ms for so many bytes, those of 1 KiB 5. To
+# let others run behind each of 1 MiB took 1.2 turns of the loop for each instead of 0.8.
+_LARGE_COUNT = 4
+
 BROKEN_OFF = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
 
 
@@ -82,7 +86,10 @@ class Outbox:
                 self.pipe.write(data)
             return
         parts = core.parts_to_send()
-        self._written += sum([len(part) for part in parts])
+        size = sum([len(part) for part in parts])
+        self._written += size
+        if self._yield_after:
+            self._yield_at += size - size // _LARGE_COUNT
         self.pipe.writelines(parts)
 
     def drain(self) -> Awaitable[None]:

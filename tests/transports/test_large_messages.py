@@ -1,18 +1,21 @@
-"""What a large message costs: one write."""
+"""What a large message costs: one write, few turns of the loop, and no stop amid its arrival."""
 
 import asyncio
 from typing import Any, cast
 
-from harness import AsyncioWorld, World
+import pytest
+from harness import AsyncioWorld, MemoryWorld, World, echo
 from test_writer import only_client
 
 from wscore.frames import LARGE
-from wstransports import Client
+from wstransports import Client, WebSocketReader
 from wstransports.runtime import Pipe
+
+MIB = 2**20
 
 
 class NotingPipe:
-    """A Pipe as it is, but for what is noted: calls that write."""
+    """A Pipe as it is, but for what is noted: calls that write or pause."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
@@ -28,6 +31,25 @@ class NotingPipe:
     def writelines(self, parts: list[bytes]) -> None:
         self.calls.append(("writelines", parts))
         self._pipe.writelines(parts)
+
+    def pause_reading(self) -> None:
+        self.calls.append(("pause_reading", None))
+        self._pipe.pause_reading()
+
+
+class GreedyPipe:
+    """A Pipe that takes all at once: it is never full."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def write(self, data: bytes) -> None:
+        self.taken += len(data)
+
+    def writelines(self, parts: list[bytes]) -> None:
+        self.taken += sum(map(len, parts))
 
 
 def noting(client: Client) -> NotingPipe:
@@ -50,6 +72,70 @@ async def test_header_and_payload_are_one_call(world: World) -> None:
         assert call == "writelines"
         assert len(header) == 10
         assert body is payload
+
+
+@pytest.mark.parametrize(("size", "sends_in_a_turn"), [(MIB, 4), (MIB // 16 - 4, 16)])
+async def test_a_loop_of_sends_lets_others_run(
+    memory: MemoryWorld, size: int, sends_in_a_turn: int
+) -> None:
+    """A large message is sent in less time than the same bytes in many small ones."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await memory.runtime.checkpoint()
+            turns += 1
+
+    async with memory.serving() as server:
+        await memory.connect(server)
+        client = await only_client(memory, server)
+        pipe = GreedyPipe()
+        kept, client._session.outbox.pipe = client._session.outbox.pipe, cast(Pipe, pipe)
+        counting = memory.spawn(count())
+        try:
+            for _ in range(16 * sends_in_a_turn):
+                await client.writer.send(bytes(size))
+        finally:
+            counting.cancel()
+            client._session.outbox.pipe = kept
+        assert pipe.taken > 16 * sends_in_a_turn * size
+        assert 14 <= turns <= 17
+
+
+async def test_who_waits_for_the_whole_does_not_stop_reading(memory: MemoryWorld) -> None:
+    async with memory.serving(echo) as server:
+        peer = await memory.connect(server)
+        pipe = noting(await only_client(memory, server))
+        peer.part(b"x" * 100_000)  # more than may wait unread
+        await memory.settle()
+        peer.part(b"y" * 100_000, last=True)
+        assert await peer.message() == b"x" * 100_000 + b"y" * 100_000
+        assert [call for call, _ in pipe.calls] == ["write"]
+
+
+async def test_who_does_not_take_it_does(memory: MemoryWorld) -> None:
+    may_go_on = memory.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await may_go_on.wait()
+            await client.writer.send(await reader.get())
+
+    memory.runtime.chunk = 2**18
+    async with memory.serving(on_connection) as server:
+        peer = await memory.connect(server)
+        client = await only_client(memory, server)
+        pipe = noting(client)
+        peer.part(b"x" * 100_000)
+        await memory.settle()
+        assert pipe.calls == [("pause_reading", None)]
+        assert 100_000 <= client._session.inbox.unread <= 101_000
+        may_go_on.set()
+        peer.part(b"y", last=True)
+        assert await peer.message() == b"x" * 100_000 + b"y"
+        assert client._session.inbox.unread == 0
 
 
 async def test_a_stream_that_is_lost_is_not_watched_again(sockets: AsyncioWorld) -> None:
