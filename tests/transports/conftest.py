@@ -2,9 +2,11 @@
 
 import inspect
 import logging
+import ssl
 from collections.abc import Iterator
 
 import pytest
+import trustme
 from harness import AsyncioWorld, Log, MemoryWorld, World
 
 
@@ -76,3 +78,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     [world] = [value for value in arguments.values() if isinstance(value, World)]
     world.run(lambda: pyfuncitem.obj(**arguments))
     return True
+
+
+@pytest.fixture(scope="session")
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's, and that of a client who trusts it."""
+    authority = trustme.CA()
+    for_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(for_server)
+    for_client = ssl.create_default_context()
+    authority.configure_trust(for_client)
+    return for_server, for_client

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import trustme
 from harness import Log, MemoryWorld, Peer, World, echo, masked
 
 import wstransports.session
@@ -612,17 +611,6 @@ async def test_also_within_a_read(memory: MemoryWorld) -> None:
 
 
 # --- The same over TLS, where no half can be closed
-
-
-@pytest.fixture(scope="module")
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The server's, and that of a client who trusts it."""
-    authority = trustme.CA()
-    for_server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(for_server)
-    for_client = ssl.create_default_context()
-    authority.configure_trust(for_client)
-    return for_server, for_client
 
 
 @pytest.mark.parametrize("end", [Peer.end, Peer.reset, Peer.vanish, Peer.close])

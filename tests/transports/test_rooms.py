@@ -1,9 +1,12 @@
 """What asyncio's own transports read into: one room for all, and one for large messages."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 
 import pytest
+from harness import AsyncioWorld, Peer, echo
+from test_writer import only_client
 
 from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, BufferedPipe, Rooms
 from wstransports.runtime import Pipe
@@ -64,3 +67,32 @@ def test_rooms_are_shared(loop: asyncio.AbstractEventLoop) -> None:
     for pipe in pipes:
         read(pipe, bytes(READ_SIZE))
     assert len({id(pipe.get_buffer(-1)) for pipe in pipes}) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_whatever_the_loop_large_reads_go_there(
+    sockets: AsyncioWorld, contexts: tuple[ssl.SSLContext, ssl.SSLContext], tls: bool
+) -> None:
+    """uvloop's transports begin by making room for each read."""
+    for_server, for_client = contexts if tls else (None, None)
+    async with sockets.serving(echo, certs=for_server) as server:
+        peer = await sockets.connect(server, tls=for_client)
+        pipe = (await only_client(sockets, server))._session.pipe
+        # The kernel lets a connection have more on its way as it sees that read.
+        for number in range(100):
+            await echoes(peer, bytes([number]) * 1_000_000)
+            if isinstance(pipe, BufferedPipe) and len(pipe.get_buffer(-1)) > READ_SIZE:
+                break
+        else:
+            pytest.fail("no large read, or no large room for it")
+        room = pipe.get_buffer(-1)
+        for size in (1_000_000, 1, 0, 200_000, READ_SIZE):
+            room[:6] = bytes(6)
+            await echoes(peer, bytes(size))
+            assert any(room[:6])
+
+
+async def echoes(peer: Peer, data: bytes) -> None:
+    """What is sent comes back."""
+    peer.send(data)
+    assert await peer.message() == data
