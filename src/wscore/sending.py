@@ -60,17 +60,19 @@ class Sender:
 
     def parts_to_send(self) -> list[bytes]:
         """What `data_to_send` would return, in parts: payloads of 256 KiB and more stay uncopied."""
+        out, self._out = self._out, []
+        self.unsent = 0
+        if len(out) == 2 and len(out[1]) >= LARGE:  # a header and its payload, as mostly: 26 bytecodes, not 90
+            return out
         parts: list[bytes] = []
         small: list[bytes] = []
-        for one in self._out:
+        for one in out:
             if len(one) < LARGE:
                 small.append(one)
             else:
                 parts += [b"".join(small), one]
                 small = []
         parts.append(b"".join(small))
-        self._out.clear()
-        self.unsent = 0
         return [part for part in parts if part]
 
     def _use(self, agreements: Agreements) -> None:

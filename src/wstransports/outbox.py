@@ -85,12 +85,11 @@ class Outbox:
                 self._written += len(data)
                 self.pipe.write(data)
             return
-        parts = core.parts_to_send()
-        size = sum([len(part) for part in parts])
+        size = core.unsent
         self._written += size
         if self._yield_after:
             self._yield_at += size - size // _LARGE_COUNT
-        self.pipe.writelines(parts)
+        self.pipe.writelines(core.parts_to_send())
 
     def drain(self) -> Awaitable[None]:
         """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""

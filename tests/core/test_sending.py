@@ -223,6 +223,19 @@ def test_in_parts_the_same_is_sent_and_large_payloads_are_not_copied(size: int) 
     assert (parted.unsent, parted.parts_to_send()) == (0, [])
 
 
+@pytest.mark.parametrize(("size", "parts"), [(0, 1), (2**18 - 1, 1), (2**18, 2)])
+def test_one_message_in_parts(size: int, parts: int) -> None:
+    server, payload = open_end("server"), bytes(size)
+    frame = encode([Frame(FIN | BINARY, payload)], "client")
+    for _ in range(2):
+        server.send_fragment(payload, True)
+        sent = server.parts_to_send()
+        assert b"".join(sent) == frame
+        assert len(sent) == parts
+        assert (sent[-1] is payload) == (parts == 2)
+        assert (server.unsent, server.data_to_send()) == (0, b"")
+
+
 def test_much_text_is_one_part_with_its_header() -> None:
     server = open_end("server")
     text = "€" * 2**17
