@@ -62,7 +62,7 @@ class Sender:
         """What `data_to_send` would return, in parts: payloads of 256 KiB and more stay uncopied."""
         out, self._out = self._out, []
         self.unsent = 0
-        if len(out) == 2 and len(out[1]) >= LARGE:  # a header and its payload, as mostly: 26 bytecodes, not 90
+        if len(out) == 2 and len(out[1]) >= LARGE:  # header and payload: 26 bytecodes, not 90
             return out
         parts: list[bytes] = []
         small: list[bytes] = []
