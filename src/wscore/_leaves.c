@@ -24,6 +24,7 @@ typedef struct {
     Py_ssize_t offsets[SLOTS];   /* where its slots lie in it */
     PyObject *text;              /* DataType.TEXT */
     PyObject *binary;            /* DataType.BINARY */
+    PyObject *take;              /* the name of Extended.take */
 } State;
 
 static int
@@ -162,6 +163,19 @@ encoded_size(PyObject *text)
     }
 }
 
+/* Text whose encoded_size is known. */
+static void
+encode_text(char *to, PyObject *text)
+{
+    const Py_ssize_t size = PyUnicode_GET_LENGTH(text);
+    if (PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND) {
+        encode_1(to, PyUnicode_1BYTE_DATA(text), size);
+    }
+    else {
+        encode_2(to, PyUnicode_2BYTE_DATA(text), size);
+    }
+}
+
 static PyObject *
 message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 {
@@ -226,11 +240,8 @@ message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t giv
         if (payload != NULL) {
             memcpy(to + used, payload, size);
         }
-        else if (PyUnicode_KIND(data) == PyUnicode_1BYTE_KIND) {
-            encode_1(to + used, PyUnicode_1BYTE_DATA(data), PyUnicode_GET_LENGTH(data));
-        }
         else {
-            encode_2(to + used, PyUnicode_2BYTE_DATA(data), PyUnicode_GET_LENGTH(data));
+            encode_text(to + used, data);
         }
     }
     Py_XDECREF(encoded);
@@ -273,6 +284,26 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
     return text == NULL ? NULL : Py_BuildValue("Nn", text, used);
 }
 
+PyDoc_STRVAR(encode_doc, "encode(text, /)\n--\n\nAs utf8.encode.");
+
+static PyObject *
+encode(PyObject *Py_UNUSED(module), PyObject *text)
+{
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "str is needed, not %.100s", Py_TYPE(text)->tp_name);
+        return NULL;
+    }
+    const Py_ssize_t size = PyUnicode_IS_ASCII(text) ? -1 : encoded_size(text);
+    if (size < 0) {
+        return PyUnicode_AsUTF8String(text);
+    }
+    PyObject *encoded = PyBytes_FromStringAndSize(NULL, size);
+    if (encoded != NULL) {
+        encode_text(PyBytes_AS_STRING(encoded), text);
+    }
+    return encoded;
+}
+
 /* messages.py */
 
 /* A MessagePiece of a whole message; takes over `payload` and `text`.
@@ -295,19 +326,14 @@ new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
     return piece;
 }
 
-/* Append the message of `size` bytes to `events`: 1, or 0 where it is no text, or -1. */
+/* Append the message of that payload to `events`: 1, or 0 where it is no text, or -1. Takes over
+`payload`. */
 static int
-append_message(const State *state, PyObject *events, int is_text, const char *from,
-               Py_ssize_t size, const char *key)
+append_message(const State *state, PyObject *events, int is_text, PyObject *payload)
 {
-    PyObject *payload =
-        key == NULL ? PyBytes_FromStringAndSize(from, size) : masked_copy(from, size, key);
-    if (payload == NULL) {
-        return -1;
-    }
     PyObject *text = Py_None;
     if (is_text) {
-        text = decoded(PyBytes_AS_STRING(payload), size, NULL);
+        text = decoded(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL);
         if (text == NULL) {
             Py_DECREF(payload);
             if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
@@ -329,14 +355,31 @@ append_message(const State *state, PyObject *events, int is_text, const char *fr
     return failed ? -1 : 1;
 }
 
+/* Have `extended` take a message: 1, or 0 where no other may follow, or -1. Takes over `payload`. */
+static int
+take_extended(const State *state, PyObject *extended, int first, PyObject *payload,
+              PyObject *events)
+{
+    PyObject *byte = PyLong_FromLong(first);
+    PyObject *const args[] = {extended, byte, payload, events};
+    PyObject *taken =
+        byte == NULL ? NULL : PyObject_VectorcallMethod(state->take, args, 4, NULL);
+    Py_XDECREF(byte);
+    Py_DECREF(payload);
+    const int goes_on = taken == NULL ? -1 : PyObject_IsTrue(taken);
+    Py_XDECREF(taken);
+    return goes_on;
+}
+
 PyDoc_STRVAR(whole_messages_doc,
-             "whole_messages(data, position, masked, limit, budget, events, /)\n--\n\n"
+             "whole_messages(data, position, masked, limit, budget, events, bits, extended, /)\n"
+             "--\n\n"
              "As messages.whole_messages.");
 
 static PyObject *
 whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 {
-    if (wrong_number("whole_messages", given, 6, 6)) {
+    if (wrong_number("whole_messages", given, 8, 8)) {
         return NULL;
     }
     Py_ssize_t position = PyLong_AsSsize_t(args[1]);
@@ -350,6 +393,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
     const Py_ssize_t limit = PyLong_AsSsize_t(args[3]);
     Py_ssize_t budget = PyLong_AsSsize_t(args[4]);
     PyObject *const events = args[5];
+    const long bits = PyLong_AsLong(args[6]);
     if (masked < 0 || PyErr_Occurred()) {
         return NULL;
     }
@@ -367,7 +411,9 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 
     for (; budget > 0 && position < end - 1; budget--) {
         const int first = data[position];
-        if (first != 0x81 && first != 0x82) { /* FIN and TEXT, FIN and BINARY */
+        const int coded = first & (int)bits;
+        const int plain = first - coded;
+        if (plain != 0x81 && plain != 0x82) { /* FIN and TEXT, FIN and BINARY */
             break;
         }
         const int second = data[position + 1];
@@ -378,6 +424,9 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         Py_ssize_t start = position + 2;
         if (size > 125) {
             const int is_short = size == 126;
+            if (coded && !is_short) {
+                break;
+            }
             const Py_ssize_t length = start;
             start += is_short ? 2 : 8;
             if (start > end || (!is_short && data[length] >= 0x80)) {
@@ -398,17 +447,22 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         if (size > limit || size > end - start) {
             break;
         }
-        const char *const bytes = (const char *)data;
-        const int appended = append_message(state, events, first == 0x81, bytes + start, size,
-                                            masked ? bytes + key : NULL);
-        if (appended < 0) {
+        const char *const from = (const char *)data + start;
+        PyObject *payload = masked ? masked_copy(from, size, (const char *)data + key)
+                                   : PyBytes_FromStringAndSize(from, size);
+        const int done = payload == NULL ? -1
+                         : coded         ? take_extended(state, args[7], first, payload, events)
+                                         : append_message(state, events, plain == 0x81, payload);
+        if (done < 0) {
             PyBuffer_Release(&buffer);
             return NULL;
         }
-        if (!appended) {
+        if (done || coded) {
+            position = start + size;
+        }
+        if (!done) {
             break;
         }
-        position = start + size;
     }
     PyBuffer_Release(&buffer);
     return PyLong_FromSsize_t(position);
@@ -420,6 +474,7 @@ static PyMethodDef methods[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
     {"readable", readable, METH_O, readable_doc},
     {"decode", (PyCFunction)(void (*)(void))decode, METH_FASTCALL, decode_doc},
+    {"encode", encode, METH_O, encode_doc},
     {"message_frame", (PyCFunction)(void (*)(void))message_frame, METH_FASTCALL, message_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
@@ -460,8 +515,9 @@ module_exec(PyObject *module)
     state->text = PyObject_GetAttrString(types, "TEXT");
     state->binary = PyObject_GetAttrString(types, "BINARY");
     Py_DECREF(types);
+    state->take = PyUnicode_InternFromString("take");
     PyObject *piece = imported("wscore.events", "MessagePiece");
-    if (state->text == NULL || state->binary == NULL || piece == NULL) {
+    if (state->text == NULL || state->binary == NULL || state->take == NULL || piece == NULL) {
         Py_XDECREF(piece);
         return -1;
     }
@@ -481,6 +537,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->piece);
     Py_VISIT(state->text);
     Py_VISIT(state->binary);
+    Py_VISIT(state->take);
     return 0;
 }
 
@@ -491,6 +548,7 @@ module_clear(PyObject *module)
     Py_CLEAR(state->piece);
     Py_CLEAR(state->text);
     Py_CLEAR(state->binary);
+    Py_CLEAR(state->take);
     return 0;
 }
 

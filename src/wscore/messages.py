@@ -1,5 +1,7 @@
 """Messages of one frame that is all here: what most input is, and all that is plain about it."""
 
+from typing import Protocol
+
 from .accel import leaf
 from .enums import DataType
 from .events import Event, MessagePiece
@@ -19,6 +21,13 @@ _REPEATED = tuple(sum(1 << 32 * i for i in range((n + 7) // 4)) for n in range(M
 _EXCESS = tuple(8 * (-n % 4) for n in range(MAX_CONTROL + 1))
 
 
+class Extended(Protocol):
+    """Who handles the messages that extensions made."""
+
+    def take(self, first: int, payload: bytes, events: list[Event], /) -> bool:
+        """Take one, by its frame's first byte and payload; returns whether to go on."""
+
+
 @leaf
 def whole_messages(
     data: bytes | memoryview,
@@ -27,19 +36,25 @@ def whole_messages(
     limit: int,
     budget: int,
     events: list[Event],
+    bits: int,
+    extended: Extended,
 ) -> int:
     """Append the messages that stand in `data` from `position` on, at most `budget` of them.
 
     Returns where they end: before whatever is anything but a whole valid message in one frame, not
     longer than `limit` bytes, and `masked` or not as it has to be. What it is instead, the parser
     finds out. Only between two messages.
+
+    One of less than 64 KiB that has reserved bits, of `bits` only, is handed to `extended`; where
+    that says so, it was the last.
     """
     if not isinstance(data, bytes):
         data = bytes(data)
     end = len(data)
     while budget and position < end - 1:
         first = data[position]
-        if first != _FIN_TEXT and first != _FIN_BINARY:
+        coded = first & bits
+        if first - coded != _FIN_TEXT and first - coded != _FIN_BINARY:
             break
         if masked:
             size = data[position + 1] - MASKED
@@ -55,7 +70,7 @@ def whole_messages(
                 if size < 126:
                     break
                 start += 2
-            elif size == 127:
+            elif size == 127 and not coded:
                 # Less of it ends behind `end`, too.
                 size = _from_bytes(data[position + 2 : position + 10])
                 if size < 65536:
@@ -74,7 +89,10 @@ def whole_messages(
             payload = (word ^ (word >> 8 * size) * _REPEATED[size] >> _EXCESS[size]).to_bytes(size)
         else:
             payload = apply_mask(data, data[start - 4 : start], start, stop)
-        if first == _FIN_TEXT:
+        if coded:
+            if not extended.take(first, payload, events):
+                return stop
+        elif first == _FIN_TEXT:
             try:
                 text = payload.decode()
             except UnicodeDecodeError:

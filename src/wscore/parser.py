@@ -36,6 +36,7 @@ _TAKEN = 4
 
 # Looked up by opcode: calling the enumeration for each frame takes 340 ns, this 70.
 _TYPES = {int(member): member for member in DataType if member is not DataType.NONE}
+_CONTINUATION = DataType.CONTINUATION
 _TEXT = DataType.TEXT
 _BINARY = DataType.BINARY
 _NONE = DataType.NONE
@@ -60,9 +61,11 @@ class Parser:
 
     __slots__ = (
         "_all_decoders",
+        "_bits",
         "_bound",
         "_carry",
         "_charged",
+        "_coded",
         "_decoded",
         "_decoders",
         "_final",
@@ -87,7 +90,9 @@ class Parser:
         self.agreements = NONE  # the extensions agreed on
         # Theirs with their bits, the last first, from the first message that wants one.
         self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
-        self._decoders: tuple[Decoder, ...] = ()  # those that the message under way went through
+        self._decoders: tuple[Decoder, ...] = ()  # those that the last such one went through
+        self._bits = 0  # which it said
+        self._coded = False  # the message under way went through those
         self._decoded = 0  # how long it is, decoded
         self._bound = 0  # and may be, up to the end of its current frame
         self._pending: Sequence[int] = ()  # the decoders that have more of it, before any new input
@@ -131,18 +136,19 @@ class Parser:
         self.more = False
         events: list[Event] = []
         position = 0
-        # Most input is whole messages; 0.20 us instead of 0.35 for one that needs no more.
-        if self._type is _NONE:
-            position = whole_messages(data, 0, self._masked, self._limit, SLICE, events)
-            if position == len(data):
-                return events
-        budget = SLICE - len(events)
         self._room = _ROOM
         try:
-            if self._pending:
+            # Most input is whole messages; 0.20 us instead of 0.35 for one that needs no more.
+            if self._type is _NONE:
+                position = whole_messages(
+                    data, 0, self._masked, self._limit, SLICE, events, self.agreements.bits, self
+                )
+                if position == len(data) and not self._pending:
+                    return events
+            elif self._pending:
                 self._decode(b"", events)
-            if not self._pending:
-                position = self._run(data, position, budget, events)
+            if self._room > 0:
+                position = self._run(data, position, SLICE - len(events), events)
         except _Violation as violation:
             self.over = True
             events.append(ConnectionFailed(violation.code, violation.reason))
@@ -159,13 +165,14 @@ class Parser:
     ) -> int:
         """Parse from `position` on, at most `budget` frames; return where the next call begins."""
         end = len(data)
+        bits = self.agreements.bits
         while position < end:
             if self._left:
                 position = self._payload(data, position, end, events)
                 if self._room <= 0:
                     break
                 continue
-            if not budget:
+            if budget <= 0:
                 self.more = True
                 break
             budget -= 1
@@ -179,7 +186,11 @@ class Parser:
                 break
             if self._type is _NONE:
                 before = len(events)
-                position = whole_messages(data, position, self._masked, self._limit, budget, events)
+                position = whole_messages(
+                    data, position, self._masked, self._limit, budget, events, bits, self
+                )
+                if self._room <= 0:
+                    break
                 budget -= len(events) - before
         return position
 
@@ -246,7 +257,7 @@ class Parser:
         # What an extension makes of it counts as it is made (_decode); here only so that nobody
         # sends for ever what comes to nothing: incompressible data grows by less than an eighth.
         limit = self._limit
-        if bits or self._decoders:
+        if bits or self._coded:
             limit += (limit >> 3) + _FREE
         if self._size + size > limit or self._decoded > self._limit:
             raise _too_big(self._limit)
@@ -255,27 +266,72 @@ class Parser:
 
     def _begin(self, opcode: DataType, final: bool, size: int, bits: int) -> None:
         """Enter a data frame's payload."""
-        if opcode is not DataType.CONTINUATION:
+        if opcode is not _CONTINUATION:
             self._type = opcode
             self._first = True
-            self._size = self._charged = self._decoded = 0
-            if bits:  # the sender went through the extensions in their order, we go back
-                decoders = self._all_decoders
-                if not decoders:
-                    decoders = self._all_decoders = self.agreements.decoders()
-                self._decoders = tuple([decoder for own, decoder in decoders if own & bits])
+            if bits:
+                self._coded = True
+                if bits != self._bits:
+                    self._choose(bits)
         self._bound = self._limit
         self._size += size
         self._charged += max(size, _FRAGMENT_COST)
         self._final = final
         self._left = size
 
+    def _choose(self, bits: int) -> None:
+        """Which decoders a message goes through, by the bits it says."""
+        if not self._all_decoders:
+            self._all_decoders = self.agreements.decoders()
+        self._bits = bits
+        # The sender went through the extensions in their order, we go back.
+        self._decoders = tuple([decoder for own, decoder in self._all_decoders if own & bits])
+
+    def take(self, first: int, payload: bytes, events: list[Event]) -> bool:
+        """A message that extensions made, in one frame; from `whole_messages`.
+
+        `first` is the frame's first byte. Returns whether there is room for the next.
+        """
+        bits = first & _RESERVED_BITS
+        if bits != self._bits:
+            self._choose(bits)
+        if len(self._decoders) > 1:
+            self._begin(_TYPES[first & 0x0F], True, 0, bits)
+            self._decode(payload, events)
+            return self._room > 0
+        # The same with less ado for a message that one call decodes: it takes 1.7 % off the
+        # instructions of an echo of 1 KiB.
+        decoder = self._decoders[0]
+        limit = self._limit
+        cost = _TAKEN * len(payload)
+        try:
+            payload = decoder.decode(payload, True, limit + 1 if limit < _PIECE else _PIECE)
+        except CorruptMessage as error:
+            raise _corrupt(error) from None
+        size = len(payload)
+        self._room -= max(cost, size, _ROUND)
+        if size > limit:
+            raise _too_big(limit)
+        self._type = _TYPES[first & 0x0F]
+        self._first = True
+        if not decoder.pending:
+            self._piece(payload, True, events)
+            return self._room > 0
+        self._coded = self._final = True
+        self._bound = limit
+        self._decoded = size
+        self._pending = (0,)
+        self._piece(payload, False, events)
+        if self._room > 0:
+            self._decode(b"", events)
+        return self._room > 0
+
     def _payload(
         self, data: bytes | memoryview, position: int, end: int, events: list[Event]
     ) -> int:
         """Hand on what is here of a data frame's payload."""
         stop = min(end, position + self._left)
-        if self._decoders:
+        if self._coded:
             stop = min(stop, position + _PIECE)
         size = stop - position
         self._left -= size
@@ -287,7 +343,7 @@ class Parser:
             turn = size & 3
             if turn:
                 self._key = key[turn:] + key[:turn]
-        if self._decoders:
+        if self._coded:
             self._decode(payload, events)
         else:
             self._piece(payload, self._final and not self._left, events)
@@ -301,24 +357,30 @@ class Parser:
         while True:
             # Whoever stands nearest to us and has more gives it before anything is put in again.
             start = pending[-1] if pending else 0
-            last = ended and len(pending) < 2
+            waits = len(pending) > 1
+            last = ended and not waits
             # Never 0, which to zlib is no limit; one more than may be, to see what is too much.
             most = min(_PIECE, self._bound - self._decoded + 1)
-            taken = len(payload)
-            for decoder in decoders[start:]:
-                try:
+            cost = max(_TAKEN * len(payload), _ROUND)
+            try:
+                for decoder in decoders[start:] if start else decoders:
                     payload = decoder.decode(payload, last, most)
-                except CorruptMessage as error:
-                    reason = fitting_reason(str(error))
-                    raise _Violation(Reasons.INCONSISTENT_DATA, reason) from None
-                last = last and not decoder.pending
-            pending = [index for index, decoder in enumerate(decoders) if decoder.pending]
-            self._room -= max(_TAKEN * taken, len(payload), _ROUND)
-            self._decoded += len(payload)
+                    if decoder.pending:
+                        waits = True
+                        last = False
+            except CorruptMessage as error:
+                raise _corrupt(error) from None
+            size = len(payload)
+            self._room -= max(cost, size)
+            self._decoded += size
             if self._decoded > self._bound:
                 raise _too_big(self._bound)
             self._piece(payload, last, events)
-            if not pending or self._room <= 0:
+            if not waits:
+                pending = ()
+                break
+            pending = [index for index, decoder in enumerate(decoders) if decoder.pending]
+            if self._room <= 0:
                 break
             payload = b""
         self._pending = pending
@@ -342,7 +404,7 @@ class Parser:
         if last:
             self._type = _NONE
             self._size = self._charged = self._decoded = 0
-            self._decoders = ()
+            self._coded = False
 
     def _bad_text(self, error: UnicodeDecodeError, events: list[Event]) -> _Violation:
         """Text went wrong: report what was right, as if the input had been cut there."""
@@ -360,6 +422,10 @@ class Parser:
         else:
             events.append(_read_close(payload))
             self.over = True
+
+
+def _corrupt(error: CorruptMessage) -> _Violation:
+    return _Violation(Reasons.INCONSISTENT_DATA, fitting_reason(str(error)))
 
 
 def _too_big(limit: int) -> _Violation:

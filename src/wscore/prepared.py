@@ -5,6 +5,7 @@ from collections.abc import Hashable
 from .enums import DataType
 from .extensions.agreements import Agreements
 from .frames import FIN, encode_frame, payload_bytes
+from .utf8 import encode
 
 
 class PreparedMessage:
@@ -22,7 +23,7 @@ class PreparedMessage:
     ) -> None:
         if isinstance(data, str):
             self._opcode = DataType.TEXT
-            self.payload = data.encode()
+            self.payload = encode(data)
         else:
             self._opcode = DataType.BINARY
             self.payload = payload_bytes(data, "a message is str (text) or bytes-like (binary)")

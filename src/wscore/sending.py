@@ -11,12 +11,14 @@ from .frames import (
     LARGE,
     MAX_CONTROL,
     encode_frame,
+    encode_header,
     message_frame,
     payload_bytes,
 )
 from .masking import MaskKeys
 from .prepared import PreparedMessage
 from .states import Phase
+from .utf8 import encode
 
 Data = str | bytes | bytearray | memoryview
 
@@ -97,7 +99,7 @@ class Sender:
                 self.unsent += len(frame)
                 return
         if data.__class__ is str:
-            payload = data.encode()
+            payload = encode(data)
             first = FIN | DataType.TEXT
         elif data.__class__ is bytes:
             payload = data
@@ -146,7 +148,7 @@ class Sender:
         if not self.may_send:
             raise self._refusal()
         if isinstance(data, str):
-            kind, payload = DataType.TEXT, data.encode()
+            kind, payload = DataType.TEXT, encode(data)
         else:
             kind = DataType.BINARY
             payload = payload_bytes(data, "a message is str (text) or bytes-like (binary)")
@@ -205,8 +207,13 @@ class Sender:
         self._frame(head, payload)
 
     def _frame(self, first: int, payload: bytes) -> None:
-        key = None if self._keys is None else self._keys.next()
-        parts = encode_frame(first, payload, key)
+        keys = self._keys
+        if keys is None and len(payload) < LARGE:
+            frame = encode_header(first, len(payload), 0) + payload
+            self._out.append(frame)
+            self.unsent += len(frame)
+            return
+        parts = encode_frame(first, payload, None if keys is None else keys.next())
         self._out += parts
         self.unsent += len(parts[0]) + len(payload)
 

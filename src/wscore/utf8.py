@@ -1,4 +1,4 @@
-"""UTF-8 as it arrives (RFC 6455 section 8.1)."""
+"""UTF-8 as it arrives and goes out (RFC 6455 section 8.1)."""
 
 from codecs import utf_8_decode
 
@@ -20,3 +20,9 @@ def decode(data: bytes, final: bool) -> tuple[str, int]:
     if _SURROGATE <= data[used:] < _BEYOND:
         raise UnicodeDecodeError("utf-8", data, used, used + 2, "surrogate")
     return text, used
+
+
+@leaf
+def encode(text: str) -> bytes:
+    """Encode `text`. Raises UnicodeEncodeError at a surrogate."""
+    return text.encode()

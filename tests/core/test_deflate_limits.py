@@ -287,6 +287,21 @@ class TestBomb:
         assert count >= 1024
 
     @both_roles
+    def test_many_that_take_one_round_each(self, role: str) -> None:
+        connection = agreed(role)
+        data = unmasked([one(deflated(bytes(PIECE - 1)))] * 12, role)
+        assert [len(events) for events in calls(connection, data)] == [5, 5, 2]
+
+    @both_roles
+    def test_much_behind_a_ping(self, role: str) -> None:
+        connection = agreed(role)
+        data = unmasked([Frame(FIN | PING), one(bomb(1)), one(deflated(b"Hello"))], role)
+        ping, *pieces, hello = [event for call in calls(connection, data) for event in call]
+        assert ping == Ping(b"")
+        assert merged(pieces) == [binary(bytes(MIB))]
+        assert hello == binary(b"Hello")
+
+    @both_roles
     def test_small_messages_come_as_many_as_uncompressed(self, role: str) -> None:
         connection = agreed(role)
         data = unmasked([one(deflated(b"x" * 100))] * 600, role)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leaves import compiled, forms, needs_compiled
 from wire import BINARY, CONTINUATION, FIN, PING, RELAXED, ROLES, TEXT, Frame, binary, encode, text
 
-from wscore import Event, MessagePiece, accel
+from wscore import Event, MessagePiece, Ping, accel
 
 WholeMessages = Callable[..., int]
 
@@ -19,6 +19,16 @@ for_both_roles = pytest.mark.parametrize("role", ROLES)
 NO_LIMIT = 2**62
 
 
+class Extended:
+    """Notes what it is to take, among the events; refuses to go on behind the payload b"stop"."""
+
+    def take(self, first: int, payload: bytes, events: list[Event]) -> bool:
+        if payload == b"wrong":
+            raise ArithmeticError
+        events.append(Ping(bytes([first]) + payload))
+        return payload != b"stop"
+
+
 def taken(
     whole_messages: WholeMessages,
     data: bytes | memoryview,
@@ -26,10 +36,13 @@ def taken(
     position: int = 0,
     limit: int = NO_LIMIT,
     budget: int = 256,
+    bits: int = 0,
 ) -> tuple[int, list[Event]]:
     """Where the messages end that are taken, and what they are."""
     events: list[Event] = []
-    return whole_messages(data, position, role == "server", limit, budget, events), events
+    masked = role == "server"
+    end = whole_messages(data, position, masked, limit, budget, events, bits, Extended())
+    return end, events
 
 
 # Around the lengths at which something changes.
@@ -147,13 +160,75 @@ def test_the_position_and_what_was_there(whole_messages: WholeMessages, role: st
     assert taken(whole_messages, good, role, len(good)) == (len(good), [])
     assert taken(whole_messages, good, role, len(good) + 1) == (len(good) + 1, [])
     events: list[Event] = [binary(b"before")]
-    whole_messages(good, 0, role == "server", NO_LIMIT, 1, events)
+    whole_messages(good, 0, role == "server", NO_LIMIT, 1, events, 0, Extended())
     assert events == [binary(b"before"), text("Grüße")]
+
+
+RSV1, RSV2 = 0x40, 0x20
+
+
+@in_both_forms
+@for_both_roles
+def test_what_extensions_made(whole_messages: WholeMessages, role: str) -> None:
+    """It is handed on in its order among the others, unmasked and not looked into."""
+    coded = [
+        Frame(FIN | RSV1 | TEXT, b"\xff" * 300),
+        Frame(FIN | RSV2 | BINARY, b""),
+        Frame(FIN | RSV1 | RSV2 | BINARY, bytes(65535)),
+    ]
+    data = encode([GOOD, coded[0], GOOD, *coded[1:]], role)
+    handed = [Ping(bytes([frame.first]) + frame.payload) for frame in coded]
+    expected = [text("Grüße"), handed[0], text("Grüße"), *handed[1:]]
+    for input in (data, memoryview(data)):
+        assert taken(whole_messages, input, role, bits=RSV1 | RSV2) == (len(data), expected)
+    assert taken(whole_messages, data, role, budget=2, bits=RSV1 | RSV2)[1] == expected[:2]
+
+
+@in_both_forms
+@for_both_roles
+def test_where_it_says_stop(whole_messages: WholeMessages, role: str) -> None:
+    frames = [GOOD, Frame(FIN | RSV1 | TEXT, b"stop")]
+    before = encode(frames, role)
+    events = [text("Grüße"), Ping(b"\xc1stop")]
+    assert taken(whole_messages, encode([*frames, GOOD], role), role, bits=RSV1) == (
+        len(before),
+        events,
+    )
+
+
+@in_both_forms
+@for_both_roles
+def test_what_it_raises(whole_messages: WholeMessages, role: str) -> None:
+    with pytest.raises(ArithmeticError):
+        taken(whole_messages, encode([Frame(FIN | RSV1 | TEXT, b"wrong")], role), role, bits=RSV1)
+
+
+@in_both_forms
+@for_both_roles
+@pytest.mark.parametrize(
+    ("frame", "limit"),
+    [
+        (Frame(RSV1 | TEXT, b"a"), NO_LIMIT),
+        (Frame(FIN | RSV1 | CONTINUATION, b"a"), NO_LIMIT),
+        (Frame(FIN | RSV1 | PING, b"a"), NO_LIMIT),
+        (Frame(FIN | RSV2 | TEXT, b"a"), NO_LIMIT),
+        (Frame(FIN | RSV1 | RSV2 | TEXT, b"a"), NO_LIMIT),
+        (Frame(FIN | RSV1 | TEXT, bytes(65536)), NO_LIMIT),
+        (Frame(FIN | RSV1 | TEXT, bytes(11)), 10),
+        (Frame(FIN | RSV1 | TEXT, b"a", misdirected=True), NO_LIMIT),
+    ],
+)
+def test_what_it_is_not_handed(
+    whole_messages: WholeMessages, role: str, frame: Frame, limit: int
+) -> None:
+    data = encode([GOOD, frame], role)
+    position, events = taken(whole_messages, data, role, limit=limit, bits=RSV1)
+    assert (position, events) == (len(encode([GOOD], role)), [text("Grüße")])
 
 
 frames = st.builds(
     Frame,
-    st.sampled_from([FIN | TEXT] * 5 + [FIN | BINARY] * 5 + [TEXT, FIN | PING, 0xC1]),
+    st.sampled_from([FIN | TEXT] * 5 + [FIN | BINARY] * 5 + [TEXT, FIN | PING, 0xA1] + [0xC1] * 4),
     st.one_of(
         st.binary(max_size=12),
         st.text(max_size=12).map(str.encode),
@@ -176,12 +251,13 @@ frames = st.builds(
     st.one_of(st.just(0), st.integers(0, 20)),
     st.sampled_from([0, 5, 125, 126, NO_LIMIT]),
     st.integers(0, 8),
+    st.sampled_from([0, 0x40, 0x60]),
 )
 def test_both_forms_do_the_same(
-    sent: list[Frame], rest: bytes, role: str, position: int, limit: int, budget: int
+    sent: list[Frame], rest: bytes, role: str, position: int, limit: int, budget: int, bits: int
 ) -> None:
     data = encode(sent, role) + rest
-    arguments = (data, role, position, limit, budget)
+    arguments = (data, role, position, limit, budget, bits)
     defined = taken(accel.DEFINITIONS["whole_messages"], *arguments)  # type: ignore[arg-type]
     assert taken(compiled.whole_messages, *arguments) == defined  # type: ignore[union-attr]
 
@@ -194,7 +270,8 @@ def test_both_forms_do_the_same_on_any_bytes(data: bytes, role: str) -> None:
     assert taken(compiled.whole_messages, data, role) == defined  # type: ignore[union-attr]
 
 
-RIGHT: tuple[Any, ...] = (b"", 0, True, 10, 10, [])
+CODED = encode([Frame(FIN | RSV1 | TEXT, b"a")], "server")
+RIGHT: tuple[Any, ...] = (CODED, 0, True, 10, 10, [], RSV1, Extended())
 
 
 @needs_compiled
@@ -210,6 +287,9 @@ RIGHT: tuple[Any, ...] = (b"", 0, True, 10, 10, [])
         (3, 2**64, OverflowError),
         (4, "1", TypeError),
         (5, (), TypeError),
+        (6, None, TypeError),
+        (6, 2**64, OverflowError),
+        (7, None, AttributeError),
     ],
 )
 def test_what_the_compiled_one_cannot_take(
@@ -217,7 +297,7 @@ def test_what_the_compiled_one_cannot_take(
 ) -> None:
     """Whatever it is given, it touches nobody else's memory."""
     assert compiled is not None
-    assert compiled.whole_messages(*RIGHT) == 0
+    assert compiled.whole_messages(*RIGHT) == len(CODED)
     with pytest.raises(error):
         compiled.whole_messages(*RIGHT[:place], wrong, *RIGHT[place + 1 :])
     with pytest.raises(TypeError):

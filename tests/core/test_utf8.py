@@ -170,3 +170,41 @@ def test_what_the_compiled_one_cannot_take(arguments: tuple[object, ...]) -> Non
     assert compiled is not None
     with pytest.raises(TypeError):
         compiled.decode(*arguments)
+
+
+Encode = Callable[[str], bytes]
+
+both_encode = pytest.mark.parametrize("encode", forms("encode"))
+
+
+@both_encode
+@pytest.mark.parametrize("size", [*range(105), 4097])
+def test_encoding_text_of_every_length(encode: Encode, size: int) -> None:
+    for one in WIDTHS:
+        for other in "aé€":
+            for text in (one * size, one * size + other, other * size + one):
+                assert encode(text) == text.encode()
+
+
+@both_encode
+@RELAXED
+@given(st.text(), st.text("a\xe9\u20ac", max_size=300))
+def test_encoding_any_text(encode: Encode, text: str, words: str) -> None:
+    for one in (text, words, words + text):
+        assert encode(one) == one.encode()
+
+
+@both_encode
+def test_a_surrogate_is_not_encoded(encode: Encode) -> None:
+    for before in ("", "aé", "€" * 100):
+        with pytest.raises(UnicodeEncodeError) as raised:
+            encode(f"{before}\ud800€")
+        assert raised.value.start == len(before)
+
+
+@needs_compiled
+@pytest.mark.parametrize("arguments", [(), (b"a",), ("a", "b"), (None,)])
+def test_what_the_compiled_one_cannot_encode(arguments: tuple[object, ...]) -> None:
+    assert compiled is not None
+    with pytest.raises(TypeError):
+        compiled.encode(*arguments)

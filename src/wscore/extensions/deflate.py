@@ -11,6 +11,7 @@ RSV1 = 0x40
 # How the empty block of a sync flush ends; left off the wire where a message does (RFC 7692
 # section 7.2.1).
 _TAIL = b"\x00\x00\xff\xff"
+_BEFORE_TAIL = -len(_TAIL)
 # What may be left behind a final block: that block, or what some peers leave of it.
 _ENDS = (b"\x00" + _TAIL, _TAIL)
 _FINAL_BLOCK = b"\x03\x00"  # an empty one
@@ -179,6 +180,7 @@ class DeflateAgreement:
         "_settings",
         "_window_bits",
         "alike",
+        "compresses",
         "engine",
         "peer_takeover",
         "peer_window_bits",
@@ -203,6 +205,7 @@ class DeflateAgreement:
         self.peer_takeover = peer_takeover
         self._settings = settings
         self._window_bits = window_bits
+        self.compresses = window_bits > _TOO_SMALL_TO_DEFLATE
         how = settings.engine, settings.level, settings.memory_level
         self.alike = *how, window_bits, settings.threshold
 
@@ -216,17 +219,7 @@ class DeflateAgreement:
 
     def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
         """Compress a message for many: see `Agreement`."""
-        if not self.wants(data, wanted):
-            return 0, data
-        compressor = self.compressor()
-        data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        return RSV1, data[: -len(_TAIL)]
-
-    def wants(self, data: bytes, wanted: bool | None) -> bool:
-        """Whether a message is compressed."""
-        if wanted is None:
-            wanted = len(data) >= self.threshold
-        return wanted and self._window_bits > _TOO_SMALL_TO_DEFLATE
+        return Deflater(self).encode(data, True, True, wanted)
 
     def compressor(self) -> Compressor:
         """A new one."""
@@ -255,8 +248,10 @@ class Deflater:
         """Compress a fragment we send: see `Encoder`."""
         agreement = self._agreement
         if first:
-            # How long a message in fragments will be, nobody knows: those are compressed.
-            self._encoding = agreement.wants(data, True if wanted is None and not last else wanted)
+            if wanted is None:
+                # How long a message in fragments will be, nobody knows: those are compressed.
+                wanted = not last or len(data) >= agreement.threshold
+            self._encoding = wanted and agreement.compresses
         if not self._encoding:
             return 0, data
         compressor = self._compressor
@@ -264,7 +259,7 @@ class Deflater:
             compressor = self._compressor = agreement.compressor()
         data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if last:
-            data = data[: -len(_TAIL)]
+            data = data[:_BEFORE_TAIL]
             if not agreement.takeover:
                 self._compressor = None
         return (RSV1 if first else 0), data
@@ -291,7 +286,8 @@ class Inflater:
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
         """Inflate some payload of a message: see `Decoder`."""
         if self.pending:
-            data = self._kept
+            data, self._kept = self._kept, b""
+            self.pending = False
         elif last:
             data += _TAIL
         agreement = self._agreement
@@ -308,19 +304,19 @@ class Inflater:
                 if last and not self._kept.endswith(_TAIL):
                     raise CorruptMessage(_CUT_SHORT)
                 self.pending = bool(self._kept) and not (last and self._kept in _ENDS)
-            else:
+            elif len(out) == most:
                 # Input all taken says nothing about output: a full piece may have more behind it.
                 # Input is left behind such only.
                 self._kept = decompressor.unconsumed_tail
-                self.pending = len(out) == most
-                if last and not self.pending:
-                    probe = decompressor
-                    if agreement.peer_takeover:
-                        probe = decompressor.copy()
-                    else:
-                        self._decompressor = None
-                    if not _ends_with_a_block(probe, agreement.engine):
-                        raise CorruptMessage(_CUT_SHORT)
+                self.pending = True
+            elif last:
+                probe = decompressor
+                if agreement.peer_takeover:
+                    probe = decompressor.copy()
+                else:
+                    self._decompressor = None
+                if not _ends_with_a_block(probe, agreement.engine):
+                    raise CorruptMessage(_CUT_SHORT)
         except agreement.engine.error as error:
             raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
         return out
