@@ -68,6 +68,7 @@ class Page:
             "slower": self.slower,
             "instructions": self.instructions,
             "functions": self.functions,
+            "zlib": self.zlib,
             **{name: partial(self.group, name) for name in COLUMNS},
             "connections": partial(self.growth, "connections", "connections", CONNECTIONS),
             "sizes": partial(self.growth, "sizes", "size of the message", SIZES),
@@ -143,6 +144,18 @@ class Page:
         yield "|---|---|"
         for name in sorted(counts, key=lambda name: -counts[name])[:MOST_FUNCTIONS]:
             yield f"| `{name}` | {100 * counts[name] / sum(counts.values()):.1f} |"
+
+    def zlib(self) -> Iterator[str]:
+        """How much of it is zlib, where messages are compressed."""
+        yield "| | | instructions | zlib's, of 100 | beside zlib's | ours takes |"
+        yield "|---|---|---|---|---|---|"
+        for scenario, counts in self._profile.compressed.items():
+            for name, (all_of_it, zlib) in counts.items():
+                ours = _beside(name)
+                ratio = f"{rounded(counts[ours][0] / all_of_it)} ×" if ours in counts else ""
+                cells = [SCENARIOS[scenario].title, CONTESTANTS[name].title, rounded(all_of_it)]
+                cells += [f"{100 * zlib / all_of_it:.1f}", rounded(all_of_it - zlib), ratio]
+                yield f"| {' | '.join(cells)} |"
 
     def group(self, group: str) -> Iterator[str]:
         """A table and a plot for each scenario of a group."""

@@ -22,6 +22,16 @@ def test_every_drawing_has_its_place() -> None:
     assert sorted(re.findall(r"<!-- drawn: ([\w-]+) -->", PAGE.read_text())) == sorted(drawings)
 
 
+def test_what_zlib_takes_of_an_echo() -> None:
+    counts = {"ours": (300.0, 200.0), "websockets": (400.0, 200.0)}
+    profile = Profile(compressed={"deflate-1K": counts})
+    title = SCENARIOS["deflate-1K"].title
+    assert list(Page(Results({}), profile, BUILT).zlib())[2:] == [
+        f"| {title} | wstransports | 300 | 66.7 | 100 |  |",
+        f"| {title} | websockets | 400 | 50.0 | 200 | 0.75 × |",
+    ]
+
+
 @pytest.mark.timeout(150)
 def test_everything_is_measured_and_written_down(tmp_path: Path) -> None:
     generator()
