@@ -50,12 +50,8 @@ class HeadBuffer:
             raise UnfitHead(431, f"the head has more than {MAX_FIELDS} header lines")
         # No header line may have these. h11 would find out too, but its pattern takes 0.7 s over
         # 16 KiB of blanks before one of them.
-        if (
-            head.count(b"\r") != head.count(b"\r\n")
-            or b"\0" in head
-            or b"\v" in head
-            or b"\f" in head
-        ):
+        # (Numbers: to look for bytes of one character takes 3.9k instructions, not 0.5k.)
+        if head.count(b"\r") != head.count(b"\r\n") or 0x00 in head or 0x0B in head or 0x0C in head:
             raise UnfitHead(400, "control characters in the head")
         del self.data[: end.end()]
         self._searched = 0
@@ -64,7 +60,8 @@ class HeadBuffer:
 
 def parsed_headers(head: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
     """The header fields that h11 has read, and found sound."""
-    return Headers.decode(b"".join([b"%b: %b\r\n" % field for field in head.headers.raw_items()]))
+    lines = [b": ".join(field) for field in head.headers.raw_items()]
+    return Headers.decode(b"\r\n".join([*lines, b""]))
 
 
 def raw_fields(headers: Headers) -> list[tuple[bytes, bytes]]:

@@ -296,7 +296,7 @@ class ServerHandshake:
         """The head is sound HTTP; is it a request that we answer?"""
         headers = parsed_headers(http)
         self._method = http.method.decode()
-        self._buffer = HeadBuffer()
+        self._buffer.data.clear()
         try:
             request = Request(self._method, http.target.decode(), headers)
             _check_request(request, headers)
