@@ -53,11 +53,11 @@ class Sender:
     def data_to_send(self) -> bytes:
         """The bytes to write now; b"" for none. Each byte is returned once."""
         out = self._out
-        if not out:
-            return b""
-        data = b"".join(out) if len(out) > 1 else out[0]
-        out.clear()
         self.unsent = 0
+        if len(out) == 1:
+            return out.pop()
+        data = b"".join(out)
+        out.clear()
         return data
 
     def parts_to_send(self) -> list[bytes]:
@@ -128,7 +128,8 @@ class Sender:
         frame = message.frame(self._agreements)
         if self._encoders:
             self._agreements.sent_alone(frame[0], self._encoders)
-        self._put(frame)
+        self._out.append(frame)
+        self.unsent += len(frame)
 
     def send_fragment(
         self,

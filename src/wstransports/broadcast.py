@@ -64,16 +64,22 @@ async def broadcast(
     queued: list[Client] = []
     behind: dict[Client, _Delivery] = {}  # who had no room before or has none now
     for client, outbox in _checked(clients):
-        if outbox.has_room() and (slow != "close" or outbox.pipe.waiting() <= max_waiting):
+        core, pipe = outbox.core, outbox.pipe
+        if (
+            core.may_send
+            and not pipe.full
+            and outbox.turn.holder is None
+            and (slow != "close" or pipe.waiting() <= max_waiting)
+        ):
             outbox.crowded_since = None
-            outbox.send_prepared(message)
+            core.send_prepared(message)
             queued.append(client)
-            if outbox.pipe.full:
+            if outbox.put() and pipe.full:
                 outbox.look()
                 behind[client] = _Delivery(outbox, message)
             continue
         outbox.look()
-        if not outbox.core.may_send:
+        if not core.may_send:
             report.failed[client] = outbox.closed_error()
         elif slow == "drop":
             report.dropped.append(client)
@@ -96,34 +102,33 @@ async def broadcast(
                 delivery.withdraw()
     if running().checkpoints:
         await running().checkpoint()
-    report.sent += [client for client in queued if client not in report.failed]
+    failed = report.failed
+    report.sent = [client for client in queued if client not in failed] if failed else queued
     return report
 
 
-def _checked(clients: Iterable[Client] | Mapping[Any, Client]) -> list[tuple[Client, Outbox]]:
+def _checked(clients: Iterable[Client] | Mapping[Any, Client]) -> Iterable[tuple[Client, Outbox]]:
     """Each client once, as long as all of them are clients that we may send to."""
     if not isinstance(clients, Iterable):
         raise TypeError(
             f"broadcast() takes server.clients or an iterable of clients, not {clients!r}"
         )
     if isinstance(clients, Clients):
-        given: Iterable[Client] = clients.now()
+        given = clients.now()
     else:
-        given = dict.fromkeys(clients.values() if isinstance(clients, Mapping) else clients)
-    members: list[tuple[Client, Outbox]] = []
-    for client in given:
-        if not isinstance(client, Client):
-            raise TypeError(f"broadcast() sends to clients, and {client!r} is none")
-        session = client._session
-        outbox = session.outbox
-        members.append((client, outbox))
+        given = [*dict.fromkeys(clients.values() if isinstance(clients, Mapping) else clients)]
+        for client in given:
+            if not isinstance(client, Client):
+                raise TypeError(f"broadcast() sends to clients, and {client!r} is none")
+    outboxes = [client._session.outbox for client in given]
+    for client, outbox in zip(given, outboxes, strict=True):
         holder = outbox.turn.holder
-        if holder is not None and holder is session.runtime.current_task():
+        if holder is not None and holder is client._session.runtime.current_task():
             raise RuntimeError(
                 f"this task is amid a fragmented message to {client!r}: leave its block before"
                 " broadcasting"
             )
-    return members
+    return zip(given, outboxes, strict=True)
 
 
 def _lags(session: Session, max_waiting: int, max_seconds: float) -> bool:
@@ -177,6 +182,7 @@ class _Delivery:
 
     def _send(self) -> None:
         self._sent = True
-        self._outbox.send_prepared(self._message)
+        self._outbox.core.send_prepared(self._message)
+        self._outbox.put()
         self._full = self._outbox.pipe.full
         self._outbox.look()

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
+from wscore import ClientConnection, DataType, Reasons, ServerConnection
 from wscore.frames import LARGE
 
 from .batch import GATHER_LIMIT
@@ -65,9 +65,8 @@ class Outbox:
 
         Returns whether the sender should `drain`: gathered bytes count as used room.
         """
-        core = self.core
         batch = self._batch
-        if batch.active and core.unsent < GATHER_LIMIT:
+        if batch.active and self.core.unsent < GATHER_LIMIT:
             if not self._gathered:
                 self._gathered = True
                 batch.waiting.append(self)
@@ -108,15 +107,6 @@ class Outbox:
             await self._session.runtime.checkpoint()
         if self._session.lost:
             raise self.closed_error()
-
-    def has_room(self) -> bool:
-        """Whether a message can go out now, and need not wait."""
-        return not self.pipe.full and self.turn.holder is None and self.core.may_send
-
-    def send_prepared(self, message: PreparedMessage) -> None:
-        """Send one's share of a broadcast."""
-        self.core.send_prepared(message)
-        self.put()
 
     def watch(self, now: float) -> None:
         """Tell the core how much the peer has taken: one that takes nothing is given up on."""
