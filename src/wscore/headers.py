@@ -60,10 +60,11 @@ class Headers(Mapping[str, str]):
 
     def _take(self, lines: bytes) -> None:
         self._lines = lines
-        self._values: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
         for line in lines.decode("latin-1").split("\r\n")[:-1]:
             name, _, value = line.partition(": ")
-            self._values.setdefault(name.lower(), []).append(value)
+            values.setdefault(name.lower(), []).append(value)
+        self._values = values
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:

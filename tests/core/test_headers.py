@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wscore.headers import (
     Headers,
     MalformedHeader,
+    _known_extensions,
     checked_tokens,
     extension_list,
     token_list,
@@ -187,6 +188,19 @@ class TestExtensionList:
     def test_malformed(self, value: str) -> None:
         with pytest.raises(MalformedHeader, match="malformed Sec-WebSocket-Extensions header"):
             extension_list(Headers({"Sec-WebSocket-Extensions": value}))
+
+    def test_who_changes_a_list_changes_no_other(self) -> None:
+        headers = Headers({"Sec-WebSocket-Extensions": "foo; bar"})
+        extension_list(headers)[0][1].clear()
+        assert extension_list(headers) == [("foo", [("bar", None)])]
+
+    @pytest.mark.parametrize(("size", "kept"), [(100, 1), (10_000, 0)])
+    def test_a_long_line_is_not_kept(self, size: int, kept: int) -> None:
+        value = "a" * size
+        before = _known_extensions.cache_info().misses
+        for _ in range(2):
+            assert extension_list(Headers({"Sec-WebSocket-Extensions": value})) == [(value, [])]
+        assert _known_extensions.cache_info().misses - before == kept
 
     @given(st.text('ab"\\,;= \t', max_size=30))
     def test_any_text_is_a_list_or_malformed(self, value: str) -> None:

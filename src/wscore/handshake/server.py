@@ -301,9 +301,8 @@ class ServerHandshake:
             request = Request(self._method, http.target.decode(), headers)
             _check_request(request, headers)
             if request.is_upgrade:
-                _check_upgrade(headers, http.http_version)
+                self._key = _checked_key(headers, http.http_version)
                 self._check_origin(headers)
-                self._key = headers["Sec-WebSocket-Key"]
                 self._negotiate(headers)
         except MalformedHeader as error:
             return self._fail(400, str(error))
@@ -311,8 +310,10 @@ class ServerHandshake:
             return self._fail(*refusal.args)
         self.request = request
         self.trailing_data = trailing_data
-        offered = request.subprotocols
-        self.subprotocol = next((name for name in self._subprotocols if name in offered), None)
+        for name in self._subprotocols:
+            if name in request.subprotocols:
+                self.subprotocol = name
+                break
         return RequestReceived(request)
 
     def _negotiate(self, headers: Headers) -> None:
@@ -379,16 +380,18 @@ def _check_request(request: Request, headers: Headers) -> None:
         raise _Refusal(400, "the Upgrade header does not name websocket")
 
 
-def _check_upgrade(headers: Headers, http_version: bytes) -> None:
-    """RFC 6455 section 4.2.1; the numbers are its items."""
+def _checked_key(headers: Headers, http_version: bytes) -> str:
+    """The key of an opening handshake as RFC 6455 section 4.2.1 has it; the numbers are its items."""
     if http_version < b"1.1":  # 1
         raise _Refusal(400, "a WebSocket needs HTTP/1.1")
     if "upgrade" not in [token.lower() for token in token_list(headers, "Connection")]:  # 4
         raise _Refusal(400, "the Connection header does not name upgrade")
-    if not is_key(_only(headers, "Sec-WebSocket-Key")):  # 5
+    key = _only(headers, "Sec-WebSocket-Key")
+    if not is_key(key):  # 5
         raise _Refusal(400, "the Sec-WebSocket-Key header is not base64 of 16 bytes")
     if _only(headers, "Sec-WebSocket-Version") != "13":  # 6
         raise _Refusal(426, "the WebSocket version spoken here is 13", _UPGRADE_TO)
+    return key
 
 
 def _only(headers: Headers, name: str) -> str:
