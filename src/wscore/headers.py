@@ -44,7 +44,9 @@ class Headers(Mapping[str, str]):
         else:
             pairs = headers.items() if isinstance(headers, Mapping) else headers
             checked = [_checked_pair(pair) for pair in pairs]
-            lines = "".join([f"{name}: {value}\r\n" for name, value in checked]).encode("latin-1")
+            # No f-string: in one a member of an enumeration says its own name, not its value.
+            text = "".join([name + ": " + value + "\r\n" for name, value in checked])
+            lines = text.encode("latin-1")
         self._take(lines)
 
     @classmethod

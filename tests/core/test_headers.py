@@ -1,6 +1,7 @@
 """Header fields, the list grammars, and the two values made of them: Request and Response."""
 
 from collections import OrderedDict
+from enum import Enum
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,12 @@ TOKENS = st.text("abcXYZ019!#$%&'*+-.^_`|~", min_size=1, max_size=8)
 VALUES = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=12)
 
 
+class Name(str, Enum):  # noqa: UP042  # a StrEnum formats as its value
+    """Formats as what it is called, not as the str that it is."""
+
+    HOST = "Host"
+
+
 class TestHeaders:
     def test_names_have_no_case_and_repeats_are_joined(self) -> None:
         headers = Headers([("Via", "a"), ("HOST", "example.com"), ("via", "b")])
@@ -37,6 +44,12 @@ class TestHeaders:
         assert headers.get_all("cookie") == []
         with pytest.raises(KeyError):
             headers["cookie"]
+
+    def test_members_of_an_enumeration_are_the_str_that_they_are(self) -> None:
+        headers = Headers([(Name.HOST, Name.HOST)])
+        assert headers.encode() == b"Host: Host\r\n"
+        assert headers.pairs == (("Host", "Host"),)
+        assert headers["host"] == "Host"
 
     def test_is_a_mapping_in_order_of_first_appearance(self) -> None:
         headers = Headers([("Via", "a"), ("Host", "h"), ("via", "b")])
