@@ -118,7 +118,8 @@ class Parser:
     def max_message_size(self, size: int | None) -> None:
         if size is not None and not (isinstance(size, int) and size >= 0):
             raise ValueError(f"max_message_size is in bytes, None for no bound, not {size!r}")
-        self._limit = _UNLIMITED if size is None else size
+        # No message reaches that; more than it the compiled leaves do not take.
+        self._limit = _UNLIMITED if size is None else min(size, _UNLIMITED)
 
     def hold(self, data: bytes) -> None:
         """Begin with `data`: the next call handles it, and `more` says so."""

@@ -52,6 +52,14 @@ def test_the_bound_itself_passes(first: int, limit: int, role: str) -> None:
 
 
 @both_roles
+@pytest.mark.parametrize("limit", [2**62, 2**63 - 1, 2**63, 2**64, 10**30])
+def test_a_bound_beyond_all_messages(limit: int, role: str) -> None:
+    connection = open_end(role, max_message_size=limit)
+    for frames in ([Frame(FIN | BINARY, b"a")], [Frame(BINARY, b"a"), Frame(FIN | CONTINUATION)]):
+        assert merged(receive(connection, encode(frames, role))) == [binary(b"a")]
+
+
+@both_roles
 @pytest.mark.parametrize("limit", [0, 1, 5, 124, 125, 126, 127, 1000, 65535, 65536, 2**40])
 @pytest.mark.parametrize("first", [FIN | BINARY, TEXT])
 def test_beyond_is_refused_before_any_of_it_is_there(first: int, limit: int, role: str) -> None:
