@@ -149,7 +149,8 @@ class Connection(Sender, Generic[Handshake]):
 
         At most 256 frames of it at a time, or about 256 KiB of what extensions make: where `more`
         is set afterwards, call again with b"". Cutting the input elsewhere changes how messages
-        fall into pieces, and how much comes of a compressed one before it fails; nothing else.
+        fall into pieces, and of a compressed one how much comes before it fails, and by which of its
+        faults; nothing else.
         Raises TypeError for what is not bytes-like.
         """
         if data.__class__ is not bytes:

@@ -46,12 +46,12 @@ def whole_messages(
     finds out. Only between two messages.
 
     One of less than 64 KiB that has reserved bits, of `bits` only, is handed to `extended`; where
-    that says so, it was the last.
+    that returns False, it was the last.
     """
     if not isinstance(data, bytes):
         data = bytes(data)
     end = len(data)
-    while budget and position < end - 1:
+    while budget > 0 and position < end - 1:
         first = data[position]
         coded = first & bits
         if first - coded != _FIN_TEXT and first - coded != _FIN_BINARY:
