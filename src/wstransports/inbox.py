@@ -216,7 +216,8 @@ class Inbox:
                 except Exception as error:  # noqa: BLE001  # whatever a callback raises
                     session.callback_failed("on_message", error)
                 finally:
-                    if reader.charged:
+                    # Of one that is arriving all may be read, and what follows would be counted.
+                    if reader.charged or reader is self._arriving:
                         reader.drop()
         finally:
             self._drivers -= 1

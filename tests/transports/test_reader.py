@@ -156,6 +156,30 @@ async def test_a_cancelled_get_puts_back_what_it_took(world: World) -> None:
         assert await peer.message() == "next"
 
 
+async def test_what_follows_a_get_that_was_given_up_is_discarded(world: World) -> None:
+    """Also where nothing was left unread when the callback returned."""
+
+    async def give_up(reader: WebSocketReader) -> Any:
+        getting = world.spawn(reader.get())
+        await world.checkpoint()
+        getting.cancel()
+        with pytest.raises(world.cancelled):
+            await getting.wait()
+        return await reader.read(5)
+
+    async with reading(world, give_up, get, read_limit=1000) as (peer, results, server):
+        peer.part(b"first")
+        assert await peer.message() == "next"
+        for _ in range(10):
+            peer.part(bytes(2000))
+        peer.part(b"", last=True)
+        peer.send(b"whole")
+        assert await peer.message() == "next"
+        assert results == [b"first", b"whole"]
+        [client] = server.clients.values()
+        assert client._session.inbox.unread == 0
+
+
 async def test_get_of_more_than_max_size_closes_with_1009(world: World, log: Log) -> None:
     raised: list[Any] = []
 
