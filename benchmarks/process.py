@@ -7,7 +7,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -122,6 +122,8 @@ class Load:
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
+            with suppress(BrokenPipeError):  # or Popen raises it again, in place of what follows
+                self._process.stdin.close()
             return self._answer()  # which says why it has ended
         return self._answer()
 
