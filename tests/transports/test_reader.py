@@ -180,6 +180,20 @@ async def test_what_follows_a_get_that_was_given_up_is_discarded(world: World) -
         assert client._session.inbox.unread == 0
 
 
+async def test_what_is_read_counts_no_more_than_its_bytes(world: World) -> None:
+    """Or who waits for the rest would wait for ever where the limit is low."""
+
+    async def use(reader: WebSocketReader) -> Any:
+        return [await reader.read(5), await reader.read(5)]
+
+    async with reading(world, use, read_limit=1) as (peer, results, _):
+        peer.part(b"first")
+        await peer.nothing()
+        peer.part(b"then", last=True)
+        assert await peer.message() == "next"
+        assert results == [[b"first", b"then"]]
+
+
 async def test_get_of_more_than_max_size_closes_with_1009(world: World, log: Log) -> None:
     raised: list[Any] = []
 

@@ -209,8 +209,13 @@ class WebSocketReader(Buffer):
             )
 
     def _taken(self, size: int) -> None:
-        if self.charged:
-            self._inbox.charge(self, -size)
+        if size < 0:
+            if not self._dropped:
+                self._inbox.charge(self, -size)
+        elif self.charged:
+            # With all bytes its place in the line goes, too: the rest may be waited for.
+            left = self.charged - size if self._data else 0
+            self._inbox.charge(self, max(left, 0) - self.charged)
         super()._taken(size)
 
     def _signal(self) -> Signal:
