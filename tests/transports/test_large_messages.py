@@ -146,5 +146,6 @@ async def test_a_stream_that_is_lost_is_not_watched_again(sockets: AsyncioWorld)
         number = pipe.info("socket").fileno()
         pipe.abort()
         pipe.writelines([b"header", bytes(LARGE)])
+        assert pipe.full  # so that who sends waits, and is told of the loss
         await sockets.until(lambda: not server.clients)
         assert not asyncio.get_running_loop().remove_writer(number)

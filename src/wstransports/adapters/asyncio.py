@@ -97,8 +97,9 @@ class AsyncioPipe(asyncio.BaseProtocol):
         transport = self._transport
         # Some versions, such as 3.13.0, watch the socket of a lost stream again, and do not look
         # whether too much waits. To set the limits, the same again, has them look.
-        if not (self._closing or transport.is_closing()):
-            transport.writelines(parts)
+        if not self._closing:
+            if not transport.is_closing():
+                transport.writelines(parts)
             if transport.is_closing():
                 self._closing = self.full = True
             elif transport.get_write_buffer_size():
