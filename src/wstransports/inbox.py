@@ -216,8 +216,8 @@ class Inbox:
                 except Exception as error:  # noqa: BLE001  # whatever a callback raises
                     session.callback_failed("on_message", error)
                 finally:
-                    # Of one that is arriving all may be read, and what follows would be counted.
-                    if reader.charged or reader is self._arriving:
+                    # Where pieces may follow, or a get() put some back, nobody reads them now.
+                    if reader.charged or reader._whole is None:
                         reader.drop()
         finally:
             self._drivers -= 1

@@ -2,7 +2,7 @@
 
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -176,6 +176,33 @@ async def test_what_follows_a_get_that_was_given_up_is_discarded(world: World) -
         peer.send(b"whole")
         assert await peer.message() == "next"
         assert results == [b"first", b"whole"]
+        [client] = server.clients.values()
+        assert client._session.inbox.unread == 0
+
+
+@pytest.mark.parametrize("checkpoints", range(5))
+async def test_a_get_given_up_behind_its_callback_counts_nothing(
+    world: World, checkpoints: int
+) -> None:
+    """Whether the rest came before, or with the end of the callback, or later."""
+
+    async def leave(reader: WebSocketReader) -> Any:
+        getting = world.spawn(reader.get())
+        await world.checkpoint()
+        peer.part(b"rest", last=True)
+        for _ in range(checkpoints):
+            await world.checkpoint()
+        getting.cancel()
+        return getting
+
+    async with reading(world, leave, get, read_limit=1) as (peer, results, server):
+        peer.part(b"first")
+        assert await peer.message() == "next"
+        peer.send(b"whole")
+        assert await peer.message() == "next"
+        with suppress(world.cancelled):
+            await results[0].wait()
+        assert results[1] == b"whole"
         [client] = server.clients.values()
         assert client._session.inbox.unread == 0
 
