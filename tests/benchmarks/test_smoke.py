@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from generator import generator
 
+from benchmarks import profile
 from benchmarks.contestants import BUILT, CONTESTANTS, ROOT
 from benchmarks.page import COLUMNS, PAGE, Page
 from benchmarks.profile import Profile, measure
@@ -24,9 +26,9 @@ def test_every_drawing_has_its_place() -> None:
 
 def test_what_zlib_takes_of_an_echo() -> None:
     counts = {"ours": (300.0, 200.0), "websockets": (400.0, 200.0)}
-    profile = Profile(compressed={"deflate-1K": counts})
+    counted = Profile(compressed={"deflate-1K": counts})
     title = SCENARIOS["deflate-1K"].title
-    assert list(Page(Results({}), profile, BUILT).zlib())[2:] == [
+    assert list(Page(Results({}), counted, BUILT).zlib())[2:] == [
         f"| {title} | wstransports | 300 | 66.7 | 100 |  |",
         f"| {title} | websockets | 400 | 50.0 | 200 | 0.75 × |",
     ]
@@ -68,3 +70,19 @@ def test_instructions_are_counted() -> None:
     # Whose server does little beside these.
     assert {"echo", "recv", "send"} <= {name for name, count in counted.items() if count >= 5}
     assert sum(counted.values()) < 200
+
+
+def test_what_a_first_start_does_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))  # nothing is compiled yet
+    compiled: list[int] = []
+
+    def count(*_: object) -> Counter[str]:
+        compiled.append(len(list(tmp_path.rglob("*.pyc"))))
+        return Counter(echo=7)
+
+    monkeypatch.setattr(profile, "_counted", count)
+    assert measure(CONTESTANTS["floor"]) == {"echo": 0}
+    assert compiled[0] == compiled[1] > 10
