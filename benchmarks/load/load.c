@@ -88,7 +88,7 @@ static long open_and_close(const struct settings *settings, struct connection *a
         for (int index = 0; index < count; index++)
             connection_left(&all[index], says_so);
         mark_add(opening, begin, opened);
-        mark_add(closing, opened, mark_now(settings->pid));
+        mark_add(closing, opened, mark_end(settings->pid));
         done += count;
     }
     return done;

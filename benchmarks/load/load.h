@@ -80,11 +80,13 @@ void connection_left(struct connection *one, bool says_so);
 /* meter.c: clocks, and how long messages took. */
 struct mark {
     uint64_t wall, server, load; /* nanoseconds */
-    long faults;                 /* of the server */
+    bool runs;                   /* the server, and its page faults */
+    long faults;
 };
 
 uint64_t now(void);
 struct mark mark_now(int server_pid);
+struct mark mark_end(int server_pid);
 void mark_add(struct mark *sum, struct mark begin, struct mark end);
 void latency_clear(void);
 void latency_add(uint64_t nanoseconds);

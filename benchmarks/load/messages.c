@@ -111,7 +111,7 @@ void run_messages(const struct settings *settings)
     while (turn_comes(&seconds)) {
         struct mark begin = mark_now(settings->pid);
         received += exchange(&run, settings->messages, seconds);
-        mark_add(&sum, begin, mark_now(settings->pid));
+        mark_add(&sum, begin, mark_end(settings->pid));
         printf("{\"messages\": %ld, \"seconds\": %.9f, \"server_cpu\": %.9f, "
                "\"load_cpu\": %.9f, \"faults\": %ld, \"p50\": %.1f, \"p99\": %.1f}\n",
                received, (double)sum.wall / 1e9, (double)sum.server / 1e9, (double)sum.load / 1e9,

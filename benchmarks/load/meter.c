@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static uint64_t read_clock(clockid_t clock)
 {
@@ -18,23 +19,24 @@ uint64_t now(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* Pages that the server touched for the first time: memory that its C library gives back to the
- * system and takes again shows here. */
-static long page_faults(int pid)
+/* Whether the server runs, or would if it had the core, and the pages that it touched for the first
+ * time: memory that its C library gives back to the system and takes again shows here. */
+static void look_at(int pid, struct mark *mark)
 {
-    char name[32], line[1024];
+    char name[32], line[1024], state = 0;
     long faults = -1;
     snprintf(name, sizeof name, "/proc/%d/stat", pid);
     FILE *file = fopen(name, "r");
     if (file != NULL) {
         const char *rest = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-        if (rest == NULL || sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %ld", &faults) != 1)
+        if (rest == NULL || sscanf(rest, ") %c %*d %*d %*d %*d %*d %*u %ld", &state, &faults) != 2)
             faults = -1;
         fclose(file);
     }
     if (faults < 0)
         fail("there is no %s to read", name);
-    return faults;
+    mark->runs = state == 'R';
+    mark->faults = faults;
 }
 
 /* The server's CPU time is the kernel's own account of the whole process, user and system, with
@@ -44,12 +46,28 @@ struct mark mark_now(int server_pid)
     clockid_t server;
     if (clock_getcpuclockid(server_pid, &server) != 0)
         fail("there is no process %d", server_pid);
-    return (struct mark){
+    struct mark mark = {
         .wall = now(),
         .server = read_clock(server),
         .load = read_clock(CLOCK_PROCESS_CPUTIME_ID),
-        .faults = page_faults(server_pid),
     };
+    look_at(server_pid, &mark);
+    return mark;
+}
+
+/* What the server does behind its last answer is its work, too: wait until it has nothing to do.
+ * That the others had to wait for it is not. */
+struct mark mark_end(int server_pid)
+{
+    struct mark end = mark_now(server_pid), last, next = end;
+    do {
+        last = next;
+        usleep(1000);
+        next = mark_now(server_pid);
+    } while (next.runs || next.server != last.server);
+    end.server = next.server;
+    end.faults = next.faults;
+    return end;
 }
 
 void mark_add(struct mark *sum, struct mark begin, struct mark end)

@@ -1,10 +1,12 @@
 """The load generator ends, and says why, as soon as an answer is not what it has to be."""
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -72,10 +74,11 @@ def _serve(listener: socket.socket, answer: Answer, head: bytes, raw: bool) -> N
 
 
 def run(
-    port: int, *arguments: str, mode: str = "echo", turns: int = 1
+    port: int, *arguments: str, mode: str = "echo", turns: int = 1, pid: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Put the load on it, this process standing for the server's; no turn takes its 20 seconds."""
-    target = [f"--port={port}", f"--pid={os.getpid()}", f"--size={SIZE}"]
+    """Put the load on it, `pid` (or this) standing for the server's process; no turn takes its 20
+    seconds."""
+    target = [f"--port={port}", f"--pid={pid or os.getpid()}", f"--size={SIZE}"]
     bounds = ["--messages=100", "--limit=20"]
     command = [str(generator()), mode, *target, *bounds, *arguments]
     return subprocess.run(command, input="20\n" * turns, capture_output=True, text=True)
@@ -133,6 +136,40 @@ def test_turns_are_counted_together() -> None:
         '{"messages": 200',
         '{"messages": 300',
     ]
+
+
+# A server that works for 0.2 s when it has sent its last answer.
+WORKS_ON = """
+import time
+input()
+until = time.process_time() + 0.2
+while time.process_time() < until:
+    pass
+input()
+"""
+
+
+def test_work_behind_the_last_answer_is_counted() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKS_ON], stdin=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        started = server.stdin
+        answers = 0
+
+        def answer(payload: bytes) -> bytes:
+            nonlocal answers
+            answers += 1
+            if answers == 100:
+                started.write("\n")
+                started.flush()
+            return frame(payload)
+
+        with serving(answer) as port:
+            result = run(port, "--text", pid=server.pid)
+        server.communicate("\n")
+    assert_passed(result)
+    assert json.loads(result.stdout.splitlines()[-1])["server_cpu"] >= 0.2
 
 
 def test_without_a_turn_nothing_is_sent() -> None:
