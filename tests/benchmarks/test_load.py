@@ -141,7 +141,7 @@ def test_turns_are_counted_together() -> None:
 # A server that works for 0.2 s when it has sent its last answer.
 WORKS_ON = """
 import time
-input()
+input("ready\\n")
 until = time.process_time() + 0.2
 while time.process_time() < until:
     pass
@@ -150,10 +150,13 @@ input()
 
 
 def test_work_behind_the_last_answer_is_counted() -> None:
+    pipe = subprocess.PIPE
     with subprocess.Popen(
-        [sys.executable, "-c", WORKS_ON], stdin=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKS_ON], stdin=pipe, stdout=pipe, text=True
     ) as server:
         assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
         started = server.stdin
         answers = 0
 
