@@ -8,24 +8,31 @@ import pytest
 from harness import MemoryWorld, World
 from test_reader import get, reading
 
-from wstransports import WebSocketReader, heap
+from wstransports import WebSocketReader
+from wstransports.heap import LARGE
+from wstransports.stream import reader
 
-# Blocks come and go as large messages do; and how often a page of them was touched for the first
-# time, before and after.
+# Messages come and go: in pieces, joined, and held by several connections. How often a page of them
+# was touched for the first time, before and after.
 PROGRAM = """
-import resource
-from wstransports import WebSocketReader, heap
+import resource, sys
+from wstransports import heap
+
+SIZE, HELD = map(int, sys.argv[1:])
 
 def faults():
-    blocks = []
     for turn in range(22):
         if turn == 2:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        blocks = [bytes([turn]) * 2**20 for _ in range(4)]
+        held = [b"".join([bytes([turn]) * 2**20] * (SIZE // 2**20)) for _ in range(HELD)]
+        pieces = [bytes([turn]) * 2**20 for _ in range(SIZE // 2**20)]
+        held.clear()
+        whole = b"".join(pieces)
+        del pieces, whole
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 without = faults()
-heap.keep()
+heap.keep(SIZE)
 print(without, faults())
 """
 
@@ -34,49 +41,59 @@ print(without, faults())
     platform.libc_ver()[0] != "glibc",
     reason="only glibc keeps more when a larger block is freed (its dynamic mmap threshold)",
 )
-def test_no_page_is_taken_anew_for_each_message() -> None:
+@pytest.mark.parametrize(("size", "held"), [(2**20, 4), (2**24, 1)])
+def test_no_page_is_taken_anew_for_each_message(size: int, held: int) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, timeout=20
+        [sys.executable, "-c", PROGRAM, str(size), str(held)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=20,
     )
     without, kept = map(int, run.stdout.split())
     assert kept < without / 10
 
 
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is asked for: the sizes."""
+    sizes: list[int] = []
+    monkeypatch.setattr(reader, "keep", sizes.append)
+    return sizes
+
+
 @pytest.mark.parametrize("kind", [str, bytes])
-async def test_the_first_large_message_has_it_kept(
-    world: World, kind: type[str] | type[bytes]
+async def test_a_large_message_has_it_kept(
+    world: World, kind: type[str] | type[bytes], kept: list[int]
 ) -> None:
-    half = b"x" * (heap.LARGE // 2)
+    half = b"x" * (LARGE // 2)
     part = half if kind is bytes else half.decode()
-    heap.keep.cache_clear()
     async with reading(world, get, get) as (peer, _, _):
         peer.part(part)
         peer.part(part[1:], last=True)
         assert await peer.message() == "next"
-        assert heap.keep.cache_info().currsize == 0
+        assert kept == []
         peer.part(part)
         peer.part(part, last=True)
         assert await peer.message() == "next"
-        assert heap.keep.cache_info().currsize == 1
+        assert kept == [LARGE]
 
 
-async def test_so_does_one_that_comes_whole(memory: MemoryWorld) -> None:
-    memory.runtime.chunk = 2 * heap.LARGE
-    heap.keep.cache_clear()
+async def test_so_does_one_that_comes_whole(memory: MemoryWorld, kept: list[int]) -> None:
+    memory.runtime.chunk = 2 * LARGE
     async with reading(memory, get) as (peer, _, _):
-        peer.send(bytes(heap.LARGE))
+        peer.send(bytes(LARGE))
         assert await peer.message() == "next"
-        assert heap.keep.cache_info().currsize == 1
+        assert kept == [LARGE]
 
 
-async def test_so_does_one_that_is_read_as_it_comes(memory: MemoryWorld) -> None:
+async def test_so_does_one_that_is_read_as_it_comes(memory: MemoryWorld, kept: list[int]) -> None:
     async def pieces(reader: WebSocketReader) -> list[int]:
         return [len(piece) async for piece in reader]
 
-    memory.runtime.chunk = 2 * heap.LARGE
-    heap.keep.cache_clear()
+    memory.runtime.chunk = 2 * LARGE
     async with reading(memory, pieces) as (peer, _, _):
         peer.part(b"x")
-        peer.part(bytes(heap.LARGE), last=True)
+        peer.part(bytes(LARGE), last=True)
         assert await peer.message() == "next"
-        assert heap.keep.cache_info().currsize == 1
+        assert kept == [LARGE]
