@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from wscore import PreparedMessage, Reasons
+from wscore.frames import LARGE
 
+from .batch import Batch
 from .client import Client
 from .clients import Clients
 from .errors import ConnectionClosed
@@ -63,8 +65,14 @@ async def broadcast(
     report = BroadcastReport()
     queued: list[Client] = []
     behind: dict[Client, _Delivery] = {}  # who had no room before or has none now
+    short = len(message.payload) < LARGE
+    batch: Batch | None = None
+    at_once = False
     for client, outbox in _checked(clients):
         core, pipe = outbox.core, outbox.pipe
+        if outbox.batch is not batch:  # all of a loop share one
+            batch = outbox.batch
+            at_once = batch.announce(outbox) and short
         if (
             core.may_send
             and not pipe.full
@@ -72,9 +80,13 @@ async def broadcast(
             and (slow != "close" or pipe.waiting() <= max_waiting)
         ):
             outbox.crowded_since = None
-            core.send_prepared(message)
             queued.append(client)
-            if outbox.put() and pipe.full:
+            if at_once:
+                outbox.write_prepared(message)
+            else:
+                core.send_prepared(message)
+                outbox.put()
+            if pipe.full:
                 outbox.look()
                 behind[client] = _Delivery(outbox, message)
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from wscore import ClientConnection, DataType, Reasons, ServerConnection
+from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
 from wscore.frames import LARGE
 
 from .batch import GATHER_LIMIT
@@ -31,13 +31,13 @@ class Outbox:
     """The sending half of a session."""
 
     __slots__ = (
-        "_batch",
         "_broken_off",
         "_gathered",
         "_session",
         "_written",
         "_yield_after",
         "_yield_at",
+        "batch",
         "core",
         "crowded_since",
         "held_back",
@@ -53,7 +53,7 @@ class Outbox:
         self.crowded_since: float | None = None  # as `look` found it
         self.held_back = 0  # bytes of broadcast messages that wait for their turn
         self._session = session
-        self._batch = session.runtime.batch
+        self.batch = session.runtime.batch
         self._gathered = False  # the batch will flush us
         self._broken_off = False  # a message of ours was, and that ended the connection
         self._written = 0  # bytes given to the pipe
@@ -65,7 +65,7 @@ class Outbox:
 
         Returns whether the sender should `drain`: gathered bytes count as used room.
         """
-        batch = self._batch
+        batch = self.batch
         if batch.active and self.core.unsent < GATHER_LIMIT:
             if not self._gathered:
                 self._gathered = True
@@ -73,6 +73,12 @@ class Outbox:
         else:
             self.flush()
         return self.pipe.full or self._written >= self._yield_at
+
+    def write_prepared(self, message: PreparedMessage) -> None:
+        """A message for many goes out at once, behind what was gathered; shorter than LARGE."""
+        data = self.core.prepared_to_send(message)
+        self._written += len(data)
+        self.pipe.write(data)
 
     def flush(self) -> None:
         """Write what was gathered."""

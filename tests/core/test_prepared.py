@@ -1,6 +1,7 @@
 """A message for many: framed once, compressed once for all who agreed on the same."""
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -35,6 +36,17 @@ from wscore.extensions.deflate import DeflateAgreement
 SENTENCE_TEXT = SENTENCE.decode()
 
 both_roles = pytest.mark.parametrize("role", ROLES)
+
+Send = Callable[[AnyConnection, PreparedMessage], object]
+
+both_ways = pytest.mark.parametrize(
+    "send",
+    [
+        lambda connection, message: connection.send_prepared(message),
+        lambda connection, message: connection.prepared_to_send(message),
+    ],
+    ids=["gathered", "at once"],
+)
 
 
 @pytest.fixture
@@ -97,6 +109,25 @@ class TestWhatIsSent:
             wanted = len(payload) >= 1024 if compress is None else compress
             assert first == FIN | opcode | (RSV1 if wanted else 0)
             assert (peer.inflate(sent) if wanted else sent) == payload
+
+    @both_roles
+    @pytest.mark.parametrize("compress", [None, True, False])
+    @pytest.mark.parametrize("before", [[], ["a"], ["a", "b" * 2000]])
+    def test_at_once(self, before: list[str], compress: bool | None, role: str) -> None:
+        """Behind what is unsent, and nothing is left."""
+        connection = agreed(role)
+        peer = Peer()
+        message = PreparedMessage(SENTENCE_TEXT, compress)
+        for _ in range(2):
+            for data in before:
+                connection.send_message(data)
+            written = connection.prepared_to_send(message)
+            assert (connection.unsent, connection.data_to_send()) == (0, b"")
+            got = [
+                peer.inflate(payload) if first & RSV1 else payload
+                for first, payload in sent_frames(written, role)
+            ]
+            assert got == [*(data.encode() for data in before), SENTENCE]
 
     def test_what_was_given_may_change_afterwards(self) -> None:
         data = bytearray(b"x" * 2000)
@@ -256,12 +287,13 @@ class TestRefusals:
     """As of any message, and they change nothing."""
 
     @both_roles
-    def test_amid_a_message_of_our_own(self, role: str) -> None:
+    @both_ways
+    def test_amid_a_message_of_our_own(self, role: str, send: Send) -> None:
         connection = agreed(role)
         connection.send_fragment("a", last=False, compress=False)
         before = inside(connection)
         with pytest.raises(LocalProtocolError, match="a fragmented message is under way"):
-            connection.send_prepared(PreparedMessage(SENTENCE))
+            send(connection, PreparedMessage(SENTENCE))
         assert inside(connection) == before
         connection.send_fragment("b", last=True)
         assert sent_frames(connection.data_to_send(), role) == [
@@ -270,35 +302,39 @@ class TestRefusals:
         ]
 
     @both_roles
+    @both_ways
     @pytest.mark.parametrize("message", ["x", b"x", None])
-    def test_what_is_no_prepared_message(self, message: Any, role: str) -> None:
+    def test_what_is_no_prepared_message(self, message: Any, role: str, send: Send) -> None:
         connection = agreed(role)
         before = inside(connection)
         with pytest.raises(TypeError, match=r"send_prepared\(\) takes a PreparedMessage, not "):
-            connection.send_prepared(message)
+            send(connection, message)
         assert inside(connection) == before
 
     @both_roles
-    def test_after_our_close(self, role: str) -> None:
+    @both_ways
+    def test_after_our_close(self, role: str, send: Send) -> None:
         connection = agreed(role)
         connection.send_close()
         with pytest.raises(LocalProtocolError, match="our half is closed"):
-            connection.send_prepared(PreparedMessage(SENTENCE))
+            send(connection, PreparedMessage(SENTENCE))
 
-    def test_before_the_handshake_is_over(self) -> None:
+    @both_ways
+    def test_before_the_handshake_is_over(self, send: Send) -> None:
         server = ServerConnection()
         with pytest.raises(LocalProtocolError, match="the opening handshake is not over"):
-            server.send_prepared(PreparedMessage(SENTENCE))
+            send(server, PreparedMessage(SENTENCE))
         assert server.phase is Phase.CONNECTING
 
     @both_roles
+    @both_ways
     def test_what_is_refused_is_not_compressed(
-        self, role: str, deflaters: list[tuple[int, ...]]
+        self, role: str, send: Send, deflaters: list[tuple[int, ...]]
     ) -> None:
         connection = agreed(role)
         connection.send_close()
         with pytest.raises(LocalProtocolError):
-            connection.send_prepared(PreparedMessage(SENTENCE))
+            send(connection, PreparedMessage(SENTENCE))
         assert deflaters == []
 
 

@@ -10,7 +10,7 @@ from harness import AsyncioWorld, Log, MemoryWorld, Peer, World, echo, masked
 from test_writer import only_client
 
 from wscore import DataType
-from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
+from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer, broadcast
 from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.options import Address
 from wstransports.runtime import Pipe, Sink
@@ -144,6 +144,40 @@ async def test_a_broadcast_is_one_write_for_each_connection(sockets: AsyncioWorl
         for peer, writes in ends:
             assert [await peer.message() for _ in range(20)] == [str(n) for n in range(20)]
             assert len(writes) == 1
+
+
+async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_once(
+    sockets: AsyncioWorld,
+) -> None:
+    async with counting(sockets) as counted:
+        written: list[list[int]] = []
+
+        @counted.server.connection
+        async def on_connection(client: Client) -> None:
+            @client.message
+            async def on_message(reader: WebSocketReader) -> None:
+                await broadcast(counted.server.clients, await reader.get())
+                written.append([len(writes) for _, writes in ends])
+                await client.writer.send("behind")
+
+        ends = [await counted.connect() for _ in range(3)]
+        await sockets.until(lambda: len(counted.server.clients) == 3)
+        sender, its_writes = ends[0]
+        with sender.in_one_write():
+            for number in range(20):
+                sender.send(str(number))
+        for number in range(20):
+            assert [await sender.message(), await sender.message()] == [str(number), "behind"]
+        for peer, _ in ends[1:]:
+            assert [await peer.message() for _ in range(20)] == [str(n) for n in range(20)]
+        assert written == [[0, 0, 0]] * 20
+        assert [len(writes) for _, writes in ends] == [1, 1, 1]
+        sender.send("alone")
+        assert [await sender.message(), await sender.message()] == ["alone", "behind"]
+        for peer, _ in ends[1:]:
+            assert await peer.message() == "alone"
+        assert written[20:] == [[2, 2, 2]]
+        assert len(its_writes) == 3
 
 
 async def test_a_send_before_a_sleep_is_not_held_back(sockets: AsyncioWorld) -> None:
