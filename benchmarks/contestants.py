@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Contestant:
     `module` its file in `servers`.
 
     `raw` says that it echoes bytes and speaks no WebSocket, `pure` that it runs without our
-    compiled parts, `needs` which modules have to be there, `under` what program runs it, with that
+    compiled parts, `zlib_ng` that this compresses in place of zlib, `needs` which modules have to be there, `under` what program runs it, with that
     one's arguments. Those of the module `sans_io` are no servers: they are handed bytes.
     """
 
@@ -32,6 +32,7 @@ class Contestant:
     loop: str = "asyncio"
     raw: bool = False
     pure: bool = False
+    zlib_ng: bool = False
     needs: tuple[str, ...] = ()
     under: tuple[str, ...] = ()
 
@@ -54,7 +55,8 @@ class Contestant:
         if self.module == "sans_io":
             return [*self.under, sys.executable, "-m", "benchmarks.sans_io", self.family]
         module = f"benchmarks.servers.{self.module}"
-        return [*self.under, sys.executable, "-m", module, "--loop", self.loop]
+        options = ["--loop", self.loop, *["--zlib-ng"] * self.zlib_ng]
+        return [*self.under, sys.executable, "-m", module, *options]
 
     def environment(self) -> dict[str, str]:
         """The environment variables it runs with."""
@@ -103,6 +105,10 @@ def _on(
 _CONTESTANTS = [
     *_on(ASYNCIO, "ours", "wstransports", "wstransports"),
     Contestant("ours-pure", "wstransports, plain Python", "wstransports", pure=True),
+    *(
+        replace(one, family="ours-zlib-ng", zlib_ng=True, needs=("zlib_ng",))
+        for one in _on(ASYNCIO, "", "wstransports, zlib-ng", "wstransports")
+    ),
     # On aiofastnet's transports, whichever the loop.
     *_on(("asyncio", "uvloop"), "picows", "picows, bare", "picows", needs="picows"),
     *_on(
@@ -115,6 +121,7 @@ _CONTESTANTS = [
     Contestant("node", "ws on Node", "node_ws"),
     Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
     *_on(ASYNCIO, "floor", "floor: asyncio.Protocol", "asyncio_floor", raw=True),
+    *_on(ASYNCIO, "floor-h11", "floor: asyncio.Protocol, h11", "h11_floor"),
     *_on(("trio",), "ours", "wstransports", "wstransports", needs="wstransports.adapters.trio"),
     *_on(("trio",), "websockets", "websockets", "websockets_trio", needs="websockets.trio"),
     *_on(("trio",), "trio-websocket", "trio-websocket", "trio_websocket", needs="trio_websocket"),

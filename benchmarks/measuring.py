@@ -31,8 +31,7 @@ def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round
     """
     if scenario.kind == "sans-io":
         return _sans_io(contestant, scenario, seconds)
-    task = scenario.kind if scenario.kind in ("broadcast", "stream") else "echo"
-    with serving(contestant, task, scenario.deflate) as server:
+    with serving(contestant, scenario.task, scenario.deflate) as server:
         if scenario.kind in _AT_ONCE:
             return _AT_ONCE[scenario.kind](server, scenario)
         return (yield from _IN_TURNS[scenario.kind](server, scenario, seconds))

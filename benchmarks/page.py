@@ -13,7 +13,7 @@ from pathlib import Path
 from . import plot
 from .contestants import BUILT, CONTESTANTS, ROOT, name_on
 from .plot import rounded
-from .profile import SAVED, Profile
+from .profile import COUNTED, SAVED, Profile
 from .results import Results, Spread
 from .scenarios import CONNECTIONS, GROUPS, SCENARIOS, SIZES, Scenario, in_words
 from .targets import NO_LOOP, TARGETS, Quantity, Target
@@ -128,14 +128,22 @@ class Page:
         yield from ["| | Beside | Ours takes, times theirs |", "|---|---|---|", *rows]
 
     def instructions(self) -> Iterator[str]:
-        """What everybody runs for a message."""
-        yield "| | instructions | ours takes |"
-        yield "|---|---|---|"
-        counts = self._profile.instructions
-        for name, count in counts.items():
+        """What everybody runs for a message, and for a handshake."""
+        columns = [
+            (scenario.title, counts)
+            for scenario, _, _ in COUNTED
+            if (counts := self._profile.instructions.get(scenario.name))
+        ]
+        yield f"| | {' | '.join(f'{title} | ours takes' for title, _ in columns)} |"
+        yield "|---" * (1 + 2 * len(columns)) + "|"
+        for name in dict.fromkeys(name for _, counts in columns for name in counts):
             ours = _beside(name)
-            ratio = f"{rounded(counts[ours] / count)} ×" if ours in counts else ""
-            yield f"| {CONTESTANTS[name].title} | {rounded(count)} | {ratio} |"
+            cells = [CONTESTANTS[name].title]
+            for _, counts in columns:
+                count = counts.get(name)
+                ratio = f"{rounded(counts[ours] / count)} ×" if count and ours in counts else ""
+                cells += [rounded(count) if count else "", ratio]
+            yield f"| {' | '.join(cells)} |"
 
     def functions(self) -> Iterator[str]:
         """In which C functions most of ours are."""
@@ -252,7 +260,7 @@ def _terms(target: Target) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    return CONTESTANTS[name].family in ("ours", "ours-pure", "core", "core-pure")
+    return CONTESTANTS[name].family.startswith(("ours", "core"))
 
 
 def _beside(name: str) -> str | None:
@@ -271,7 +279,7 @@ def _colors(names: list[str]) -> dict[str, str]:
         family = CONTESTANTS[name].family
         if _is_ours(name):
             colors[name] = plot.OURS
-        elif CONTESTANTS[name].raw:
+        elif family.startswith("floor"):
             colors[name] = plot.FLOOR
         else:
             new = plot.OTHERS[len(others) % len(plot.OTHERS)]

@@ -1,8 +1,8 @@
-"""Where the work of an echo goes: python -m benchmarks.profile
+"""Where the work goes: python -m benchmarks.profile
 
 Counted by valgrind, not timed, so it comes out alike however busy the machine is: the instructions
-that a server runs in user space for a message, and in which C functions. What the kernel does for
-it is not in there.
+that a server runs in user space for a message or a handshake, and in which C functions. What the
+kernel does for it is not in there.
 """
 
 import json
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from .contestants import BUILT, CONTESTANTS, Contestant
 from .process import serving
-from .scenarios import DEFLATING, ON_ASYNCIO, SCENARIOS, Scenario
+from .scenarios import SCENARIOS, Scenario
 
 SAVED = BUILT / "profile.json"
 
-# One message is under way on each connection.
-SCENARIO = SCENARIOS["16x256"]
-COMPRESSED = ("deflate-1K", "deflate-16K")
-
-# Two runs differ by so many messages: what a server does but once is in both.
-FEW, MANY = 500, 2000
-# Of the compressed, which take more by far.
-FEW_COMPRESSED, MANY_COMPRESSED = 100, 400
+# What is counted, with as few connections as will do, for everything takes fifty times as long; and
+# how much of it in either of two runs: what a server does but once is in both.
+COUNTED = (
+    (SCENARIOS["16x256"], 500, 2000),
+    (replace(SCENARIOS["handshake"], connections=20), 100, 400),
+    (replace(SCENARIOS["broadcast"], connections=200, title="1 KiB text to 200"), 2000, 6000),
+)
+COMPRESSED = tuple((SCENARIOS[name], 100, 400) for name in ("deflate-1K", "deflate-16K"))
 
 # Seconds after which it is given up.
 LIMIT = 200
@@ -42,10 +42,10 @@ _LINE = re.compile(
 
 @dataclass(slots=True)
 class Profile:
-    """Instructions for a message: of each contestant, and of ours by C function; where they are
-    compressed, by scenario and contestant, with those of zlib."""
+    """Instructions for one, by scenario and contestant; of an echo of ours by C function; and where
+    messages are compressed, with those of zlib."""
 
-    instructions: dict[str, float] = field(default_factory=dict)
+    instructions: dict[str, dict[str, float]] = field(default_factory=dict)
     functions: dict[str, float] = field(default_factory=dict)
     compressed: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
@@ -55,48 +55,48 @@ class Profile:
         return cls(**json.loads(path.read_text())) if path.exists() else cls()
 
 
-def measure(
-    contestant: Contestant, scenario: Scenario = SCENARIO, few: int = FEW, many: int = MANY
-) -> dict[str, float]:
-    """Instructions for a message, by C function."""
-    with serving(contestant, "echo", scenario.deflate):
+def measure(contestant: Contestant, scenario: Scenario, few: int, many: int) -> dict[str, float]:
+    """Instructions for one, by C function."""
+    with serving(contestant, scenario.task, scenario.deflate):
         pass  # a first start, in which Python compiles modules: 425 M instructions
-    less, more = (_counted(contestant, scenario, messages) for messages in (few, many))
+    less, more = (_counted(contestant, scenario, few, count) for count in (few, many))
     return {name: (more[name] - less[name]) / (many - few) for name in more}
 
 
-def _counted(contestant: Contestant, scenario: Scenario, messages: int) -> "Counter[str]":
+def _counted(
+    contestant: Contestant, scenario: Scenario, warm_up: int, count: int
+) -> "Counter[str]":
     out = BUILT / "callgrind.out"
     out.unlink(missing_ok=True)
     under = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}")
-    with serving(replace(contestant, under=under), "echo", scenario.deflate) as server:
-        bounds = [f"--messages={messages}", f"--limit={LIMIT}", "--warm-up=500"]
-        with server.load("echo", *scenario.load(), *bounds) as load:
+    with serving(replace(contestant, under=under), scenario.task, scenario.deflate) as server:
+        bounds = [f"--messages={count}", f"--limit={LIMIT}", f"--warm-up={warm_up}"]
+        with server.load(scenario.kind, *scenario.load(), *bounds) as load:
             load.turn(LIMIT)
         server.terminate()
     command = ["callgrind_annotate", "--threshold=100", "--auto=no", str(out)]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     counted: Counter[str] = Counter()
-    for count, name, where in _LINE.findall(table):
+    for number, name, where in _LINE.findall(table):
         function = ZLIB if "/libz.so" in where else name.partition("'")[0]
-        counted[function] += int(count.replace(",", ""))
+        counted[function] += int(number.replace(",", ""))
     return counted
 
 
-def _compressed(name: str) -> dict[str, tuple[float, float]]:
-    """What we and `websockets` run in a scenario, and how much of it is zlib."""
-    counts: dict[str, tuple[float, float]] = {}
-    for who in DEFLATING:
+def _of_all(scenario: Scenario, few: int, many: int) -> dict[str, dict[str, float]]:
+    """What everybody runs who is here, by C function."""
+    counted: dict[str, dict[str, float]] = {}
+    for who in scenario.who:
         contestant = CONTESTANTS[who]
-        if contestant.family not in ("ours", "websockets") or contestant.missing():
+        # Node compiles as it runs, and on trio no target is missed.
+        if contestant.missing() or contestant.module == "node_ws" or contestant.loop == "trio":
             continue
-        functions = measure(contestant, SCENARIOS[name], FEW_COMPRESSED, MANY_COMPRESSED)
-        if ZLIB not in functions:  # it is part of Python there
-            continue
-        counts[who] = sum(functions.values()), functions[ZLIB]
-        total, zlib = counts[who]
-        print(f"{name:12} {contestant.title:32} {total:10.0f} {zlib:10.0f}", flush=True)
-    return counts
+        if scenario.deflate and contestant.family not in ("ours", "websockets"):
+            continue  # they have other settings
+        counted[who] = measure(contestant, scenario, few, many)
+        total = sum(counted[who].values())
+        print(f"{scenario.name:12} {contestant.title:32} {total:10.0f}", flush=True)
+    return counted
 
 
 def main() -> None:
@@ -105,16 +105,19 @@ def main() -> None:
         print("valgrind is not installed: no instructions are counted")
         return
     profile = Profile()
-    for name in ON_ASYNCIO:
-        contestant = CONTESTANTS[name]
-        if contestant.missing() or contestant.module == "node_ws":  # who compiles as it runs
-            continue
-        functions = measure(contestant)
-        profile.instructions[name] = sum(functions.values())
-        print(f"{contestant.title:32} {profile.instructions[name]:10.0f}", flush=True)
-        if name == "ours":
-            profile.functions = functions
-    profile.compressed = {name: _compressed(name) for name in COMPRESSED}
+    for scenario, few, many in COUNTED:
+        counted = _of_all(scenario, few, many)
+        profile.instructions[scenario.name] = {
+            who: sum(functions.values()) for who, functions in counted.items()
+        }
+        if scenario is COUNTED[0][0]:
+            profile.functions = counted["ours"]
+    for scenario, few, many in COMPRESSED:
+        profile.compressed[scenario.name] = {
+            who: (sum(functions.values()), functions[ZLIB])
+            for who, functions in _of_all(scenario, few, many).items()
+            if ZLIB in functions  # or it is part of Python there
+        }
     SAVED.write_text(json.dumps(asdict(profile), indent=1) + "\n")
 
 

@@ -10,9 +10,12 @@ Kind = Literal["echo", "broadcast", "handshake", "idle", "stream", "sans-io"]
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 CORES = tuple(name for name, who in CONTESTANTS.items() if who.module == "sans_io")
-SERVERS = tuple(name for name in CONTESTANTS if name not in CORES)
+HANDSHAKERS = tuple(name for name, who in CONTESTANTS.items() if who.module == "h11_floor")
+ZLIB_NG = tuple(name for name, who in CONTESTANTS.items() if who.zlib_ng)
+SERVERS = tuple(name for name in CONTESTANTS if name not in (*CORES, *HANDSHAKERS, *ZLIB_NG))
 ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
+ANNOUNCING = (*WEBSOCKET, *(name for name in ON_ASYNCIO if CONTESTANTS[name].family == "floor"))
 DEFLATING = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family != "picows")
 OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family.startswith("ours"))
 # One of each, and ours on every loop: enough to see how they grow.
@@ -49,6 +52,11 @@ class Scenario:
     drop: bool = False
     frame: int = 0
     chunk: int = 0
+
+    @property
+    def task(self) -> str:
+        """What the server is asked to do."""
+        return self.kind if self.kind in ("broadcast", "stream") else "echo"
 
     def load(self) -> list[str]:
         """The load's arguments."""
@@ -97,7 +105,7 @@ COMPRESSED = [
         f"deflate-{name}",
         f"16 connections, {in_words(size)} text, {words}",
         "echo",
-        DEFLATING,
+        (*DEFLATING, *ZLIB_NG),
         connections=16,
         size=size,
         deflate=True,
@@ -122,9 +130,9 @@ HANDSHAKES = [
         drop=drop,
     )
     for suffix, words, who, deflate, drop in (
-        ("", "closed", ON_ASYNCIO, False, False),
+        ("", "closed", (*ON_ASYNCIO, *HANDSHAKERS), False, False),
         ("-deflate", "closed, compression agreed on", DEFLATING, True, False),
-        ("-dropped", "dropped, without a Close", ON_ASYNCIO, False, True),
+        ("-dropped", "dropped, without a Close", (*ON_ASYNCIO, *HANDSHAKERS), False, True),
     )
 ]
 
@@ -156,7 +164,7 @@ BROADCASTS = [
         deflate=deflate,
     )
     for suffix, words, who, deflate in (
-        ("", "no compression", WEBSOCKET, False),
+        ("", "no compression", ANNOUNCING, False),
         ("-deflate", "compressed", DEFLATING, True),
     )
 ]
@@ -226,8 +234,9 @@ SCENARIOS = {scenario.name: scenario for group in GROUPS.values() for scenario i
 
 def shortened(scenario: Scenario) -> Scenario:
     """The same in a second or so, which shows that it works: everybody in the first of a kind,
-    and ours beside one peer in the others."""
-    few = ("ours", "ours-trio", "websockets", "core", "core-pure")
+    and ours beside one peer and floors in the others."""
+    few = {"ours", "ours-trio", "ours-zlib-ng", "websockets", "floor", "floor-h11"}
+    few |= {"core", "core-pure"}
     everybody = scenario.name in ("16x256", "sans-io-1")
     return replace(
         scenario,

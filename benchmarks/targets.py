@@ -87,6 +87,8 @@ TARGETS = [
     *(Target(scenario.name, _WEBSOCKETS, 0.5) for scenario in MESSAGES),
     *(Target(scenario.name, _AIOHTTP, 0.75) for scenario in MESSAGES),
     *(Target(scenario.name, _WEBSOCKETS, 0.8) for scenario in COMPRESSED),
+    # The same where zlib leaves the least room, with an engine that only the user chooses.
+    Target("deflate-16K", _WEBSOCKETS, 0.8, ours="ours-zlib-ng"),
     *(Target(scenario.name, _WEBSOCKETS, 0.35) for scenario in HANDSHAKES),
     *(Target(scenario.name, _AIOHTTP, 1.1) for scenario in HANDSHAKES),
     # KiB for each connection; and no more with compression on, until a message is compressed.

@@ -1,9 +1,12 @@
-"""A floor: a bare `asyncio.Protocol` that echoes bytes, and knows nothing of WebSocket."""
+"""A floor: a bare `asyncio.Protocol` that passes on bytes, and knows nothing of WebSocket."""
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
-from .program import port_of, run, serve
+from .program import BROADCASTS, port_of, run, serve
+
+writes: set[Callable[[bytes], None]] = set()
 
 
 class Echo(asyncio.Protocol):
@@ -14,8 +17,24 @@ class Echo(asyncio.Protocol):
         self.write(data)
 
 
+class Announcer(Echo):
+    """Its first bytes, which are the head, go back; the others go to all."""
+
+    def data_received(self, data: bytes) -> None:
+        if self.write not in writes:
+            writes.add(self.write)
+            self.write(data)
+            return
+        for write in writes:
+            write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        writes.discard(self.write)
+
+
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+    protocol = Announcer if BROADCASTS else Echo
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     await serve(port_of(server))
 
 

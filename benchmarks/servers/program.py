@@ -17,6 +17,7 @@ _parser.add_argument(
 )
 _parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream"])
 _parser.add_argument("--deflate", action="store_true", help="agree on permessage-deflate")
+_parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng, where it can")
 _SETTINGS = _parser.parse_args()
 
 # A message goes to everybody, not back to who sent it.
@@ -24,6 +25,7 @@ BROADCASTS = _SETTINGS.task == "broadcast"
 # A message goes back while it arrives.
 STREAMS = _SETTINGS.task == "stream"
 DEFLATES: bool = _SETTINGS.deflate
+ZLIB_NG: bool = _SETTINGS.zlib_ng
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

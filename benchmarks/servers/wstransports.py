@@ -1,11 +1,19 @@
 """This library, through its documented API."""
 
+import zlib
+
 from wstransports import Client, Deflate, WebSocketReader, WebSocketServer, broadcast
 
 from . import program
-from .program import BROADCASTS, DEFLATES, MAX_SIZE, STREAMS, run, serve
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, STREAMS, ZLIB_NG, run, serve
 
-deflate = Deflate(program.LEVEL, program.MEMORY_LEVEL, program.WINDOW_BITS, program.WINDOW_BITS)
+if ZLIB_NG:
+    from zlib_ng import zlib_ng
+
+deflate = Deflate(
+    *(program.LEVEL, program.MEMORY_LEVEL, program.WINDOW_BITS, program.WINDOW_BITS),
+    engine=zlib_ng if ZLIB_NG else zlib,
+)
 
 socket = WebSocketServer(
     "127.0.0.1",

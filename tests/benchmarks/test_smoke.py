@@ -14,7 +14,7 @@ from generator import generator
 from benchmarks import profile
 from benchmarks.contestants import BUILT, CONTESTANTS, ROOT
 from benchmarks.page import COLUMNS, PAGE, Page
-from benchmarks.profile import Profile, measure
+from benchmarks.profile import COUNTED, Profile, measure
 from benchmarks.results import Results
 from benchmarks.scenarios import GROUPS, SCENARIOS, shortened
 
@@ -22,6 +22,18 @@ from benchmarks.scenarios import GROUPS, SCENARIOS, shortened
 def test_every_drawing_has_its_place() -> None:
     drawings = Page(Results({}), Profile(), BUILT).drawings()
     assert sorted(re.findall(r"<!-- drawn: ([\w-]+) -->", PAGE.read_text())) == sorted(drawings)
+
+
+def test_what_is_counted_stands_in_columns() -> None:
+    (echo, _, _), (handshake, _, _), _ = COUNTED
+    counts = {echo.name: {"ours": 30.0, "floor": 20.0}, handshake.name: {"floor-h11": 5.0}}
+    assert list(Page(Results({}), Profile(counts), BUILT).instructions()) == [
+        f"| | {echo.title} | ours takes | {handshake.title} | ours takes |",
+        "|---|---|---|---|---|",
+        "| wstransports | 30.0 |  |  |  |",
+        "| floor: asyncio.Protocol | 20.0 | 1.50 × |  |  |",
+        "| floor: asyncio.Protocol, h11 |  |  | 5.00 |  |",
+    ]
 
 
 def test_what_zlib_takes_of_an_echo() -> None:
@@ -66,7 +78,7 @@ def test_everything_is_measured_and_written_down(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_instructions_are_counted() -> None:
     generator()
-    counted = measure(CONTESTANTS["floor-c"])
+    counted = measure(CONTESTANTS["floor-c"], *COUNTED[0])
     # Whose server does little beside these.
     assert {"echo", "recv", "send"} <= {name for name, count in counted.items() if count >= 5}
     assert sum(counted.values()) < 200
@@ -84,5 +96,5 @@ def test_what_a_first_start_does_is_not_counted(
         return Counter(echo=7)
 
     monkeypatch.setattr(profile, "_counted", count)
-    assert measure(CONTESTANTS["floor"]) == {"echo": 0}
+    assert measure(CONTESTANTS["floor"], *COUNTED[0]) == {"echo": 0}
     assert compiled[0] == compiled[1] > 10

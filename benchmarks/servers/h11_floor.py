@@ -1,0 +1,44 @@
+"""A floor of handshakes: a bare `asyncio.Protocol` whose heads are read by h11, and no more."""
+
+import asyncio
+import base64
+import hashlib
+from typing import cast
+
+import h11
+
+from .program import port_of, run, serve
+
+# Of RFC 6455 section 4.2.2, and a Close with 1000, which answers whatever comes.
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+CLOSE = b"\x88\x02\x03\xe8"
+
+
+class Handshake(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.head: h11.Connection | None = h11.Connection(h11.SERVER)
+
+    def data_received(self, data: bytes) -> None:
+        if self.head is None:
+            self.transport.write(CLOSE)
+            self.transport.close()
+            return
+        self.head.receive_data(data)
+        request = self.head.next_event()
+        if isinstance(request, h11.Request):
+            self.head = None
+            key = dict(request.headers)[b"sec-websocket-key"]
+            proof = base64.b64encode(hashlib.sha1(key + GUID).digest())
+            self.transport.write(
+                b"HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\n"
+            )
+
+
+async def main() -> None:
+    server = await asyncio.get_running_loop().create_server(Handshake, "127.0.0.1", 0)
+    await serve(port_of(server))
+
+
+run(main)
