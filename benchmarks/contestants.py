@@ -46,6 +46,11 @@ class Contestant:
         """What it is called on the page."""
         return self.label if self.loop == "asyncio" else f"{self.label}, {self.loop}"
 
+    @property
+    def floor(self) -> bool:
+        """Whether it does less than a WebSocket server has to."""
+        return self.family.startswith("floor")
+
     def command(self) -> list[str]:
         """What starts it; its own arguments come behind."""
         if self.module == "c_floor":

@@ -116,7 +116,7 @@ class Page:
         for name, contestants in self._results.rounds.items():
             for theirs in contestants:
                 ours = _beside(theirs)
-                if ours is None or CONTESTANTS[theirs].raw:
+                if ours is None or CONTESTANTS[theirs].floor:
                     continue
                 first = next(iter(contestants[theirs]))
                 ratio = self._ratio(name, ours, theirs, first)
@@ -279,7 +279,7 @@ def _colors(names: list[str]) -> dict[str, str]:
         family = CONTESTANTS[name].family
         if _is_ours(name):
             colors[name] = plot.OURS
-        elif family.startswith("floor"):
+        elif CONTESTANTS[name].floor:
             colors[name] = plot.FLOOR
         else:
             new = plot.OTHERS[len(others) % len(plot.OTHERS)]

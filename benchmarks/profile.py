@@ -24,7 +24,11 @@ SAVED = BUILT / "profile.json"
 COUNTED = (
     (SCENARIOS["16x256"], 500, 2000),
     (replace(SCENARIOS["handshake"], connections=20), 100, 400),
-    (replace(SCENARIOS["broadcast"], connections=200, title="1 KiB text to 200"), 2000, 6000),
+    (
+        replace(SCENARIOS["broadcast"], connections=200, title="1 KiB text to 200 clients"),
+        2000,
+        6000,
+    ),
 )
 COMPRESSED = tuple((SCENARIOS[name], 100, 400) for name in ("deflate-1K", "deflate-16K"))
 

@@ -15,7 +15,7 @@ ZLIB_NG = tuple(name for name, who in CONTESTANTS.items() if who.zlib_ng)
 SERVERS = tuple(name for name in CONTESTANTS if name not in (*CORES, *HANDSHAKERS, *ZLIB_NG))
 ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
-ANNOUNCING = (*WEBSOCKET, *(name for name in ON_ASYNCIO if CONTESTANTS[name].family == "floor"))
+ANNOUNCING = tuple(name for name in ON_ASYNCIO if CONTESTANTS[name].module != "c_floor")
 DEFLATING = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family != "picows")
 OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family.startswith("ours"))
 # One of each, and ours on every loop: enough to see how they grow.
