@@ -123,7 +123,8 @@ class Sender:
     def prepared_to_send(self, message: PreparedMessage) -> bytes:
         """As `send_prepared` and then `data_to_send`: returns the bytes to write now.
 
-        One call for each of many: a delivery of a broadcast has 0.7 of the instructions that way.
+        One call for each of many: a delivery of a broadcast has 0.75 of the instructions that way.
+        Raises as `send_prepared` does.
         """
         if self._out:
             self.send_prepared(message)
