@@ -22,8 +22,9 @@ class Contestant:
     `module` its file in `servers`.
 
     `raw` says that it echoes bytes and speaks no WebSocket, `pure` that it runs without our
-    compiled parts, `zlib_ng` that this compresses in place of zlib, `needs` which modules have to be there, `under` what program runs it, with that
-    one's arguments. Those of the module `sans_io` are no servers: they are handed bytes.
+    compiled parts, `zlib_ng` that this compresses in place of zlib, `needs` which modules have to
+    be there, `under` what program runs it, with that one's arguments. Those of the module `sans_io`
+    are no servers: they are handed bytes.
     """
 
     family: str

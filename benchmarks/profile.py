@@ -46,8 +46,8 @@ _LINE = re.compile(
 
 @dataclass(slots=True)
 class Profile:
-    """Instructions for one, by scenario and contestant; of an echo of ours by C function; and where
-    messages are compressed, with those of zlib."""
+    """Instructions for a message or a handshake, by scenario and contestant; of an echo of ours by C
+    function; and where messages are compressed, with those of zlib."""
 
     instructions: dict[str, dict[str, float]] = field(default_factory=dict)
     functions: dict[str, float] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Profile:
 
 
 def measure(contestant: Contestant, scenario: Scenario, few: int, many: int) -> dict[str, float]:
-    """Instructions for one, by C function."""
+    """Instructions for a message or a handshake, by C function."""
     with serving(contestant, scenario.task, scenario.deflate):
         pass  # a first start, in which Python compiles modules: 425 M instructions
     less, more = (_counted(contestant, scenario, few, count) for count in (few, many))
@@ -96,7 +96,7 @@ def _of_all(scenario: Scenario, few: int, many: int) -> dict[str, dict[str, floa
         if contestant.missing() or contestant.module == "node_ws" or contestant.loop == "trio":
             continue
         if scenario.deflate and contestant.family not in ("ours", "websockets"):
-            continue  # they have other settings
+            continue  # they compress by other settings, or not with zlib
         counted[who] = measure(contestant, scenario, few, many)
         total = sum(counted[who].values())
         print(f"{scenario.name:12} {contestant.title:32} {total:10.0f}", flush=True)

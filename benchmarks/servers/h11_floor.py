@@ -1,16 +1,15 @@
 """A floor of handshakes: a bare `asyncio.Protocol` whose heads are read by h11, and no more."""
 
 import asyncio
-import base64
-import hashlib
 from typing import cast
 
 import h11
 
+from wscore.handshake.key import accept_value
+
 from .program import port_of, run, serve
 
-# Of RFC 6455 section 4.2.2, and a Close with 1000, which answers whatever comes.
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+# With 1000; it answers whatever comes.
 CLOSE = b"\x88\x02\x03\xe8"
 
 
@@ -29,7 +28,7 @@ class Handshake(asyncio.Protocol):
         if isinstance(request, h11.Request):
             self.head = None
             key = dict(request.headers)[b"sec-websocket-key"]
-            proof = base64.b64encode(hashlib.sha1(key + GUID).digest())
+            proof = accept_value(key.decode()).encode()
             self.transport.write(
                 b"HTTP/1.1 101 \r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\n"

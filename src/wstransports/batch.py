@@ -32,7 +32,7 @@ class Batch:
         if self.waiting:
             return False
         if self.active:
-            self.waiting.append(to)
+            self.waiting.append(to)  # so that another one is gathered
         return True
 
     def end(self) -> None:

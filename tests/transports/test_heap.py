@@ -47,20 +47,17 @@ for size in map(int, sys.argv[1:]):
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
-only_glibc = pytest.mark.skipif(
+
+@pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc",
     reason="only glibc keeps more when a larger block is freed (its dynamic mmap threshold)",
 )
-
-
-@only_glibc
 @pytest.mark.parametrize(("size", "held"), [(2**20, 4), (2**24, 1)])
 def test_no_page_is_taken_anew_for_each_message(size: int, held: int) -> None:
     without, kept = run(PROGRAM, size, held)
     assert kept < without / 10
 
 
-@only_glibc
 @pytest.mark.parametrize("sizes", [(2**20, 2**21, 2**24, 2**17), (2**25, 2**20), (2**30, 2**24)])
 def test_to_ask_takes_no_memory(sizes: tuple[int, ...]) -> None:
     [faults] = run(ASKING, *sizes)
