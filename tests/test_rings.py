@@ -195,7 +195,12 @@ def adapter_breaks(path: Path, root: Path = SRC) -> set[str]:
     for module in modules(path, root):
         top, _, rest = module.partition(".")
         if top == "wstransports":
-            own = rest.startswith("adapters.") and rest.split(".")[1].partition("_")[0] == name
+            shared = rest == "adapters.write_half"
+            own = (
+                shared
+                or rest.startswith("adapters.")
+                and rest.split(".")[1].partition("_")[0] == name
+            )
             allowed = own or module in CONTRACT_IS
         else:
             stdlib = top in sys.stdlib_module_names and top not in LOOPS

@@ -7,12 +7,12 @@ from . import adapters as adapters
 from .broadcast import BroadcastReport, broadcast
 from .client import Client
 from .connect import connect
+from .connecting.reconnection import worth_retrying
 from .errors import ConnectionClosed, HandshakeError, IncompleteReadError
-from .reconnection import worth_retrying
+from .receiving.buffer import Buffer
+from .receiving.reader import WebSocketReader
+from .sending.writer import WebSocketWriter
 from .server import WebSocketServer
-from .stream.buffer import Buffer
-from .stream.reader import WebSocketReader
-from .stream.writer import WebSocketWriter
 
 __all__ = [
     "BroadcastReport",

@@ -7,39 +7,60 @@ GATHER_LIMIT = 65536
 
 
 class Gathering(Protocol):
-    """Who has gathered output, or has something else to do when the callbacks have run."""
+    """Has gathered output, or has something else to do after the callbacks."""
 
     def flush(self) -> None:
         """Write it, or do that."""
 
 
 class Batch:
-    """What the callbacks of one read send, to whomever, leaves when they have run.
+    """Gathers what the callbacks of one read send, to any client, until they have run.
 
     One system call then carries many answers: with 64 messages in flight that is most of the
-    cost of a send. `active` while input is being handled; nothing outlives that.
+    cost of a send. There is one for each event loop. `with batch:` surrounds the handling of
+    input, and the outermost block writes. An adapter whose callbacks suspend for a moment only
+    may keep what they gathered: `suspend` takes it out, `resume` puts it back.
     """
 
-    __slots__ = ("active", "waiting")
+    __slots__ = ("_waiting", "active")
 
     def __init__(self) -> None:
-        self.active = False
-        self.waiting: list[Gathering] = []
+        self.active = 0
+        """How many blocks are open: not 0 while input is being handled."""
+        self._waiting: list[Gathering] = []
 
-    def announce(self, to: Gathering) -> bool:
-        """Whether a broadcast leaves at once: where nothing waits before it. Mostly nothing follows
-        either, and a delivery takes 0.75 of the instructions."""
-        if self.waiting:
-            return False
-        if self.active:
-            self.waiting.append(to)  # so that another one is gathered
-        return True
+    def __enter__(self) -> None:
+        self.active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.active -= 1
+        if not self.active:
+            self.end()
+
+    def at_end(self, one: Gathering) -> None:
+        """Call `one.flush()` when the input is handled; only while `active`."""
+        self._waiting.append(one)
+
+    def empty(self) -> bool:
+        """Whether nothing is gathered."""
+        return not self._waiting
 
     def end(self) -> None:
         """Input is handled: write what was gathered."""
-        self.active = False
-        waiting = self.waiting
+        self.active = 0
+        waiting = self._waiting
         if waiting:
-            self.waiting = []
+            self._waiting = []
             for one in waiting:
                 one.flush()
+
+    def suspend(self) -> list[Gathering]:
+        """Stop gathering without writing; returns what was gathered, for `resume`."""
+        self.active = 0
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def resume(self, gathered: list[Gathering]) -> None:
+        """Gather again, on top of what `suspend` returned; `end` or `suspend` must follow."""
+        self.active = 1
+        self._waiting = gathered

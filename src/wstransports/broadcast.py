@@ -10,11 +10,11 @@ from wscore.frames import LARGE
 from .batch import Batch
 from .client import Client
 from .clients import Clients
+from .connection.session import Session
 from .errors import ConnectionClosed
-from .outbox import Outbox
 from .runtime import Runtime, Signal, running
-from .session import Session
-from .stream.fragment import Data
+from .sending.fragment import Data
+from .sending.outbox import Outbox
 
 
 @dataclass(slots=True)
@@ -72,7 +72,11 @@ async def broadcast(
         core, pipe = outbox.core, outbox.pipe
         if outbox.batch is not batch:  # all of a loop share one
             batch = outbox.batch
-            at_once = batch.announce(outbox) and short
+            # Where nothing waits before it, it leaves at once: 0.75 of the instructions of a
+            # delivery. A second broadcast of the same read is gathered.
+            at_once = short and batch.empty()
+            if at_once and batch.active:
+                batch.at_end(outbox)
         if (
             core.may_send
             and not pipe.full

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from wscore import Reasons, Request, Response, State
 
-from .control import OnClosed, OnPing
+from .connection.control import OnClosed, OnPing
 from .errors import ConnectionClosed
-from .inbox import OnMessage
-from .stream.writer import WebSocketWriter
+from .receiving.inbox import OnMessage
+from .sending.writer import WebSocketWriter
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .connection.session import Session
 
 # How a conversation ends when nothing went wrong: `async for` ends with it.
 _IN_GOOD_ORDER = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)

@@ -13,14 +13,14 @@ from typing import Any, Unpack
 from wscore import ClientConnection, Headers, Response
 from wscore.headers import HeaderFields
 
-from .attempt import Attempt
 from .client import Client
+from .connecting.attempt import Attempt
+from .connecting.proxy import checked_proxy, environment_proxy
+from .connecting.reconnection import Connections, Reconnection, worth_retrying
+from .connecting.uri import URI
 from .errors import HandshakeError
 from .options import Address, ConnectionKeywords, ConnectionOptions
-from .proxy import checked_proxy, environment_proxy
-from .reconnection import Connections, Reconnection, worth_retrying
 from .runtime import Runtime, running
-from .uri import URI
 
 # Browsers follow 20; nobody needs more than a few.
 MAX_REDIRECTS = 5

@@ -7,7 +7,7 @@ from wscore import Event
 from .client import Client
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .connection.session import Session
 
 
 class Owner(Protocol):

@@ -25,6 +25,7 @@ from wscore import (
 
 from .client import Client, checked_callback
 from .clients import Clients
+from .connection.session import Session
 from .options import Address, Certs, ServerKeywords, ServerOptions, server_context
 from .runtime import (
     Block,
@@ -36,7 +37,6 @@ from .runtime import (
     running,
     wait_for,
 )
-from .session import Session
 
 logger = logging.getLogger("wstransports")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from wstransports.adapters.memory import MemoryRuntime
 from wstransports.options import Address
 from wstransports.runtime import running
 from wstransports.testing import Host, check_pipe, check_runtime, joined
+from wstransports.testing.memory import MemoryRuntime
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 

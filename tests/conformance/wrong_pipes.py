@@ -3,10 +3,10 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from wstransports.adapters.memory import MemoryPipe, MemoryRuntime
-from wstransports.adapters.memory_kernel import MemoryTimer
 from wstransports.runtime import Sink
 from wstransports.testing import Rule
+from wstransports.testing.memory import MemoryPipe, MemoryRuntime
+from wstransports.testing.memory_kernel import MemoryTimer
 
 WRONG_PIPES: list[tuple[Rule, type[MemoryPipe]]] = []
 

@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
-from wstransports.adapters.memory import MemoryEnd, MemoryListener, MemoryRuntime
-from wstransports.adapters.memory_kernel import MemorySignal, MemoryTask
 from wstransports.batch import Batch
 from wstransports.options import Address
 from wstransports.runtime import Sink
 from wstransports.testing import Rule
+from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryRuntime
+from wstransports.testing.memory_kernel import MemorySignal, MemoryTask
 
 WRONG_RUNTIMES: list[tuple[Rule, type[MemoryRuntime]]] = []
 

@@ -15,10 +15,10 @@ import pytest
 from raw_server import End, Raw, Talk
 
 from wstransports import Client, WebSocketReader, WebSocketServer, connect
-from wstransports.adapters.memory import MemoryRuntime
-from wstransports.adapters.memory_kernel import Cancelled
 from wstransports.options import Address
 from wstransports.runtime import Signal, running
+from wstransports.testing.memory import MemoryRuntime
+from wstransports.testing.memory_kernel import Cancelled
 
 Result_co = TypeVar("Result_co", covariant=True)
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from wscore import DataType, Deflate, Reasons, Response
 from wscore.extensions import Parameters
 from wscore.extensions.deflate import DeflateAgreement, Inflater
 from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
-from wstransports.stream.buffer import Buffer
+from wstransports.receiving.buffer import Buffer
 
 
 async def asked(loop: Loop, target: str = "/", userinfo: str = "", **options: object) -> list[str]:

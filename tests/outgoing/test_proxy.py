@@ -13,8 +13,8 @@ from proxies import proxying
 from raw_server import End
 
 from wstransports import HandshakeError, connect, worth_retrying
-from wstransports.proxy import checked_proxy, environment_proxy, is_loopback
-from wstransports.uri import URI
+from wstransports.connecting.proxy import checked_proxy, environment_proxy, is_loopback
+from wstransports.connecting.uri import URI
 
 VARIABLES = ("ws", "wss", "socks", "http", "https", "all", "no")
 KINDS = ("http", "socks4", "socks5")

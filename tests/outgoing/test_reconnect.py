@@ -24,8 +24,8 @@ from wstransports import (
     connect,
     worth_retrying,
 )
-from wstransports.backoff import delays
-from wstransports.reconnection import Reconnection
+from wstransports.connecting.backoff import delays
+from wstransports.connecting.reconnection import Reconnection
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from base64 import b64decode
 import pytest
 
 from wstransports import connect
-from wstransports.uri import URI
+from wstransports.connecting.uri import URI
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from wscore import (
     State,
 )
 from wstransports import Client, WebSocketReader, WebSocketServer
-from wstransports.adapters.memory import MemoryRuntime
-from wstransports.adapters.memory_kernel import Cancelled
 from wstransports.runtime import Pipe, Signal, running
+from wstransports.testing.memory import MemoryRuntime
+from wstransports.testing.memory_kernel import Cancelled
 
 T = TypeVar("T")
 Value = TypeVar("Value", covariant=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wstransports import Buffer, IncompleteReadError
-from wstransports.adapters.memory import MemoryRuntime
+from wstransports.testing.memory import MemoryRuntime
 
 
 async def filled(*pieces: bytes, limit: int = 65536, eof: bool = False) -> Buffer:

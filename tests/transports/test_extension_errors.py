@@ -4,7 +4,7 @@ import pytest
 from harness import Log, MemoryWorld, World, masked
 from test_hostile import Scene, scene
 
-import wstransports.session
+import wstransports.connection.session
 from wscore import Deflate
 from wscore.extensions.deflate import Inflater
 from wstransports import Client, Reasons, WebSocketReader
@@ -53,7 +53,7 @@ async def test_in_what_was_kept_back(
     world: World, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is parsed on a later turn of the loop."""
-    monkeypatch.setattr(wstransports.session, "WORK_AT_ONCE", 0)
+    monkeypatch.setattr(wstransports.connection.session, "WORK_AT_ONCE", 0)
     async with scene(world, read_limit=10**6) as here:
         peer = await world.connect(here.server, extensions=[Deflate()])
         with peer.in_one_write():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness import Log, MemoryWorld, Peer, World, echo, masked
 
-import wstransports.session
+import wstransports.connection.session
 from wscore import DataType, Deflate
 from wstransports import Client, ConnectionClosed, Request, WebSocketReader, WebSocketServer
 
@@ -321,7 +321,7 @@ async def test_a_flood_and_gone(
 ) -> None:
     """Many turns of the loop after the loss there are still messages to hand out, and these
     callbacks send: into nothing, and without a sound."""
-    monkeypatch.setattr(wstransports.session, "WORK_AT_ONCE", 0)
+    monkeypatch.setattr(wstransports.connection.session, "WORK_AT_ONCE", 0)
     begun = 0
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:

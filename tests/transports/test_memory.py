@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wstransports.adapters.memory import MemoryEnd, MemoryListener, MemoryPipe, MemoryRuntime
-from wstransports.adapters.memory_kernel import Cancelled, Deadlock, MemoryTask
 from wstransports.options import Address
 from wstransports.runtime import Pipe, Runtime, Sink, running
+from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryPipe, MemoryRuntime
+from wstransports.testing.memory_kernel import Cancelled, Deadlock, MemoryTask
 
 KiB = 1024
 

@@ -164,7 +164,8 @@ class TrioTasks:
     def handle(self, turn: Turn, take: Callable[[bytes], None], data: bytes) -> None:
         """Handle input by calling `take`; `todo` is to be run then."""
         batch = self._batch
-        batch.active = self._handling = True
+        batch.resume([])
+        self._handling = True
         try:
             take(data)
         except Exception as error:  # noqa: BLE001  # what was begun before it runs on
@@ -172,8 +173,7 @@ class TrioTasks:
         finally:
             self._handling = False
             if self.todo:
-                batch.active = False
-                turn.gathered, batch.waiting = batch.waiting, []
+                turn.gathered = batch.suspend()
             else:
                 batch.end()
 
@@ -202,8 +202,7 @@ class TrioTasks:
         reply = None
         try:
             while True:
-                batch.active = True
-                batch.waiting = turn.gathered
+                batch.resume(turn.gathered)
                 batch.brief = False
                 try:
                     trap = _step(coroutine, reply)
@@ -216,8 +215,7 @@ class TrioTasks:
                     raise
                 if batch.brief and patience:
                     patience -= 1
-                    batch.active = False
-                    batch.waiting = []
+                    turn.gathered = batch.suspend()
                 else:
                     self._send_gathered(turn)
                     if turn.reads:

@@ -1,11 +1,24 @@
-"""Checks for whoever writes an adapter: does it keep the contract of `wstransports.runtime`?
+"""For tests: an event loop in memory, and checks for adapters.
 
-They need no test framework, and run in the loop that the adapter is for.
+`MemoryRuntime` runs servers and clients without sockets, on a clock that the test turns. The
+checks tell whether an adapter keeps the contract of `wstransports.runtime`. Neither needs a test
+framework.
 """
 
 from .check_pipe import Join, check_pipe, joined
 from .check_runtime import check_runtime
 from .host import Host
+from .memory import MemoryEnd, MemoryRuntime
 from .rules import BrokenRule, Rule
 
-__all__ = ["BrokenRule", "Host", "Join", "Rule", "check_pipe", "check_runtime", "joined"]
+__all__ = [
+    "BrokenRule",
+    "Host",
+    "Join",
+    "MemoryEnd",
+    "MemoryRuntime",
+    "Rule",
+    "check_pipe",
+    "check_runtime",
+    "joined",
+]

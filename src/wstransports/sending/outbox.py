@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
 from wscore.frames import LARGE
 
-from .batch import GATHER_LIMIT
-from .errors import ConnectionClosed
-from .runtime import Pipe
-from .stream.fragment import Data
-from .stream.source import Source
-from .stream.turn import Turn
+from ..batch import GATHER_LIMIT
+from ..errors import ConnectionClosed
+from ..runtime import Pipe
+from .fragment import Data
+from .fragment_lock import Turn
+from .source import Source
 
 if TYPE_CHECKING:
-    from .session import Session
+    from ..connection.session import Session
 
 # After so many bytes a sender lets others run, room or not: a loop of sends to a peer that takes
 # them all would else have the event loop for itself.
@@ -69,7 +69,7 @@ class Outbox:
         if batch.active and self.core.unsent < GATHER_LIMIT:
             if not self._gathered:
                 self._gathered = True
-                batch.waiting.append(self)
+                batch.at_end(self)
         else:
             self.flush()
         return self.pipe.full or self._written >= self._yield_at

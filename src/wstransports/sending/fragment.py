@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 from wscore.frames import payload_bytes
 
 if TYPE_CHECKING:
-    from ..outbox import Outbox
+    from .outbox import Outbox
 
 Data = str | bytes | bytearray | memoryview
 

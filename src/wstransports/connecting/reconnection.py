@@ -5,12 +5,12 @@ import ssl as tls
 from collections.abc import Awaitable, Callable
 from typing import Self
 
+from ..client import Client
+from ..errors import HandshakeError
+from ..options import CredentialsRefused
+from ..runtime import Runtime, running, wait_for
 from .attempt import Attempt
 from .backoff import delays
-from .client import Client
-from .errors import HandshakeError
-from .options import CredentialsRefused
-from .runtime import Runtime, running, wait_for
 
 logger = logging.getLogger("wstransports")
 

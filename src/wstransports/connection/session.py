@@ -18,15 +18,15 @@ from wscore import (
 )
 from wscore.states import MAY_RECEIVE
 
+from ..client import Client
+from ..errors import ConnectionClosed, closed_connections
+from ..options import ConnectionOptions
+from ..owner import Owner
+from ..receiving.inbox import Inbox
+from ..runtime import Pipe, Runtime, Signal, log_dropped
+from ..sending.outbox import Outbox
 from .alarm import Alarm
-from .client import Client
 from .control import Control
-from .errors import ConnectionClosed, closed_connections
-from .inbox import Inbox
-from .options import ConnectionOptions
-from .outbox import Outbox
-from .owner import Owner
-from .runtime import Pipe, Runtime, Signal, log_dropped
 
 logger = logging.getLogger("wstransports")
 
@@ -117,8 +117,7 @@ class Session:
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
         batch = self._batch
-        outermost = not batch.active
-        batch.active = True
+        batch.active += 1
         try:
             now = self._now()
             self._handle(self.core.receive_data(data, now))
@@ -127,7 +126,8 @@ class Session:
         except Exception as error:  # noqa: BLE001  # whatever an extension raises
             self._break(error)
         finally:
-            if outermost:
+            batch.active -= 1
+            if not batch.active:
                 batch.end()
 
     def eof_received(self) -> None:
@@ -145,14 +145,14 @@ class Session:
     def _gathering(self, handle: Callable[[], None]) -> None:
         """Handle input, and write in one go what it makes us send."""
         batch = self._batch
-        outermost = not batch.active
-        batch.active = True
+        batch.active += 1
         try:
             handle()
         except Exception as error:  # noqa: BLE001  # whatever an extension raises
             self._break(error)
         finally:
-            if outermost:
+            batch.active -= 1
+            if not batch.active:
                 batch.end()
 
     def _handle(self, events: list[Event]) -> None:

@@ -7,9 +7,9 @@ from wscore import DataType
 from wscore.frames import payload_bytes
 from wscore.utf8 import decode
 
-from .buffer import Buffer
+from ..receiving.buffer import Buffer
+from ..receiving.reader import WebSocketReader
 from .fragment import Data
-from .reader import WebSocketReader
 
 
 class Source(Protocol):

@@ -11,7 +11,7 @@ from ..runtime import Signal
 from .buffer import Buffer
 
 if TYPE_CHECKING:
-    from ..inbox import Inbox
+    from .inbox import Inbox
 
 # What get() gathers at most where the server sets no bound on messages.
 GET_LIMIT = 2**20

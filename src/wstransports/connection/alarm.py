@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from .runtime import Pipe, Timer
+from ..runtime import Pipe, Timer
 
 
 class Wakeful(Protocol):

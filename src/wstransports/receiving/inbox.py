@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from wscore import MessagePiece, Reasons
 
-from .errors import ConnectionClosed
-from .runtime import Signal
-from .stream.reader import GET_LIMIT, CheckpointedReader, WebSocketReader
+from ..errors import ConnectionClosed
+from ..runtime import Signal
+from .reader import GET_LIMIT, CheckpointedReader, WebSocketReader
 
 if TYPE_CHECKING:
-    from .session import Session
+    from ..connection.session import Session
 
 OnMessage = Callable[[WebSocketReader], Awaitable[object]]
 
@@ -123,7 +123,7 @@ class Inbox:
         to count at once what these leave for a moment took 4 % of the instructions of an echo."""
         batch = self._session.runtime.batch
         if batch.active:
-            batch.waiting.append(self)
+            batch.at_end(self)
         else:
             self.flush()
 

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from wscore import DataType, LocalProtocolError, Reasons
 
-from .buffer import Buffer
+from ..receiving.buffer import Buffer
 from .fragment import Data, Fragment
 from .source import open_source
 
 if TYPE_CHECKING:
-    from ..outbox import Outbox
+    from .outbox import Outbox
 
 CHUNK = 65536
 

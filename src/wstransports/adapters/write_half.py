@@ -1,0 +1,56 @@
+"""The write half of a Pipe on a loop that buffers no output itself."""
+
+from collections.abc import Callable
+
+from ..runtime import Signal
+
+# Senders wait above the first and go on below the second, in bytes.
+HIGH_WATER = 64 * 1024
+LOW_WATER = 16 * 1024
+
+
+class WriteHalf:
+    """Holds the bytes that the peer has not taken, and wakes the senders that wait for room.
+
+    A pipe inherits from it and implements `write`, which gives `_hold` the bytes that cannot be
+    sent at once. It calls `_sent` when the stream took some of them, and `_make_room` when the
+    stream is lost.
+    """
+
+    def __init__(self, new_signal: Callable[[], Signal]) -> None:
+        self.full = False
+        self._unsent = bytearray()
+        self._new_signal = new_signal
+        self._room = new_signal()
+
+    def write(self, data: bytes) -> None:
+        """Send `data`; never blocks, ignored once the stream is closed or lost."""
+        raise NotImplementedError
+
+    def writelines(self, parts: list[bytes]) -> None:
+        """Send `parts` one after the other."""
+        for part in parts:
+            self.write(part)
+
+    def waiting(self) -> int:
+        """How many written bytes the stream has not taken yet."""
+        return len(self._unsent)
+
+    async def drain(self) -> None:
+        """Return when `full` is False, or when the connection is lost. Any number may wait."""
+        while self.full:
+            await self._room.wait()
+
+    def _hold(self, data: bytes) -> None:
+        self._unsent += data
+        self.full = self.full or len(self._unsent) > HIGH_WATER
+
+    def _sent(self, size: int) -> None:
+        del self._unsent[:size]
+        if self.full and len(self._unsent) <= LOW_WATER:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        self.full = False
+        room, self._room = self._room, self._new_signal()
+        room.set()

@@ -1,0 +1,1 @@
+"""How an outgoing connection comes about: addresses, proxies, attempts."""

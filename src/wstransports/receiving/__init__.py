@@ -1,0 +1,1 @@
+"""What a peer sends: messages on their way to the callbacks."""

@@ -1,1 +1,0 @@
-"""The streams of a client: what it sends us, and what we send it."""
