@@ -7,10 +7,10 @@ import sys
 import pytest
 from harness import MemoryWorld, World
 from test_reader import get, reading
-from wstransports.receiving import reader
 
 from wstransports import WebSocketReader
 from wstransports.heap import LARGE
+from wstransports.receiving import reader
 
 # Messages come and go: in pieces, joined, and held by several connections. How often a page of them
 # was touched for the first time, before and after.
