@@ -1,5 +1,6 @@
 """Output gathered while input is being handled: one write for each connection."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 # When this many bytes are gathered for one connection they leave at once.
@@ -22,12 +23,15 @@ class Batch:
     may keep what they gathered: `suspend` takes it out, `resume` puts it back.
     """
 
-    __slots__ = ("_waiting", "active")
+    __slots__ = ("_waiting", "active", "at_end")
 
     def __init__(self) -> None:
         self.active = 0
         """How many blocks are open: not 0 while input is being handled."""
         self._waiting: list[Gathering] = []
+        # The list's own method: a method of ours would take 0.5 % of the instructions of an echo.
+        self.at_end: Callable[[Gathering], None] = self._waiting.append
+        """Have `flush()` called when the input is handled; only while `active`."""
 
     def __enter__(self) -> None:
         self.active += 1
@@ -36,10 +40,6 @@ class Batch:
         self.active -= 1
         if not self.active:
             self.end()
-
-    def at_end(self, one: Gathering) -> None:
-        """Call `one.flush()` when the input is handled; only while `active`."""
-        self._waiting.append(one)
 
     def empty(self) -> bool:
         """Whether nothing is gathered."""
@@ -50,17 +50,19 @@ class Batch:
         self.active = 0
         waiting = self._waiting
         if waiting:
-            self._waiting = []
-            for one in waiting:
+            gathered = waiting.copy()
+            waiting.clear()
+            for one in gathered:
                 one.flush()
 
     def suspend(self) -> list[Gathering]:
         """Stop gathering without writing; returns what was gathered, for `resume`."""
         self.active = 0
-        waiting, self._waiting = self._waiting, []
-        return waiting
+        gathered = self._waiting.copy()
+        self._waiting.clear()
+        return gathered
 
     def resume(self, gathered: list[Gathering]) -> None:
         """Gather again, on top of what `suspend` returned; `end` or `suspend` must follow."""
         self.active = 1
-        self._waiting = gathered
+        self._waiting[:] = gathered

@@ -3,20 +3,18 @@
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from wscore import Reasons, Request, Response, State
 
 from .connection.control import OnClosed, OnPing
+from .connection.session import Session
 from .errors import ConnectionClosed
 from .receiving.inbox import OnMessage
 from .sending.writer import WebSocketWriter
 
-if TYPE_CHECKING:
-    from .connection.session import Session
-
-# How a conversation ends when nothing went wrong: `async for` ends with it.
-_IN_GOOD_ORDER = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
+# How a connection closes cleanly: `async for` ends then.
+_CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 
@@ -43,7 +41,7 @@ class Client:
     """
 
     def __init__(
-        self, session: "Session", request: Request, subprotocol: str | None, addr: str, port: int
+        self, session: Session, request: Request, subprotocol: str | None, addr: str, port: int
     ) -> None:
         self._session = session
         self.addr = addr
@@ -85,14 +83,7 @@ class Client:
         RuntimeError where `receive()` takes the messages.
         """
         checked_callback(callback, "on_message")
-        inbox = self._session.inbox
-        if inbox.receiving:
-            raise RuntimeError(
-                "receive() takes the messages of this client: use that or a callback"
-            )
-        inbox.callback = callback
-        if inbox.waits():  # delivered when we have returned and on_connection has suspended
-            self._session.later(self._session.hand_out)
+        self._session.inbox.register(callback)
         return callback
 
     def ping(self, callback: "PingCallback") -> "PingCallback":
@@ -142,7 +133,7 @@ class Client:
         try:
             return await self.receive()
         except ConnectionClosed as closed:
-            if closed.client is self and closed.code in _IN_GOOD_ORDER:
+            if closed.client is self and closed.code in _CLEANLY:
                 raise StopAsyncIteration from None
             raise
 
@@ -155,6 +146,7 @@ class Client:
         waits for that.
         """
         await self._session.close(code, reason)
+        await self._session.outbox.checkpoint()
 
 
 MessageCallback = TypeVar("MessageCallback", bound=OnMessage)

@@ -32,15 +32,15 @@ class Clients(Mapping[Key, Client]):
     def __repr__(self) -> str:
         return f"Clients({list(self._clients.values())!r})"
 
-    def now(self) -> list[Client]:
+    def _now(self) -> list[Client]:
         """Those that are here."""
         return list(self._clients.values())
 
-    def enter(self, client: Client) -> None:
+    def _enter(self, client: Client) -> None:
         """A client's set-up is over."""
         self._clients[client.addr, client.port] = client
 
-    def leave(self, client: Client) -> None:
+    def _leave(self, client: Client) -> None:
         """A client's state has left OPEN."""
         if self._clients.get((client.addr, client.port)) is client:
             del self._clients[client.addr, client.port]

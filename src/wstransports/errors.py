@@ -1,21 +1,25 @@
-"""What the API raises beside TypeError, ValueError, RuntimeError and OSError."""
+"""What the API raises besides TypeError, ValueError, RuntimeError and OSError."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from wscore import Headers, Reasons, Response
 
-if TYPE_CHECKING:
-    from .client import Client
+
+class Peer(Protocol):
+    """The client that an error is about: compare it with `is`."""
+
+    addr: str
+    port: int
 
 
 class ConnectionClosed(Exception):
     """The connection is over, or its sending half is.
 
-    `code` and `reason` are those of the Close, 1006 for a lost connection; `client` is whose
-    connection it was.
+    `code` and `reason` are those of the Close, 1006 for a lost connection; `client` is the
+    client whose connection it was.
     """
 
-    def __init__(self, code: Reasons | int, reason: str, client: "Client | None" = None) -> None:
+    def __init__(self, code: Reasons | int, reason: str, client: Peer | None = None) -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
@@ -66,13 +70,3 @@ class IncompleteReadError(EOFError):
 
     def __str__(self) -> str:
         return f"the data ended after {self.partial} of {self.expected} bytes"
-
-
-def closed_connections(error: BaseException) -> list[ConnectionClosed]:
-    """The ConnectionClosed that an exception is, or a group is made of; [] for any other."""
-    if isinstance(error, ConnectionClosed):
-        return [error]
-    if not isinstance(error, BaseExceptionGroup):
-        return []
-    found = [closed_connections(one) for one in error.exceptions]
-    return [one for ones in found for one in ones] if all(found) else []

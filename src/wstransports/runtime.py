@@ -124,7 +124,7 @@ class Runtime(Protocol):
 
     checkpoints: bool
     """Whether every await of the API has to let others run and be cancelled, also where there is
-    nothing to wait for: a rule on some loops (call `ask_for_checkpoints` too), a cost on others."""
+    nothing to wait for: a rule on some loops, a cost on others."""
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
@@ -206,19 +206,8 @@ def running() -> Runtime:
     raise RuntimeError("no event loop runs here: call this from a coroutine that one drives")
 
 
-strict = False
-"""Whether a loop has been used in this process whose users expect a checkpoint in every await."""
-
-
-def ask_for_checkpoints() -> None:
-    """Have `checkpoint` called where there is nothing to wait for."""
-    global strict
-    strict = True
-
-
-async def checkpoint() -> None:
-    """Let others run once, where the loop that runs here asks for that; called if `strict`."""
-    runtime = running()
+async def checkpoint(runtime: Runtime) -> None:
+    """Let others run once, on a loop whose users expect that of every await."""
     if runtime.checkpoints:
         await runtime.checkpoint()
 

@@ -165,11 +165,6 @@ uses(
     lambda ends: filled(b"").read(0),
 )
 uses(
-    "Buffer.read_piece",
-    lambda ends: filled(b"x").read_piece(1),
-    lambda ends: filled(b"").read_piece(1),
-)
-uses(
     "Buffer.read_into",
     lambda ends: filled(b"x").read_into(bytearray(1), 1),
     lambda ends: filled(b"x").read_into(bytearray(), 0),

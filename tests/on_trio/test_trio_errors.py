@@ -346,7 +346,7 @@ def test_a_connection_that_cannot_be_begun(
         server = echo_server()
         async with server:
             with monkeypatch.context() as patch:
-                patch.setattr(server, "_new_core", no_memory)
+                patch.setattr(server._acceptor, "_new_core", no_memory)
                 with pytest.raises(ConnectionResetError):
                     await enter(connect(f"ws://127.0.0.1:{server.port}"))
             await still_served(server)

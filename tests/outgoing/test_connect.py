@@ -399,9 +399,9 @@ async def test_the_blocks_end_answers_what_came_before(loop: Loop, last: bytes, 
     async with loop.listening(talk) as raw:
         async with connect(raw.uri) as client:
             parting = loop.spawn(part(client))
-            await loop.until(lambda: client._session.outbox.turn.holder)
+            await loop.until(lambda: client._session.outbox.lock.holder)
             sending = loop.spawn(client.writer.send("behind"))
-            await loop.until(lambda: client._session.outbox.turn._waiting)
+            await loop.until(lambda: client._session.outbox.lock._waiting)
             waiting.set()
             await loop.until(lambda: client.state.name == "CLOSING")
         with pytest.raises(ConnectionClosed):

@@ -103,7 +103,7 @@ async def test_a_connection_that_cannot_be_begun_is_dropped(
     async with AnyioRuntime() as runtime:
         server = WebSocketServer("", 0, runtime=runtime)
         async with server as streams:
-            monkeypatch.setattr(server, "_new_core", no_memory)
+            monkeypatch.setattr(server._acceptor, "_new_core", no_memory)
             await streams.serve(far)
             assert far._closed
             await streams.serve(Broken())

@@ -674,7 +674,7 @@ class Log(logging.Handler):
 
 def _about_client(record: logging.LogRecord) -> str:
     message = record.getMessage()
-    found = re.fullmatch(r"(?:127\.0\.0\.1:\d+|a local client): (.+)", message)
+    found = re.fullmatch(r"#\d+(?: 127\.0\.0\.1:\d+)?: (.+)", message)
     assert found is not None, message
     return found[1]
 

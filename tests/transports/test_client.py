@@ -1078,7 +1078,7 @@ async def test_nothing_is_kept_of_a_client_that_is_gone(real: World) -> None:
             peer.send("x")
             assert await peer.message() == "x"
             end(peer)
-            await real.until(lambda: not server._sessions)
+            await real.until(lambda: not server._acceptor._sessions)
 
         def gone() -> bool:
             gc.collect()

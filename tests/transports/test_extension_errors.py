@@ -4,7 +4,7 @@ import pytest
 from harness import Log, MemoryWorld, World, masked
 from test_hostile import Scene, scene
 
-import wstransports.connection.session
+import wstransports.receiving.intake
 from wscore import Deflate
 from wscore.extensions.deflate import Inflater
 from wstransports import Client, Reasons, WebSocketReader
@@ -35,7 +35,7 @@ def one_error(log: Log) -> None:
 
 async def dropped(here: Scene, log: Log) -> None:
     """Our end is told once, and nothing is left of it."""
-    await here.world.until(lambda: len(here.server._sessions) == 1)
+    await here.world.until(lambda: len(here.server._acceptor._sessions) == 1)
     assert here.told == [(Reasons.ABNORMAL_CLOSE, "the connection was lost")]
     one_error(log)
     await here.undisturbed()
@@ -53,7 +53,7 @@ async def test_in_what_was_kept_back(
     world: World, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is parsed on a later turn of the loop."""
-    monkeypatch.setattr(wstransports.connection.session, "WORK_AT_ONCE", 0)
+    monkeypatch.setattr(wstransports.receiving.intake, "WORK_AT_ONCE", 0)
     async with scene(world, read_limit=10**6) as here:
         peer = await world.connect(here.server, extensions=[Deflate()])
         with peer.in_one_write():

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness import Log, MemoryWorld, Peer, World, echo, masked
 
-import wstransports.connection.session
+import wstransports.receiving.intake
 from wscore import DataType, Deflate
 from wstransports import Client, ConnectionClosed, Request, WebSocketReader, WebSocketServer
 
@@ -321,7 +321,7 @@ async def test_a_flood_and_gone(
 ) -> None:
     """Many turns of the loop after the loss there are still messages to hand out, and these
     callbacks send: into nothing, and without a sound."""
-    monkeypatch.setattr(wstransports.connection.session, "WORK_AT_ONCE", 0)
+    monkeypatch.setattr(wstransports.receiving.intake, "WORK_AT_ONCE", 0)
     begun = 0
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
@@ -447,7 +447,7 @@ async def test_a_reset_at_every_stage(
         for _ in range(turns):
             await world.checkpoint()
         peer.reset()
-        await world.until(lambda: len(here.server._sessions) == 1)
+        await world.until(lambda: len(here.server._acceptor._sessions) == 1)
         if stage is not stage_handshake:
             assert len(here.told) == 1
             assert here.told[0][0] in (1000, 1006)
@@ -475,7 +475,7 @@ async def test_one_that_closes_and_is_gone_before_the_answer(
         peer.vanish()
         await world.until(lambda: peer.lost)
         may_go_on.set()
-        await world.until(lambda: len(here.server._sessions) == 1)
+        await world.until(lambda: len(here.server._acceptor._sessions) == 1)
         assert here.told == [(1000, "bye")]
         assert log.lines() == []
         await here.undisturbed()
@@ -490,7 +490,7 @@ async def test_one_that_vanishes_at_once(world: World, log: Log, turns: int) -> 
             for _ in range(turns):
                 await world.checkpoint()
             peer.vanish()
-        await world.until(lambda: len(here.server._sessions) == 1)
+        await world.until(lambda: len(here.server._acceptor._sessions) == 1)
         assert [code for code, _ in here.told] == [1006] * 20
         assert log.lines() == []
         await here.undisturbed()
@@ -561,7 +561,7 @@ async def test_a_reset_while_a_read_waits(
         assert here.told == [(1006, "the connection was lost")]
         assert inbox.unread < 2**24 + 2**20
         may_go_on.set()
-        await memory.until(lambda: len(here.server._sessions) == 1)
+        await memory.until(lambda: len(here.server._acceptor._sessions) == 1)
         if size < 2**20:
             assert got == count
             assert log.lines() == []

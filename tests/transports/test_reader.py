@@ -399,7 +399,7 @@ async def test_low_level_reads(world: World) -> None:
 async def test_an_attribute_that_is_none_is_named(world: World) -> None:
     async def use(reader: WebSocketReader) -> Any:
         with pytest.raises(AttributeError, match="nonsense"):
-            _ = reader.nonsense
+            _ = reader.nonsense  # type: ignore[attr-defined]
         return await reader.get()
 
     async with reading(world, use) as (peer, results, _):

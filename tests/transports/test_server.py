@@ -668,7 +668,7 @@ async def test_max_connections(world: World, log: Log) -> None:
             assert await peer.message() == "undisturbed"
         first.close()
         await first.closed()
-        await world.until(lambda: len(server._sessions) == 1)
+        await world.until(lambda: len(server._acceptor._sessions) == 1)
         fourth = await world.connect(server)
         fourth.send("room")
         assert await fourth.message() == "room"

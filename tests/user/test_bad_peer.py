@@ -126,9 +126,8 @@ def test_whoever_resets_before_the_handshake_leaves_a_line_at_most(
         peer.send(sent)
         peer.reset()
     lost = "no handshake: the connection was lost amid the opening handshake"
-    for record in caplog.records:
-        assert record.getMessage().endswith(lost)
-        assert one_line(caplog) == record.getMessage()
+    if caplog.records:
+        assert one_line(caplog).endswith(lost)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import trio
 
 from ..batch import Batch
 from ..options import Address
-from ..runtime import Sink, ask_for_checkpoints, register
+from ..runtime import Sink, register
 from .trio_dial import dial
 from .trio_pipe import TrioPipe
 from .trio_tasks import Spawn, TrioBatch
@@ -274,5 +274,4 @@ def find() -> TrioRuntime | None:
         return runtime
 
 
-ask_for_checkpoints()
 register(find, first=True)

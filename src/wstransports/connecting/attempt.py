@@ -34,6 +34,7 @@ class Attempt:
         self._decided = runtime.signal()
         self._gone = runtime.signal()
         self._session: Session | None = None  # from where the byte stream stands
+        self._client: Client | None = None
 
     async def open(self, core: ClientConnection, until: float | None, group: Any) -> Client | None:
         """The connected client; None where the server refused. Raises OSError, HandshakeError;
@@ -50,7 +51,7 @@ class Attempt:
         except BaseException:
             self.abandon()
             raise
-        client = self._standing().client
+        client = self._client
         if self._farewell:
             self.end_unattended()
         elif client is None:
@@ -61,12 +62,7 @@ class Attempt:
 
     def close(self) -> None:
         """Send our Close, unless that is done."""
-        session = self._standing()
-        if session.core.owes_close:
-            # The server closed, or broke a rule: that is what we answer.
-            session.answer_close()
-        else:
-            session.fail(Reasons.NORMAL, "")
+        self._standing().finish(Reasons.NORMAL, "")
 
     async def end(self) -> None:
         """Close, and wait until nothing is left: callbacks included, and for a bounded time."""
@@ -106,6 +102,7 @@ class Attempt:
             addr, port = peer_name(session.pipe) or (os.fsdecode(name or ""), 0)
             client = Client(session, core.request, event.subprotocol, addr, port)
             client.response = event.response
+            self._client = client
             session.open(client)
         elif isinstance(event, Refused):
             self.refusal = event.response
@@ -122,10 +119,10 @@ class Attempt:
                 self._failure = HandshakeError(text)
         self._decided.set()
 
-    def entered(self, client: Client) -> None:
+    def entered(self, session: Session) -> None:
         """There is no list of clients here."""
 
-    def left(self, client: Client) -> None:
+    def left(self, session: Session) -> None:
         """There is no list of clients here."""
 
     def gone(self, session: Session) -> None:

@@ -1,31 +1,55 @@
-"""The callbacks beside the messages: on_ping and on_pong, one at a time, and on_closed."""
+"""The callbacks besides on_message: on_ping and on_pong, one at a time, and on_closed."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
-from wscore import Reasons
+from wscore import ClientConnection, Reasons, ServerConnection
 
-if TYPE_CHECKING:
-    from .session import Session
+from ..callbacks import Callbacks
+from ..receiving.inbox import Inbox
+from ..receiving.intake import OUTPUT, Intake
+from ..sending.outbox import Outbox
 
 OnPing = Callable[[bytes, int], Awaitable[object]]
 OnClosed = Callable[[Reasons | int, str], Awaitable[object]]
 
-# What a waiting ping or pong counts beside its bytes.
+# What a waiting ping or pong counts besides its bytes.
 FRAME_COST = 128
 
 
 class Control:
     """Answers pings, or lets the user's callbacks do it."""
 
-    __slots__ = ("_held", "_running", "_session", "_waiting", "on_closed", "on_ping", "on_pong")
+    __slots__ = (
+        "_callbacks",
+        "_core",
+        "_held",
+        "_inbox",
+        "_intake",
+        "_outbox",
+        "_running",
+        "_waiting",
+        "on_closed",
+        "on_ping",
+        "on_pong",
+    )
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(
+        self,
+        core: ServerConnection | ClientConnection,
+        callbacks: Callbacks,
+        intake: Intake,
+        inbox: Inbox,
+        outbox: Outbox,
+    ) -> None:
         self.on_ping: OnPing | None = None
         self.on_pong: OnPing | None = None
         self.on_closed: OnClosed | None = None
-        self._session = session
+        self._core = core
+        self._callbacks = callbacks
+        self._intake = intake
+        self._inbox = inbox
+        self._outbox = outbox
         self._waiting: deque[tuple[bool, bytes]] | None = None  # (is it a ping, payload)
         self._running = False
         self._held: bytes | None = None  # the latest ping, not answered for want of room
@@ -34,22 +58,23 @@ class Control:
         """A ping arrived: `on_ping` has it, or it is answered."""
         if self.on_ping is not None:
             self._queue(True, payload)
-        elif self._session.pipe.full:
+        elif self._outbox.pipe.full:
             if self._held is None:
-                self._session.pause_for_output()
-                self._session.start(self._answer_when_room())
+                self._intake.pause(OUTPUT)
+                self._callbacks.start(self._answer_when_room)
             self._held = payload
-        elif self._session.core.may_send:
-            self._session.outbox.send_pong(payload)
+        elif self._core.may_send:
+            self._outbox.send_pong(payload)
 
     def pong(self, payload: bytes) -> None:
         """A pong arrived that is not the keepalive's."""
         if self.on_pong is not None:
             self._queue(False, payload)
 
-    def closed(self, callback: OnClosed, code: Reasons | int, reason: str) -> None:
-        """The connection is over, and `on_closed` wants to know."""
-        self._session.start(self._run_closed(callback, code, reason))
+    def closed(self, code: Reasons | int, reason: str) -> None:
+        """The connection is over: `on_closed` has it."""
+        if self.on_closed is not None:
+            self._callbacks.start(self._callbacks.call, "on_closed", self.on_closed, code, reason)
 
     def _queue(self, is_ping: bool, payload: bytes) -> None:
         if self._waiting is None:
@@ -57,46 +82,32 @@ class Control:
         if is_ping:
             for index, (was_ping, old) in enumerate(self._waiting):
                 if was_ping:  # only the latest needs an answer (RFC 6455 section 5.5.3)
-                    self._session.inbox.weigh(len(payload) - len(old))
+                    self._inbox.weigh(len(payload) - len(old))
                     self._waiting[index] = True, payload
                     return
-        self._session.inbox.weigh(len(payload) + FRAME_COST)
+        self._inbox.weigh(len(payload) + FRAME_COST)
         self._waiting.append((is_ping, payload))
         if not self._running:
             self._running = True
-            self._session.start(self._drive(self._waiting))
+            self._callbacks.start(self._drive, self._waiting)
 
     async def _drive(self, waiting: deque[tuple[bool, bytes]]) -> None:
-        session = self._session
+        """Run on_ping and on_pong for what waits."""
         try:
             while waiting:
                 is_ping, payload = waiting.popleft()
-                session.inbox.weigh(-len(payload) - FRAME_COST)
+                self._inbox.weigh(-len(payload) - FRAME_COST)
                 callback = self.on_ping if is_ping else self.on_pong
-                try:
-                    if callback is not None:
-                        await callback(payload, len(payload))
-                except Exception as error:  # noqa: BLE001  # whatever a callback raises
-                    session.callback_failed("on_ping" if is_ping else "on_pong", error)
+                if callback is not None:
+                    name = "on_ping" if is_ping else "on_pong"
+                    await self._callbacks.call(name, callback, payload, len(payload))
         finally:
             self._running = False
-            session.task_done()
 
     async def _answer_when_room(self) -> None:
-        session = self._session
-        try:
-            await session.pipe.drain()
-            payload, self._held = self._held, None
-            if payload is not None and session.core.may_send:
-                session.outbox.send_pong(payload)
-            session.resume_for_output()
-        finally:
-            session.task_done()
-
-    async def _run_closed(self, callback: OnClosed, code: Reasons | int, reason: str) -> None:
-        try:
-            await callback(code, reason)
-        except Exception as error:  # noqa: BLE001  # whatever a callback raises
-            self._session.callback_failed("on_closed", error)
-        finally:
-            self._session.task_done()
+        """Answer the ping held when there is room."""
+        await self._outbox.pipe.drain()
+        payload, self._held = self._held, None
+        if payload is not None and self._core.may_send:
+            self._outbox.send_pong(payload)
+        self._intake.resume(OUTPUT)

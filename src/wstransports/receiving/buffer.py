@@ -1,8 +1,7 @@
 """Bytes that one side writes and the other reads: the low-level reads."""
 
-from .. import runtime
 from ..errors import IncompleteReadError
-from ..runtime import Signal, running
+from ..runtime import Signal, checkpoint, running
 
 WritableBuffer = bytearray | memoryview
 
@@ -35,9 +34,8 @@ class Buffer:
         `n` may exceed the limit. Raises what `set_exception` was given. A cancelled read puts
         back what it took.
         """
+        await self._checkpoint()
         if n == 0:
-            if runtime.strict:
-                await runtime.checkpoint()
             return b""
         taken = bytearray()
         try:
@@ -72,7 +70,7 @@ class Buffer:
         if got < n:
             raise IncompleteReadError(got, n)
 
-    async def read_piece(self, n: int) -> bytes:
+    async def _read_piece(self, n: int) -> bytes:
         """Read what is there, `n` bytes at most: at least one, or b"" at the end."""
         if not await self._readable():
             return b""
@@ -95,9 +93,8 @@ class Buffer:
         """
         if self._ended:
             raise RuntimeError("the end was fed already: write before feed_eof()")
+        await self._checkpoint()
         self._add(data)
-        if runtime.strict:
-            await runtime.checkpoint()
         while len(self._data) > self._limit and self._error is None:
             signal = self._signal()
             self._writers.append(signal)
@@ -116,13 +113,14 @@ class Buffer:
 
     # Inside.
 
+    async def _checkpoint(self) -> None:
+        await checkpoint(running())
+
     def _signal(self) -> Signal:
         return running().signal()
 
     async def _readable(self) -> bool:
         """Wait for something to read; False where the end is all there is."""
-        if runtime.strict:
-            await runtime.checkpoint()
         while True:
             if self._error is not None:
                 raise self._error

@@ -1,92 +1,145 @@
-"""The messages of one client on their way to its callback, in order."""
+"""The messages of one client on their way to the callback, in order."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from enum import Enum, auto
+from typing import Protocol
 
-from wscore import MessagePiece, Reasons
+from wscore import ClientConnection, MessagePiece, Reasons, ServerConnection
+from wscore.states import MAY_RECEIVE, Phase
 
+from ..callbacks import Callbacks
 from ..errors import ConnectionClosed
-from ..runtime import Signal
-from .reader import GET_LIMIT, CheckpointedReader, WebSocketReader
-
-if TYPE_CHECKING:
-    from ..connection.session import Session
+from ..options import ConnectionOptions
+from ..runtime import Runtime, Signal
+from .intake import BACKLOG, Intake
+from .reader import GET_LIMIT, WebSocketReader
 
 OnMessage = Callable[[WebSocketReader], Awaitable[object]]
 
-# What a waiting message counts beside its bytes: the reader and its place in the line.
+# What a waiting message counts besides its bytes: the reader and its place in the queue.
 MESSAGE_COST = 256
-
 
 # What waits before the first message, for all: an empty deque takes 760 bytes.
 _NOTHING: deque[WebSocketReader] = deque(maxlen=0)
 
 
+class Link(Protocol):
+    """What the inbox needs of its connection."""
+
+    def log(self, what: str) -> None:
+        """Log one line about the connection."""
+
+    def ready(self) -> None:
+        """The application is set up and takes messages."""
+
+    def settle(self) -> None:
+        """Go on with the closing handshake, as far as it goes."""
+
+    def fail(self, code: Reasons, reason: str) -> None:
+        """Close the connection for a fault on our side."""
+
+    def closed_error(self) -> ConnectionClosed:
+        """What reads raise once the connection is over."""
+
+
+class Taker(Enum):
+    """Takes the messages."""
+
+    UNDECIDED = auto()
+    """Nothing yet: they wait."""
+    CALLBACK = auto()
+    """The on_message callback."""
+    RECEIVE = auto()
+    """The task that is in receive()."""
+    APPLICATION = auto()
+    """The caller of receive(), which handles the message it got."""
+    RECEIVE_AGAIN = auto()
+    """receive() when it is called again: the last call was given up."""
+    DISCARD = auto()
+    """Nothing: on_connection has ended without a choice."""
+    SHUT = auto()
+    """Nothing any more: the connection fails."""
+
+
+_RECEIVING = (Taker.RECEIVE, Taker.APPLICATION, Taker.RECEIVE_AGAIN)
+_SHUT = Taker.SHUT
+
+
 class Inbox:
     """Who takes the messages, which wait, and how much that is.
 
-    Taken either by the `on_message` callback, run by at most `concurrent_messages` tasks, or by
+    The `on_message` callback takes them, run by at most `concurrent_messages` tasks, or
     `receive()`. What waits while a callback is suspended is counted in `unread`, and above the
-    limit the session stops reading. What a callback takes at once is never counted: that would
-    cost 0.6 us a message where the whole takes 2.3.
+    limit reading stops. What a callback takes at once is never counted: that would cost 0.6 us a
+    message where the whole takes 2.3.
     """
 
     __slots__ = (
         "_arriving",
-        "_consuming",
-        "_discarding",
+        "_batch",
+        "_callbacks",
+        "_core",
         "_drivers",
+        "_intake",
         "_limit",
-        "_make_reader",
+        "_link",
         "_most_drivers",
         "_receiver",
-        "_session",
-        "_shut",
-        "_taken",
-        "_told",
+        "_runtime",
+        "_set_up",
+        "_taker",
         "_waiting",
         "callback",
-        "receiving",
+        "checkpoints",
         "unread",
     )
 
-    def __init__(self, session: "Session", limit: int, most_drivers: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        core: ServerConnection | ClientConnection,
+        runtime: Runtime,
+        callbacks: Callbacks,
+        intake: Intake,
+        options: ConnectionOptions,
+    ) -> None:
         self.callback: OnMessage | None = None
         self.unread = 0
-        self._make_reader = CheckpointedReader if session.runtime.checkpoints else WebSocketReader
-        self.receiving = False  # receive() was called
-        self._session = session
-        self._limit = limit
-        self._most_drivers = most_drivers
+        self.checkpoints = runtime.checkpoints
+        self._link = link
+        self._core = core
+        self._runtime = runtime
+        self._batch = runtime.batch
+        self._callbacks = callbacks
+        self._intake = intake
+        self._limit = options.read_limit
+        self._most_drivers = options.concurrent_messages
         self._drivers = 0
         self._waiting = _NOTHING
         self._arriving: WebSocketReader | None = None  # the message whose rest is not here
-        self._receiver: Signal | None = None  # who waits in receive()
-        self._taken = False  # somebody is in receive()
-        self._consuming = False  # who called receive() is at the message it got
-        self._discarding = False  # on_connection ended and nobody takes messages
-        self._told = False  # that, in the log
-        self._shut = False  # nothing is delivered any more
+        self._taker = Taker.UNDECIDED
+        self._receiver: Signal | None = None  # the task that waits in receive()
+        self._set_up = False  # on_connection has ended
 
     # What the session does.
 
     def put(self, piece: MessagePiece) -> None:
         """A piece of a message arrived; `run` must follow."""
         # Once our Close is sent we read on for the peer's, whatever waits: too much is dropped.
-        overflow = self.unread > self._limit and self._session.closing_by_us()
+        overflow = self.unread > self._limit and self._core.phase is Phase.CLOSE_SENT
         if not piece.first:
             if self._arriving is not None:
                 if overflow:
-                    self._arriving.set_exception(self._session.closed_error())
-                    self._arriving.drop()
-                self._arriving.feed(piece)
+                    self._arriving.set_exception(self._link.closed_error())
+                    self._arriving._drop()
+                self._arriving._feed(piece)
                 if piece.last:
                     self._arriving = None
             return
-        if self._shut or overflow:
+        if self._taker is _SHUT or overflow:
             return
-        reader = self._make_reader(self, piece)
+        reader = WebSocketReader(self, piece)
         if self._waiting is _NOTHING:
             self._waiting = deque()
         self._waiting.append(reader)
@@ -97,33 +150,179 @@ class Inbox:
         elif not piece.last:
             # Most callbacks wait for the rest at once, which counts no more: to stop reading until
             # then took 1.3 system calls for a message of 1 MiB.
-            reader.charged = MESSAGE_COST + len(piece.data)
-            self.unread += reader.charged
+            reader._charged = MESSAGE_COST + len(piece.data)
+            self.unread += reader._charged
             self._count_later()
 
     def run(self) -> None:
-        """Let who takes messages have those that wait."""
+        """Let the taker have the messages that wait."""
         waiting = self._waiting
         if self.callback is not None:
             if len(waiting) > 1 and not self._drivers:
                 self._count_later()
             while waiting and self._drivers < self._most_drivers:
                 self._drivers += 1
-                self._session.start(self._drive())
+                self._callbacks.begin(self._drive())
         elif self._receiver is not None:
             self._receiver.set()
-        elif self._discarding and waiting and not self.receiving:
-            if not self._told:
-                self._told = True
-                self._session.log("its messages are discarded: no on_message is registered")
-            self.discard()
+        elif waiting and self._set_up and self._taker not in _RECEIVING:
+            if self._taker is Taker.UNDECIDED:
+                self._taker = Taker.DISCARD
+                self._link.log("its messages are discarded: no on_message is registered")
+            self._discard()
+
+    def set_up(self) -> None:
+        """on_connection has ended."""
+        self._set_up = True
+        self._link.ready()
+        self.run()
+
+    def idle(self) -> bool:
+        """Whether all that came was handled, so that a Close may be answered."""
+        handling = self._taker is Taker.APPLICATION and not self._set_up
+        return not self._drivers and not handling and not self._waiting
+
+    def break_off(self) -> None:
+        """Nothing more comes; a message of which the rest is missing never ends. `run` must follow."""
+        if self._arriving is not None:
+            self._arriving.set_exception(self._link.closed_error())
+            self._arriving = None
+
+    def shut(self) -> None:
+        """Deliver nothing more, and drop what waits."""
+        self._taker = Taker.SHUT
+        self._discard()
+
+    # What the client does.
+
+    def register(self, callback: OnMessage) -> None:
+        """Have a callback take the messages; RuntimeError where `receive` does."""
+        if self._taker in _RECEIVING:
+            raise RuntimeError(
+                "receive() takes the messages of this client: use that or a callback"
+            )
+        self.callback = callback
+        self._let(Taker.CALLBACK)
+        if self._waiting:  # delivered when the caller has returned and on_connection has suspended
+            self._intake.later(self.run)
+
+    async def receive(self) -> str | bytes:
+        """The next message, whole; see `Client.receive`."""
+        if self.callback is not None:
+            raise RuntimeError("@client.message takes the messages: use that or receive()")
+        if self._taker is Taker.RECEIVE or self._receiver is not None:
+            raise RuntimeError("another task waits in receive() of this client: let one do it")
+        if self._taker not in _RECEIVING:
+            self._link.ready()
+        self._let(Taker.RECEIVE)
+        waiting = self._waiting
+        try:
+            while not waiting:
+                if self._core.phase not in MAY_RECEIVE:
+                    raise self._link.closed_error()
+                self._receiver = self._runtime.signal()
+                try:
+                    await self._receiver.wait()
+                finally:
+                    self._receiver = None
+                waiting = self._waiting
+            # A cancelled get() puts back what it took, and the message stays in its place.
+            reader = waiting[0]
+            message = await reader.get()
+        except ConnectionClosed:
+            if waiting:
+                waiting.popleft()
+            self._let(Taker.RECEIVE_AGAIN)
+            self._link.settle()
+            raise
+        except BaseException:
+            self._let(Taker.RECEIVE_AGAIN)
+            raise
+        if waiting:  # else everything was dropped meanwhile
+            waiting.popleft()
+        if reader._charged:
+            reader._drop()
+        self._let(Taker.APPLICATION)
+        return message
+
+    # What the readers do.
+
+    def charge(self, reader: WebSocketReader, size: int) -> None:
+        """So many bytes more (fewer, where negative) wait unread in `reader`."""
+        reader._charged += size
+        self.weigh(size)
+
+    def weigh(self, size: int) -> None:
+        """So many bytes more (fewer, where negative) wait to be handled."""
+        self.unread += size
+        if self.unread > self._limit:
+            if not self._intake.reasons & BACKLOG and self._core.phase is Phase.OPEN:
+                self._intake.pause(BACKLOG)
+        elif self._intake.reasons & BACKLOG:
+            self._intake.resume(BACKLOG)
+
+    def release(self, reader: WebSocketReader) -> None:
+        """Nothing waits in `reader` any more."""
+        self.charge(reader, -reader._charged)
+
+    def get_limit(self) -> int | None:
+        """How much `reader.get()` may gather, where its caller does not say."""
+        return GET_LIMIT if self._core.max_message_size is None else None
+
+    def checkpoint(self) -> Awaitable[None]:
+        """Let others run once."""
+        return self._runtime.checkpoint()
+
+    def signal(self) -> Signal:
+        """A new Signal of the connection's own loop, whichever runs here."""
+        return self._runtime.signal()
+
+    def too_big(self, limit: int) -> ConnectionClosed:
+        """A message is longer than `get()` may gather: fail the connection."""
+        self._link.fail(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")
+        return self._link.closed_error()
+
+    # Inside.
+
+    def _let(self, taker: Taker) -> None:
+        """Have it take the messages, unless nothing does any more."""
+        if self._taker is not _SHUT:
+            self._taker = taker
+
+    async def _drive(self) -> None:
+        """Run the callback for one message after the other: one task for a whole read, because
+        a task for each message takes 4.9 us where this takes 2.3 (64 in a read)."""
+        waiting = self._waiting
+        callbacks = self._callbacks
+        try:
+            while waiting:
+                reader = waiting.popleft()
+                # Not by way of Callbacks.call: a coroutine more for each message.
+                try:
+                    # Looked up each time: a callback may register another one.
+                    await self.callback(reader)  # type: ignore[misc]
+                except Exception as error:  # noqa: BLE001  # a callback may raise anything
+                    callbacks.failed("on_message", error)
+                finally:
+                    # Where pieces may follow, or a get() put some back, nobody reads them now.
+                    if reader._charged or reader._whole is None:
+                        reader._drop()
+        finally:
+            self._drivers -= 1
+            if waiting:
+                self._intake.later(self.run)  # this task was cancelled: another takes the rest
+            callbacks.end()
+
+    def _discard(self) -> None:
+        for reader in self._waiting:
+            reader._drop()
+        self._waiting.clear()
 
     def _count_later(self) -> None:
         """Count what still waits when the callback is suspended, by more than our checkpoints:
         to count at once what these leave for a moment took 4 % of the instructions of an echo."""
-        batch = self._session.runtime.batch
-        if batch.active:
-            batch.at_end(self)
+        if self._batch.active:
+            self._batch.at_end(self)
         else:
             self.flush()
 
@@ -131,133 +330,7 @@ class Inbox:
         """As `Gathering`: count what waits."""
         size = 0
         for reader in self._waiting:
-            if not reader.charged:
-                reader.charged = MESSAGE_COST + reader.size()
-                size += reader.charged
+            if not reader._charged:
+                reader._charged = MESSAGE_COST + reader._size()
+                size += reader._charged
         self.weigh(size)
-
-    def set_up(self) -> None:
-        """on_connection has ended."""
-        self._discarding = True
-        self.run()
-
-    def waits(self) -> bool:
-        """Whether a message waits to be taken."""
-        return bool(self._waiting)
-
-    def idle(self) -> bool:
-        """Whether all that came was handled, so that a Close may be answered."""
-        busy = self._drivers or (self._consuming and self._session.setting_up)
-        return not busy and not self._waiting
-
-    def break_off(self) -> None:
-        """Nothing more comes; a message amid its arrival never ends. `run` must follow."""
-        if self._arriving is not None:
-            self._arriving.set_exception(self._session.closed_error())
-            self._arriving = None
-
-    def discard(self) -> None:
-        """Drop what waits."""
-        for reader in self._waiting:
-            reader.drop()
-        self._waiting.clear()
-
-    def shut(self) -> None:
-        """Deliver nothing more, what waits included."""
-        self._shut = True
-        self.discard()
-
-    # What the readers do.
-
-    def charge(self, reader: WebSocketReader, size: int) -> None:
-        """So many bytes more (fewer, where negative) wait unread in `reader`."""
-        reader.charged += size
-        self.weigh(size)
-
-    def weigh(self, size: int) -> None:
-        """Something else of so many bytes waits to be handled (does no more, where negative)."""
-        self.unread += size
-        self._session.backlog(self.unread > self._limit)
-
-    def release(self, reader: WebSocketReader) -> None:
-        """Nothing waits in `reader` any more."""
-        self.charge(reader, -reader.charged)
-
-    def get_limit(self) -> int | None:
-        """How much `reader.get()` may gather, where its caller does not say."""
-        return GET_LIMIT if self._session.core.max_message_size is None else None
-
-    def checkpoint(self) -> Awaitable[None]:
-        """Let others run once."""
-        return self._session.runtime.checkpoint()
-
-    def signal(self) -> Signal:
-        """A new Signal of the connection's own loop, whichever runs here."""
-        return self._session.runtime.signal()
-
-    def too_big(self, limit: int) -> ConnectionClosed:
-        """A message is longer than `get()` may gather: fail the connection."""
-        self._session.fail(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")
-        return self._session.closed_error()
-
-    # Who takes them.
-
-    async def _drive(self) -> None:
-        """Run the callback for one message after the other: one task for a whole read, because
-        a task for each message takes 4.9 us where this takes 2.3 (64 in a read)."""
-        waiting = self._waiting
-        session = self._session
-        try:
-            while waiting:
-                reader = waiting.popleft()
-                try:
-                    # Looked up each time: a callback may register another one.
-                    await self.callback(reader)  # type: ignore[misc]
-                except Exception as error:  # noqa: BLE001  # whatever a callback raises
-                    session.callback_failed("on_message", error)
-                finally:
-                    # Where pieces may follow, or a get() put some back, nobody reads them now.
-                    if reader.charged or reader._whole is None:
-                        reader.drop()
-        finally:
-            self._drivers -= 1
-            if waiting:
-                session.later(session.hand_out)  # this task was cancelled: another takes the rest
-            session.task_done()
-
-    async def receive(self) -> str | bytes:
-        """The next message, whole; see `Client.receive`."""
-        if self.callback is not None:
-            raise RuntimeError("@client.message takes the messages: use that or receive()")
-        if self._taken:
-            raise RuntimeError("another task waits in receive() of this client: let one do it")
-        if not self.receiving:
-            self.receiving = True
-            self._session.is_set_up()
-        self._consuming = False
-        self._taken = True
-        try:
-            while not self._waiting:
-                if self._session.no_more_messages():
-                    self._session.settle()
-                    raise self._session.closed_error()
-                self._receiver = self._session.runtime.signal()
-                try:
-                    await self._receiver.wait()
-                finally:
-                    self._receiver = None
-            # A cancelled get() puts back what it took, and the message stays in its place.
-            reader = self._waiting[0]
-            try:
-                message = await reader.get()
-            except ConnectionClosed:
-                self._waiting.popleft()
-                self._session.settle()
-                raise
-        finally:
-            self._taken = False
-        self._waiting.popleft()
-        if reader.charged:
-            reader.drop()
-        self._consuming = True
-        return message

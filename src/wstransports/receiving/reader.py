@@ -1,17 +1,15 @@
 """One message as it arrives: what `on_message` is given."""
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 
 from wscore import DataType, MessagePiece
 from wscore.utf8 import decode
 
-from ..heap import LARGE, keep
+from ..errors import ConnectionClosed
 from ..runtime import Signal
 from .buffer import Buffer
-
-if TYPE_CHECKING:
-    from .inbox import Inbox
 
 # What get() gathers at most where the server sets no bound on messages.
 GET_LIMIT = 2**20
@@ -19,31 +17,51 @@ GET_LIMIT = 2**20
 _PIECE = 65536
 
 
+class FlowControl(Protocol):
+    """What a reader needs of its connection: what waits in it is counted there."""
+
+    checkpoints: bool
+
+    def charge(self, reader: "WebSocketReader", size: int) -> None:
+        """So many bytes more (fewer, where negative) wait unread in `reader`."""
+
+    def release(self, reader: "WebSocketReader") -> None:
+        """Nothing waits in `reader` any more."""
+
+    def get_limit(self) -> int | None:
+        """How much `get()` may gather, where its caller does not say."""
+
+    def too_big(self, limit: int) -> ConnectionClosed:
+        """A message is longer than `get()` may gather: fail the connection."""
+
+    def checkpoint(self) -> Awaitable[None]:
+        """Let others run once."""
+
+    def signal(self) -> Signal:
+        """A new Signal of the connection's loop."""
+
+
 class WebSocketReader(Buffer):
     """A message of the peer's; never built by the user.
 
-    `data_type` is DataType.TEXT or BINARY (RFC 6455 section 5.6). `get()` is the whole of it;
-    `async for` yields it piece by piece; the `Buffer` methods read its bytes. Once the connection
-    fails amid the message, the next read raises ConnectionClosed. What is unread when the callback
-    returns is discarded.
+    `data_type` is DataType.TEXT or BINARY (RFC 6455 section 5.6). `get()` returns all of it;
+    `async for` yields it piece by piece; the `Buffer` methods read its bytes. When the connection
+    fails before the message ends, the next read raises ConnectionClosed. What is unread when the
+    callback returns is discarded.
     """
 
-    __slots__ = ("_dropped", "_inbox", "_parts", "_room", "_whole", "charged", "data_type")
+    __slots__ = ("_charged", "_dropped", "_flow", "_parts", "_room", "_whole", "data_type")
 
-    def __init__(self, inbox: "Inbox", piece: MessagePiece) -> None:
+    def __init__(self, flow: FlowControl, piece: MessagePiece) -> None:
         # Buffer.__init__ waits for the first low-level read (__getattr__): 0.2 us a message.
         self.data_type = piece.type
-        self._inbox = inbox
-        self.charged = 0  # bytes that the inbox counts as waiting here
+        self._flow = flow
+        self._charged = 0  # bytes that are counted as waiting here
         self._whole: str | bytes | None  # the message, where it arrived in one piece
-        if piece.last:
+        if piece.last and len(piece.data) <= GET_LIMIT:
             text = piece.text
-            self._whole = whole = piece.data if text is None else text
-            if len(whole) < LARGE:
-                return
-            keep(len(whole))
-            if len(piece.data) <= GET_LIMIT:
-                return
+            self._whole = piece.data if text is None else text
+            return
         self._whole = None
         # Until the first low-level read the pieces stay what they are: get() joins them, which
         # takes 0.03 ms for 1 MiB, and 1.7 by way of the Buffer.
@@ -75,11 +93,13 @@ class WebSocketReader(Buffer):
         with 1009. Raises ConnectionClosed where the message breaks off, UnicodeDecodeError
         where bytes asked for as str are none.
         """
+        if self._flow.checkpoints:
+            await self._flow.checkpoint()
         whole = self._whole
         if whole is not None and kind is None and max_size is None:
             self._whole = whole[:0]
-            if self.charged:
-                self._inbox.release(self)
+            if self._charged:
+                self._flow.release(self)
             return whole
         return await self._get(kind, max_size)
 
@@ -87,7 +107,7 @@ class WebSocketReader(Buffer):
         self, kind: type[str | bytes] | DataType | None, max_size: int | None
     ) -> str | bytes:
         as_text = self._wants_text(kind)
-        limit = self._inbox.get_limit() if max_size is None else max_size
+        limit = self._flow.get_limit() if max_size is None else max_size
         if self._whole is None and self._parts is not None:
             await self._gather(limit)
             if self._parts is not None:
@@ -97,7 +117,7 @@ class WebSocketReader(Buffer):
             while await self._readable():
                 taken += self._take(len(self._data))
                 if limit is not None and len(taken) > limit:
-                    raise self._inbox.too_big(limit)
+                    raise self._flow.too_big(limit)
             return taken.decode() if as_text else bytes(taken)
         except BaseException:
             self._put_back(taken)
@@ -107,13 +127,13 @@ class WebSocketReader(Buffer):
         """Wait until all parts are here, or somebody reads them by way of the Buffer."""
         if self._reader is not None:
             raise RuntimeError("another task reads here: let one task do it")
-        self._room = math.inf if limit is None else limit - self.size()
-        self._inbox.release(self)
+        self._room = math.inf if limit is None else limit - self._size()
+        self._flow.release(self)
         try:
             while self._room is not None:
                 if self._room < 0:
                     assert limit is not None
-                    raise self._inbox.too_big(limit)
+                    raise self._flow.too_big(limit)
                 if self._ended:
                     return
                 self._reader = self._signal()
@@ -124,7 +144,7 @@ class WebSocketReader(Buffer):
         except BaseException:
             if self._room is not None:
                 self._room = None
-                self._inbox.charge(self, self.size())
+                self._flow.charge(self, self._size())
             raise
 
     def _joined(self, parts: list[MessagePiece], as_text: bool) -> str | bytes:
@@ -136,8 +156,6 @@ class WebSocketReader(Buffer):
             message = b"".join([part.data for part in parts])
             if as_text:
                 message = message.decode()
-        if len(message) >= LARGE:
-            keep(len(message))
         self._parts = self._room = None
         self._whole = "" if self.data_type is DataType.TEXT else b""
         return message
@@ -156,6 +174,7 @@ class WebSocketReader(Buffer):
         return self
 
     async def __anext__(self) -> str | bytes:
+        await self._checkpoint()
         if not await self._readable():
             raise StopAsyncIteration
         if self.data_type is DataType.BINARY:
@@ -167,29 +186,27 @@ class WebSocketReader(Buffer):
 
     # What the inbox does with us.
 
-    def feed(self, piece: MessagePiece) -> None:
+    def _feed(self, piece: MessagePiece) -> None:
         """More of the message is here."""
         if self._dropped:
             return
         size = len(piece.data)
-        if size >= LARGE:
-            keep(size)  # 1 GiB passed on over uvloop: 0.4 of the CPU time
         if self._parts is None:
             self._add(piece.data)
-            self._inbox.charge(self, size)
+            self._flow.charge(self, size)
             if piece.last:
                 self.feed_eof()
             return
         self._parts.append(piece)
         self._ended = piece.last
         if self._room is None:
-            self._inbox.charge(self, size)
+            self._flow.charge(self, size)
         else:
             self._room -= size
             if piece.last or self._room < 0:
                 self._wake_reader()
 
-    def size(self) -> int:
+    def _size(self) -> int:
         """How many bytes are here."""
         if self._whole is not None:
             return len(self._whole)
@@ -197,12 +214,12 @@ class WebSocketReader(Buffer):
             return sum([len(part.data) for part in self._parts])
         return len(self._data)
 
-    def drop(self) -> None:
+    def _drop(self) -> None:
         """The callback has returned: nobody reads the rest."""
         lost = bool(self._data) or not self._ended
         self._dropped = True
         self._data.clear()
-        self._inbox.release(self)
+        self._flow.release(self)
         if lost and self._error is None:
             self.set_exception(
                 RuntimeError("the callback has returned, and the rest was discarded")
@@ -211,15 +228,19 @@ class WebSocketReader(Buffer):
     def _taken(self, size: int) -> None:
         if size < 0:
             if not self._dropped:
-                self._inbox.charge(self, -size)
-        elif self.charged:
+                self._flow.charge(self, -size)
+        elif self._charged:
             # With all bytes its place in the line goes, too: the rest may be waited for.
-            left = self.charged - size if self._data else 0
-            self._inbox.charge(self, max(left, 0) - self.charged)
+            left = self._charged - size if self._data else 0
+            self._flow.charge(self, max(left, 0) - self._charged)
         super()._taken(size)
 
+    async def _checkpoint(self) -> None:
+        if self._flow.checkpoints:
+            await self._flow.checkpoint()
+
     def _signal(self) -> Signal:
-        return self._inbox.signal()
+        return self._flow.signal()
 
     # Lazy state.
 
@@ -241,32 +262,17 @@ class WebSocketReader(Buffer):
             self._data += part.data
         if self._room is not None:  # get() goes on by way of the Buffer
             self._room = None
-            self._inbox.charge(self, len(self._data))
+            self._flow.charge(self, len(self._data))
             self._wake_reader()
 
-    def __getattr__(self, name: str) -> Any:
-        """The first use of a low-level read: lay the message out in the Buffer."""
-        if name not in _LAZY:
-            raise AttributeError(f"a WebSocketReader has no attribute {name!r}")
-        self._unfold()
-        return getattr(self, name)
+    if not TYPE_CHECKING:  # a type checker would take any attribute for one of a reader's
 
-
-class CheckpointedReader(WebSocketReader):
-    """The same on a loop where every await lets others run."""
-
-    __slots__ = ()
-
-    async def get(self, kind: Any = None, *, max_size: int | None = None) -> Any:
-        await self._inbox.checkpoint()
-        # Again what get() does, for awaiting that is 2 % of the instructions of an echo on trio.
-        whole = self._whole
-        if whole is not None and kind is None and max_size is None:
-            self._whole = whole[:0]
-            if self.charged:
-                self._inbox.release(self)
-            return whole
-        return await self._get(kind, max_size)
+        def __getattr__(self, name: str) -> Any:
+            """The first use of a low-level read: lay the message out in the Buffer."""
+            if name not in _LAZY:
+                raise AttributeError(f"a WebSocketReader has no attribute {name!r}")
+            self._unfold()
+            return getattr(self, name)
 
 
 _LAZY = {*Buffer.__slots__, "_dropped"}

@@ -1,14 +1,12 @@
 """A message sent in parts: what `async with writer.fragment()` gives."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from wscore.frames import payload_bytes
+from wscore.sending import Data
 
-if TYPE_CHECKING:
-    from .outbox import Outbox
-
-Data = str | bytes | bytearray | memoryview
+from .outbox import Outbox
 
 
 class Fragment:
@@ -22,13 +20,13 @@ class Fragment:
 
     __slots__ = ("_held", "_open", "_outbox")
 
-    def __init__(self, outbox: "Outbox") -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._held: str | bytes | None = None
         self._open = False
 
     async def __aenter__(self) -> Self:
-        await self._outbox.take_turn()
+        await self._outbox.begin_message()
         self._open = True
         return self
 
@@ -76,4 +74,4 @@ class Fragment:
             else:
                 await self._outbox.send_fragment(held, True)
         finally:
-            self._outbox.turn.release()
+            self._outbox.lock.release()

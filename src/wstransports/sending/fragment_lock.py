@@ -1,4 +1,4 @@
-"""Whose turn it is to send data frames: fragments of two messages must not mix (RFC 6455 5.4)."""
+"""Who may send data frames: fragments of two messages must not mix (RFC 6455 section 5.4)."""
 
 from collections import deque
 from typing import Protocol
@@ -6,29 +6,30 @@ from typing import Protocol
 from ..runtime import Runtime
 
 
-class Waiting(Protocol):
-    """Who waits for a turn: a Signal, or somebody who sends as soon as `set` is called."""
+class Waiter(Protocol):
+    """Waits for the lock: a Signal, or something that sends as soon as `set` is called."""
 
     def set(self) -> None:
-        """It has come, or it never will."""
+        """The lock is free for it, or never will be."""
 
 
-# Who waits where nobody does, for all: an empty deque takes 760 bytes.
-_NOBODY: deque[tuple[Waiting, object]] = deque(maxlen=0)
+# What waits where nothing does, for all: an empty deque takes 760 bytes.
+_NOTHING: deque[tuple[Waiter, object]] = deque(maxlen=0)
 
 
-class Turn:
+class FragmentLock:
     """Held for the length of a fragmented message; others wait in the order they came."""
 
     __slots__ = ("_over", "_waiting", "holder")
 
     def __init__(self) -> None:
-        self.holder: object = None  # the task amid a message; None lets everybody send
+        self.holder: object = None
+        """The task that sends a fragmented message; None lets all others send."""
         self._over = False
-        self._waiting = _NOBODY
+        self._waiting = _NOTHING
 
-    async def take(self, runtime: Runtime) -> None:
-        """Wait for the turn, in order; a cancelled wait leaves nothing behind.
+    async def acquire(self, runtime: Runtime) -> None:
+        """Wait for the lock, in order; a cancelled wait leaves nothing behind.
 
         Raises RuntimeError at once where this very task holds it: it would wait for itself.
         """
@@ -40,7 +41,7 @@ class Turn:
             return
         if self.holder is task:
             raise RuntimeError(
-                "this task is amid a fragmented message on this writer: send its parts with"
+                "this task has a fragmented message open on this writer: send its parts with"
                 " stream.send(...), and leave the block before sending anything else"
             )
         signal = runtime.signal()
@@ -55,31 +56,31 @@ class Turn:
                 self.release()  # it had just become ours
             raise
 
-    def line_up(self, one: Waiting) -> None:
-        """Have `one` called in its turn, which is over when it returns."""
+    def queue(self, one: Waiter) -> None:
+        """Have `one.set()` called in its turn, which is over when that returns."""
         self._append((one, None))
 
-    def step_out(self, one: Waiting) -> bool:
-        """Have it called no more; False where it was called already."""
+    def leave(self, one: Waiter) -> bool:
+        """Take it out of the queue; False where it was called already."""
         if (one, None) not in self._waiting:
             return False
         self._waiting.remove((one, None))
         return True
 
     def release(self) -> None:
-        """Hand the turn to who waits longest."""
+        """Hand the lock to the one that waits longest."""
         self.holder = None
         while self._waiting and self.holder is None:
             one, self.holder = self._waiting.popleft()
             one.set()
 
     def disband(self) -> None:
-        """Nothing can be sent any more: nobody waits, and `take` returns at once."""
+        """Nothing can be sent any more: wake all that wait, and let `acquire` return at once."""
         self._over = True
         while self._waiting:
             self._waiting.popleft()[0].set()
 
-    def _append(self, waiting: tuple[Waiting, object]) -> None:
-        if self._waiting is _NOBODY:
+    def _append(self, waiting: tuple[Waiter, object]) -> None:
+        if self._waiting is _NOTHING:
             self._waiting = deque()
         self._waiting.append(waiting)

@@ -1,64 +1,95 @@
 """What goes to the peer: framed by the core, gathered, written, and each message in its turn."""
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
 from wscore.frames import LARGE
+from wscore.sending import Data
 
 from ..batch import GATHER_LIMIT
 from ..errors import ConnectionClosed
-from ..runtime import Pipe
-from .fragment import Data
-from .fragment_lock import Turn
+from ..runtime import Pipe, Runtime, checkpoint
+from .fragment_lock import FragmentLock
 from .source import Source
-
-if TYPE_CHECKING:
-    from ..connection.session import Session
 
 # After so many bytes a sender lets others run, room or not: a loop of sends to a peer that takes
 # them all would else have the event loop for itself.
 _YIELD_AFTER = 2**20
 
 # Large messages count a quarter: they take 0.25 to 0.35 ms for so many bytes, those of 1 KiB 5. To
-# let others run behind each of 1 MiB took 1.2 turns of the loop for each instead of 0.8.
+# let others run after each of 1 MiB took 1.2 turns of the loop for each instead of 0.8.
 _LARGE_COUNT = 4
 
 BROKEN_OFF = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
 
 
+class Link(Protocol):
+    """What the outbox needs of its connection."""
+
+    lost: bool
+
+    def arm(self) -> None:
+        """Set the alarm again: a deadline may be nearer."""
+
+    def fail(self, code: Reasons, reason: str) -> None:
+        """Close the connection for a fault on our side."""
+
+    def finish(self, code: Reasons, reason: str) -> None:
+        """Answer the Close that is owed, else send one."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """Send a Close, and wait until the connection is over."""
+
+    def closed_error(self) -> ConnectionClosed:
+        """What sends raise once the connection is over."""
+
+
 class Outbox:
-    """The sending half of a session."""
+    """The sending half of a connection."""
 
     __slots__ = (
         "_broken_off",
+        "_congested_since",
         "_gathered",
-        "_session",
+        "_link",
+        "_timeout",
         "_written",
         "_yield_after",
         "_yield_at",
         "batch",
         "core",
-        "crowded_since",
         "held_back",
+        "lock",
         "pipe",
-        "turn",
+        "runtime",
     )
 
     pipe: Pipe
 
-    def __init__(self, session: "Session", core: ServerConnection | ClientConnection) -> None:
+    def __init__(
+        self,
+        link: Link,
+        core: ServerConnection | ClientConnection,
+        runtime: Runtime,
+        timeout: float,
+    ) -> None:
         self.core = core
-        self.turn = Turn()
-        self.crowded_since: float | None = None  # as `look` found it
-        self.held_back = 0  # bytes of broadcast messages that wait for their turn
-        self._session = session
-        self.batch = session.runtime.batch
+        self.runtime = runtime
+        self.batch = runtime.batch
+        self.lock = FragmentLock()
+        self.held_back = 0
+        """Bytes of broadcast messages that wait for the lock."""
+        self._link = link
+        self._timeout = timeout  # seconds that a source may bring nothing; 0 for any time
+        self._congested_since: float | None = None  # since when broadcasts found no buffer space
         self._gathered = False  # the batch will flush us
         self._broken_off = False  # a message of ours was, and that ended the connection
         self._written = 0  # bytes given to the pipe
-        self._yield_after = 0 if session.runtime.checkpoints else _YIELD_AFTER
+        self._yield_after = 0 if runtime.checkpoints else _YIELD_AFTER
         self._yield_at = self._yield_after  # of those, when a sender has to let others run
+
+    # Writing.
 
     def put(self) -> bool:
         """What the core has to send goes out, at once or with the batch.
@@ -73,12 +104,6 @@ class Outbox:
         else:
             self.flush()
         return self.pipe.full or self._written >= self._yield_at
-
-    def write_prepared(self, message: PreparedMessage) -> None:
-        """A message for many goes out at once, behind what was gathered; shorter than LARGE."""
-        data = self.core.prepared_to_send(message)
-        self._written += len(data)
-        self.pipe.write(data)
 
     def flush(self) -> None:
         """Write what was gathered."""
@@ -101,17 +126,18 @@ class Outbox:
         if self.pipe.full or self._yield_after:
             return self._drain()
         # Only others to let run: to await that here takes 2 % of the instructions of an echo.
-        return self._session.runtime.checkpoint()
+        return self.runtime.checkpoint()
 
     async def _drain(self) -> None:
         if self.pipe.full:
             self.flush()
-            self._session.watch_output()
+            self.watch(self.runtime.now())
+            self._link.arm()
             await self.pipe.drain()
         if self._written >= self._yield_at:
             self._yield_at = self._written + self._yield_after
-            await self._session.runtime.checkpoint()
-        if self._session.lost:
+            await self.runtime.checkpoint()
+        if self._link.lost:
             raise self.closed_error()
 
     def watch(self, now: float) -> None:
@@ -119,18 +145,11 @@ class Outbox:
         waiting = self.pipe.waiting()
         self.core.output_progress(self._written - waiting, waiting, now)
 
-    def look(self) -> None:
-        """Note since when a message has to wait, for room or for its turn."""
-        if not self.pipe.full and self.turn.holder is None:
-            self.crowded_since = None
-        elif self.crowded_since is None:
-            self.crowded_since = self._session.runtime.now()
+    async def checkpoint(self) -> None:
+        """Let others run, where the loop's users expect that of every await."""
+        await checkpoint(self.runtime)
 
-    def closed_error(self) -> ConnectionClosed:
-        """What sends raise once our half is closed."""
-        if self._broken_off:  # whatever the peer answered, and if it did not
-            return ConnectionClosed(*BROKEN_OFF, self._session.client)
-        return self._session.closed_error()
+    # Control frames.
 
     def send_ping(self, payload: bytes) -> None:
         """See `WebSocketWriter.ping`."""
@@ -144,39 +163,40 @@ class Outbox:
         self.core.send_pong(payload)
         self.put()
 
-    async def checkpoint(self) -> None:
-        """Let others run, where the loop asks for that in every await."""
-        if self._session.runtime.checkpoints:
-            await self._session.runtime.checkpoint()
+    async def close(self, code: int, reason: str) -> None:
+        """See `Client.close`."""
+        await self._link.close(code, reason)
+
+    # Messages that wait for their turn, and fragments.
 
     def check_sending(self) -> None:
         """Raise ConnectionClosed where nothing can be sent any more."""
         if not self.core.may_send:
             raise self.closed_error()
 
-    async def take_turn(self) -> None:
-        """Wait until no fragmented message is under way, and begin one."""
+    async def begin_message(self) -> None:
+        """Wait until no fragmented message is under way, and begin one: `lock.release` ends it."""
         self.check_sending()
-        await self.turn.take(self._session.runtime)
+        await self.lock.acquire(self.runtime)
         try:
             await self.checkpoint()
             self.check_sending()
         except BaseException:
-            self.turn.release()
+            self.lock.release()
             raise
 
     async def send_in_turn(self, data: Data, compress: bool | None) -> None:
-        """Send a message behind the fragmented one that is under way."""
-        await self.take_turn()
+        """Send a message after the fragmented one that is under way."""
+        await self.begin_message()
         try:
             self.core.send_message(data, compress)
         finally:
-            self.turn.release()
+            self.lock.release()
         if self.put():
             await self.drain()
 
     async def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
-        """Send a part of the message whose turn it is."""
+        """Send a part of the message that was begun."""
         self.check_sending()
         self.core.send_fragment(data, last, type)
         if self.put():
@@ -184,7 +204,7 @@ class Outbox:
 
     async def feed(self, source: Source, drain_every: int) -> None:
         """See `WebSocketWriter.feed`."""
-        await self.take_turn()
+        await self.begin_message()
         begun = False
         undrained = 0
         try:
@@ -204,31 +224,73 @@ class Outbox:
             await source.close()
             raise
         finally:
-            self.turn.release()
+            self.lock.release()
+
+    async def _next(self, source: Source) -> tuple[Data, bool, DataType]:
+        """The source's next piece, for which it has the server's `timeout`."""
+        if not self._timeout:
+            return await source.next()
+        runtime = self.runtime
+        until = runtime.now() + self._timeout
+        try:
+            async with runtime.timeout_at(until):
+                return await source.next()
+        except TimeoutError:
+            if runtime.now() < until:
+                raise  # the source's own
+            reason = f"a message brought nothing for {self._timeout:g} s"
+            self._link.fail(Reasons.POLICY_VIOLATION, reason)
+            raise self.closed_error() from None
 
     def break_off(self) -> None:
         """Half a message is on the wire, and its rest will not come: only a Close can follow."""
-        if self.core.owes_close:
-            self._session.answer_close()
+        if self.core.may_send and not self.core.owes_close:
+            self._broken_off = True
+        self._link.finish(*BROKEN_OFF)
+
+    def closed_error(self) -> ConnectionClosed:
+        """What sends raise once our half is closed."""
+        error = self._link.closed_error()
+        if self._broken_off:  # whatever the peer answered, and if it did not
+            return ConnectionClosed(*BROKEN_OFF, error.client)
+        return error
+
+    # Messages for many.
+
+    def offer(self, message: PreparedMessage, at_once: bool, most: int | None) -> bool:
+        """Send a message for many where there is room for it; returns whether it is sent.
+
+        There is none where more than `most` bytes wait for the peer (None: where the pipe is
+        full), or a fragmented message is under way. `at_once` writes it without the batch:
+        nothing may be gathered then, and it is shorter than LARGE.
+        """
+        core, pipe = self.core, self.pipe
+        if (
+            not core.may_send
+            or pipe.full
+            or self.lock.holder is not None
+            or (most is not None and pipe.waiting() > most)
+        ):
+            return False
+        self._congested_since = None
+        if at_once:
+            data = core.prepared_to_send(message)
+            self._written += len(data)
+            pipe.write(data)
         else:
-            self._broken_off = self._broken_off or self.core.may_send
-            self._session.fail(*BROKEN_OFF)
+            core.send_prepared(message)
+            self.put()
+        return True
 
-    async def close(self, code: int, reason: str) -> None:
-        """See `Client.close`."""
-        await self._session.close(code, reason)
+    def note_congestion(self) -> None:
+        """Note since when a message has to wait, for room or for the lock."""
+        if not self.pipe.full and self.lock.holder is None:
+            self._congested_since = None
+        elif self._congested_since is None:
+            self._congested_since = self.runtime.now()
 
-    async def _next(self, source: Source) -> tuple[Data, bool, DataType]:
-        session = self._session
-        seconds = session.options.timeout
-        if not seconds:
-            return await source.next()
-        until = session.runtime.now() + seconds
-        try:
-            async with session.runtime.timeout_at(until):
-                return await source.next()
-        except TimeoutError:
-            if session.runtime.now() < until:
-                raise  # the source's own
-            session.fail(Reasons.POLICY_VIOLATION, f"a message brought nothing for {seconds:g} s")
-            raise self.closed_error() from None
+    def lags(self, max_waiting: int, max_seconds: float) -> bool:
+        """Whether more bytes wait than that, or there was no room for so many seconds."""
+        since = self._congested_since
+        too_long = since is not None and self.runtime.now() - since >= max_seconds
+        return too_long or self.pipe.waiting() + self.held_back > max_waiting

@@ -5,11 +5,11 @@ from typing import Protocol
 
 from wscore import DataType
 from wscore.frames import payload_bytes
+from wscore.sending import Data
 from wscore.utf8 import decode
 
 from ..receiving.buffer import Buffer
 from ..receiving.reader import WebSocketReader
-from .fragment import Data
 
 
 class Source(Protocol):
@@ -89,7 +89,7 @@ class _BufferSource(_Passive):
         self._typing = None if self._type is own else _Typing(self._type)
 
     async def next(self) -> tuple[Data, bool, DataType]:
-        piece = await self._buffer.read_piece(self._chunksize)
+        piece = await self._buffer._read_piece(self._chunksize)
         last = self._buffer.at_eof()
         if self._typing is None:
             return piece, last, self._type

@@ -1,16 +1,14 @@
 """What we send to a peer: `client.writer`."""
 
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING
 
 from wscore import DataType, LocalProtocolError, Reasons
+from wscore.sending import Data
 
 from ..receiving.buffer import Buffer
-from .fragment import Data, Fragment
+from .fragment import Fragment
+from .outbox import Outbox
 from .source import open_source
-
-if TYPE_CHECKING:
-    from .outbox import Outbox
 
 CHUNK = 65536
 
@@ -24,7 +22,7 @@ class WebSocketWriter:
 
     __slots__ = ("_outbox",)
 
-    def __init__(self, outbox: "Outbox") -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
 
     @property
@@ -40,7 +38,7 @@ class WebSocketWriter:
         on; None leaves it to the threshold. Raises TypeError for any other data.
         """
         outbox = self._outbox
-        if outbox.turn.holder is not None:
+        if outbox.lock.holder is not None:
             await outbox.send_in_turn(data, compress)
             return
         try:
@@ -78,6 +76,7 @@ class WebSocketWriter:
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
         """Close the connection and wait until it is over: see `Client.close`."""
         await self._outbox.close(code, reason)
+        await self._outbox.checkpoint()
 
     def fragment(self) -> Fragment:
         """A message in parts: `async with writer.fragment() as stream: await stream.send(...)`.

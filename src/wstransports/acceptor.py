@@ -1,0 +1,219 @@
+"""The connections of a server: which are let in, what they are answered, how they end."""
+
+import inspect
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+
+from wscore import (
+    Event,
+    HandshakeFailed,
+    Reasons,
+    Request,
+    RequestReceived,
+    Response,
+    ServerConnection,
+    ServerHandshake,
+    State,
+    upgrade_required,
+)
+
+from .client import Client
+from .clients import Clients
+from .connection.session import Session
+from .options import ServerOptions
+from .runtime import Listener, Runtime, Signal, peer_name, wait_for
+
+logger = logging.getLogger("wstransports")
+
+Answer = Response | None | Awaitable[Response | None]
+
+OnConnection = Callable[[Client], Awaitable[object]]
+
+_RETRY_LATER = {"Retry-After": "1"}
+
+
+class Acceptor:
+    """Accepts the connections of a server, as the `Owner` of their sessions."""
+
+    def __init__(self, options: ServerOptions, clients: Clients, local_name: str) -> None:
+        self.on_connection: OnConnection | None = None
+        self._options = options
+        self._clients = clients
+        self._local_name = local_name  # the `addr` of clients that have none
+        self._handshake = ServerHandshake(
+            subprotocols=options.subprotocols,
+            origins=options.origins,
+            extensions=options.extensions(),
+        )
+        self._open = False  # whether connections are accepted
+        self._sessions: set[Session] = set()
+        self._refused: set[Session] = set()  # answered 503, not gone yet
+        self._all_gone: Signal | None = None
+        self._numbers = itertools.count(1)
+
+    def open(self, runtime: Runtime) -> Callable[[], Session]:
+        """Accept connections from now on; returns what makes a session for each."""
+        self._open = True
+        return lambda: Session(self._new_core(), runtime, self._options, self)
+
+    async def close(self, listener: Listener, runtime: Runtime) -> None:
+        """Accept no more, close every client with 1001, and wait for them, for a bounded time."""
+        self._open = False
+        await listener.close()
+        for session in self._left():
+            self._go_away(session)
+        try:
+            await self._wait_for_all(runtime)
+        finally:
+            self.abandon()
+        await self._wait_for_all(runtime)
+
+    def abandon(self) -> None:
+        """Leave nothing standing."""
+        for session in self._left():
+            session.abandon()
+
+    # As the owner of sessions.
+
+    def connected(self, session: Session) -> None:
+        """A byte stream stands."""
+        most = self._options.max_connections
+        if self._open and (most is None or len(self._sessions) < most):
+            self._sessions.add(session)
+        else:
+            self._refused.add(session)
+            session.log("refused with 503: the server is full or closing")
+            session.reject(Response(503, _RETRY_LATER, "the server is full\n"))
+
+    def handshake(self, session: Session, event: Event) -> None:
+        """A request wants an answer, or what came is not one."""
+        if isinstance(event, HandshakeFailed):
+            # A port scan, a health check, a connection held ready: those are no garbage.
+            core = session.core
+            level = logging.INFO if core.input_ended or core.silent else logging.WARNING
+            logger.log(level, "%s: no handshake: %s", session, event.reason)
+            session.pipe.cancel()  # a process_request whose answer nobody waits for any more
+            return
+        assert isinstance(event, RequestReceived)
+        request = event.request
+        process = self._options.process_request
+        if process is None:
+            self._answer(session, request, None)
+            return
+        answer: Answer
+        try:
+            answer = process(request)
+        except Exception as error:  # noqa: BLE001  # a callback may raise anything
+            answer = _failure(session, error)
+        if inspect.isawaitable(answer):
+            session.hold_for_answer()
+            session.callbacks.start(self._answer_later, session, request, answer)
+        else:
+            self._answer(session, request, answer)
+
+    def entered(self, session: Session) -> None:
+        """A client is set up."""
+        self._clients._enter(_client_of(session))
+
+    def left(self, session: Session) -> None:
+        """A client's state has left OPEN."""
+        self._clients._leave(_client_of(session))
+
+    def gone(self, session: Session) -> None:
+        """Nothing is left of a connection."""
+        self._sessions.discard(session)
+        self._refused.discard(session)
+        if self._all_gone is not None and not self._left():
+            self._all_gone.set()
+
+    # The opening handshake.
+
+    def _new_core(self) -> ServerConnection:
+        options = self._options
+        return ServerConnection(
+            handshake=self._handshake.anew(),  # 3.5 us less than to check them again
+            max_message_size=options.max_message_size,
+            open_timeout=options.open_timeout,
+            close_timeout=options.close_timeout,
+            timeout=options.timeout,
+        )
+
+    async def _answer_later(
+        self, session: Session, request: Request, answer: Awaitable[Response | None]
+    ) -> None:
+        response: Response | None
+        try:
+            response = await answer
+        except Exception as error:  # noqa: BLE001  # a callback may raise anything
+            response = _failure(session, error)
+        self._answer(session, request, response)
+
+    def _answer(self, session: Session, request: Request, response: Response | None) -> None:
+        if response is not None and not isinstance(response, Response):
+            response = _failure(
+                session,
+                TypeError(f"process_request returns None or a Response, not {response!r}"),
+            )
+        if session.core.state is not State.CONNECTING:
+            return  # it was given up meanwhile
+        if response is None and request.is_upgrade:
+            self._accept(session, request)
+            return
+        if response is None:
+            logger.info("%s: no handshake: the request asks for no WebSocket, so 426", session)
+        try:
+            session.reject(response or upgrade_required())
+        except ValueError as error:  # a 1xx: the core refuses it, and nothing was sent
+            session.reject(_failure(session, error))
+
+    def _accept(self, session: Session, request: Request) -> None:
+        assert isinstance(session.core, ServerConnection)
+        subprotocol = session.core.accept(now=session.runtime.now())
+        addr, port = peer_name(session.pipe) or (self._local_name, next(self._numbers))
+        client = Client(session, request, subprotocol, addr, port)
+        session.open(client)
+        session.callbacks.start(self._set_up, session, client)
+
+    async def _set_up(self, session: Session, client: Client) -> None:
+        """Have on_connection set a client up."""
+        try:
+            if self.on_connection is not None:
+                await session.callbacks.call("on_connection", self.on_connection, client)
+        finally:
+            session.inbox.set_up()
+
+    # The end.
+
+    def _go_away(self, session: Session) -> None:
+        """The server ends: so does the connection, whatever its state."""
+        if session.core.state is State.CONNECTING:
+            session.pipe.cancel()  # a process_request whose answer nobody waits for any more
+            if session.core.silent:  # browsers hold connections ready that they never use
+                session.pipe.abort()
+            else:
+                session.reject(Response(503, _RETRY_LATER, "the server is going away\n"))
+        elif session.core.state is State.OPEN:
+            session.fail(Reasons.GOING_AWAY, "")
+
+    async def _wait_for_all(self, runtime: Runtime) -> None:
+        """Wait until no connection is left, but not for longer than `close_timeout`."""
+        if not self._left():
+            return
+        self._all_gone = runtime.signal()
+        await wait_for(runtime, self._all_gone, self._options.close_timeout)
+        self._all_gone = None
+
+    def _left(self) -> tuple[Session, ...]:
+        """All connections, in any state."""
+        return (*self._sessions, *self._refused)
+
+
+def _client_of(session: Session) -> Client:
+    assert isinstance(session.client, Client)
+    return session.client
+
+
+def _failure(session: Session, error: Exception) -> Response:
+    logger.error("%s: process_request raised", session, exc_info=error)
+    return Response(500, {"Content-Type": "text/plain"}, "the server failed to answer\n")
