@@ -1,6 +1,6 @@
-"""Draw what docs/states.md and docs/map.md show of the source: python docs/draw.py
+"""Generate what docs/states.md and docs/map.md show of the source: python docs/draw.py
 
-Each drawing stands between two comments, `<!-- drawn: NAME -->` and `<!-- end -->`.
+Each section stands between two comments, `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import ast
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src"
 PAGES = [DOCS / "map.md", DOCS / "states.md"]
 
-_DRAWING = re.compile(r"(<!-- drawn: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_DRAWING = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def state_diagram() -> Iterator[str]:
@@ -84,10 +84,10 @@ def drawn(page: Path) -> str:
 def _imports(file: Path, tree: ast.Module) -> Iterator[str]:
     """The modules of ours that a file imports, without its own package's name.
 
-    What stands under `if TYPE_CHECKING` is left out: nothing runs it.
+    Imports that only a type checker sees are among them.
     """
     package = file.relative_to(SOURCE).parent.parts
-    for node in tree.body:
+    for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom):
             continue
         base = package[: len(package) + 1 - node.level] if node.level else ()

@@ -57,7 +57,9 @@ def imports(path: Path, root: Path = SRC) -> Iterator[tuple[str, str]]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
                 inner = root.joinpath(*module.split("."), alias.name)
-                if inner.is_dir() or inner.with_suffix(".py").is_file():
+                if inner.is_dir() or any(
+                    inner.with_suffix(end).is_file() for end in (".py", ".pyi")
+                ):
                     yield f"{module}.{alias.name}", ""
                 else:
                     yield module, alias.name
@@ -223,7 +225,100 @@ def test_the_adapters_package_makes_them_known_and_no_more() -> None:
         assert within(module, "wstransports.adapters") or module in {"wstransports.runtime", "sys"}
 
 
+# Layers.
+
+
+def graph(root: Path = SRC) -> dict[str, set[str]]:
+    """Each module of ours, with those that it imports: those that only a type checker sees too."""
+    paths = {module_name(path, root): path for path in root.rglob("*.py")}
+    return {name: modules(path, root) & paths.keys() for name, path in paths.items()}
+
+
+def folders(imports: dict[str, set[str]], package: str) -> dict[str, set[str]]:
+    """The files and folders directly in a package, with those that they import of each other.
+
+    Its `__init__.py` is not among them: it may import all, and stands for the whole package.
+    """
+    depth = package.count(".") + 1
+    found: dict[str, set[str]] = {}
+    for name, imported in imports.items():
+        if not within(name, package) or name == package:
+            continue
+        here = name.split(".")[depth]
+        others = {module.split(".")[depth] for module in imported if inside(module, package)}
+        found.setdefault(here, set()).update(others - {here})
+    return found
+
+
+def inside(module: str, package: str) -> bool:
+    """Whether a module is in a package, and not the package itself."""
+    return module.startswith(f"{package}.")
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """What stands in a circle of imports, in any order; [] where there is none."""
+    left = {name: set(imported) for name, imported in imports.items()}
+    while left:
+        bottom = {name for name, imported in left.items() if not imported & left.keys()}
+        if not bottom:
+            break
+        for name in bottom:
+            del left[name]
+    # What only imports a circle is not in it.
+    while True:
+        imported = set().union(*left.values()) if left else set()
+        top = left.keys() - imported
+        if not top:
+            return sorted(left)
+        for name in top:
+            del left[name]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(graph()) == []
+
+
+PACKAGES = sorted(module_name(path, SRC) for path in SRC.rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_folders_import_each_other_in_a_circle(package: str) -> None:
+    assert circle(folders(graph(), package)) == []
+
+
+def test_nothing_imports_the_whole_package_but_its_users() -> None:
+    """An import of `wstransports` from within would close a circle that no file shows."""
+    assert [name for name, imported in graph().items() if "wstransports" in imported] == []
+
+
 # Size.
+
+
+@each(files("."))
+def test_no_function_is_long(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTION)]
+    assert {node.name for node in functions if length(node) > 50} <= LONG.keys()
+
+
+# These stay in one piece, for a reason.
+LONG = {
+    "whole_messages": "the loop over messages of one frame: a call more for each costs 3 % of an echo",
+    "_frame": "the parser's one hot loop",
+    "__init__": "all that a client may ask for, checked",
+}
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many lines a function has, without its docstring."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+        assert first.end_lineno is not None
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
 
 
 @each(files("."))
@@ -301,3 +396,47 @@ def test_a_loop_named_in_the_api_shows(source: str, loops: set[str], tmp_path: P
     path.parent.mkdir()
     path.write_text(source)
     assert loops_named(path, tmp_path) == loops
+
+
+@pytest.mark.parametrize(
+    ("sources", "in_it"),
+    [
+        ({"a": "from . import b", "b": "from . import c", "c": ""}, []),
+        ({"a": "from . import b", "b": "from . import a", "c": "from . import a"}, ["a", "b"]),
+        ({"a": "from .b import x", "b": "def f():\n    from .a import y"}, ["a", "b"]),
+        (
+            {
+                "a": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .b import x",
+                "b": "from .c import y",
+                "c": "from .a import z\nfrom .d import w",
+                "d": "",
+            },
+            ["a", "b", "c"],
+        ),
+    ],
+)
+def test_a_circle_shows(sources: dict[str, str], in_it: list[str], tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name, source in sources.items():
+        (package / f"{name}.py").write_text(source)
+    assert circle(graph(tmp_path)) == [f"package.{name}" for name in in_it]
+
+
+def test_a_circle_of_folders_shows(tmp_path: Path) -> None:
+    """Though no two files import each other."""
+    for name, source in {
+        "low/first.py": "from ..high.second import x",
+        "low/third.py": "",
+        "high/second.py": "from ..low.third import y",
+        "top.py": "from .high.second import x",
+    }.items():
+        path = tmp_path / "package" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    for folder in ("", "low", "high"):
+        (tmp_path / "package" / folder / "__init__.py").touch()
+    imports = graph(tmp_path)
+    assert circle(imports) == []
+    assert circle(folders(imports, "package")) == ["high", "low"]

@@ -23,7 +23,7 @@ def test_the_drawings_are_those_of_the_source(page: Path) -> None:
 
 def test_every_drawing_has_its_place() -> None:
     text = "".join(page.read_text() for page in DRAW["PAGES"])
-    assert sorted(re.findall(r"<!-- drawn: ([\w-]+) -->", text)) == sorted(DRAW["DRAWINGS"])
+    assert sorted(re.findall(r"<!-- generated: ([\w-]+) -->", text)) == sorted(DRAW["DRAWINGS"])
 
 
 def test_every_file_that_the_map_names_exists() -> None:
