@@ -15,6 +15,7 @@ _PACKAGES = (
     *("picows", "aiofastnet", "websockets", "aiohttp", "uvloop"),
     *("trio", "trio-websocket", "wsproto"),
 )
+_MISSING = "not installed"
 # Prints which of our modules are compiled.
 _COMPILED = """
 import sys, wstransports
@@ -32,7 +33,7 @@ def describe() -> dict[str, str]:
     load_average = ", ".join(f"{average:.2f}" for average in os.getloadavg())
     return {
         "Date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "Commit": _first_line(["git", "describe", "--always", "--dirty"]),
+        "Commit": _commit(),
         "Processor": _processor(),
         "Cores": f"{len(os.sched_getaffinity(0))}; "
         + (pinned if server != load else "server and load share one"),
@@ -47,6 +48,13 @@ def describe() -> dict[str, str]:
         "Compiled modules of ours": _first_line([sys.executable, "-c", _COMPILED]),
         "Packages": ", ".join(f"{package} {_version(package)}" for package in _packages()),
     }
+
+
+def _commit() -> str:
+    """The commit that is measured; a run itself changes only files outside src."""
+    commit = _first_line(["git", "rev-parse", "--short", "HEAD"])
+    changed = _first_line(["git", "status", "--porcelain", "src"]) not in ("", _MISSING)
+    return f"{commit}, with changes" if changed else commit
 
 
 def _processor() -> str:
@@ -66,7 +74,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return _MISSING
 
 
 def _distribution() -> str:
@@ -80,5 +88,5 @@ def _first_line(command: list[str]) -> str:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     except (OSError, subprocess.CalledProcessError):
-        return "not installed"
+        return _MISSING
     return answer.stdout.partition("\n")[0]

@@ -44,7 +44,7 @@ class Line:
 
 def bars(title: str, unit: str, rows: Sequence[Bar]) -> str:
     """Horizontal bars, each with its median as text and a line from the lowest to the highest."""
-    left, width, step, top = 230, 420, 22, 44
+    left, width, step, top = 250, 420, 22, 44
     scale = width / max(row.spread.most for row in rows)
     parts = [_text(12, 24, f"{title}: {unit}", size=15)]
     for index, row in enumerate(rows):
