@@ -94,6 +94,9 @@ def main() -> int:
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT")
     parser.add_argument("--publish", type=Path, help="write results.json and the pages below this")
     settings = parser.parse_args()
+    whole = not (settings.smoke or settings.only or settings.contestants)
+    if settings.publish and settings.publish.resolve() == ROOT and not whole:
+        parser.error("--publish . takes a whole run: leave out --smoke, --only and --contestants")
 
     began = time.monotonic()
     files = raise_file_limit()

@@ -1,12 +1,13 @@
 """Rounds: which contestants take part, in which order, and what happens after a failure."""
 
+import sys
 from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
 
 from benchmarks import run
-from benchmarks.contestants import Contestant
+from benchmarks.contestants import ROOT, Contestant
 from benchmarks.process import BenchmarkError
 from benchmarks.results import Results
 from benchmarks.scenarios import SCENARIOS, Scenario
@@ -43,6 +44,16 @@ def test_turns_rotate_and_a_contestant_that_fails_is_left_out(steps: list[str]) 
     assert results.failures == {"picows, 16x256": "a wrong answer"}
     measured = {"cpu": [0.5, 0.5]}
     assert results.rounds["16x256"] == {"ours": measured, "websockets": measured}
+
+
+@pytest.mark.parametrize("part", [["--smoke"], ["--only", "1x64"], ["--contestants", "ours"]])
+def test_a_part_of_a_run_does_not_replace_the_published_results(
+    part: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", "--publish", str(ROOT), *part])
+    with pytest.raises(SystemExit):
+        run.main()
+    assert "takes a whole run" in capsys.readouterr().err
 
 
 def test_with_too_many_connections_contestants_run_one_after_the_other(steps: list[str]) -> None:
