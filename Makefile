@@ -3,8 +3,8 @@
 # make bare      the tests of what a user has without extras: no trio, no anyio
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
-# make bench     measure everything beside other libraries, and write docs/performance.md
-#                (needs gcc, zlib's headers and valgrind, takes about an hour, and wants the
+# make bench     measure everything next to other libraries, and write docs/performance.md and the
+#                results in benchmarks/ (needs gcc, zlib's headers and valgrind, takes about an hour, and wants the
 #                machine for itself)
 # make bench-smoke  the same in less than two minutes, to see that it works
 # make lint      ruff and mypy
@@ -59,10 +59,10 @@ autobahn: $(VENV)/tools
 bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 	$(VENV_PYTHON) -m pip install --quiet --upgrade --group bench
 	$(VENV_PYTHON) -m benchmarks.profile
-	$(VENV_PYTHON) -m benchmarks.run --page docs/performance.md
+	$(VENV_PYTHON) -m benchmarks.run --publish .
 
 bench-smoke: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
-	$(VENV_PYTHON) -m benchmarks.run --smoke --rounds 1 --seconds 0.02 --page $(BUILT)/smoke.md
+	$(VENV_PYTHON) -m benchmarks.run --smoke --rounds 1 --seconds 0.02 --publish $(BUILT)/smoke
 
 lint: $(VENV)/tools
 	$(VENV_PYTHON) -m ruff check

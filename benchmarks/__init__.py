@@ -1,1 +1,1 @@
-"""What the library costs, beside others: see README.md."""
+"""What the library costs, next to others: see README.md."""

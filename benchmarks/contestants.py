@@ -1,4 +1,4 @@
-"""Who is measured: our servers, other people's, and floors below which nobody gets."""
+"""What is measured: our servers, other libraries' servers, and floors that do less than either."""
 
 import os
 import shutil
@@ -12,19 +12,19 @@ BUILT = ROOT / ".bench"
 NODE_PACKAGES = ROOT / ".npm" / "node_modules"
 
 
-# Loops that asyncio code runs on; aiofastnet's is asyncio's own, patched.
+# Loops that run asyncio code; aiofastnet is asyncio's own loop with other transports.
 ASYNCIO = ("asyncio", "uvloop", "aiofastnet")
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server on an event loop: `family` is the server's name, `label` the same in words,
-    `module` its file in `servers`.
+    """A server on an event loop.
 
-    `raw` says that it echoes bytes and speaks no WebSocket, `pure` that it runs without our
-    compiled parts, `zlib_ng` that this compresses in place of zlib, `needs` which modules have to
-    be there, `under` what program runs it, with that one's arguments. Those of the module `sans_io`
-    are no servers: they are handed bytes.
+    `family` names the server without its loop, `label` is the name that the pages print, and
+    `module` is its file in `servers`. A `raw` server echoes bytes and does not speak WebSocket,
+    `pure` switches our C extension off, and `zlib_ng` has our server compress with zlib-ng.
+    `needs` lists the modules that must be installed; `under` is a program that runs the server,
+    with arguments. Contestants of the module `sans_io` are protocols without a server.
     """
 
     family: str
@@ -39,21 +39,33 @@ class Contestant:
 
     @property
     def name(self) -> str:
-        """What it is called on the command line and in the results."""
+        """The name on the command line and in the results."""
         return name_on(self.family, self.loop)
 
     @property
     def title(self) -> str:
-        """What it is called on the page."""
+        """The name on the pages."""
         return self.label if self.loop == "asyncio" else f"{self.label}, {self.loop}"
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is this library."""
+        return self.family.startswith(("ours", "core"))
 
     @property
     def floor(self) -> bool:
         """Whether it does less than a WebSocket server has to."""
         return self.family.startswith("floor")
 
+    @property
+    def counterpart(self) -> str | None:
+        """Our contestant on the same loop; None for our own contestants."""
+        if self.ours:
+            return None
+        return "core" if self.module == "sans_io" else name_on("ours", self.loop)
+
     def command(self) -> list[str]:
-        """What starts it; its own arguments come behind."""
+        """The command that starts it; the caller appends the task."""
         if self.module == "c_floor":
             return [*self.under, str(BUILT / "c_floor")]
         if self.module == "node_ws":
@@ -65,7 +77,7 @@ class Contestant:
         return [*self.under, sys.executable, "-m", module, *options]
 
     def environment(self) -> dict[str, str]:
-        """The environment variables it runs with."""
+        """The environment variables of its process."""
         return {
             **os.environ,
             "NODE_PATH": str(NODE_PACKAGES),
@@ -73,20 +85,20 @@ class Contestant:
         }
 
     def missing(self) -> str | None:
-        """Why it cannot be measured here; None where it can."""
+        """Why it cannot run on this machine; None where it can."""
         if self.module == "node_ws":
             if shutil.which("node") is None:
-                return "Node is not installed"
+                return "Node.js is not installed"
             return None if (NODE_PACKAGES / "ws").is_dir() else "npm could not install ws"
         needs = self.needs if self.loop == "asyncio" else (*self.needs, self.loop)
         missing = [module for module in needs if not _importable(module)]
-        return f"there is no {' and no '.join(missing)}" if missing else None
+        return f"{' and '.join(missing)} not installed" if missing else None
 
 
 def _importable(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # its package is not there
+    except ModuleNotFoundError:  # its package is not installed
         return False
 
 
@@ -110,13 +122,13 @@ def _on(
 
 _CONTESTANTS = [
     *_on(ASYNCIO, "ours", "wstransports", "wstransports"),
-    Contestant("ours-pure", "wstransports, plain Python", "wstransports", pure=True),
+    Contestant("ours-pure", "wstransports, pure Python", "wstransports", pure=True),
     *(
         replace(one, family="ours-zlib-ng", zlib_ng=True, needs=("zlib_ng",))
         for one in _on(ASYNCIO, "", "wstransports, zlib-ng", "wstransports")
     ),
-    # On aiofastnet's transports, whichever the loop.
-    *_on(("asyncio", "uvloop"), "picows", "picows, bare", "picows", needs="picows"),
+    # picows brings aiofastnet's transports to either loop.
+    *_on(("asyncio", "uvloop"), "picows", "picows", "picows", needs="picows"),
     *_on(
         ("asyncio", "uvloop"),
         *("picows.websockets", "picows.websockets", "picows_websockets"),
@@ -124,7 +136,7 @@ _CONTESTANTS = [
     ),
     *_on(ASYNCIO, "websockets", "websockets", "websockets", needs="websockets"),
     *_on(ASYNCIO, "aiohttp", "aiohttp", "aiohttp", needs="aiohttp"),
-    Contestant("node", "ws on Node", "node_ws"),
+    Contestant("node", "ws on Node.js", "node_ws"),
     Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
     *_on(ASYNCIO, "floor", "floor: asyncio.Protocol", "asyncio_floor", raw=True),
     *_on(ASYNCIO, "floor-h11", "floor: asyncio.Protocol, h11", "h11_floor"),
@@ -133,7 +145,7 @@ _CONTESTANTS = [
     *_on(("trio",), "trio-websocket", "trio-websocket", "trio_websocket", needs="trio_websocket"),
     *_on(("trio",), "floor", "floor: a stream", "trio_floor", raw=True),
     Contestant("core", "wscore", "sans_io"),
-    Contestant("core-pure", "wscore, plain Python", "sans_io", pure=True),
+    Contestant("core-pure", "wscore, pure Python", "sans_io", pure=True),
     Contestant("websockets-core", "websockets", "sans_io", needs=("websockets",)),
     Contestant("wsproto-core", "wsproto", "sans_io", needs=("wsproto",)),
 ]

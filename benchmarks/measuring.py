@@ -1,4 +1,4 @@
-"""How a scenario is measured: one round of it, with one contestant, in turns."""
+"""One round of a scenario with one contestant, in turns."""
 
 from collections.abc import Callable, Generator
 
@@ -6,28 +6,29 @@ from .contestants import Contestant
 from .process import Server, run_alone, serving
 from .scenarios import MIB, Kind, Scenario
 
-# What a round gives: quantities by name, in the units of `results.UNITS`.
+# The quantities of a round by name; `tables.HEADINGS` has their units.
 Measured = dict[str, float]
 
-# A round as it goes: yields when it is somebody else's turn, returns what was measured.
+# Yields when the turn of another contestant comes; returns the quantities of the round.
 Round = Generator[None, None, Measured]
 
-# What changes on the machine within a round hits all alike where each works for 50 ms at a time.
-# Each connection has a message at least in every turn, so thousands of them have fewer turns.
+# Contestants take short turns, so that a change on the machine during a round affects all of them.
+# Every connection carries at least one message a turn: with thousands of them, there are fewer
+# turns.
 TURNS = 10
 CONNECTIONS_IN_ALL = 20_000
 
-# Handshakes in a turn: bounded, because each leaves a port in TIME_WAIT.
+# Handshakes in a turn. Each of them leaves a port in TIME_WAIT.
 MOST_HANDSHAKES = 1000
 
-# Seconds after which a load ends, come what may.
+# The load generator gives up after this many seconds.
 LIMIT = 90
 
 
 def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round:
-    """One round, of about so many seconds where it is time that bounds it.
+    """One round; `seconds` bounds those kinds that are bounded by time.
 
-    Raises BenchmarkError where an answer was wrong or did not come.
+    Raises BenchmarkError if an answer is wrong or missing.
     """
     if scenario.kind == "sans-io":
         return _sans_io(contestant, scenario, seconds)
@@ -38,7 +39,7 @@ def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round
 
 
 def _turns(server: Server, scenario: Scenario, messages: float, seconds: float) -> Round:
-    """Turns of all those seconds together, at most so many messages in each."""
+    """Turns that take `seconds` in all, of at most `messages` messages each."""
     turns = max(1, min(TURNS, CONNECTIONS_IN_ALL // scenario.connections))
     bounds = [f"--warm-up={scenario.warm_up}", f"--messages={messages:.0f}", f"--limit={LIMIT}"]
     with server.load(scenario.kind, *scenario.load(), *bounds) as load:
@@ -49,7 +50,7 @@ def _turns(server: Server, scenario: Scenario, messages: float, seconds: float) 
 
 
 def _messages(server: Server, scenario: Scenario, seconds: float) -> Round:
-    """Messages, until the time is over."""
+    """Messages, until the time is up."""
     measured = yield from _turns(server, scenario, 1e9, seconds)
     return {
         "cpu": measured["server_cpu"] / measured["messages"] * 1e6,
@@ -62,7 +63,7 @@ def _messages(server: Server, scenario: Scenario, seconds: float) -> Round:
 
 
 def _handshakes(server: Server, scenario: Scenario, seconds: float) -> Round:
-    """Connections opened and closed again, until the time is over."""
+    """Connections that are opened and closed again, until the time is up."""
     measured = yield from _turns(server, scenario, MOST_HANDSHAKES, seconds)
     opening, closing = measured["opening_cpu"], measured["closing_cpu"]
     return {
@@ -73,7 +74,7 @@ def _handshakes(server: Server, scenario: Scenario, seconds: float) -> Round:
 
 
 def _idle(server: Server, scenario: Scenario) -> Measured:
-    """Connections that do nothing: what each holds."""
+    """The memory of each connection that does nothing."""
     with server.load("idle", *scenario.load()) as load:
         load.open(scenario.warm_up)
         before = server.memory()
@@ -87,7 +88,7 @@ def _idle(server: Server, scenario: Scenario) -> Measured:
 
 
 def _stream(server: Server, scenario: Scenario) -> Measured:
-    """One long message: how much more is resident meanwhile than after a short one."""
+    """The peak memory of one long message, above what the server holds after a short one."""
     with server.load("stream", *scenario.load(), f"--size={MIB}") as load:
         load.turn(LIMIT)
     idle = server.memory()["Rss"]

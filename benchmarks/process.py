@@ -1,4 +1,4 @@
-"""Processes: a server on one core, the load on another, and what the system says of them."""
+"""Processes: a server on one core, the load generator on another, and their memory."""
 
 import json
 import os
@@ -13,29 +13,29 @@ from subprocess import PIPE, Popen
 
 from .contestants import BUILT, ROOT, Contestant
 
-# No server runs longer, in seconds.
+# A server ends after this many seconds.
 LONGEST = 300
 
 
 class BenchmarkError(Exception):
-    """A server or the load failed: nothing was measured."""
+    """A server or the load generator failed, and nothing was measured."""
 
 
 def cores() -> tuple[list[int], list[int]]:
-    """The server's cores and the load's: one each, where there are two."""
+    """The cores of the server and of the load generator: one each, if there are two."""
     available = sorted(os.sched_getaffinity(0))
     return (available[:1], available[1:2]) if len(available) > 1 else (available, available)
 
 
 def raise_file_limit() -> int:
-    """Let this process and those it starts open as many files as they may; returns how many."""
+    """Raise the limit of open files to the hard limit, here and in child processes; return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     def __init__(self, contestant: Contestant, pid: int, port: int) -> None:
         self._name = contestant.name
@@ -45,7 +45,7 @@ class Server:
 
     @contextmanager
     def load(self, mode: str, *arguments: str) -> Iterator["Load"]:
-        """Put a load on it meanwhile; it is ready then, and waits for its turn."""
+        """Run the load generator against it, ready for its first turn."""
         target = [f"--port={self._port}", f"--pid={self._pid}", *["--raw"] * self._raw]
         command = [str(BUILT / "load"), mode, *target, *arguments]
         complaints = BUILT / f"{self._name}.load.log"
@@ -65,17 +65,17 @@ class Server:
                 process.kill()
 
     def memory(self) -> dict[str, float]:
-        """What it holds when that has stopped changing, in KiB: "Rss", and its share "Pss"."""
+        """Its memory in KiB, "Rss" and "Pss", once that has stopped changing."""
         held = self._memory()
         for _ in range(50):
             time.sleep(0.1)
             before, held = held, self._memory()
-            if held["Rss"] == before["Rss"]:  # Pss changes with whoever shares its pages
+            if held["Rss"] == before["Rss"]:  # other processes change Pss
                 return held
-        raise BenchmarkError("its memory does not stop changing")
+        raise BenchmarkError("the memory of the server did not stop changing within 5 s")
 
     def terminate(self) -> None:
-        """Have it end, and wait until it has."""
+        """Terminate it, and wait until it has ended."""
         os.kill(self._pid, signal.SIGTERM)
         os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
 
@@ -83,11 +83,11 @@ class Server:
         return _sizes(Path(f"/proc/{self._pid}/smaps_rollup"), "Rss", "Pss")
 
     def forget_peak(self) -> None:
-        """Begin anew with `peak`."""
+        """Reset `peak`."""
         Path(f"/proc/{self._pid}/clear_refs").write_text("5")
 
     def peak(self) -> float:
-        """The most that was resident since, in KiB."""
+        """The peak of its resident memory since the reset, in KiB."""
         return _sizes(Path(f"/proc/{self._pid}/status"), "VmHWM")["VmHWM"]
 
 
@@ -97,7 +97,7 @@ def _sizes(file: Path, *names: str) -> dict[str, float]:
 
 
 class Load:
-    """The load generator, which does something when its turn comes, and nothing in between."""
+    """The load generator, which works only when its turn comes."""
 
     def __init__(self, process: Popen[str], complaints: Path) -> None:
         self._process = process
@@ -108,12 +108,12 @@ class Load:
         self._answer()
 
     def turn(self, seconds: float) -> dict[str, float]:
-        """Have it work for so long; returns what it has measured in all its turns."""
+        """Have it work for `seconds`; returns what it measured in all turns so far."""
         measured: dict[str, float] = json.loads(self._ask(seconds))
         return measured
 
     def open(self, count: int) -> None:
-        """Have it hold so many connections open in all."""
+        """Have it open connections until it holds `count` of them."""
         self._ask(count)
 
     def _ask(self, number: float) -> str:
@@ -122,9 +122,9 @@ class Load:
             self._process.stdin.write(f"{number}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            with suppress(BrokenPipeError):  # or Popen raises it again, in place of what follows
+            with suppress(BrokenPipeError):  # else Popen raises it again, and hides the reason
                 self._process.stdin.close()
-            return self._answer()  # which says why it has ended
+            return self._answer()  # raises the reason why it has ended
         return self._answer()
 
     def _answer(self) -> str:
@@ -138,22 +138,22 @@ class Load:
 
 @contextmanager
 def serving(contestant: Contestant, task: str, deflate: bool) -> Iterator[Server]:
-    """Run a server meanwhile; what it says on standard error is told if something fails."""
+    """Run a server. A BenchmarkError raised in the block gets its standard error appended."""
     settings = ["--task", task, *["--deflate"] * deflate]
     with _running(contestant, settings) as process:
         assert process.stdout is not None
         port = process.stdout.readline()
         if not port:
-            raise BenchmarkError("it did not start")
+            raise BenchmarkError("the server did not start")
         yield Server(contestant, process.pid, int(port))
 
 
 def run_alone(contestant: Contestant, *arguments: str) -> dict[str, float]:
-    """Run what is no server; returns what it measured."""
+    """Run a contestant that is not a server; returns what it measured."""
     with _running(contestant, arguments) as process:
         answer, _ = process.communicate()
         if process.returncode != 0:
-            raise BenchmarkError(f"it ended with status {process.returncode}")
+            raise BenchmarkError(f"the process ended with status {process.returncode}")
     measured: dict[str, float] = json.loads(answer)
     return measured
 
@@ -182,7 +182,7 @@ def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen
 
 
 def _prepare() -> None:
-    # In the new process itself, so that no thread of it starts elsewhere.
+    # Set in the new process itself, so that its threads inherit it.
     os.sched_setaffinity(0, cores()[0])
-    # Outlives what it becomes: should we be killed, it ends by itself.
+    # The alarm survives exec: the server ends by itself even if we are killed.
     signal.alarm(LONGEST)

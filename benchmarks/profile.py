@@ -1,8 +1,8 @@
 """Where the work goes: python -m benchmarks.profile
 
-Counted by valgrind, not timed, so it comes out alike however busy the machine is: the instructions
-that a server runs in user space for a message or a handshake, and in which C functions. What the
-kernel does for it is not in there.
+Counts the instructions that a server runs in user space for a message, a handshake or a delivery,
+and the C functions that run them. valgrind counts them, so a busy machine does not change the
+result. The work of the kernel is not included.
 """
 
 import json
@@ -13,14 +13,19 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from .contestants import BUILT, CONTESTANTS, Contestant
+from .contestants import BUILT, CONTESTANTS, ROOT, Contestant
+from .machine import describe
 from .process import serving
 from .scenarios import SCENARIOS, Scenario
 
-SAVED = BUILT / "profile.json"
+# Part of the repository, so that the pages can be generated without counting again.
+SAVED = ROOT / "benchmarks" / "profile.json"
 
-# What is counted, with as few connections as will do, for everything takes fifty times as long; and
-# how much of it in either of two runs: what a server does but once is in both.
+# The functions that are kept.
+MOST_FUNCTIONS = 15
+
+# What is counted, and how much of it in each of two runs: their difference is free of what a server
+# does only once. There are few connections, because everything takes fifty times as long.
 COUNTED = (
     (SCENARIOS["16x256"], 500, 2000),
     (replace(SCENARIOS["handshake"], connections=20), 100, 400),
@@ -32,13 +37,13 @@ COUNTED = (
 )
 COMPRESSED = tuple((SCENARIOS[name], 100, 400) for name in ("deflate-1K", "deflate-16K"))
 
-# Seconds after which it is given up.
+# The load generator gives up after this many seconds.
 LIMIT = 200
 
-# All that is in zlib, which has no names of its functions.
+# Stands for all functions of zlib, which has no symbols.
 ZLIB = "zlib"
 
-# "1,234 ( 5.67%)  file:function [object]", where `file` may be unknown, and the object missing.
+# "1,234 ( 5.67%)  file:function [object]", where the file may be unknown and the object missing.
 _LINE = re.compile(
     r"^ *([\d,]+) \([ \d.]+%\) +\S*:(\S+)(?: \(\d+x\))?(?: \[(\S+)\])?", re.MULTILINE
 )
@@ -46,23 +51,28 @@ _LINE = re.compile(
 
 @dataclass(slots=True)
 class Profile:
-    """Instructions for a message or a handshake, by scenario and contestant; of an echo of ours by C
-    function; and where messages are compressed, with those of zlib."""
+    """What was counted.
 
+    `instructions` are those of a message, a handshake or a delivery, by scenario and contestant.
+    `functions` are the C functions that run most of ours for an echo, in percent. `compressed`
+    has the instructions of compressed messages, and how many of them are zlib's.
+    """
+
+    machine: dict[str, str] = field(default_factory=dict)
     instructions: dict[str, dict[str, float]] = field(default_factory=dict)
     functions: dict[str, float] = field(default_factory=dict)
     compressed: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path) -> "Profile":
-        """What was saved; nothing where nothing was."""
-        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+        """Read it from a file."""
+        return cls(**json.loads(path.read_text()))
 
 
 def measure(contestant: Contestant, scenario: Scenario, few: int, many: int) -> dict[str, float]:
-    """Instructions for a message or a handshake, by C function."""
+    """The instructions of a message, a handshake or a delivery, by C function."""
     with serving(contestant, scenario.task, scenario.deflate):
-        pass  # a first start, in which Python compiles modules: 425 M instructions
+        pass  # Python compiles modules at the first start, which takes 425 M instructions
     less, more = (_counted(contestant, scenario, few, count) for count in (few, many))
     return {name: (more[name] - less[name]) / (many - few) for name in more}
 
@@ -88,39 +98,46 @@ def _counted(
 
 
 def _of_all(scenario: Scenario, few: int, many: int) -> dict[str, dict[str, float]]:
-    """What everybody runs who is here, by C function."""
+    """The instructions of all contestants that are installed, by C function."""
     counted: dict[str, dict[str, float]] = {}
-    for who in scenario.who:
-        contestant = CONTESTANTS[who]
-        # Node compiles as it runs, and on trio no target is missed.
+    for name in scenario.contestants:
+        contestant = CONTESTANTS[name]
+        # Node.js compiles as it runs; on trio all targets are met.
         if contestant.missing() or contestant.module == "node_ws" or contestant.loop == "trio":
             continue
         if scenario.deflate and contestant.family not in ("ours", "websockets"):
-            continue  # they compress by other settings, or not with zlib
-        counted[who] = measure(contestant, scenario, few, many)
-        total = sum(counted[who].values())
+            continue  # these compress with other settings, or without zlib
+        counted[name] = measure(contestant, scenario, few, many)
+        total = sum(counted[name].values())
         print(f"{scenario.name:12} {contestant.title:32} {total:10.0f}", flush=True)
     return counted
 
 
+def most(counts: dict[str, float]) -> dict[str, float]:
+    """The functions with the most instructions, in percent of all instructions."""
+    total = sum(counts.values())
+    names = sorted(counts, key=lambda name: -counts[name])[:MOST_FUNCTIONS]
+    return {name: 100 * counts[name] / total for name in names}
+
+
 def main() -> None:
-    """Measure everybody who is here, and save it."""
+    """Count the instructions of all contestants that are installed, and save them."""
     if shutil.which("valgrind") is None:
         print("valgrind is not installed: no instructions are counted")
         return
-    profile = Profile()
+    profile = Profile(describe())
     for scenario, few, many in COUNTED:
         counted = _of_all(scenario, few, many)
         profile.instructions[scenario.name] = {
-            who: sum(functions.values()) for who, functions in counted.items()
+            name: sum(functions.values()) for name, functions in counted.items()
         }
         if scenario is COUNTED[0][0]:
-            profile.functions = counted["ours"]
+            profile.functions = most(counted["ours"])
     for scenario, few, many in COMPRESSED:
         profile.compressed[scenario.name] = {
-            who: (sum(functions.values()), functions[ZLIB])
-            for who, functions in _of_all(scenario, few, many).items()
-            if ZLIB in functions  # or it is part of Python there
+            name: (sum(functions.values()), functions[ZLIB])
+            for name, functions in _of_all(scenario, few, many).items()
+            if ZLIB in functions  # not where zlib is linked into Python
         }
     SAVED.write_text(json.dumps(asdict(profile), indent=1) + "\n")
 

@@ -7,49 +7,53 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import page
-from .contestants import BUILT, CONTESTANTS
+from .contestants import BUILT, CONTESTANTS, ROOT
 from .machine import describe
 from .measuring import Measured, measure
 from .process import BenchmarkError, raise_file_limit
-from .results import Results, Spread
+from .results import Results
 from .scenarios import SCENARIOS, Scenario, shortened
+from .spread import Spread
+from .summary import PUBLISHED
 
-# Of each process: those that it opens beside its connections.
+# Files that a process opens besides its connections.
 OTHER_FILES = 100
 
-# So many connections are open at a time, to all who take turns: to open them takes a while, and
-# 20 seconds after it servers begin to ping.
+# Open connections of all contestants that take turns. Opening more takes so long that servers begin
+# to send pings, 20 seconds after a connection was opened.
 MOST_CONNECTIONS = 20_000
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
-    """The same order, but each time another one begins."""
+    """The same order, with another name first at each turn."""
     start = turn % len(names) if names else 0
     return [*names[start:], *names[:start]]
 
 
-def run(results: Results, scenario: Scenario, who: list[str], rounds: int, seconds: float) -> None:
-    """All rounds of a scenario; who fails in one is left out of it, with the reason."""
+def run(
+    results: Results, scenario: Scenario, names: list[str], rounds: int, seconds: float
+) -> None:
+    """All rounds of a scenario. A contestant that fails is left out, with the reason."""
     together = max(1, MOST_CONNECTIONS // scenario.connections)
     for turn in range(rounds):
-        order = rotated(who, turn)
+        order = rotated(names, turn)
         ended: dict[str, Measured | BenchmarkError] = {}
         for start in range(0, len(order), together):
             ended |= take_turns(scenario, order[start : start + together], seconds)
-        for name in who:
+        for name in names:
             match ended[name]:
                 case BenchmarkError() as error:
                     results.failed(scenario.name, name, str(error))
                 case measured:
                     results.add(scenario.name, name, measured)
-        who = [name for name in who if not isinstance(ended[name], BenchmarkError)]
+        names = [name for name in names if not isinstance(ended[name], BenchmarkError)]
 
 
 def take_turns(
-    scenario: Scenario, who: list[str], seconds: float
+    scenario: Scenario, names: list[str], seconds: float
 ) -> dict[str, Measured | BenchmarkError]:
-    """A round of these, who take turns at it: what each measured, or how it failed."""
-    running = {name: measure(scenario, CONTESTANTS[name], seconds) for name in who}
+    """A round of contestants that take turns: the quantities of each, or its failure."""
+    running = {name: measure(scenario, CONTESTANTS[name], seconds) for name in names}
     ended: dict[str, Measured | BenchmarkError] = {}
     turn = 0
     while running:
@@ -66,8 +70,8 @@ def take_turns(
     return ended
 
 
-def tell(results: Results, scenario: Scenario) -> None:
-    """Print what a scenario gave: medians, and the least to the most."""
+def report(results: Results, scenario: Scenario) -> None:
+    """Print the medians of a scenario, with the lowest and the highest round."""
     print(f"\n{scenario.title}")
     for name, quantities in results.rounds.get(scenario.name, {}).items():
         cells = [
@@ -79,39 +83,48 @@ def tell(results: Results, scenario: Scenario) -> None:
 
 
 def main() -> int:
-    """The command line; returns the exit status, 1 where something failed."""
+    """The command line; returns the exit status, 1 if a contestant failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run")
-    parser.add_argument("--smoke", action="store_true", help="short: does everything work?")
+    parser.add_argument(
+        "--smoke", action="store_true", help="short runs, to see that everything works"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO")
-    parser.add_argument("--who", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT")
-    parser.add_argument("--page", type=Path, help="where the page goes; none without")
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT")
+    parser.add_argument("--publish", type=Path, help="write results.json and the pages below this")
     settings = parser.parse_args()
+    whole = not (settings.smoke or settings.only or settings.contestants)
+    if settings.publish and settings.publish.resolve() == ROOT and not whole:
+        parser.error("--publish . takes a whole run: leave out --smoke, --only and --contestants")
 
     began = time.monotonic()
     files = raise_file_limit()
     results = Results(describe())
-    for name in settings.who or CONTESTANTS:
+    for name in settings.contestants or CONTESTANTS:
         if reason := CONTESTANTS[name].missing():
             results.left_out[name] = reason
     for name in settings.only or SCENARIOS:
         scenario = shortened(SCENARIOS[name]) if settings.smoke else SCENARIOS[name]
         if scenario.connections + OTHER_FILES > files:
-            results.left_out[name] = f"a process may open {files} files only"
+            results.left_out[name] = f"a process may open only {files} files"
             continue
-        chosen = settings.who or scenario.who
-        who = [one for one in scenario.who if one in chosen and one not in results.left_out]
-        run(results, scenario, who, settings.rounds, settings.seconds)
-        tell(results, scenario)
+        chosen = settings.contestants or scenario.contestants
+        names = [
+            one for one in scenario.contestants if one in chosen and one not in results.left_out
+        ]
+        run(results, scenario, names, settings.rounds, settings.seconds)
+        report(results, scenario)
         results.save(BUILT / ("smoke.json" if settings.smoke else "results.json"))
 
     for name, reason in results.left_out.items():
         print(f"Left out: {name}: {reason}")
     for name, reason in results.failures.items():
         print(f"Failed: {name}: {reason}")
-    if settings.page:
-        page.write(results, settings.page)
+    if settings.publish:
+        summary = results.summary()
+        summary.save(settings.publish / PUBLISHED.relative_to(ROOT))
+        page.write(summary, settings.publish)
     print(f"This took {time.monotonic() - began:.0f} seconds.")
     return 1 if results.failures else 0
 

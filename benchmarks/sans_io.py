@@ -1,7 +1,7 @@
 """Protocols without I/O: what it costs to turn a client's bytes into text.
 
 python -m benchmarks.sans_io CONTESTANT SIZE CHUNK SECONDS: text messages of SIZE bytes, one frame
-each, arrive CHUNK bytes at a time. Everybody unmasks, checks UTF-8 and hands over `str`.
+each, arrive CHUNK bytes at a time. All contestants unmask, check UTF-8 and return `str`.
 """
 
 import json
@@ -10,19 +10,19 @@ import sys
 import time
 from collections.abc import Callable
 
-# The parts of messages that became complete with a chunk; what is in pieces is joined.
+# Returns the messages that a chunk completes, each as one str.
 Receive = Callable[[bytes], list[str]]
 
 _REQUEST = (
     b"GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-_MESSAGES = 256  # different ones, where they are small
+_MESSAGES = 256  # different messages, if they are small
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz    éüß€語"
 
 
 def wscore() -> Receive:
-    """Ours."""
+    """Our core."""
     from wscore import MessagePiece, ServerConnection
 
     connection = ServerConnection()
@@ -48,7 +48,7 @@ def wscore() -> Receive:
 
 
 def websockets() -> Receive:
-    """The layer of `websockets` without I/O, which leaves the decoding to its user."""
+    """The sans-I/O layer of `websockets`, whose user decodes the text."""
     from websockets.frames import Frame
     from websockets.http11 import Request
     from websockets.server import ServerProtocol
@@ -96,7 +96,7 @@ def wsproto() -> Receive:
 
 
 def some_text(size: int, source: random.Random) -> str:
-    """Text of so many bytes in UTF-8, a seventh of its characters not ASCII."""
+    """Text of `size` bytes in UTF-8; a seventh of its characters is not ASCII."""
     text = "".join(source.choices(_ALPHABET, k=size))
     cut = text.encode()[:size].decode(errors="ignore")
     return cut + "." * (size - len(cut.encode()))
@@ -112,7 +112,7 @@ def masked(text: str, source: random.Random) -> bytes:
 
 
 def measure(receive: Receive, size: int, chunk: int, seconds: float) -> tuple[int, float]:
-    """How many messages, in how many seconds of CPU time; all are checked before."""
+    """Count messages, and the seconds of CPU time that they take, after a check of all texts."""
     source = random.Random(6455)
     texts = [some_text(size, source) for _ in range(min(_MESSAGES, max(1, 2**22 // size)))]
     data = b"".join(masked(text, source) for text in texts)

@@ -1,4 +1,4 @@
-"""What is measured: the table of scenarios."""
+"""The scenarios: what is measured, on how many connections, with which contestants."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,16 +9,16 @@ Kind = Literal["echo", "broadcast", "handshake", "idle", "stream", "sans-io"]
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
-CORES = tuple(name for name, who in CONTESTANTS.items() if who.module == "sans_io")
-HANDSHAKERS = tuple(name for name, who in CONTESTANTS.items() if who.module == "h11_floor")
-ZLIB_NG = tuple(name for name, who in CONTESTANTS.items() if who.zlib_ng)
+CORES = tuple(name for name, one in CONTESTANTS.items() if one.module == "sans_io")
+HANDSHAKERS = tuple(name for name, one in CONTESTANTS.items() if one.module == "h11_floor")
+ZLIB_NG = tuple(name for name, one in CONTESTANTS.items() if one.zlib_ng)
 SERVERS = tuple(name for name in CONTESTANTS if name not in (*CORES, *HANDSHAKERS, *ZLIB_NG))
 ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
 ANNOUNCING = tuple(name for name in ON_ASYNCIO if CONTESTANTS[name].module != "c_floor")
 DEFLATING = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family != "picows")
 OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family.startswith("ours"))
-# One of each, and ours on every loop: enough to see how they grow.
+# One of each family, and ours on every loop: enough to see how the cost grows.
 GROWING = (
     *(name for name in OURS if CONTESTANTS[name].family == "ours"),
     *("picows", "picows.websockets", "websockets", "aiohttp", "node", "floor-c"),
@@ -27,21 +27,20 @@ GROWING = (
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One thing to measure: what is done, by whom, on how many connections.
+    """One thing to measure, and the contestants that take part.
 
-    `in_flight` is how many messages are under way on each connection, `size` their length in
-    bytes; `warm_up` of them go before the measurement. With `deflate` compression is agreed on;
-    without `takeover` each message is compressed on its own. With `drop` connections end without
-    a closing handshake. A stream is one message in frames
-    of `frame` bytes, 0 for a single one. Without a server, `chunk` is how many bytes arrive at
-    a time. Of idle connections the first `warm_up` are not counted: they pay for what is made
-    once.
+    Each connection keeps `in_flight` messages of `size` bytes in flight, after `warm_up` messages
+    that are not measured. `deflate` negotiates compression, without context takeover unless
+    `takeover` is set. `drop` ends connections without a closing handshake. A stream is one message
+    in frames of `frame` bytes; 0 is a single frame. Where there is no server, `chunk` is how many
+    bytes arrive at a time. Of idle connections the first `warm_up` are not counted, because they
+    pay for what a server allocates once.
     """
 
     name: str
     title: str
     kind: Kind
-    who: tuple[str, ...]
+    contestants: tuple[str, ...]
     connections: int = 1
     in_flight: int = 1
     size: int = 32
@@ -55,11 +54,16 @@ class Scenario:
 
     @property
     def task(self) -> str:
-        """What the server is asked to do."""
+        """The task that the server is started with."""
         return self.kind if self.kind in ("broadcast", "stream") else "echo"
 
+    @property
+    def quantity(self) -> str:
+        """The quantity that is compared: CPU time, or memory."""
+        return {"idle": "resident", "stream": "peak"}.get(self.kind, "cpu")
+
     def load(self) -> list[str]:
-        """The load's arguments."""
+        """The arguments of the load generator."""
         return [
             f"--connections={self.connections}",
             f"--in-flight={self.in_flight}",
@@ -73,20 +77,23 @@ class Scenario:
 
 
 def in_words(size: int) -> str:
-    """A size in bytes as people write it."""
+    """A size in bytes with its unit."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size >= unit:
             return f"{size // unit} {name}"
     return f"{size} B"
 
 
+def _connections(count: int) -> str:
+    return f"{count} connection{'s' * (count > 1)}"
+
+
 def _echo(
     name: str, connections: int, in_flight: int, size: int, text: bool, warm_up: int
 ) -> Scenario:
-    plural = "s" * (connections > 1)
     kind = "text" if text else "binary"
     flight = f", {in_flight} messages in flight" * (in_flight > 1)
-    title = f"{connections} connection{plural}{flight}, {in_words(size)} {kind}"
+    title = f"{_connections(connections)}{flight}, {in_words(size)} {kind}"
     return Scenario(name, title, "echo", SERVERS, connections, in_flight, size, text, warm_up)
 
 
@@ -112,27 +119,33 @@ COMPRESSED = [
         takeover=takeover,
     )
     for name, size, takeover, words in (
-        ("1K", KIB, True, "context kept"),
-        ("1K-fresh", KIB, False, "no context kept"),
-        ("16K", 16 * KIB, True, "context kept"),
+        ("1K", KIB, True, "context takeover"),
+        ("1K-fresh", KIB, False, "no context takeover"),
+        ("16K", 16 * KIB, True, "context takeover"),
     )
 ]
 
 HANDSHAKES = [
     Scenario(
         f"handshake{suffix}",
-        f"Opened and {words}",
+        title,
         "handshake",
-        who,
+        contestants,
         connections=200,
         warm_up=400,
         deflate=deflate,
         drop=drop,
     )
-    for suffix, words, who, deflate, drop in (
-        ("", "closed", (*ON_ASYNCIO, *HANDSHAKERS), False, False),
-        ("-deflate", "closed, compression agreed on", DEFLATING, True, False),
-        ("-dropped", "dropped, without a Close", (*ON_ASYNCIO, *HANDSHAKERS), False, True),
+    for suffix, title, contestants, deflate, drop in (
+        ("", "Handshake and close", (*ON_ASYNCIO, *HANDSHAKERS), False, False),
+        ("-deflate", "Handshake and close, compression negotiated", DEFLATING, True, False),
+        (
+            "-dropped",
+            "Handshake, dropped without a Close",
+            (*ON_ASYNCIO, *HANDSHAKERS),
+            False,
+            True,
+        ),
     )
 ]
 
@@ -141,14 +154,14 @@ IDLE = [
         f"idle{suffix}",
         f"Idle connections, {words}",
         "idle",
-        who,
+        contestants,
         connections=2000,
         warm_up=200,
         deflate=deflate,
     )
-    for suffix, words, who, deflate in (
+    for suffix, words, contestants, deflate in (
         ("", "no compression", ON_ASYNCIO, False),
-        ("-deflate", "compression agreed on", DEFLATING, True),
+        ("-deflate", "compression negotiated", DEFLATING, True),
     )
 ]
 
@@ -157,13 +170,13 @@ BROADCASTS = [
         f"broadcast{suffix}",
         f"{in_words(KIB)} text to 1000 clients, {words}",
         "broadcast",
-        who,
+        contestants,
         connections=1000,
         size=KIB,
         warm_up=3000,
         deflate=deflate,
     )
-    for suffix, words, who, deflate in (
+    for suffix, words, contestants, deflate in (
         ("", "no compression", ANNOUNCING, False),
         ("-deflate", "compressed", DEFLATING, True),
     )
@@ -185,7 +198,7 @@ STREAMS = [
 CONNECTIONS = [
     Scenario(
         f"connections-{count}",
-        f"{count} connections, 256 B text",
+        f"{_connections(count)}, 256 B text",
         "echo",
         GROWING,
         connections=count,
@@ -200,7 +213,7 @@ SIZES = [
         f"size-{size}",
         f"{in_words(size)} binary, one connection",
         "echo",
-        (*GROWING, "ours-pure"),  # whose masking costs more with every byte
+        (*GROWING, "ours-pure"),  # in pure Python the cost of masking grows with every byte
         size=size,
         text=False,
         warm_up=max(4, min(1000, 32 * MIB // size)),
@@ -233,14 +246,17 @@ SCENARIOS = {scenario.name: scenario for group in GROUPS.values() for scenario i
 
 
 def shortened(scenario: Scenario) -> Scenario:
-    """The same in a second or so, which shows that it works: everybody in the first of a kind,
-    and ours beside one peer and floors in the others."""
+    """The same scenario in about a second, to see that it works.
+
+    All contestants take part in the first scenario of a kind; in the others ours, one peer and
+    the floors.
+    """
     few = {"ours", "ours-trio", "ours-zlib-ng", "websockets", "floor", "floor-h11"}
     few |= {"core", "core-pure"}
-    everybody = scenario.name in ("16x256", "sans-io-1")
+    all_take_part = scenario.name in ("16x256", "sans-io-1")
     return replace(
         scenario,
-        who=tuple(name for name in scenario.who if everybody or name in few),
+        contestants=tuple(name for name in scenario.contestants if all_take_part or name in few),
         connections=min(scenario.connections, 100),
         size=min(scenario.size, 8 * MIB),
         warm_up=min(scenario.warm_up, 20),

@@ -1,4 +1,4 @@
-"""What we aim at: the one table of targets."""
+"""Our targets: the most that we want to take, next to peers or in itself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,53 +8,53 @@ from .scenarios import COMPRESSED, HANDSHAKES, MESSAGES, STREAMS
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
-    """Something that is measured: in which scenario, with whom, and what."""
+class Entry:
+    """A contestant in a scenario."""
 
     scenario: str
     contestant: str
-    name: str
+
+    def __str__(self) -> str:
+        return f"{self.scenario}/{self.contestant}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Ours on one loop, and others on the same."""
+    """Our entry on one loop, and the entries that it is compared with; none for a plain figure."""
 
-    ours: Quantity
-    peers: tuple[Quantity, ...]
+    ours: Entry
+    peers: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """On each of the loops, `ours` takes at most `bound` times what the best of `peers` takes.
 
-    Without peers the bound is one of the quantity itself, or, with `beside`, of its ratio to
-    ours in that scenario. `aim` is what we would like, where that is less.
+    Without peers, `bound` is the most that the quantity itself may be; with `relative_to`, the
+    most that its ratio to our own figure in that scenario may be. `aim` is a lower value that we
+    would like to reach.
     """
 
     scenario: str
     peers: tuple[str, ...]
     bound: float
     aim: float | None = None
-    quantity: str = "cpu"
     ours: str = "ours"
     loops: tuple[str, ...] = ASYNCIO
-    beside: str | None = None
+    relative_to: str | None = None
 
     def comparisons(self) -> Iterator[Comparison]:
-        """One for each loop."""
+        """One comparison for each loop."""
         for loop in self.loops:
             ours = name_on(self.ours, loop)
-            peers = [
-                Quantity(self.scenario, _peer(peer, loop), self.quantity) for peer in self.peers
-            ]
-            if self.beside:
-                peers.append(Quantity(self.beside, ours, self.quantity))
-            yield Comparison(Quantity(self.scenario, ours, self.quantity), tuple(peers))
+            peers = [Entry(self.scenario, _peer(peer, loop)) for peer in self.peers]
+            if self.relative_to:
+                peers.append(Entry(self.relative_to, ours))
+            yield Comparison(Entry(self.scenario, ours), tuple(peers))
 
 
 def _peer(family: str, loop: str) -> str:
-    """Who stands for a peer on a loop: picows has aiofastnet's transports on asyncio's."""
+    """The peer's entry for a loop; picows on asyncio already runs on aiofastnet's transports."""
     name = name_on(family, loop)
     return name if name in CONTESTANTS else family
 
@@ -69,7 +69,7 @@ _SAME_TRANSPORTS = ("aiofastnet",)
 NO_LOOP = ("asyncio",)
 
 TARGETS = [
-    # The fastest async API there is.
+    # The fastest peer with an async API.
     Target("16x256", _PICOWS_WEBSOCKETS, 1.0),
     Target("100x1K", _PICOWS_WEBSOCKETS, 1.0),
     Target("1x64", _PICOWS_WEBSOCKETS, 0.5),
@@ -77,33 +77,33 @@ TARGETS = [
     Target("16x4x16K-text", _PICOWS_WEBSOCKETS, 0.9),
     Target("4x1M", _PICOWS_WEBSOCKETS, 0.9),
     Target("4x1M-text", _PICOWS_WEBSOCKETS, 0.9),
-    # Synchronous callbacks, on the same transports.
+    # Synchronous callbacks on the same transports.
     Target("16x256", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
     Target("100x1K", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
     Target("1x64", _PICOWS, 0.6, 0.45, loops=_SAME_TRANSPORTS),
     Target("16x4x16K", _PICOWS, 1.1, loops=_SAME_TRANSPORTS),
     Target("4x1M", _PICOWS, 1.25, loops=_SAME_TRANSPORTS),
-    # The two that most people use.
+    # The two most used libraries.
     *(Target(scenario.name, _WEBSOCKETS, 0.5) for scenario in MESSAGES),
     *(Target(scenario.name, _AIOHTTP, 0.75) for scenario in MESSAGES),
     *(Target(scenario.name, _WEBSOCKETS, 0.8) for scenario in COMPRESSED),
-    # The same where zlib leaves the least room, with an engine that only the user chooses.
+    # zlib is most of the cost here; the user can choose a faster engine.
     Target("deflate-16K", _WEBSOCKETS, 0.8, ours="ours-zlib-ng"),
     *(Target(scenario.name, _WEBSOCKETS, 0.35) for scenario in HANDSHAKES),
     *(Target(scenario.name, _AIOHTTP, 1.1) for scenario in HANDSHAKES),
-    # KiB for each connection; and no more with compression on, until a message is compressed.
-    Target("idle", (), 8, 6, "resident"),
-    Target("idle-deflate", (), 1.0, quantity="resident", beside="idle"),
-    # For each message that is delivered.
+    # KiB for each connection; negotiating compression adds nothing until a message uses it.
+    Target("idle", (), 8, 6),
+    Target("idle-deflate", (), 1.0, relative_to="idle"),
+    # For each delivery.
     Target("broadcast", (*_PICOWS, *_PICOWS_WEBSOCKETS, *_WEBSOCKETS, *_AIOHTTP), 1.0),
     Target("broadcast-deflate", _WEBSOCKETS, 0.2),
     # MiB above idle.
-    *(Target(scenario.name, (), 8, quantity="peak") for scenario in STREAMS),
-    Target("connections-10000", (), 1.5, beside="connections-100"),
+    *(Target(scenario.name, (), 8) for scenario in STREAMS),
+    Target("connections-10000", (), 1.5, relative_to="connections-100"),
     Target("16x256", _TRIO, 0.6, loops=("trio",)),
     Target("100x1K", _TRIO, 0.6, loops=("trio",)),
     Target("1x64", _TRIO, 0.35, loops=("trio",)),
-    # The protocol alone, in plain Python and as it is installed.
+    # The protocol core alone, in pure Python and with the C extension.
     Target("sans-io-1", _CORE, 0.55, ours="core-pure", loops=NO_LOOP),
     Target("sans-io-64", _CORE, 0.75, ours="core-pure", loops=NO_LOOP),
     Target("sans-io-1", _CORE, 0.4, ours="core", loops=NO_LOOP),

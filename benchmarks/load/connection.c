@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What Chromium 156 sends; the key is RFC 6455's own (section 1.3), so that its proof is known. */
+/* What Chromium 156 sends; the key is RFC 6455's own (section 1.3), so that the accept value is known. */
 static const char head_format[] =
     "GET / HTTP/1.1\r\n"
     "Host: 127.0.0.1:%d\r\n"
@@ -31,7 +31,7 @@ static const char offer[] =
 static const char offer_no_takeover[] =
     "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; "
     "server_no_context_takeover; client_no_context_takeover\r\n";
-static const char proof[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+static const char accept_value[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 enum { AT_ONCE = 16, BUFFER = 256 * 1024 };
 static unsigned char buffer[BUFFER], inflated[BUFFER];
@@ -50,7 +50,7 @@ static int connected(int port)
     return fd;
 }
 
-/* Read and judge the answer to the upgrade: a 101 with the right proof, and nothing behind it. */
+/* Read and check the answer to the upgrade: a 101 with the right accept value, and nothing after. */
 static void read_answer(struct connection *one, const struct settings *settings, const char *head)
 {
     static char answer[4096];
@@ -70,12 +70,12 @@ static void read_answer(struct connection *one, const struct settings *settings,
         return;
     }
     char *end = strstr(answer, "\r\n\r\n");
-    if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0 || !strstr(answer, proof) || end[4] != 0)
+    if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0 || !strstr(answer, accept_value) || end[4] != 0)
         fail("connection %d: not the answer to an upgrade:\n%s", one->number, answer);
     one->inflates = strcasestr(answer, "permessage-deflate") != NULL;
     one->resets = strcasestr(answer, "server_no_context_takeover") != NULL;
     if (settings->deflate && !one->inflates)
-        fail("the server did not agree on permessage-deflate:\n%s", answer);
+        fail("the server did not accept permessage-deflate:\n%s", answer);
 }
 
 void connections_open(struct connection *all, int count, const struct settings *settings)
@@ -104,7 +104,7 @@ void connection_start(struct connection *one, int first_message, const struct se
         fail("no memory for %d connections", settings->connections);
 }
 
-/* Let it send so many messages more. */
+/* Allow it to send more messages. */
 void connection_grant(struct connection *one, const struct tape *tape, int messages,
                       int in_flight, uint64_t time)
 {
@@ -115,7 +115,7 @@ void connection_grant(struct connection *one, const struct tape *tape, int messa
     }
 }
 
-/* Send what it may; return whether it wants to hear of room. */
+/* Send what is granted; return whether the socket was full. */
 bool connection_send(struct connection *one, const struct tape *tape)
 {
     while (one->granted > 0) {
@@ -140,7 +140,7 @@ static void check(struct connection *one, const unsigned char *wanted, size_t si
                   const unsigned char *data, size_t length)
 {
     if (length > size - one->right || memcmp(data, wanted + one->right, length) != 0)
-        fail("connection %d: message %ld is not what was sent, in or behind byte %zu",
+        fail("connection %d: message %ld is not what was sent, at or after byte %zu",
              one->number, one->received, one->right);
     one->right += length;
 }
@@ -169,10 +169,10 @@ static void message_over(struct connection *one, const struct tape *tape)
     one->received++;
     one->expected = (one->expected + 1) % tape->count;
     one->right = 0;
-    one->amid_message = false;
+    one->inside_message = false;
 }
 
-/* Take a part of a frame's head; return how many bytes that took. */
+/* Parse a part of a frame's head; return the number of bytes used. */
 static size_t take_head(struct connection *one, bool text, const unsigned char *data, size_t length)
 {
     size_t taken = 0;
@@ -187,24 +187,24 @@ static size_t take_head(struct connection *one, bool text, const unsigned char *
         for (int index = 0; index < extended; index++)
             one->left = one->left << 8 | one->head[2 + index];
         one->head_size = 0;
-        one->amid_frame = true;
+        one->inside_frame = true;
         break;
     }
-    if (!one->amid_frame)
+    if (!one->inside_frame)
         return taken;
     one->pings = one->head[0] == 0x89 && one->left < 126;
     if (one->pings)
         return taken;
-    int opcode = one->head[0] & 0x0F, wanted = one->amid_message ? 0 : text ? 1 : 2;
+    int opcode = one->head[0] & 0x0F, wanted = one->inside_message ? 0 : text ? 1 : 2;
     if (opcode != wanted || one->head[1] & 0x80 || one->head[0] & 0x30)
         fail("connection %d: a frame starts with %02x %02x, not with opcode %d", one->number,
              one->head[0], one->head[1], wanted);
-    if (!one->amid_message)
+    if (!one->inside_message)
         one->compressed = one->head[0] & 0x40;
     if (one->compressed && !one->inflates)
-        fail("connection %d: a compressed message, not agreed on", one->number);
+        fail("connection %d: a compressed message without negotiation", one->number);
     one->fin = one->head[0] & 0x80;
-    one->amid_message = true;
+    one->inside_message = true;
     return taken;
 }
 
@@ -213,11 +213,11 @@ static void take_frames(struct connection *one, const struct tape *tape, bool te
 {
     static unsigned char tail[] = {0, 0, 0xFF, 0xFF};
     for (;;) {
-        if (!one->amid_frame) {
+        if (!one->inside_frame) {
             size_t taken = take_head(one, text, data, length);
             data += taken;
             length -= taken;
-            if (!one->amid_frame)
+            if (!one->inside_frame)
                 return;
         }
         const unsigned char *wanted = tape->payloads + (size_t)one->expected * tape->size;
@@ -230,7 +230,7 @@ static void take_frames(struct connection *one, const struct tape *tape, bool te
         one->left -= part;
         if (one->left > 0)
             return;
-        one->amid_frame = false;
+        one->inside_frame = false;
         if (one->pings || !one->fin)
             continue;
         if (one->compressed) {
@@ -242,7 +242,7 @@ static void take_frames(struct connection *one, const struct tape *tape, bool te
     }
 }
 
-/* Without WebSocket: the very bytes of the frames come back. */
+/* Without WebSocket: the bytes of the frames come back as they were sent. */
 static void take_bytes(struct connection *one, const struct tape *tape, const unsigned char *data,
                        size_t length)
 {
@@ -260,7 +260,7 @@ static void take_bytes(struct connection *one, const struct tape *tape, const un
     }
 }
 
-/* Read once and check it; return how many messages are complete with that. */
+/* Read once and check the bytes; return how many messages they completed. */
 int connection_receive(struct connection *one, const struct tape *tape,
                        const struct settings *settings)
 {
@@ -269,7 +269,7 @@ int connection_receive(struct connection *one, const struct tape *tape,
     if (got < 0 && errno == EAGAIN)
         return 0;
     if (got <= 0)
-        fail("connection %d: the server ended it: %s", one->number,
+        fail("connection %d: the server closed it: %s", one->number,
              got ? strerror(errno) : "end of input");
     if (settings->raw)
         take_bytes(one, tape, buffer, (size_t)got);
@@ -278,26 +278,26 @@ int connection_receive(struct connection *one, const struct tape *tape,
     return (int)(one->received - before);
 }
 
-/* Begin the end of a connection that was not started: a Close, or the end of our bytes. */
-void connection_leave(struct connection *one, bool says_so)
+/* Begin to close a connection that was not started: with a Close, or with the end of output. */
+void connection_leave(struct connection *one, bool sends_close)
 {
     static const unsigned char close_1000[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8};
-    if (!says_so)
+    if (!sends_close)
         shutdown(one->fd, SHUT_WR);
     else if (send(one->fd, close_1000, sizeof close_1000, MSG_NOSIGNAL) != sizeof close_1000)
         fail("connection %d: cannot send our Close: %s", one->number, strerror(errno));
 }
 
-/* Wait until the server has closed it too; a Close was answered with a Close. */
-void connection_left(struct connection *one, bool says_so)
+/* Wait until the server has closed it; it must answer a Close with a Close. */
+void connection_left(struct connection *one, bool sends_close)
 {
     unsigned char answer[4];
-    if (says_so && (recv(one->fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
+    if (sends_close && (recv(one->fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
                     answer[0] != 0x88))
         fail("connection %d: no answer to our Close", one->number);
     while (recv(one->fd, buffer, sizeof buffer, 0) > 0) {
-        if (says_so)
-            fail("connection %d: more behind the answer to our Close", one->number);
+        if (sends_close)
+            fail("connection %d: more data after the answer to our Close", one->number);
     }
     close(one->fd);
 }

@@ -1,4 +1,4 @@
-/* The command line of the load generator: see README.md beside it. */
+/* The command line of the load generator: see ../README.md. */
 #include "load.h"
 
 #include <errno.h>
@@ -70,80 +70,7 @@ static struct settings settings_from(int count, char **arguments)
     return settings;
 }
 
-/* Open connections and close them again until there were so many, or for so long. Adds what the
- * server took for either; returns how many there were. */
-static long open_and_close(const struct settings *settings, struct connection *all, long most,
-                           double seconds, struct mark *opening, struct mark *closing)
-{
-    int count = settings->connections;
-    bool says_so = !settings->raw && !settings->drop;
-    uint64_t start = now();
-    long done = 0;
-    while (done < most && (done == 0 || (double)(now() - start) < seconds * 1e9)) {
-        struct mark begin = mark_now(settings->pid), opened;
-        connections_open(all, count, settings);
-        opened = mark_now(settings->pid);
-        for (int index = 0; index < count; index++)
-            connection_leave(&all[index], says_so);
-        for (int index = 0; index < count; index++)
-            connection_left(&all[index], says_so);
-        mark_add(opening, begin, opened);
-        mark_add(closing, opened, mark_end(settings->pid));
-        done += count;
-    }
-    return done;
-}
-
-void run_handshakes(const struct settings *settings)
-{
-    struct connection *all = calloc((size_t)settings->connections, sizeof *all);
-    struct mark opening = {0}, closing = {0}, unmeasured = {0};
-    double seconds;
-    long done = 0;
-    if (all == NULL)
-        fail("no memory for %d connections", settings->connections);
-    open_and_close(settings, all, settings->warm_up, settings->limit, &unmeasured, &unmeasured);
-    while (turn_comes(&seconds)) {
-        done += open_and_close(settings, all, settings->messages, seconds, &opening,
-                               &closing);
-        printf("{\"messages\": %ld, \"seconds\": %.9f, \"opening_cpu\": %.9f, "
-               "\"closing_cpu\": %.9f}\n",
-               done, (double)(opening.wall + closing.wall) / 1e9, (double)opening.server / 1e9,
-               (double)closing.server / 1e9);
-    }
-}
-
-/* Hold connections open: a turn is how many are to be open, and so is the answer. */
-void run_idle(const struct settings *settings)
-{
-    struct connection *all = calloc((size_t)settings->connections, sizeof *all);
-    double wanted;
-    int open = 0;
-    if (all == NULL)
-        fail("no memory for %d connections", settings->connections);
-    while (turn_comes(&wanted)) {
-        if (wanted < open || wanted > settings->connections)
-            fail("%d to %d connections can be asked for", open, settings->connections);
-        connections_open(all + open, (int)wanted - open, settings);
-        open = (int)wanted;
-        printf("%d\n", open);
-    }
-}
-
-/* Say that all is ready, or pass on what the last turn gave, and wait for the next one: a line of
- * standard input with a number, which is how many seconds it takes where nothing else is said.
- * False at its end. */
-bool turn_comes(double *asked)
-{
-    static bool told;
-    if (!told)
-        puts("ready");
-    told = true;
-    fflush(stdout);
-    return scanf("%lf", asked) == 1;
-}
-
-/* As many open files as this process may have. */
+/* Raise the limit of open files to the hard limit. */
 static void raise_limit(void)
 {
     struct rlimit files;

@@ -1,4 +1,5 @@
-/* The load generator's parts: see README.md beside it. */
+/* The parts of the load generator: see ../README.md. Modes use the parts above them, and load.c
+ * runs the modes. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -9,33 +10,33 @@
 #include <stdio.h>
 #include <zlib.h>
 
-/* What is asked for on the command line. */
+/* The command line. */
 struct settings {
     const char *mode;      /* echo, broadcast, stream, handshake or idle */
     int port;              /* of the server, on 127.0.0.1 */
-    int pid;               /* of the server: whose CPU time counts */
+    int pid;               /* of the server whose CPU time is measured */
     int connections;
-    int in_flight;         /* messages under way on each connection */
+    int in_flight;         /* messages in flight on each connection */
     size_t size;           /* of a message, in bytes */
     size_t frame;          /* stream: bytes in a frame, 0 for one frame */
     bool text;
-    bool raw;              /* the server echoes bytes, and speaks no WebSocket */
-    bool drop;             /* handshake: leave without a Close */
-    bool deflate;          /* the server has to agree on permessage-deflate, offered always */
-    bool no_takeover;      /* offer it with no context kept between messages */
+    bool raw;              /* the server echoes bytes, without WebSocket */
+    bool drop;             /* handshake: end without a Close */
+    bool deflate;          /* the server must accept permessage-deflate; it is always offered */
+    bool no_takeover;      /* offer it without context takeover */
     long warm_up;          /* messages before the first turn */
-    long messages;         /* a turn ends after so many, if not before */
-    int limit;             /* seconds after which the process ends, come what may */
+    long messages;         /* the most in a turn */
+    int limit;             /* seconds after which the process ends in any case */
 };
 
-/* Say what went wrong, and end with status 1. */
+/* Print what went wrong, and end with status 1. */
 #define fail(...) (fprintf(stderr, __VA_ARGS__), fputc('\n', stderr), exit(1))
 
-/* tape.c: frames ready to be sent, one after the other, for ever. */
+/* tape.c: frames to send, one after the other, in an endless loop. */
 struct tape {
     int count;                /* of messages; all differ, in payload and masking key */
     size_t size;              /* of each message, in bytes */
-    unsigned char *payloads;  /* what is to come back: count * size bytes */
+    unsigned char *payloads;  /* the expected answers: count * size bytes */
     unsigned char *bytes;     /* the frames */
     size_t *starts;           /* where in `bytes` each frame starts; count + 1 of them */
 };
@@ -51,18 +52,18 @@ void mask_copy(unsigned char *to, const unsigned char *from, size_t size,
 struct connection {
     int fd;
     int number;
-    bool polls_output;        /* epoll tells when there is room */
-    size_t out;               /* where in the tape the next byte to send is */
+    bool polls_output;        /* epoll reports when the socket takes more */
+    size_t out;               /* position in the tape of the next byte to send */
     size_t granted;           /* how many bytes may be sent */
     int next;                 /* the next message to send */
     long sent, received;      /* messages */
-    uint64_t *times;          /* when each message under way was sent; a ring */
+    uint64_t *times;          /* when each message in flight was sent; a ring */
     int expected;             /* the message that comes back next */
-    size_t right;             /* bytes of it that were right */
-    unsigned char head[10];   /* of the frame that is being received */
+    size_t right;             /* bytes of it that have been checked */
+    unsigned char head[10];   /* of the frame that arrives */
     int head_size;
-    uint64_t left;            /* bytes of its payload that are to come */
-    bool amid_frame, pings, amid_message, fin, compressed;
+    uint64_t left;            /* bytes of its payload that are missing */
+    bool inside_frame, pings, inside_message, fin, compressed;
     z_stream inflater;
     bool inflates, resets;
 };
@@ -74,14 +75,14 @@ void connection_grant(struct connection *one, const struct tape *tape, int messa
 bool connection_send(struct connection *one, const struct tape *tape);
 int connection_receive(struct connection *one, const struct tape *tape,
                        const struct settings *settings);
-void connection_leave(struct connection *one, bool says_so);
-void connection_left(struct connection *one, bool says_so);
+void connection_leave(struct connection *one, bool sends_close);
+void connection_left(struct connection *one, bool sends_close);
 
 /* meter.c: clocks, and how long messages took. */
 struct mark {
     uint64_t wall, server, load; /* nanoseconds */
-    bool runs;                   /* the server, and its page faults */
-    long faults;
+    bool runs;                   /* the server is running, or ready to */
+    long faults;                 /* page faults of the server */
 };
 
 uint64_t now(void);
@@ -92,13 +93,13 @@ void latency_clear(void);
 void latency_add(uint64_t nanoseconds);
 double latency_quantile(double part); /* in microseconds */
 
-/* load.c: what is asked for on standard input. */
+/* turn.c */
 bool turn_comes(double *asked);
 
 /* The modes. */
-void run_messages(const struct settings *settings);  /* echo and broadcast: messages.c */
-void run_stream(const struct settings *settings);    /* stream.c */
-void run_handshakes(const struct settings *settings);
-void run_idle(const struct settings *settings);
+void run_messages(const struct settings *settings);   /* echo and broadcast: messages.c */
+void run_stream(const struct settings *settings);     /* stream.c */
+void run_handshakes(const struct settings *settings); /* handshakes.c */
+void run_idle(const struct settings *settings);       /* idle.c */
 
 #endif

@@ -8,7 +8,7 @@
 
 enum { EVENTS = 256 };
 
-/* Few where they are large, so that making them takes no time; enough to fill what is under way. */
+/* Few if they are large, because making them takes time; at least 2. */
 static int tape_count(const struct settings *settings)
 {
     size_t count = ((size_t)1 << 19) / (settings->size + 1);
@@ -23,7 +23,6 @@ static void watch(int epoll, struct connection *one, int operation, bool output)
     one->polls_output = output;
 }
 
-/* Who exchanges what. */
 struct exchange {
     const struct settings *settings;
     bool broadcasts;
@@ -40,23 +39,23 @@ static void grant(struct exchange *run, struct connection *one, int messages, ui
         watch(run->epoll, one, EPOLL_CTL_MOD, wants);
 }
 
-/* Messages come and go until so many have come, or for so long; none is under way before and
- * after. Returns how many have come. */
+/* Exchange messages until `messages` were received or the time is up; none is in flight before or
+ * after. Returns how many were received. */
 static long exchange(struct exchange *run, long messages, double seconds)
 {
     const struct settings *settings = run->settings;
     const int starting = run->broadcasts ? 1 : run->count;
     struct epoll_event events[EVENTS];
-    long received = 0, under_way = 0;
+    long received = 0, in_flight = 0;
     uint64_t start = now(), sent_at = start;
     bool ends = false;
 
-    while (under_way > 0 || !ends) {
-        if (under_way == 0) {
+    while (in_flight > 0 || !ends) {
+        if (in_flight == 0) {
             sent_at = now();
             for (int index = 0; index < starting; index++)
                 grant(run, &run->all[index], settings->in_flight, sent_at);
-            under_way = (long)run->count * settings->in_flight;
+            in_flight = (long)run->count * settings->in_flight;
         }
         int ready = epoll_wait(run->epoll, events, EVENTS, -1);
         for (int index = 0; index < ready; index++) {
@@ -73,7 +72,7 @@ static long exchange(struct exchange *run, long messages, double seconds)
             received += complete;
             ends = ends || received >= messages;
             again = ends || run->broadcasts ? 0 : complete;
-            under_way -= complete - again;
+            in_flight -= complete - again;
             if (complete || one->polls_output)
                 grant(run, one, again, time);
         }

@@ -19,8 +19,8 @@ uint64_t now(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* Whether the server runs, or would if it had the core, and the pages that it touched for the first
- * time: memory that its C library gives back to the system and takes again shows here. */
+/* Whether the server is running or ready to run, and its page faults: they show memory that its C
+ * library returns to the system and gets again. */
 static void look_at(int pid, struct mark *mark)
 {
     char name[32], line[1024], state = 0;
@@ -34,7 +34,7 @@ static void look_at(int pid, struct mark *mark)
         fclose(file);
     }
     if (faults < 0)
-        fail("there is no %s to read", name);
+        fail("cannot read %s", name);
     mark->runs = state == 'R';
     mark->faults = faults;
 }
@@ -55,8 +55,8 @@ struct mark mark_now(int server_pid)
     return mark;
 }
 
-/* What the server does behind its last answer is its work, too: wait until it has nothing to do.
- * That the others had to wait for it is not. */
+/* What the server does after its last answer counts as its work: wait until it has nothing to do. The
+ * wait itself does not count. */
 struct mark mark_end(int server_pid)
 {
     struct mark end = mark_now(server_pid), last, next = end;

@@ -1,4 +1,4 @@
-/* One large message, made and checked as it goes: neither side of it is ever held here. */
+/* One large message, made and checked piece by piece: it is never held as a whole. */
 #include "load.h"
 
 #include <errno.h>
@@ -7,12 +7,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { PART = 64 * 1024 }; /* the message is the same PART, again and again */
+enum { PART = 64 * 1024 }; /* the message repeats the same PART */
 
 struct outgoing {
     unsigned char masked[PART], header[14];
     size_t header_size, header_sent;
-    uint64_t in_frame, frame_left, left; /* of the message: in all */
+    uint64_t in_frame, frame_left, left; /* left: of the whole message */
     bool first;
 };
 
@@ -31,7 +31,7 @@ static void begin_frame(struct outgoing *out, const struct settings *settings,
     out->first = false;
 }
 
-/* Send one piece; the masking of a frame starts anew with it, the message goes on. */
+/* Send one piece. Each frame starts its masking again, at the message's next byte. */
 static void send_piece(struct outgoing *out, int fd)
 {
     const unsigned char *from = out->header + out->header_sent;
@@ -56,19 +56,19 @@ static void send_piece(struct outgoing *out, int fd)
     }
 }
 
-/* What comes back: frames of any size, the payload in its order. */
+/* The answer: frames of any size, with the payload in order. */
 struct incoming {
     unsigned char head[10];
     int head_size;
     uint64_t frame_left, received;
-    bool amid_frame, first, over;
+    bool inside_frame, first, over;
 };
 
 static void take(struct incoming *in, const unsigned char *plain, const unsigned char *data,
                  size_t length)
 {
     while (length > 0) {
-        if (!in->amid_frame) {
+        if (!in->inside_frame) {
             in->head[in->head_size++] = *data++;
             length--;
             int code = in->head[1] & 0x7F, extended = code < 126 ? 0 : code == 126 ? 2 : 8;
@@ -79,7 +79,7 @@ static void take(struct incoming *in, const unsigned char *plain, const unsigned
                 in->frame_left = in->frame_left << 8 | in->head[2 + index];
             if (in->over || (in->head[0] & 0x7F) != (in->first ? 2 : 0))
                 fail("a frame starts with %02x at byte %lu", in->head[0], in->received);
-            in->amid_frame = true;
+            in->inside_frame = true;
             in->first = false;
         }
         while (length > 0 && in->frame_left > 0) {
@@ -87,7 +87,7 @@ static void take(struct incoming *in, const unsigned char *plain, const unsigned
             part = part < length ? part : length;
             part = part < in->frame_left ? part : (size_t)in->frame_left;
             if (memcmp(data, plain + offset, part) != 0)
-                fail("what came back differs in or behind byte %lu", in->received);
+                fail("what came back differs at or after byte %lu", in->received);
             data += part;
             length -= part;
             in->frame_left -= part;
@@ -95,7 +95,7 @@ static void take(struct incoming *in, const unsigned char *plain, const unsigned
         }
         if (in->frame_left == 0) {
             in->over = in->head[0] & 0x80;
-            in->amid_frame = false;
+            in->inside_frame = false;
             in->head_size = 0;
         }
     }

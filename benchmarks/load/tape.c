@@ -1,10 +1,10 @@
-/* Frames ready to be sent: made once, so that sending costs a system call and no more. */
+/* Frames to send, made once, so that sending costs only a system call. */
 #include "load.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* A fixed seed: every run, and every server, gets the same messages. */
+/* A fixed seed: every server gets the same messages in every run. */
 static uint64_t state = 0x9E3779B97F4A7C15;
 
 static uint32_t random_number(void)
@@ -60,9 +60,9 @@ void mask_copy(unsigned char *to, const unsigned char *from, size_t size,
         to[index] = from[index] ^ key[index & 3];
 }
 
-/* Compress a message on its own: it refers to nothing before it, which a peer that keeps its
- * context takes as well. Level 6 and a window of 12 bits, whatever is agreed on. */
-static size_t deflated(unsigned char *to, size_t room, unsigned char *from, size_t size)
+/* Compress a message on its own, which a peer with context takeover accepts as well. Level 6 and a
+ * window of 12 bits, whatever was negotiated. */
+static size_t deflated(unsigned char *to, size_t space, unsigned char *from, size_t size)
 {
     z_stream stream = {0};
     if (deflateInit2(&stream, 6, Z_DEFLATED, -12, 5, Z_DEFAULT_STRATEGY) != Z_OK)
@@ -70,23 +70,23 @@ static size_t deflated(unsigned char *to, size_t room, unsigned char *from, size
     stream.next_in = from;
     stream.avail_in = (uInt)size;
     stream.next_out = to;
-    stream.avail_out = (uInt)room;
+    stream.avail_out = (uInt)space;
     deflate(&stream, Z_SYNC_FLUSH);
     if (stream.avail_in != 0 || stream.avail_out == 0)
         fail("a message does not fit when compressed");
     deflateEnd(&stream);
-    return room - stream.avail_out - 4; /* RFC 7692 7.2.1: without 00 00 ff ff */
+    return space - stream.avail_out - 4; /* RFC 7692 7.2.1: without 00 00 ff ff */
 }
 
 void tape_make(struct tape *tape, const struct settings *settings, int count)
 {
-    size_t size = settings->size, room = size + size / 100 + 64;
-    unsigned char *payload = malloc(room), *at;
+    size_t size = settings->size, space = size + size / 100 + 64;
+    unsigned char *payload = malloc(space), *at;
 
     tape->count = count;
     tape->size = size;
     tape->payloads = malloc((size_t)count * size + 1);
-    tape->bytes = at = malloc((size_t)count * (room + 14));
+    tape->bytes = at = malloc((size_t)count * (space + 14));
     tape->starts = malloc(((size_t)count + 1) * sizeof *tape->starts);
     if (!payload || !tape->payloads || !tape->bytes || !tape->starts)
         fail("no memory for messages of %zu bytes", size);
@@ -96,7 +96,7 @@ void tape_make(struct tape *tape, const struct settings *settings, int count)
         (settings->text ? random_text : random_bytes)(wanted, size);
         random_bytes(key, 4);
         if (settings->deflate)
-            length = deflated(payload, room, wanted, size);
+            length = deflated(payload, space, wanted, size);
         tape->starts[index] = (size_t)(at - tape->bytes);
         at += frame_header(at, 0x80 | settings->deflate << 6 | (settings->text ? 1 : 2), length);
         memcpy(at, key, 4);

@@ -1,4 +1,4 @@
-"""The `aiohttp` package, which compresses at level 1, whatever it is told."""
+"""The `aiohttp` package. It always compresses at level 1."""
 
 from aiohttp import WSMsgType, web
 

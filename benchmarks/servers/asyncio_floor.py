@@ -1,4 +1,4 @@
-"""A floor: a bare `asyncio.Protocol` that passes on bytes, and knows nothing of WebSocket."""
+"""A floor: a bare `asyncio.Protocol` that sends bytes back, without WebSocket."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class Echo(asyncio.Protocol):
 
 
 class Announcer(Echo):
-    """Its first bytes, which are the head, go back; the others go to all."""
+    """Sends the first bytes, which are the head, back, and all others to every client."""
 
     def data_received(self, data: bytes) -> None:
         if self.write not in writes:

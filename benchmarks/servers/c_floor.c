@@ -1,4 +1,4 @@
-/* A floor: an epoll server that echoes bytes, and knows nothing of WebSocket. */
+/* A floor: an epoll server that echoes bytes, without WebSocket. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, ROOM = 256 * 1024 };
+enum { EVENTS = 256, BUFFER = 256 * 1024 };
 
-/* What could not be written at once; reading waits until it is gone. */
+/* A client, and the bytes that could not be written yet; until they are, nothing is read. */
 struct peer {
     int fd;
     char *rest;
@@ -36,8 +36,8 @@ static void drop(struct peer *peer)
 
 static void echo(struct peer *peer)
 {
-    static char buffer[ROOM];
-    ssize_t got = recv(peer->fd, buffer, ROOM, 0), sent;
+    static char buffer[BUFFER];
+    ssize_t got = recv(peer->fd, buffer, BUFFER, 0), sent;
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN)
             drop(peer);

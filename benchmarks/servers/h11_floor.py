@@ -1,4 +1,4 @@
-"""A floor of handshakes: a bare `asyncio.Protocol` whose heads are read by h11, and no more."""
+"""A floor of handshakes: a bare `asyncio.Protocol` that has h11 parse the head."""
 
 import asyncio
 from typing import cast
@@ -9,7 +9,7 @@ from wscore.handshake.key import accept_value
 
 from .program import port_of, run, serve
 
-# With 1000; it answers whatever comes.
+# A Close with code 1000, the answer to any input after the head.
 CLOSE = b"\x88\x02\x03\xe8"
 
 

@@ -1,4 +1,4 @@
-// Node's `ws` package: node node_ws.js [--task echo|broadcast] [--deflate]
+// The `ws` package on Node.js: node node_ws.js [--task echo|broadcast] [--deflate]
 "use strict";
 const { WebSocketServer } = require("ws");
 

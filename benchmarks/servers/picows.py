@@ -1,4 +1,4 @@
-"""Bare picows: synchronous callbacks, no `str`, no check of UTF-8, no compression."""
+"""picows itself: synchronous callbacks, no `str`, no UTF-8 check, no compression."""
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 

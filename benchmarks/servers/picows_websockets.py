@@ -1,4 +1,4 @@
-"""The async API of picows, `picows.websockets`, whose compression cannot be told how."""
+"""The async API of picows, `picows.websockets`. Its compression has no settings."""
 
 from picows.websockets import Server, ServerConnection, broadcast
 from picows.websockets import serve as listen

@@ -1,14 +1,14 @@
-"""What the servers in Python share: their command line, their event loop, how they say the port."""
+"""What the Python servers share: command line, event loop, and how they report the port."""
 
 import argparse
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-# The same for whoever lets us choose: the defaults of `websockets`, which are ours too.
+# For all servers that let us choose. The defaults of `websockets`, and ours.
 LEVEL, MEMORY_LEVEL, WINDOW_BITS = 6, 5, 12
 
-# More than any message has that is held as a whole.
+# Larger than any message that a server holds as a whole.
 MAX_SIZE = 2**25
 
 _parser = argparse.ArgumentParser()
@@ -16,11 +16,11 @@ _parser.add_argument(
     "--loop", default="asyncio", choices=["asyncio", "uvloop", "aiofastnet", "trio"]
 )
 _parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream"])
-_parser.add_argument("--deflate", action="store_true", help="agree on permessage-deflate")
-_parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng, where it can")
+_parser.add_argument("--deflate", action="store_true", help="negotiate permessage-deflate")
+_parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng")
 _SETTINGS = _parser.parse_args()
 
-# A message goes to everybody, not back to who sent it.
+# A message goes to all clients, not only to its sender.
 BROADCASTS = _SETTINGS.task == "broadcast"
 # A message goes back while it arrives.
 STREAMS = _SETTINGS.task == "stream"
@@ -29,7 +29,7 @@ ZLIB_NG: bool = _SETTINGS.zlib_ng
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run it on the loop that was asked for."""
+    """Run `main` on the event loop of the command line."""
     if _SETTINGS.loop == "trio":
         import trio
 
@@ -53,7 +53,7 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 async def serve(port: int) -> None:
-    """Say where the server listens, and let it: until somebody ends the process."""
+    """Print the port, and serve until the process is ended."""
     print(port, flush=True)
     if _SETTINGS.loop == "trio":
         import trio
@@ -63,6 +63,6 @@ async def serve(port: int) -> None:
 
 
 def port_of(server: Any) -> int:
-    """The port of an `asyncio.Server`, or what is like one."""
+    """The port of an `asyncio.Server`, or of an object like it."""
     port: int = server.sockets[0].getsockname()[1]
     return port

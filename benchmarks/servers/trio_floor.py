@@ -1,4 +1,4 @@
-"""A floor: a bare trio stream that echoes bytes, and knows nothing of WebSocket."""
+"""A floor: a bare trio stream that echoes bytes, without WebSocket."""
 
 from functools import partial
 

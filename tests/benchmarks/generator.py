@@ -12,7 +12,7 @@ from benchmarks.contestants import BUILT, ROOT
 
 @cache
 def generator() -> Path:
-    """The program, made anew where its source is newer; skips the test where gcc is missing."""
+    """The program, built if its source is newer; skips the test if gcc is missing."""
     if shutil.which("gcc") is None:
         pytest.skip("there is no gcc to compile the benchmarks' load generator")
     programs = [str(program.relative_to(ROOT)) for program in (BUILT / "load", BUILT / "c_floor")]

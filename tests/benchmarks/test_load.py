@@ -1,4 +1,4 @@
-"""The load generator ends, and says why, as soon as an answer is not what it has to be."""
+"""The load generator ends, and reports why, as soon as an answer is wrong."""
 
 import json
 import os
@@ -28,7 +28,7 @@ DEFLATE_HEAD = HEAD.replace(
 )
 PART = 65536
 
-# What a server makes of each payload.
+# A server's answer to a payload.
 Answer = Callable[[bytes], bytes]
 
 
@@ -39,7 +39,7 @@ def frame(payload: bytes, first: int = 0x81) -> bytes:
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
-    """The payload of a client's frame; None where the client has gone, in the midst of one too."""
+    """The payload of a client's frame; None if the client has closed, even within a frame."""
     size = int.from_bytes(stream.read(2)[1:]) & 0x7F
     if size > 125:
         size = int.from_bytes(stream.read(2 if size == 126 else 8))
@@ -49,7 +49,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 @contextmanager
 def serving(answer: Answer, head: bytes = HEAD, raw: bool = False) -> Iterator[int]:
-    """A server for one client; yields its port. `raw` sends all bytes back, as `answer` says."""
+    """A server for one client; yields its port. With `raw`, `answer` gets bytes, not payloads."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=_serve, args=(listener, answer, head, raw))
         server.start()
@@ -70,14 +70,16 @@ def _serve(listener: socket.socket, answer: Answer, head: bytes, raw: bool) -> N
             while (payload := read_frame(stream)) is not None:
                 connection.sendall(answer(payload))
         except ConnectionError:
-            return  # it has seen enough
+            return  # the load generator has ended
 
 
 def run(
     port: int, *arguments: str, mode: str = "echo", turns: int = 1, pid: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Put the load on it, `pid` (or this) standing for the server's process; no turn takes its 20
-    seconds."""
+    """Run the load generator. The server's process is `pid`, or this one.
+
+    A turn may take 20 seconds, and none does.
+    """
     target = [f"--port={port}", f"--pid={pid or os.getpid()}", f"--size={SIZE}"]
     bounds = ["--messages=100", "--limit=20"]
     command = [str(generator()), mode, *target, *bounds, *arguments]
@@ -85,7 +87,7 @@ def run(
 
 
 def flipped(data: bytes) -> bytes:
-    """One bit of it is wrong."""
+    """The same data with one wrong bit."""
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
@@ -113,7 +115,7 @@ def test_answers_in_fragments_pass() -> None:
         assert_passed(run(port, "--text"))
 
 
-def test_pings_between_are_passed_over() -> None:
+def test_pings_in_between_are_skipped() -> None:
     def pinged(payload: bytes) -> bytes:
         return (
             frame(b"", 0x89)
@@ -138,7 +140,7 @@ def test_turns_are_counted_together() -> None:
     ]
 
 
-# A server that works for 0.2 s when it has sent its last answer.
+# A server that works for 0.2 s after its last answer.
 WORKS_ON = """
 import time
 input("ready\\n")
@@ -149,7 +151,7 @@ input()
 """
 
 
-def test_work_behind_the_last_answer_is_counted() -> None:
+def test_work_after_the_last_answer_is_counted() -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(
         [sys.executable, "-c", WORKS_ON], stdin=pipe, stdout=pipe, text=True
@@ -189,7 +191,7 @@ def test_the_text_is_not_ascii_alone() -> None:
 
     with serving(keep) as port:
         assert_passed(run(port, "--text"))
-    assert len(set(received)) > 90  # and hardly any comes twice
+    assert len(set(received)) > 90  # hardly any is repeated
     assert sum(not text.isascii() for text in received) > 50
 
 
@@ -198,14 +200,17 @@ WRONG = {
     "too short": (lambda payload: frame(payload[:-1]), "message 0 ends after 31 bytes"),
     "too long": (lambda payload: frame(payload + b"."), "message 0 is not what was sent"),
     "the type": (lambda payload: frame(payload, 0x82), "starts with 82 20, not with opcode 1"),
-    "compressed": (lambda payload: frame(payload, 0xC1), "a compressed message, not agreed on"),
+    "compressed": (
+        lambda payload: frame(payload, 0xC1),
+        "a compressed message without negotiation",
+    ),
     "twice": (lambda payload: frame(payload) * 2, "message 1 is not what was sent"),
     "fragments": (lambda payload: frame(payload[:5], 0x01) + frame(b""), "not with opcode 0"),
 }
 
 
 @pytest.mark.parametrize(("answer", "complaint"), WRONG.values(), ids=WRONG)
-def test_a_wrong_answer_is_told(answer: Answer, complaint: str) -> None:
+def test_a_wrong_answer_is_reported(answer: Answer, complaint: str) -> None:
     with serving(answer) as port:
         assert_failed(run(port, "--text"), complaint)
 
@@ -215,7 +220,7 @@ def test_no_answer_ends_it_too() -> None:
         assert run(port, "--limit=1").returncode == -signal.SIGALRM
 
 
-def test_bytes_that_differ_are_told() -> None:
+def test_bytes_that_differ_are_reported() -> None:
     with serving(lambda data: data, raw=True) as port:
         assert_passed(run(port, "--raw"))
     with serving(flipped, raw=True) as port:
@@ -223,7 +228,7 @@ def test_bytes_that_differ_are_told() -> None:
 
 
 def deflating(change: Answer) -> Answer:
-    """A server that inflates and deflates, with a context, and changes something between."""
+    """A server that inflates, changes something, and deflates with context takeover."""
     inflater = zlib.decompressobj(-15)
     deflater = zlib.compressobj(wbits=-15)
 
@@ -241,13 +246,13 @@ def test_compressed_answers_are_inflated() -> None:
         assert_failed(run(port, "--text", "--deflate"), "message 0 is not what was sent")
 
 
-def test_compression_that_is_not_agreed_on_is_told() -> None:
+def test_refused_compression_is_reported() -> None:
     with serving(frame) as port:
-        assert_failed(run(port, "--deflate"), "did not agree on permessage-deflate")
+        assert_failed(run(port, "--deflate"), "did not accept permessage-deflate")
 
 
 def echo_of_a_stream(change: Answer) -> Answer:
-    """A server that sends the frames of a message back as they come, four in all."""
+    """A server that sends the four frames of a message back one by one."""
     count = 0
 
     def answer(payload: bytes) -> bytes:
@@ -258,7 +263,7 @@ def echo_of_a_stream(change: Answer) -> Answer:
     return answer
 
 
-def test_a_stream_is_compared_as_it_comes() -> None:
+def test_a_stream_is_compared_piece_by_piece() -> None:
     shape = (f"--size={4 * PART}", f"--frame={PART}")
     with serving(echo_of_a_stream(lambda data: data)) as port:
         assert_passed(run(port, *shape, mode="stream"), messages=1)
@@ -272,6 +277,6 @@ def test_a_stream_is_compared_as_it_comes() -> None:
 @pytest.mark.parametrize(
     "head", [HEAD.replace(b"101", b"200"), re.sub(rb"s3p\S+", b"c2VjcmV0", HEAD)]
 )
-def test_a_wrong_handshake_is_told(mode: str, head: bytes) -> None:
+def test_a_wrong_handshake_is_reported(mode: str, head: bytes) -> None:
     with serving(frame, head) as port:
         assert_failed(run(port, mode=mode), "not the answer to an upgrade")

@@ -1,4 +1,4 @@
-"""The load generator as a process: what is told of one that ends before its turn."""
+"""The load generator as a process: what is reported of one that ends before its turn."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from benchmarks.process import BenchmarkError, Server
 def test_a_load_that_ended_between_turns_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or a run would end with it, where only its contestant is left out."""
+    """The contestant is left out, and the run goes on."""
     program = tmp_path / "load"
     program.write_text("#!/bin/sh\necho ready\necho a wrong answer >&2\nexit 1\n")
     program.chmod(0o755)

@@ -1,23 +1,24 @@
-"""Rounds: who takes part, in which order, and what becomes of who fails."""
+"""Rounds: which contestants take part, in which order, and what happens after a failure."""
 
+import sys
 from collections.abc import Generator
 from dataclasses import replace
 
 import pytest
 
 from benchmarks import run
-from benchmarks.contestants import Contestant
+from benchmarks.contestants import ROOT, Contestant
 from benchmarks.process import BenchmarkError
 from benchmarks.results import Results
 from benchmarks.scenarios import SCENARIOS, Scenario
 
 SCENARIO = SCENARIOS["16x256"]
-WHO = ["ours", "picows", "websockets"]
+NAMES = ["ours", "picows", "websockets"]
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Who did something, in order: each is made ready, and has a turn. picows fails at that."""
+    """The contestants in the order in which they start and take turns; picows fails in its own."""
     steps: list[str] = []
 
     def measure(
@@ -34,18 +35,28 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return steps
 
 
-def test_turns_rotate_and_who_fails_is_left_out(steps: list[str]) -> None:
+def test_turns_rotate_and_a_contestant_that_fails_is_left_out(steps: list[str]) -> None:
     results = Results({})
-    run.run(results, SCENARIO, WHO, rounds=2, seconds=0.5)
+    run.run(results, SCENARIO, NAMES, rounds=2, seconds=0.5)
     first, second = steps[:6], steps[6:]
-    assert first == [*WHO, "picows", "websockets", "ours"]
+    assert first == [*NAMES, "picows", "websockets", "ours"]
     assert second == ["websockets", "ours", "ours", "websockets"]
     assert results.failures == {"picows, 16x256": "a wrong answer"}
     measured = {"cpu": [0.5, 0.5]}
     assert results.rounds["16x256"] == {"ours": measured, "websockets": measured}
 
 
-def test_so_many_connections_that_they_are_open_one_after_the_other(steps: list[str]) -> None:
+@pytest.mark.parametrize("part", [["--smoke"], ["--only", "1x64"], ["--contestants", "ours"]])
+def test_a_part_of_a_run_does_not_replace_the_published_results(
+    part: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run", "--publish", str(ROOT), *part])
+    with pytest.raises(SystemExit):
+        run.main()
+    assert "takes a whole run" in capsys.readouterr().err
+
+
+def test_with_too_many_connections_contestants_run_one_after_the_other(steps: list[str]) -> None:
     crowded = replace(SCENARIO, connections=run.MOST_CONNECTIONS)
     run.run(Results({}), crowded, ["ours", "websockets"], rounds=1, seconds=0.5)
     assert steps == ["ours", "ours", "websockets", "websockets"]
