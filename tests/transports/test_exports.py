@@ -1,10 +1,21 @@
 """What `wstransports` offers: the names, the numbers, and what its exceptions say."""
 
 import pytest
+from harness import MemoryWorld
 
 import wscore
 import wstransports
-from wstransports import ConnectionClosed, DataType, IncompleteReadError, Reasons, State
+from wstransports import (
+    Buffer,
+    Client,
+    ConnectionClosed,
+    DataType,
+    IncompleteReadError,
+    Reasons,
+    State,
+    WebSocketReader,
+    connect,
+)
 
 REASONS = {
     "NORMAL": 1000,
@@ -58,6 +69,56 @@ def test_names() -> None:
     }
     assert documented <= set(wstransports.__all__)
     assert all(hasattr(wstransports, name) for name in wstransports.__all__)
+
+
+LOW_LEVEL_READS = {
+    *("at_eof", "empty", "feed_eof", "read", "read_into", "read_into_exactly"),
+    *("set_exception", "write"),
+}
+
+# What users see of the objects they hold, and nothing else.
+SHOWN = {
+    "server": {
+        *("addr", "certs", "clients", "connection", "disconnect_client", "loop", "port", "run"),
+        *("serve", "serve_forever", "timeout"),
+    },
+    "clients": {"get", "items", "keys", "values"},
+    "client": {
+        *("addr", "close", "closed", "latency", "max_message_size", "message", "ping", "pong"),
+        *("port", "receive", "request", "response", "state", "subprotocol", "writer"),
+    },
+    "writer": {"close", "closed", "feed", "fragment", "ping", "pong", "send"},
+    "fragment": {"send"},
+    "reader": {*LOW_LEVEL_READS, "data_type", "get"},
+    "buffer": LOW_LEVEL_READS,
+    "connect": set(),
+}
+
+
+async def test_what_users_hold_shows_the_documented_api_alone(memory: MemoryWorld) -> None:
+    """In `help()`, and where an editor completes."""
+    held: dict[str, object] = {"buffer": Buffer(), "connect": connect("ws://localhost")}
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            held["reader"] = reader
+            held["client"] = client
+            held["writer"] = client.writer
+            async with client.writer.fragment() as held["fragment"]:
+                await client.writer.ping()
+
+    async with memory.serving(on_connection) as server:
+        held["server"] = server
+        held["clients"] = server.clients
+        peer = await memory.connect(server)
+        peer.send("message")
+        assert (await peer.frame()).type is DataType.PING
+    shown = {
+        name: {member for member in dir(one) if not member.startswith("_")}
+        for name, one in held.items()
+    }
+    assert shown == SHOWN
 
 
 @pytest.mark.parametrize("name", ["DataType", "Reasons", "Request", "Response", "State"])
