@@ -71,7 +71,7 @@ lint: $(VENV)/tools
 
 clean:
 	rm -rf .venv-* .autobahn .bench .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf build dist src/*.egg-info src/wscore/_leaves.*.so
+	rm -rf build dist src/*.egg-info src/wscore/_speedups.*.so
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # The package alone. A changed leaf would else be tested as it was.

@@ -1,4 +1,4 @@
-/* str to UTF-8, for _leaves.c: the part of frames.py that takes the time.
+/* str to UTF-8, for _speedups.c: the part of frames.py that takes the time.
 
 As in _utf8.h, without a branch for each character: the bytes of a group's are computed at once,
 which compilers make SIMD of, and each character's four are written, of which the next one's

@@ -1,4 +1,4 @@
-/* UTF-8 to str, for _leaves.c: the part of utf8.py that takes the time.
+/* UTF-8 to str, for _speedups.c: the part of utf8.py that takes the time.
 
 CPython goes from one character to the next, and where ASCII and others alternate the processor
 guesses wrong at each turn. Such text is worked on here in blocks without a branch: comparisons and

@@ -335,8 +335,8 @@ class Connection(Sender, Generic[Handshake]):
         self._move(Step.ACCEPT)
         self._deadlines.opened(now)
         self._handshake = None
-        self._use(handshake.agreements)
-        self._parser.agreements = handshake.agreements
+        self._use(handshake.negotiated)
+        self._parser.negotiated = handshake.negotiated
         self._parser.hold(handshake.trailing_data)
         if self.input_ended:
             self._eof_held = self._parser.more = True

@@ -1,8 +1,8 @@
 """Encoding of frames (RFC 6455 section 5.2)."""
 
-from .accel import leaf
 from .enums import DataType
 from .masking import apply_mask
+from .speedups import accelerated
 
 FIN = 0x80
 MASKED = 0x80
@@ -36,7 +36,7 @@ def encode_header(first: int, size: int, mask_bit: int) -> bytes:
     return ((first << 8 | mask_bit | 127) << 64 | size).to_bytes(10)
 
 
-@leaf
+@accelerated
 def message_frame(data: object, below: int) -> bytes | None:
     """The unmasked frame of a whole message of less than `below` bytes.
 
@@ -80,13 +80,13 @@ def payload_bytes(data: object, rule: str) -> bytes:
     raise TypeError(f"{rule}, not {type(data).__name__}")
 
 
-@leaf
+@accelerated
 def readable(data: object) -> bytes | memoryview:
     """Input as whatever takes it is content with: a copy here, compiled the memoryview itself."""
     return payload_bytes(data, "input is bytes-like")
 
 
-def fitting_reason(text: str) -> str:
+def truncated_reason(text: str) -> str:
     """As much of a close reason as a Close has room for."""
     return text.encode()[: MAX_CONTROL - 2].decode(errors="ignore")
 

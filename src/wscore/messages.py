@@ -2,11 +2,11 @@
 
 from typing import Protocol
 
-from .accel import leaf
 from .enums import DataType
 from .events import Event, MessagePiece
 from .frames import FIN, MASKED, MAX_CONTROL
 from .masking import apply_mask
+from .speedups import accelerated
 
 # Not looked up in their class for each message: 1.24 us instead of 1.33 for 32 masked bytes.
 _TEXT = DataType.TEXT
@@ -28,7 +28,7 @@ class Extended(Protocol):
         """Take one, by its frame's first byte and payload; returns whether to go on."""
 
 
-@leaf
+@accelerated
 def whole_messages(
     data: bytes | memoryview,
     position: int,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from .enums import DataType
 from .events import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Pong
 from .extensions import CorruptMessage, Decoder
-from .extensions.agreements import NONE
-from .frames import FIN, MASKED, MAX_CONTROL, fitting_reason
+from .extensions.negotiated import NO_EXTENSIONS
+from .frames import FIN, MASKED, MAX_CONTROL, truncated_reason
 from .masking import apply_mask
 from .messages import whole_messages
 from .reasons import Reasons, may_receive, reason_for
@@ -79,7 +79,7 @@ class Parser:
         "_room",
         "_size",
         "_type",
-        "agreements",
+        "negotiated",
         "more",
         "over",
     )
@@ -87,7 +87,7 @@ class Parser:
     def __init__(self, masked: bool, max_message_size: int | None) -> None:
         self.more = False  # input was kept back: call feed(b"") again
         self.over = False  # the last event was a CloseReceived or a ConnectionFailed
-        self.agreements = NONE  # the extensions agreed on
+        self.negotiated = NO_EXTENSIONS  # the extensions agreed on
         # Theirs with their bits, the last first, from the first message that wants one.
         self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
         self._decoders: tuple[Decoder, ...] = ()  # those that the last such one went through
@@ -142,7 +142,7 @@ class Parser:
             # Most input is whole messages; 0.20 us instead of 0.35 for one that needs no more.
             if self._type is _NONE:
                 position = whole_messages(
-                    data, 0, self._masked, self._limit, SLICE, events, self.agreements.bits, self
+                    data, 0, self._masked, self._limit, SLICE, events, self.negotiated.bits, self
                 )
                 if position == len(data) and not self._pending:
                     return events
@@ -166,7 +166,7 @@ class Parser:
     ) -> int:
         """Parse from `position` on, at most `budget` frames; return where the next call begins."""
         end = len(data)
-        bits = self.agreements.bits
+        bits = self.negotiated.bits
         while position < end:
             if self._left:
                 position = self._payload(data, position, end, events)
@@ -202,7 +202,7 @@ class Parser:
         if opcode is None:
             raise _Violation(Reasons.PROTOCOL_ERROR, f"unknown opcode {first & 0x0F}")
         bits = first & _RESERVED_BITS
-        if bits and (opcode is not _TEXT and opcode is not _BINARY or bits & ~self.agreements.bits):
+        if bits and (opcode is not _TEXT and opcode is not _BINARY or bits & ~self.negotiated.bits):
             raise _Violation(Reasons.PROTOCOL_ERROR, "reserved bits are set")
         second = data[position + 1]
         if (second & MASKED != 0) is not self._masked:
@@ -283,7 +283,7 @@ class Parser:
     def _choose(self, bits: int) -> None:
         """Which decoders a message goes through, by the bits it says."""
         if not self._all_decoders:
-            self._all_decoders = self.agreements.decoders()
+            self._all_decoders = self.negotiated.decoders()
         self._bits = bits
         # The sender went through the extensions in their order, we go back.
         self._decoders = tuple([decoder for own, decoder in self._all_decoders if own & bits])
@@ -396,7 +396,7 @@ class Parser:
 
 
 def _corrupt(error: CorruptMessage) -> _Violation:
-    return _Violation(Reasons.INCONSISTENT_DATA, fitting_reason(str(error)))
+    return _Violation(Reasons.INCONSISTENT_DATA, truncated_reason(str(error)))
 
 
 def _too_big(limit: int) -> _Violation:

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 
 from .enums import DataType
-from .extensions.agreements import Agreements
+from .extensions.negotiated import NegotiatedExtensions
 from .frames import FIN, encode_frame, payload_bytes
 from .utf8 import encode
 
@@ -31,11 +31,11 @@ class PreparedMessage:
         self.compress = compress
         self._frames: dict[Hashable, bytes] = {}
 
-    def frame(self, agreements: Agreements) -> bytes:
-        """The whole frame for a connection that goes through `agreements`."""
-        frame = self._frames.get(agreements.alike)
+    def frame(self, negotiated: NegotiatedExtensions) -> bytes:
+        """The whole frame for a connection that goes through `negotiated`."""
+        frame = self._frames.get(negotiated.cache_key)
         if frame is None:
-            bits, payload = agreements.encode_alone(self.payload, self.compress)
+            bits, payload = negotiated.encode_stateless(self.payload, self.compress)
             frame = b"".join(encode_frame(FIN | bits | self._opcode, payload, None))
-            self._frames[agreements.alike] = frame
+            self._frames[negotiated.cache_key] = frame
         return frame

@@ -5,7 +5,7 @@ import sys
 from .enums import DataType
 from .errors import LocalProtocolError
 from .extensions import Encoder
-from .extensions.agreements import NONE, Agreements
+from .extensions.negotiated import NO_EXTENSIONS, NegotiatedExtensions
 from .frames import (
     FIN,
     LARGE,
@@ -27,7 +27,7 @@ class Sender:
     """The half of a connection that sends. `keys` are the client's, None on the server's side."""
 
     __slots__ = (
-        "_agreements",
+        "_negotiated",
         "_encoders",
         "_fragmenting",
         "_keys",
@@ -45,7 +45,7 @@ class Sender:
         self._keys = keys
         self._out: list[bytes] = []
         self._fragmenting = DataType.NONE  # the type of our message under way
-        self._agreements = NONE
+        self._negotiated = NO_EXTENSIONS
         self._encoders: tuple[Encoder, ...] = ()  # theirs, from the first message that wants them
         # Messages of fewer bytes take the short way.
         self._short_below = sys.maxsize if keys is None else 0
@@ -77,10 +77,10 @@ class Sender:
         parts.append(b"".join(small))
         return [part for part in parts if part]
 
-    def _use(self, agreements: Agreements) -> None:
+    def _use(self, negotiated: NegotiatedExtensions) -> None:
         """The extensions are agreed on."""
-        self._agreements = agreements
-        self._short_below = min(agreements.threshold, self._short_below)
+        self._negotiated = negotiated
+        self._short_below = min(negotiated.threshold, self._short_below)
 
     def send_message(self, data: Data, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
@@ -106,7 +106,7 @@ class Sender:
             first = FIN | DataType.BINARY
         else:
             return self.send_fragment(data, True, compress=compress)
-        if len(payload) < self._agreements.threshold and not compress:
+        if len(payload) < self._negotiated.threshold and not compress:
             self._frame(first, payload)
         else:
             self._data_frame(first, payload, True, True, compress)
@@ -143,9 +143,9 @@ class Sender:
             return b""
         if not self.may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
-        frame = message.frame(self._agreements)
+        frame = message.frame(self._negotiated)
         if self._encoders:
-            self._agreements.sent_alone(frame[0], self._encoders)
+            self._negotiated.sent_stateless(frame[0], self._encoders)
         return frame
 
     def send_fragment(
@@ -217,8 +217,8 @@ class Sender:
         self, head: int, payload: bytes, first: bool, last: bool, compress: bool | None
     ) -> None:
         encoders = self._encoders
-        if not encoders and self._agreements is not NONE:
-            encoders = self._encoders = self._agreements.encoders()
+        if not encoders and self._negotiated is not NO_EXTENSIONS:
+            encoders = self._encoders = self._negotiated.encoders()
         for encoder in encoders:
             bits, payload = encoder.encode(payload, first, last, compress)
             head |= bits

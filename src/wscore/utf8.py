@@ -2,13 +2,13 @@
 
 from codecs import utf_8_decode
 
-from .accel import leaf
+from .speedups import accelerated
 
 _SURROGATE = b"\xed\xa0"
 _BEYOND = b"\xee"
 
 
-@leaf
+@accelerated
 def decode(data: bytes, final: bool) -> tuple[str, int]:
     """Decode `data` up to an incomplete code point at its end, unless `final`.
 
@@ -22,7 +22,7 @@ def decode(data: bytes, final: bool) -> tuple[str, int]:
     return text, used
 
 
-@leaf
+@accelerated
 def encode(text: str) -> bytes:
     """Encode `text`. Raises UnicodeEncodeError at a surrogate."""
     return text.encode()

@@ -132,7 +132,7 @@ class Acceptor:
     def _new_core(self) -> ServerConnection:
         options = self._options
         return ServerConnection(
-            handshake=self._handshake.anew(),  # 3.5 us less than to check them again
+            handshake=self._handshake.fresh_copy(),  # 3.5 us less than to check them again
             max_message_size=options.max_message_size,
             open_timeout=options.open_timeout,
             close_timeout=options.close_timeout,

@@ -53,15 +53,15 @@ from wscore import (
     ServerConnection,
 )
 from wscore.extensions import (
-    Agreement,
     CorruptMessage,
     Decoder,
     Encoder,
     Extension,
+    NegotiatedExtension,
     NegotiationError,
     Parameters,
 )
-from wscore.extensions.agreements import agreed_on
+from wscore.extensions.negotiated import negotiated_extensions
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 
@@ -86,18 +86,18 @@ class ScrambleCodec:
         self._received = 0
 
     def encode(
-        self, data: bytes, first: bool, last: bool, wanted: bool | None
+        self, data: bytes, first: bool, last: bool, compress: bool | None
     ) -> tuple[int, bytes]:
         if first:
             self._sent = 0
-            self._on = wanted is not False
+            self._on = compress is not False
         if not self._on:
             return 0, data
         start = self._sent
         self._sent += len(data)
         return (self.bits if first else 0), scrambled(data, self._key, start)
 
-    def sent_alone(self) -> None:
+    def sent_stateless(self) -> None:
         """Each message is for itself anyhow."""
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
@@ -110,15 +110,15 @@ class ScrambleCodec:
 class Scrambled:
     """Of messages of any length but those sent with compress=False."""
 
-    alike: int
+    cache_key: int
     bits: int
     threshold = 0
 
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
-        return (0, data) if wanted is False else (self.bits, scrambled(data, self.alike))
+    def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
+        return (0, data) if compress is False else (self.bits, scrambled(data, self.cache_key))
 
     def encoder(self) -> ScrambleCodec:
-        return ScrambleCodec(self.alike, self.bits)
+        return ScrambleCodec(self.cache_key, self.bits)
 
     decoder = encoder
 
@@ -134,13 +134,13 @@ class Scramble:
     def offer(self) -> list[Parameters]:
         return [[("key", str(key))] for key in self.keys]
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, NegotiatedExtension] | None:
         [(_, key)] = offer
         if key is None or int(key) % 2:
             return None
         return [("key", key), ("agreed", None)], Scrambled(int(key), self.bits)
 
-    def agree(self, answer: Parameters) -> Agreement:
+    def agree(self, answer: Parameters) -> NegotiatedExtension:
         key = dict(answer).get("key")
         if key is None:
             raise NegotiationError("\u20ac" * 200)
@@ -163,15 +163,15 @@ class RunsCodec:
         self._kept = b""
 
     def encode(
-        self, data: bytes, first: bool, last: bool, wanted: bool | None
+        self, data: bytes, first: bool, last: bool, compress: bool | None
     ) -> tuple[int, bytes]:
         if first:
-            self._on = not last or len(data) >= Shortened.threshold or bool(wanted)
+            self._on = not last or len(data) >= Shortened.threshold or bool(compress)
         if not self._on:
             return 0, data
         return (RSV3 if first else 0), shortened(data)
 
-    def sent_alone(self) -> None:
+    def sent_stateless(self) -> None:
         """Each message is for itself anyhow."""
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
@@ -202,10 +202,10 @@ class Shortened:
 
     bits = RSV3
     threshold = 100
-    alike = None
+    cache_key = None
 
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
-        if len(data) < self.threshold and not wanted:
+    def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
+        if len(data) < self.threshold and not compress:
             return 0, data
         return self.bits, shortened(data)
 
@@ -224,10 +224,10 @@ class Runs:
     def offer(self) -> list[Parameters]:
         return [[]]
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, NegotiatedExtension] | None:
         return None if offer else ([], Shortened())
 
-    def agree(self, answer: Parameters) -> Agreement:
+    def agree(self, answer: Parameters) -> NegotiatedExtension:
         return Shortened()
 
 
@@ -530,10 +530,10 @@ class TestCorruption:
                 return Broken()
 
         class Breaking(Runs):
-            def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
+            def answer(self, offer: Parameters) -> tuple[Parameters, NegotiatedExtension] | None:
                 return [], Agreed()
 
-            def agree(self, answer: Parameters) -> Agreement:
+            def agree(self, answer: Parameters) -> NegotiatedExtension:
                 return Agreed()
 
         connection = agreed(role, HEADERS["r"], [Breaking()])
@@ -614,7 +614,7 @@ class Agreed(NamedTuple):
 
     bits: int = RSV2
     threshold: int = 0
-    alike: int = 1
+    cache_key: int = 1
 
 
 class OtherwiseAgreed(NamedTuple):
@@ -622,12 +622,12 @@ class OtherwiseAgreed(NamedTuple):
 
     bits: int = RSV2
     threshold: int = 0
-    alike: int = 1
+    cache_key: int = 1
 
 
 def test_agreements_are_shared_by_connections_that_agreed_on_the_same() -> None:
-    agreements: Any = [Agreed(), Agreed(), OtherwiseAgreed()]
-    one, same, other = (agreed_on([agreement]) for agreement in agreements)
+    extensions: Any = [Agreed(), Agreed(), OtherwiseAgreed()]
+    one, same, other = (negotiated_extensions([extension]) for extension in extensions)
     assert one is same
-    assert agreements[2] == agreements[0]
+    assert extensions[2] == extensions[0]
     assert other is not one

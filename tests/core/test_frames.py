@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaves import compiled, forms, needs_compiled
+from implementations import compiled, forms, needs_compiled
 from wire import BINARY, FIN, RELAXED, TEXT, Frame, encode
 
-from wscore import accel
+from wscore import speedups
 
 MessageFrame = Callable[[object, int], bytes | None]
 
@@ -124,7 +124,9 @@ def test_any_text_of_words(message_frame: MessageFrame, text: str, words: str) -
 @given(st.text() | st.binary(), st.integers(-1, 600))
 def test_both_forms_agree(data: str | bytes, below: int) -> None:
     assert compiled is not None
-    assert compiled.message_frame(data, below) == accel.DEFINITIONS["message_frame"](data, below)
+    assert compiled.message_frame(data, below) == speedups.PYTHON_FUNCTIONS["message_frame"](
+        data, below
+    )
 
 
 @needs_compiled

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from leaves import compiled, forms, needs_compiled
+from implementations import compiled, forms, needs_compiled
 from wire import RELAXED, xor
 
 ApplyMask = Callable[..., bytes]

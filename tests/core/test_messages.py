@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leaves import compiled, forms, needs_compiled
+from implementations import compiled, forms, needs_compiled
 from wire import BINARY, CONTINUATION, FIN, PING, RELAXED, ROLES, TEXT, Frame, binary, encode, text
 
-from wscore import Event, MessagePiece, Ping, accel
+from wscore import Event, MessagePiece, Ping, speedups
 
 WholeMessages = Callable[..., int]
 
@@ -258,7 +258,7 @@ def test_both_forms_do_the_same(
 ) -> None:
     data = encode(sent, role) + rest
     arguments = (data, role, position, limit, budget, bits)
-    defined = taken(accel.DEFINITIONS["whole_messages"], *arguments)  # type: ignore[arg-type]
+    defined = taken(speedups.PYTHON_FUNCTIONS["whole_messages"], *arguments)  # type: ignore[arg-type]
     assert taken(compiled.whole_messages, *arguments) == defined  # type: ignore[union-attr]
 
 
@@ -266,7 +266,7 @@ def test_both_forms_do_the_same(
 @settings(RELAXED, max_examples=500)
 @given(st.binary(max_size=60), st.sampled_from(ROLES))
 def test_both_forms_do_the_same_on_any_bytes(data: bytes, role: str) -> None:
-    defined = taken(accel.DEFINITIONS["whole_messages"], data, role)  # type: ignore[arg-type]
+    defined = taken(speedups.PYTHON_FUNCTIONS["whole_messages"], data, role)  # type: ignore[arg-type]
     assert taken(compiled.whole_messages, data, role) == defined  # type: ignore[union-attr]
 
 

@@ -64,7 +64,7 @@ KNOWN = {
 }
 
 
-class Agreement(NamedTuple):
+class Negotiated(NamedTuple):
     """What an answer says: windows in bits, and who takes over contexts."""
 
     server_bits: int
@@ -73,14 +73,14 @@ class Agreement(NamedTuple):
     client_takeover: bool
 
 
-def read(answer: str) -> Agreement:
+def read(answer: str) -> Negotiated:
     """What an answer of ours says, each parameter once and none but those of the RFC."""
     name, *parameters = answer.split("; ")
     assert name == "permessage-deflate"
     values = dict(parameter.partition("=")[::2] for parameter in parameters)
     assert len(values) == len(parameters)
     assert values.keys() <= KNOWN
-    return Agreement(
+    return Negotiated(
         int(values.get("server_max_window_bits", "15")),
         int(values.get("client_max_window_bits", "15")),
         "server_no_context_takeover" not in values,
@@ -96,11 +96,11 @@ def far_back(bits: int) -> bytes:
     return NOISE[: 2 ** max(bits, 9) - 300] + NOISE[:200]
 
 
-def talk(connection: AnyConnection, agreement: Agreement) -> None:
+def talk(connection: AnyConnection, negotiated: Negotiated) -> None:
     """Messages both ways, as agreed: in all of the window, and taken over where that holds."""
     role = "server" if isinstance(connection, ServerConnection) else "client"
-    ours = agreement.server_bits, agreement.server_takeover
-    theirs = agreement.client_bits, agreement.client_takeover
+    ours = negotiated.server_bits, negotiated.server_takeover
+    theirs = negotiated.client_bits, negotiated.client_takeover
     if role == "client":
         ours, theirs = theirs, ours
     peer = Peer(*theirs, *ours)
@@ -361,9 +361,9 @@ class TestOffers:
         """They share that, but not their messages."""
         first, _ = serve([WIDE], CHROMIUM)
         second, _ = serve([WIDE], CHROMIUM)
-        agreement = Agreement(15, 15, True, True)
-        talk(first, agreement)
-        talk(second, agreement)
+        negotiated = Negotiated(15, 15, True, True)
+        talk(first, negotiated)
+        talk(second, negotiated)
 
     def test_other_answers_say_nothing_of_extensions(self) -> None:
         server = ServerConnection(extensions=[OURS])
@@ -424,17 +424,17 @@ def acceptable(parameters: list[tuple[str, str | None]]) -> bool:
 
 def suits(answer: str, parameters: dict[str, str | None], ours: Deflate) -> bool:
     """Whether an answer may be given to an offer, and keeps within our settings."""
-    agreement = read(answer)
+    negotiated = read(answer)
     server = int((parameters.get("server_max_window_bits") or "15").strip('"'))
     client = int((parameters.get("client_max_window_bits") or "15").strip('"'))
     return (
-        agreement.server_bits <= min(server, ours.window_bits)
+        negotiated.server_bits <= min(server, ours.window_bits)
         and ("server_max_window_bits" not in parameters or "server_max_window_bits=" in answer)
         and ("client_max_window_bits" in parameters or "client_max_window_bits" not in answer)
-        and ("client_max_window_bits" not in parameters or agreement.client_bits <= client)
-        and agreement.server_takeover
+        and ("client_max_window_bits" not in parameters or negotiated.client_bits <= client)
+        and negotiated.server_takeover
         is (ours.takeover and "server_no_context_takeover" not in parameters)
-        and agreement.client_takeover <= ours.peer_takeover
+        and negotiated.client_takeover <= ours.peer_takeover
     )
 
 
@@ -511,35 +511,35 @@ class TestOwnOffers:
         assert extensions_in(ClientConnection("example.com").data_to_send()) is None
 
 
-ACCEPTED: list[tuple[str, Deflate, list[str], Agreement | None]] = [
+ACCEPTED: list[tuple[str, Deflate, list[str], Negotiated | None]] = [
     ("5 declined", OURS, [], None),
     ("6455-9.1 an empty list", OURS, [""], None),
-    ("7.1 as by default", WIDE, ["permessage-deflate"], Agreement(15, 15, True, True)),
-    ("7.1.2.2 we keep to our hint", OURS, ["permessage-deflate"], Agreement(15, 12, True, True)),
+    ("7.1 as by default", WIDE, ["permessage-deflate"], Negotiated(15, 15, True, True)),
+    ("7.1.2.2 we keep to our hint", OURS, ["permessage-deflate"], Negotiated(15, 12, True, True)),
     (
         "7.1.2.2 and where the server names more",
         OURS,
         ["permessage-deflate; client_max_window_bits=15"],
-        Agreement(15, 12, True, True),
+        Negotiated(15, 12, True, True),
     ),
     (
         "7.1.2.1 unasked",
         WIDE,
         ["permessage-deflate; server_max_window_bits=9"],
-        Agreement(9, 15, True, True),
+        Negotiated(9, 15, True, True),
     ),
     (
         "7.1.2.1 larger than asked: of our second offer",
         OURS,
         ["permessage-deflate; server_max_window_bits=14"],
-        Agreement(14, 12, True, True),
+        Negotiated(14, 12, True, True),
     ),
     *(
         (
             f"7.1.2.2 {bits}",
             WIDE,
             [f"permessage-deflate; client_max_window_bits={bits}"],
-            Agreement(15, bits, True, True),
+            Negotiated(15, bits, True, True),
         )
         for bits in range(8, 16)
     ),
@@ -548,7 +548,7 @@ ACCEPTED: list[tuple[str, Deflate, list[str], Agreement | None]] = [
             f"7.1.2.1 {bits}",
             Deflate(window_bits=15, peer_window_bits=bits),
             [f"permessage-deflate; server_max_window_bits={bits}"],
-            Agreement(bits, 15, True, True),
+            Negotiated(bits, 15, True, True),
         )
         for bits in range(8, 16)
     ),
@@ -556,25 +556,25 @@ ACCEPTED: list[tuple[str, Deflate, list[str], Agreement | None]] = [
         "7.1.1.1 unasked",
         WIDE,
         ["permessage-deflate; server_no_context_takeover"],
-        Agreement(15, 15, False, True),
+        Negotiated(15, 15, False, True),
     ),
     (
         "7.1.1.2 must be supported",
         WIDE,
         ["permessage-deflate; client_no_context_takeover"],
-        Agreement(15, 15, True, False),
+        Negotiated(15, 15, True, False),
     ),
     (
         "7.1.1.2 holds where the server says nothing",
         Deflate(window_bits=15, takeover=False),
         ["permessage-deflate"],
-        Agreement(15, 15, True, False),
+        Negotiated(15, 15, True, False),
     ),
     (
         "7.1.1.1 asked",
         ALONE,
         ["permessage-deflate; server_no_context_takeover"],
-        Agreement(15, 12, False, False),
+        Negotiated(15, 12, False, False),
     ),
     (
         "7.1 all four, quoted",
@@ -583,7 +583,7 @@ ACCEPTED: list[tuple[str, Deflate, list[str], Agreement | None]] = [
             r'permessage-deflate; client_max_window_bits="10" ;server_max_window_bits= "1\1"; '
             + NEITHER
         ],
-        Agreement(11, 10, False, False),
+        Negotiated(11, 10, False, False),
     ),
 ]
 
@@ -659,18 +659,20 @@ REFUSED: list[tuple[str, Deflate, list[str], str]] = [
 
 class TestAnswers:
     @pytest.mark.parametrize(
-        ("ours", "answers", "agreement"),
+        ("ours", "answers", "negotiated"),
         [case[1:] for case in ACCEPTED],
         ids=[case[0] for case in ACCEPTED],
     )
-    def test_accepted(self, ours: Deflate, answers: list[str], agreement: Agreement | None) -> None:
+    def test_accepted(
+        self, ours: Deflate, answers: list[str], negotiated: Negotiated | None
+    ) -> None:
         client, event = answered([ours], *answers)
         assert isinstance(event, Accepted)
-        if agreement is None:
+        if negotiated is None:
             client.send_message(SENTENCE, compress=True)
             assert sent_frames(client.data_to_send(), "client") == [(FIN | BINARY, SENTENCE)]
         else:
-            talk(client, agreement)
+            talk(client, negotiated)
 
     @pytest.mark.parametrize(
         ("ours", "answers", "reason"),
@@ -711,11 +713,11 @@ def test_our_two_ends_always_agree(ours: Deflate, theirs: Deflate) -> None:
     assert isinstance(event, Accepted)
     answer = extensions_in(response)
     assert answer is not None
-    agreement = read(answer)
-    assert agreement.server_bits <= min(ours.window_bits, theirs.peer_window_bits)
-    assert agreement.client_bits <= min(ours.peer_window_bits, theirs.window_bits)
-    assert agreement.server_takeover is (ours.takeover and theirs.peer_takeover)
-    assert agreement.client_takeover is (ours.peer_takeover and theirs.takeover)
+    negotiated = read(answer)
+    assert negotiated.server_bits <= min(ours.window_bits, theirs.peer_window_bits)
+    assert negotiated.client_bits <= min(ours.peer_window_bits, theirs.window_bits)
+    assert negotiated.server_takeover is (ours.takeover and theirs.peer_takeover)
+    assert negotiated.client_takeover is (ours.peer_takeover and theirs.takeover)
     for _ in range(2):
         server.send_message(SENTENCE)
         client.send_message(SENTENCE)

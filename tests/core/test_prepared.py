@@ -30,8 +30,8 @@ from wscore import (
     ServerConnection,
 )
 from wscore.extensions import Extension
-from wscore.extensions.agreements import NONE, agreed_on
-from wscore.extensions.deflate import DeflateAgreement
+from wscore.extensions.deflate import NegotiatedDeflate
+from wscore.extensions.negotiated import NO_EXTENSIONS, negotiated_extensions
 
 SENTENCE_TEXT = SENTENCE.decode()
 
@@ -106,9 +106,9 @@ class TestWhatIsSent:
             assert len(written) == waiting
             assert sent_frames(written, role) == [(FIN | opcode, payload)]
             [(first, sent)] = sent_frames(compressing.data_to_send(), role)
-            wanted = len(payload) >= 1024 if compress is None else compress
-            assert first == FIN | opcode | (RSV1 if wanted else 0)
-            assert (peer.inflate(sent) if wanted else sent) == payload
+            compress = len(payload) >= 1024 if compress is None else compress
+            assert first == FIN | opcode | (RSV1 if compress else 0)
+            assert (peer.inflate(sent) if compress else sent) == payload
 
     @both_roles
     @pytest.mark.parametrize("compress", [None, True, False])
@@ -200,20 +200,22 @@ class TestOnce:
     def test_two_classes_are_never_alike(self) -> None:
         """However they call what makes them so."""
 
-        class First(DeflateAgreement):
+        class First(NegotiatedDeflate):
             byte = b"1"
 
-            def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+            def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
                 return RSV1, self.byte
 
         class Second(First):
             byte = b"2"
 
-        first, second = (agreed_on([one(Deflate(), 12, True, 12, True)]) for one in (First, Second))
+        first, second = (
+            negotiated_extensions([one(Deflate(), 12, True, 12, True)]) for one in (First, Second)
+        )
         message = PreparedMessage("x")
         assert message.frame(first) == b"\xc1\x011" == message.frame(first)
         assert message.frame(second) == b"\xc1\x012"
-        assert message.frame(NONE) == b"\x81\x01x"
+        assert message.frame(NO_EXTENSIONS) == b"\x81\x01x"
 
 
 class TestTheConnectionsOwnCompression:

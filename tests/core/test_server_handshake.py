@@ -25,7 +25,7 @@ from server_handshake_cases import (
 from wscore.errors import LocalProtocolError
 from wscore.events import HandshakeFailed, RequestReceived
 from wscore.extensions import Deflate
-from wscore.extensions.agreements import NONE
+from wscore.extensions.negotiated import NO_EXTENSIONS
 from wscore.handshake import ServerHandshake, upgrade_required
 from wscore.headers import Headers
 from wscore.request import Request
@@ -428,12 +428,12 @@ def test_another_for_the_same_arguments() -> None:
     first.receive_data(asked)
     answer = first.accept()
     assert b"server_max_window_bits=10" in answer
-    second = first.anew()
-    assert (second.request, second.subprotocol, second.agreements) == (None, None, NONE)
+    second = first.fresh_copy()
+    assert (second.request, second.subprotocol, second.negotiated) == (None, None, NO_EXTENSIONS)
     assert isinstance(second.receive_data(asked), RequestReceived)
-    assert second.agreements is first.agreements is not NONE
+    assert second.negotiated is first.negotiated is not NO_EXTENSIONS
     assert second.accept() == answer
-    assert first.anew().receive_data(opening(("Origin", "http://b"))) == HandshakeFailed(
+    assert first.fresh_copy().receive_data(opening(("Origin", "http://b"))) == HandshakeFailed(
         403, "this origin is not served here"
     )
 

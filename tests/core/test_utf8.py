@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from leaves import compiled, forms, needs_compiled
+from implementations import compiled, forms, needs_compiled
 from wire import RELAXED
 
 Decode = Callable[[bytes, bool], tuple[str, int]]

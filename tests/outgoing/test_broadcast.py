@@ -9,7 +9,7 @@ from loops import Loop, Memory, connecting, on_each_loop, on_memory, on_own_stre
 
 from wscore import ClientConnection, CloseReceived, MessagePiece, Reasons
 from wscore.extensions import Deflate
-from wscore.extensions.deflate import DeflateAgreement
+from wscore.extensions.deflate import NegotiatedDeflate
 from wscore.frames import encode_frame
 from wstransports import (
     BroadcastReport,
@@ -179,8 +179,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return call
 
     monkeypatch.setattr("wscore.prepared.encode_frame", counting("framed", encode_frame))
-    compress = counting("compressed", DeflateAgreement.compressor)
-    monkeypatch.setattr(DeflateAgreement, "compressor", compress)
+    compress = counting("compressed", NegotiatedDeflate.compressor)
+    monkeypatch.setattr(NegotiatedDeflate, "compressor", compress)
     return counts
 
 

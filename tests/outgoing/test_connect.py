@@ -8,7 +8,7 @@ from raw_server import CLOSE, End
 
 from wscore import DataType, Deflate, Reasons, Response
 from wscore.extensions import Parameters
-from wscore.extensions.deflate import DeflateAgreement, Inflater
+from wscore.extensions.deflate import Inflater, NegotiatedDeflate
 from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
 from wstransports.receiving.buffer import Buffer
 
@@ -543,7 +543,7 @@ async def test_an_extension_that_cannot_decode(
 async def test_an_extension_that_cannot_agree(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def agree(self: Deflate, answer: Parameters) -> DeflateAgreement:
+    def agree(self: Deflate, answer: Parameters) -> NegotiatedDeflate:
         raise MemoryError
 
     monkeypatch.setattr(Deflate, "agree", agree)

@@ -1,18 +1,18 @@
 """Extensions (RFC 6455 section 9): their contract, and the one built in."""
 
 from .base import (
-    Agreement,
     CorruptMessage,
     Decoder,
     Encoder,
     Extension,
+    NegotiatedExtension,
     NegotiationError,
     Parameters,
 )
 from .deflate import Deflate
 
 __all__ = [
-    "Agreement",
+    "NegotiatedExtension",
     "CorruptMessage",
     "Decoder",
     "Deflate",

@@ -24,17 +24,17 @@ class Encoder(Protocol):
     """One connection's messages on their way out, through an extension."""
 
     def encode(
-        self, data: bytes, first: bool, last: bool, wanted: bool | None
+        self, data: bytes, first: bool, last: bool, compress: bool | None
     ) -> tuple[int, bytes]:
         """Transform a fragment we send.
 
-        `first` and `last` say where in its message it stands; `wanted` is the sender's word on
+        `first` and `last` say where in its message it stands; `compress` is the sender's word on
         compression, None for the extension's own judgement. Returns the reserved bits to set
         (0 behind the first fragment, and for a message left alone) and the payload.
         """
 
-    def sent_alone(self) -> None:
-        """A message of `encode_alone` was sent: what comes may not refer to what came before it."""
+    def sent_stateless(self) -> None:
+        """A message of `encode_stateless` was sent: what comes may not refer to what came before it."""
 
 
 class Decoder(Protocol):
@@ -53,7 +53,7 @@ class Decoder(Protocol):
         """
 
 
-class Agreement(Protocol):
+class NegotiatedExtension(Protocol):
     """An extension as agreed on with a peer, which transforms the payloads of messages.
 
     Hashable, and equal ones are shared by many connections: it remembers nothing of their
@@ -72,16 +72,16 @@ class Agreement(Protocol):
 
     @property
     def threshold(self) -> int:
-        """Messages of less than so many bytes it leaves alone, unless it is wanted; 0 for none."""
+        """Messages of less than so many bytes it leaves alone, unless it is compress; 0 for none."""
 
     @property
-    def alike(self) -> Hashable:
-        """Equal for agreements of its class whose `encode_alone` gives the same."""
+    def cache_key(self) -> Hashable:
+        """Equal for negotiated of its class whose `encode_stateless` gives the same."""
 
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
+    def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
         """Transform a whole message without regard to any other, so that all peers can have it.
 
-        Returns what `encode` would; `sent_alone` follows, for each connection that sends it and
+        Returns what `encode` would; `sent_stateless` follows, for each connection that sends it and
         has an encoder.
         """
 
@@ -102,10 +102,10 @@ class Extension(Protocol):
     def offer(self) -> Sequence[Parameters]:
         """What a client offers, best first."""
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, Agreement] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, NegotiatedExtension] | None:
         """A server's answer to one offer, and what it agrees to by that; None to decline."""
 
-    def agree(self, answer: Parameters) -> Agreement:
+    def agree(self, answer: Parameters) -> NegotiatedExtension:
         """What a client agrees to by a server's answer. Raises NegotiationError."""
 
 

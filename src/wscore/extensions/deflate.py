@@ -47,7 +47,7 @@ class Deflate:
     takeover: bool = True
     peer_takeover: bool = True
     engine: Engine = zlib
-    _agreements: dict[tuple[int, bool, int, bool], "DeflateAgreement"] = field(
+    _shared: dict[tuple[int, bool, int, bool], "NegotiatedDeflate"] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -94,7 +94,7 @@ class Deflate:
         # For servers that cannot choose their window (RFC 7692 section 7.1.3).
         return [[*offer, ("server_max_window_bits", str(self.peer_window_bits))], offer]
 
-    def answer(self, offer: Parameters) -> tuple[Parameters, "DeflateAgreement"] | None:
+    def answer(self, offer: Parameters) -> tuple[Parameters, "NegotiatedDeflate"] | None:
         """A server's answer to one offer: see `Extension` (RFC 7692 section 7.1)."""
         asked = _checked(offer, may_lack_value=True)
         if asked is None:
@@ -114,9 +114,9 @@ class Deflate:
             peer_bits = min(self.peer_window_bits, asked["client_max_window_bits"] or 15)
             if peer_bits < 15:
                 answer.append(("client_max_window_bits", str(peer_bits)))
-        return answer, self._agreement(bits, takeover, peer_bits, peer_takeover)
+        return answer, self._negotiate(bits, takeover, peer_bits, peer_takeover)
 
-    def agree(self, answer: Parameters) -> "DeflateAgreement":
+    def agree(self, answer: Parameters) -> "NegotiatedDeflate":
         """What a client agrees to: see `Extension` (RFC 7692 section 7.1).
 
         Raises NegotiationError for what cannot be accepted.
@@ -132,16 +132,16 @@ class Deflate:
         if peer_takeover and not self.peer_takeover:
             raise NegotiationError("the server did not agree to server_no_context_takeover")
         takeover = self.takeover and "client_no_context_takeover" not in given
-        return self._agreement(bits, takeover, peer_bits, peer_takeover)
+        return self._negotiate(bits, takeover, peer_bits, peer_takeover)
 
-    def _agreement(
+    def _negotiate(
         self, bits: int, takeover: bool, peer_bits: int, peer_takeover: bool
-    ) -> "DeflateAgreement":
+    ) -> "NegotiatedDeflate":
         key = bits, takeover, peer_bits, peer_takeover
-        agreement = self._agreements.get(key)
-        if agreement is None:
-            agreement = self._agreements[key] = DeflateAgreement(self, *key)
-        return agreement
+        negotiated = self._shared.get(key)
+        if negotiated is None:
+            negotiated = self._shared[key] = NegotiatedDeflate(self, *key)
+        return negotiated
 
 
 def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:
@@ -169,8 +169,8 @@ def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | No
     return checked
 
 
-class DeflateAgreement:
-    """permessage-deflate as agreed on with a peer: see `Agreement`.
+class NegotiatedDeflate:
+    """permessage-deflate as agreed on with a peer: see `NegotiatedExtension`.
 
     `settings` are ours; `window_bits` and `takeover` hold for what we send, `peer_window_bits` and
     `peer_takeover` for what the peer does.
@@ -179,7 +179,7 @@ class DeflateAgreement:
     __slots__ = (
         "_settings",
         "_window_bits",
-        "alike",
+        "cache_key",
         "compresses",
         "engine",
         "peer_takeover",
@@ -207,19 +207,19 @@ class DeflateAgreement:
         self._window_bits = window_bits
         self.compresses = window_bits > _TOO_SMALL_TO_DEFLATE
         how = settings.engine, settings.level, settings.memory_level
-        self.alike = *how, window_bits, settings.threshold
+        self.cache_key = *how, window_bits, settings.threshold
 
     def encoder(self) -> "Deflater":
-        """See `Agreement`."""
+        """See `NegotiatedExtension`."""
         return Deflater(self)
 
     def decoder(self) -> "Inflater":
-        """See `Agreement`."""
+        """See `NegotiatedExtension`."""
         return Inflater(self)
 
-    def encode_alone(self, data: bytes, wanted: bool | None) -> tuple[int, bytes]:
-        """Compress a message for many: see `Agreement`."""
-        return Deflater(self).encode(data, True, True, wanted)
+    def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
+        """Compress a message for many: see `NegotiatedExtension`."""
+        return Deflater(self).encode(data, True, True, compress)
 
     def compressor(self) -> Compressor:
         """A new one."""
@@ -235,36 +235,36 @@ class Deflater:
     Nothing of the engine's is allocated before the first that is compressed.
     """
 
-    __slots__ = ("_agreement", "_compressor", "_encoding")
+    __slots__ = ("_negotiated", "_compressor", "_encoding")
 
-    def __init__(self, agreement: DeflateAgreement) -> None:
-        self._agreement = agreement
+    def __init__(self, negotiated: NegotiatedDeflate) -> None:
+        self._negotiated = negotiated
         self._compressor: Compressor | None = None
         self._encoding = False  # the message we send is compressed
 
     def encode(
-        self, data: bytes, first: bool, last: bool, wanted: bool | None
+        self, data: bytes, first: bool, last: bool, compress: bool | None
     ) -> tuple[int, bytes]:
         """Compress a fragment we send: see `Encoder`."""
-        agreement = self._agreement
+        negotiated = self._negotiated
         if first:
-            if wanted is None:
+            if compress is None:
                 # How long a message in fragments will be, nobody knows: those are compressed.
-                wanted = not last or len(data) >= agreement.threshold
-            self._encoding = wanted and agreement.compresses
+                compress = not last or len(data) >= negotiated.threshold
+            self._encoding = compress and negotiated.compresses
         if not self._encoding:
             return 0, data
         compressor = self._compressor
         if compressor is None:
-            compressor = self._compressor = agreement.compressor()
+            compressor = self._compressor = negotiated.compressor()
         data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if last:
             data = data[:_BEFORE_TAIL]
-            if not agreement.takeover:
+            if not negotiated.takeover:
                 self._compressor = None
         return (RSV1 if first else 0), data
 
-    def sent_alone(self) -> None:
+    def sent_stateless(self) -> None:
         """The peer's window has moved on without our compressor: see `Encoder`."""
         self._compressor = None
 
@@ -275,11 +275,11 @@ class Inflater:
     Nothing of the engine's is allocated before the first.
     """
 
-    __slots__ = ("_agreement", "_decompressor", "_kept", "pending")
+    __slots__ = ("_negotiated", "_decompressor", "_kept", "pending")
 
-    def __init__(self, agreement: DeflateAgreement) -> None:
+    def __init__(self, negotiated: NegotiatedDeflate) -> None:
         self.pending = False
-        self._agreement = agreement
+        self._negotiated = negotiated
         self._decompressor: Decompressor | None = None
         self._kept = b""  # input that it has not taken
 
@@ -290,10 +290,10 @@ class Inflater:
             self.pending = False
         elif last:
             data += _TAIL
-        agreement = self._agreement
+        negotiated = self._negotiated
         decompressor = self._decompressor
         if decompressor is None:
-            decompressor = agreement.engine.decompressobj(-agreement.peer_window_bits)
+            decompressor = negotiated.engine.decompressobj(-negotiated.peer_window_bits)
             self._decompressor = decompressor
         try:
             out = decompressor.decompress(data, most)
@@ -311,13 +311,13 @@ class Inflater:
                 self.pending = True
             elif last:
                 probe = decompressor
-                if agreement.peer_takeover:
+                if negotiated.peer_takeover:
                     probe = decompressor.copy()
                 else:
                     self._decompressor = None
-                if not _ends_with_a_block(probe, agreement.engine):
+                if not _ends_with_a_block(probe, negotiated.engine):
                     raise CorruptMessage(_CUT_SHORT)
-        except agreement.engine.error as error:
+        except negotiated.engine.error as error:
             raise CorruptMessage(f"a compressed message is corrupt ({error})") from None
         return out
 

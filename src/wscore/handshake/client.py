@@ -8,10 +8,10 @@ import h11
 from ..enums import DataType
 from ..errors import LocalProtocolError
 from ..events import Accepted, HandshakeFailed, Refused
-from ..extensions import Agreement, Extension, NegotiationError
-from ..extensions.agreements import NONE, Agreements, agreed_on
+from ..extensions import Extension, NegotiatedExtension, NegotiationError
 from ..extensions.base import by_name
-from ..frames import FIN, close_payload, encode_frame, fitting_reason
+from ..extensions.negotiated import NO_EXTENSIONS, NegotiatedExtensions, negotiated_extensions
+from ..frames import FIN, close_payload, encode_frame, truncated_reason
 from ..headers import (
     HeaderFields,
     Headers,
@@ -29,7 +29,7 @@ from ..response import Response
 from .body import Body
 from .head import (
     HeadBuffer,
-    UnfitHead,
+    InvalidHead,
     added_headers,
     is_host,
     parsed_headers,
@@ -66,7 +66,7 @@ class ClientHandshake:
         "_refusing",
         "_request",
         "_subprotocols",
-        "agreements",
+        "negotiated",
         "refusal",
         "request",
         "trailing_data",
@@ -89,7 +89,7 @@ class ClientHandshake:
                 f"{target!r} is no request target: write an absolute path, percent-encoded, "
                 "without fragment, as in /chat?room=1"
             )
-        self.agreements = NONE
+        self.negotiated = NO_EXTENSIONS
         """The extensions agreed on, from Accepted on."""
         self._extensions = by_name(extensions)
         self.trailing_data = b""
@@ -157,7 +157,7 @@ class ClientHandshake:
         self._buffer.data += data
         try:
             return self._receive_heads(http)
-        except UnfitHead as error:
+        except InvalidHead as error:
             return self._fail(f"malformed HTTP response: {error.args[1]}")
         except h11.RemoteProtocolError as error:
             return self._fail(f"malformed HTTP response: {str(error)[:100]}")
@@ -233,7 +233,7 @@ class ClientHandshake:
             raise _Failure("the Connection header of the response does not name upgrade")
         if headers.get_all("Sec-WebSocket-Accept") != [self._accept]:  # 4
             raise _Failure("the Sec-WebSocket-Accept header does not match the key")
-        self.agreements = self._agree(headers)  # 5
+        self.negotiated = self._agree(headers)  # 5
         subprotocols = headers.get_all("Sec-WebSocket-Protocol")
         if len(subprotocols) > 1:
             raise _Failure("the server chose more than one subprotocol")
@@ -247,9 +247,9 @@ class ClientHandshake:
         self._let_go()
         return Accepted(Response(101, headers), subprotocols[0] if subprotocols else None)
 
-    def _agree(self, headers: Headers) -> Agreements:
+    def _agree(self, headers: Headers) -> NegotiatedExtensions:
         """What the server chose of our extensions; 1010 where we cannot go along."""
-        agreements: dict[str, Agreement] = {}
+        chosen: dict[str, NegotiatedExtension] = {}
         used = 0
         try:
             for name, parameters in extension_list(headers):
@@ -258,20 +258,20 @@ class ClientHandshake:
                     raise NegotiationError(
                         f"the server chose the extension {name[:40]!r}, which was not offered"
                     )
-                if name in agreements:
+                if name in chosen:
                     raise NegotiationError(f"the server chose the extension {name!r} twice")
-                agreements[name] = agreement = extension.agree(parameters)
-                if agreement.bits & used:  # RFC 7692 section 5
+                chosen[name] = negotiated = extension.agree(parameters)
+                if negotiated.bits & used:  # RFC 7692 section 5
                     raise NegotiationError(
                         f"the server chose the extension {name!r} beside one with its reserved bits"
                     )
-                used |= agreement.bits
+                used |= negotiated.bits
         except (NegotiationError, MalformedHeader) as error:
             # RFC 7692 section 7.1, RFC 6455 section 7.4.1: the server thinks the connection open.
-            body = close_payload(Reasons.EXTENSION_NOT_PRESENT, fitting_reason(str(error)))
+            body = close_payload(Reasons.EXTENSION_NOT_PRESENT, truncated_reason(str(error)))
             self.refusal = b"".join(encode_frame(FIN | DataType.CLOSE, body, MaskKeys().next()))
             raise _Failure(str(error)) from None
-        return agreed_on([*agreements.values()])
+        return negotiated_extensions([*chosen.values()])
 
 
 class _Failure(Exception):

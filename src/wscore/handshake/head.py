@@ -20,7 +20,7 @@ _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
 _OURS = {"upgrade", "connection", "content-length", "transfer-encoding"}
 
 
-class UnfitHead(Exception):
+class InvalidHead(Exception):
     """A head that h11 must not see; the arguments are a server's status for it, and why."""
 
 
@@ -36,23 +36,23 @@ class HeadBuffer:
     def take(self) -> bytes | None:
         """Cut off the head, blank line included; `data` keeps what follows it.
 
-        Returns None while it is incomplete. Raises UnfitHead, for the same reason however the
+        Returns None while it is incomplete. Raises InvalidHead, for the same reason however the
         input was cut.
         """
         end = _BLANK_LINE.search(self.data, self._searched, MAX_HEAD)
         if end is None:
             if len(self.data) >= MAX_HEAD:
-                raise UnfitHead(431, f"the head is longer than {MAX_HEAD} bytes")
+                raise InvalidHead(431, f"the head is longer than {MAX_HEAD} bytes")
             self._searched = max(0, len(self.data) - 2)
             return None
         head = bytes(self.data[: end.end()])
         if head.count(b"\n") - 2 > MAX_FIELDS:
-            raise UnfitHead(431, f"the head has more than {MAX_FIELDS} header lines")
+            raise InvalidHead(431, f"the head has more than {MAX_FIELDS} header lines")
         # No header line may have these. h11 would find out too, but its pattern takes 0.7 s over
         # 16 KiB of blanks before one of them.
         # (Numbers: to look for bytes of one character takes 3.9k instructions, not 0.5k.)
         if head.count(b"\r") != head.count(b"\r\n") or 0x00 in head or 0x0B in head or 0x0C in head:
-            raise UnfitHead(400, "control characters in the head")
+            raise InvalidHead(400, "control characters in the head")
         del self.data[: end.end()]
         self._searched = 0
         return head

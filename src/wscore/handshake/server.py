@@ -8,9 +8,9 @@ import h11
 
 from ..errors import LocalProtocolError
 from ..events import HandshakeFailed, RequestReceived
-from ..extensions import Agreement, Extension
-from ..extensions.agreements import NONE, agreed_on
+from ..extensions import Extension, NegotiatedExtension
 from ..extensions.base import by_name
+from ..extensions.negotiated import NO_EXTENSIONS, negotiated_extensions
 from ..headers import (
     HeaderFields,
     Headers,
@@ -26,7 +26,7 @@ from .head import (
     MAX_FIELDS,
     MAX_HEAD,
     HeadBuffer,
-    UnfitHead,
+    InvalidHead,
     added_headers,
     is_host,
     parsed_headers,
@@ -75,7 +75,7 @@ class ServerHandshake:
         "_method",
         "_origins",
         "_subprotocols",
-        "agreements",
+        "negotiated",
         "refusal",
         "request",
         "subprotocol",
@@ -94,7 +94,7 @@ class ServerHandshake:
         self._origins = None if origins is None else _checked_origins(origins)
         self._begin()
 
-    def anew(self) -> "ServerHandshake":
+    def fresh_copy(self) -> "ServerHandshake":
         """Another one with the same arguments, which are not checked again: for the next client."""
         other = ServerHandshake.__new__(ServerHandshake)
         other._extensions = self._extensions
@@ -104,7 +104,7 @@ class ServerHandshake:
         return other
 
     def _begin(self) -> None:
-        self.agreements = NONE
+        self.negotiated = NO_EXTENSIONS
         """The extensions agreed on, from RequestReceived on."""
         self._chosen: list[str] = []  # what the answer says of them
         self.request: Request | None = None
@@ -147,7 +147,7 @@ class ServerHandshake:
             if not self._line_seen:
                 self._scan_request_line()
             head = self._buffer.take()
-        except (_Refusal, UnfitHead) as refusal:
+        except (_Refusal, InvalidHead) as refusal:
             return self._fail(*refusal.args)
         if head is None:
             return None
@@ -321,21 +321,21 @@ class ServerHandshake:
         if not self._extensions:
             return
         used = 0
-        agreements: list[Agreement] = []
+        accepted: list[NegotiatedExtension] = []
         left = dict(self._extensions)
         for name, parameters in extension_list(headers, skip_malformed=True):
             extension = left.get(name)
             answer = None if extension is None else extension.answer(parameters)
             if answer is None:
                 continue
-            chosen, agreement = answer
-            if agreement.bits & used:  # by another (RFC 7692 section 5)
+            chosen, negotiated = answer
+            if negotiated.bits & used:  # by another (RFC 7692 section 5)
                 continue
             del left[name]
-            used |= agreement.bits
-            agreements.append(agreement)
+            used |= negotiated.bits
+            accepted.append(negotiated)
             self._chosen.append(format_extension(name, chosen))
-        self.agreements = agreed_on(agreements)
+        self.negotiated = negotiated_extensions(accepted)
 
     def _check_origin(self, headers: Headers) -> None:
         """RFC 6455 sections 4.2.2, item 4, and 10.2."""

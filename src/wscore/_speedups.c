@@ -77,7 +77,7 @@ imported(const char *module, const char *name)
 static PyObject *
 defined(const char *name, PyObject *const *args, size_t given)
 {
-    PyObject *definitions = imported("wscore.accel", "DEFINITIONS");
+    PyObject *definitions = imported("wscore.speedups", "DEFINITIONS");
     if (definitions == NULL) {
         return NULL;
     }
@@ -559,7 +559,7 @@ static PyModuleDef_Slot slots[] = {
 
 static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "wscore._leaves",
+    .m_name = "wscore._speedups",
     .m_size = sizeof(State),
     .m_methods = methods,
     .m_slots = slots,
@@ -568,7 +568,7 @@ static PyModuleDef definition = {
 };
 
 PyMODINIT_FUNC
-PyInit__leaves(void)
+PyInit__speedups(void)
 {
     return PyModuleDef_Init(&definition);
 }
