@@ -35,8 +35,8 @@ help:
 demo: $(VENV)/package
 	$(VENV_PYTHON) examples/chat.py
 
-# The core's Python code is covered by its own tests alone; then all tests run, with the compiled
-# leaves where there are any.
+# The core's Python code is covered by its own tests alone; then all tests run, with the
+# C extension where it was built.
 test: lint $(WS)
 	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
 	$(VENV_PYTHON) -m coverage report
@@ -68,13 +68,14 @@ lint: $(VENV)/tools
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m mypy.stubtest wscore._speedups
 
 clean:
 	rm -rf .venv-* .autobahn .bench .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf build dist src/*.egg-info src/wscore/_speedups.*.so
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# The package alone. A changed leaf would else be tested as it was.
+# The package alone; reinstalled when the C extension changes, so that tests run the new one.
 $(VENV)/package: pyproject.toml setup.py $(wildcard src/wscore/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'Python 3.11 or later is needed, such as: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 1; }

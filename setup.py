@@ -1,6 +1,6 @@
-"""The compiled leaves; everything else about the package stands in pyproject.toml.
+"""Builds the C extension; everything else about the package is in pyproject.toml.
 
-Optional: where there is no C compiler, the package is installed without them and says so.
+It is optional: without a C compiler the package is installed without it.
 """
 
 from setuptools import Extension, setup
@@ -11,7 +11,7 @@ setup(
             "wscore._speedups",
             ["src/wscore/_speedups.c"],
             depends=["src/wscore/_encoding.h", "src/wscore/_masking.h", "src/wscore/_utf8.h"],
-            extra_compile_args=["-O3"],  # masks by SIMD; other compilers take no notice
+            extra_compile_args=["-O3"],  # masks with SIMD; other compilers ignore it
             optional=True,
         )
     ]

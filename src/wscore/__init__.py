@@ -1,6 +1,6 @@
-"""WebSocket (RFC 6455) as a state machine: bytes in, events out. No I/O, no clock, no loop.
+"""The WebSocket protocol (RFC 6455) without I/O: bytes in, events out. No clock, no event loop.
 
-Build a `ServerConnection` or a `ClientConnection`, feed it what arrives, act on the events.
+Create a `ServerConnection` or a `ClientConnection`, pass it the received bytes, handle the events.
 """
 
 from .client import ClientConnection

@@ -1,26 +1,26 @@
-/* str to UTF-8, for _speedups.c: the part of frames.py that takes the time.
+/* str to UTF-8, for _speedups.c: the expensive part of frames.py.
 
-As in _utf8.h, without a branch for each character: the bytes of a group's are computed at once,
-which compilers make SIMD of, and each character's four are written, of which the next one's
-overwrite what does not count. A frame of the benchmarks' text takes 0.7 of the time of CPython's
-encoder and a copy with 256 bytes, 0.6 with 16 KiB; as many instructions with 64 bytes, and 0.9 of
+As in _utf8.h, there is no branch for each character: the bytes of a group are computed at once,
+which compilers vectorize. Four bytes are written for each character, and those of the next one
+overwrite the unused ones. For the benchmarks' text a frame takes 0.7 of the time of CPython's
+encoder and a copy with 256 bytes, 0.6 with 16 KiB; the same instructions with 64 bytes, and 0.9 of
 them with 256. */
 
 enum {
-    GROUP = 32,  /* characters at a time: compilers unroll 16 before they make SIMD of them */
+    GROUP = 32,  /* characters at a time: compilers would unroll 16, and not vectorize them */
     COUNTED = 4096,  /* characters at a time whose bytes are counted in 16 bits */
 };
 
-/* All bits of one that fits into so many, else none. */
+/* All bits set if `one` fits into so many bits, else none. */
 #define WITHIN(bits, one) ((uint16_t)-((uint16_t)((one) >> (bits)) == 0))
 
 /* The first two bytes of a character of two bytes, and of three; the first is the lower. */
 #define START_OF_TWO(one) ((one) >> 6 | ((one) << 8 & 0x3F00) | 0x80C0)
 #define START_OF_THREE(one) ((one) >> 12 | ((one) << 2 & 0x3F00) | 0x80E0)
 
-/* For characters of one or two bytes each: how many bytes they take in UTF-8, -1 where one is a
-surrogate; a group to UTF-8, and where it ends, with up to three bytes written behind; all of them
-to just their bytes. */
+/* Three functions for characters of one or two bytes each. encoded_size: their size in UTF-8, -1 if
+there is a surrogate. encode_group: encodes a group and returns its end, behind which up to three
+bytes may be overwritten. encode: encodes all of them, and writes nothing behind the end. */
 #define DEFINE_ENCODE(encoded_size, encode_group, encode, unit)                                    \
     static Py_ssize_t encoded_size(const unit *from, Py_ssize_t size)                              \
     {                                                                                              \
@@ -67,7 +67,7 @@ to just their bytes. */
                 to[0] = (char)bytes[j];                                                            \
                 to[1] = (char)(bytes[j] >> 8);                                                     \
                 to[2] = (char)(bytes[j] >> 16);                                                    \
-                to[3] = (char)(bytes[j] >> 24); /* nothing, but all four are one write */          \
+                to[3] = (char)(bytes[j] >> 24); /* 0: all four bytes become one write */           \
                 to += lengths[j];                                                                  \
             }                                                                                      \
         }                                                                                          \
@@ -76,7 +76,7 @@ to just their bytes. */
                                                                                                    \
     static void encode(char *to, const unit *from, Py_ssize_t size)                                \
     {                                                                                              \
-        while (size >= GROUP + 3) { /* so that what is written behind has its place */             \
+        while (size >= GROUP + 3) { /* room for what a group writes behind its end */             \
             to = encode_group(to, from);                                                           \
             from += GROUP;                                                                         \
             size -= GROUP;                                                                         \

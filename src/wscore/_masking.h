@@ -1,4 +1,4 @@
-/* The compiled form of masking.py, for _speedups.c. */
+/* masking.py in C, for _speedups.c. */
 
 static void
 xor_key(char *restrict to, const char *restrict from, Py_ssize_t size, const char *restrict key)

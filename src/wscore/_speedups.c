@@ -1,8 +1,12 @@
-/* The compiled leaves: what masking.py, utf8.py, frames.py and messages.py define, in C.
+/* The C extension: functions of masking.py, utf8.py, frames.py and messages.py, in C.
 
-Each function has the name, the arguments and the result of the Python function that defines it,
-and the same tests hold for both; accel.py picks. What is rare or wrong is left to Python: nothing
-here judges a peer. Words are loaded by memcpy, because nothing is said about their alignment. */
+Each function takes the arguments and returns the results of the Python function of its name, and
+the same tests run on both; speedups.py chooses. Python handles what is rare or invalid: no peer's
+mistake is reported from here. Words are loaded with memcpy, because they may be unaligned.
+
+Nothing here changes after the import, and buffers are held while they are read, so the functions
+need no GIL. The content of a bytearray may change meanwhile: each byte of a frame's header is
+therefore read once, and text is decoded from a copy. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -24,7 +28,7 @@ typedef struct {
     Py_ssize_t offsets[SLOTS];   /* where its slots lie in it */
     PyObject *text;              /* DataType.TEXT */
     PyObject *binary;            /* DataType.BINARY */
-    PyObject *take;              /* the name of Extended.take */
+    PyObject *take;              /* the name of Decoding.take */
 } State;
 
 static int
@@ -44,11 +48,11 @@ no_bytes(PyObject *object)
     if (PyBytes_Check(object)) {
         return 0;
     }
-    PyErr_Format(PyExc_TypeError, "bytes are needed, not %.100s", Py_TYPE(object)->tp_name);
+    PyErr_Format(PyExc_TypeError, "expected bytes, not %.100s", Py_TYPE(object)->tp_name);
     return 1;
 }
 
-/* The bytes of `object`, for which a release must follow; TypeError where it has none. */
+/* Get the bytes of `object`, to be released afterwards. Raises TypeError if it is not bytes-like. */
 static int
 get_bytes(PyObject *object, Py_buffer *bytes)
 {
@@ -57,7 +61,7 @@ get_bytes(PyObject *object, Py_buffer *bytes)
     }
     bytes->buf = PyBytes_AS_STRING(object);
     bytes->len = PyBytes_GET_SIZE(object);
-    bytes->obj = NULL; /* which makes the release do nothing */
+    bytes->obj = NULL; /* the release then does nothing */
     return 0;
 }
 
@@ -73,28 +77,28 @@ imported(const char *module, const char *name)
     return object;
 }
 
-/* What the Python function of that name says. */
+/* Call the Python function of that name. */
 static PyObject *
-defined(const char *name, PyObject *const *args, size_t given)
+call_python(const char *name, PyObject *const *args, size_t given)
 {
-    PyObject *definitions = imported("wscore.speedups", "DEFINITIONS");
-    if (definitions == NULL) {
+    PyObject *functions = imported("wscore.speedups", "PYTHON_FUNCTIONS");
+    if (functions == NULL) {
         return NULL;
     }
-    PyObject *definition = PyMapping_GetItemString(definitions, name);
-    Py_DECREF(definitions);
-    if (definition == NULL) {
+    PyObject *function = PyMapping_GetItemString(functions, name);
+    Py_DECREF(functions);
+    if (function == NULL) {
         return NULL;
     }
-    PyObject *result = PyObject_Vectorcall(definition, args, given, NULL);
-    Py_DECREF(definition);
+    PyObject *result = PyObject_Vectorcall(function, args, given, NULL);
+    Py_DECREF(function);
     return result;
 }
 
 /* masking.py */
 
 PyDoc_STRVAR(apply_mask_doc, "apply_mask(data, key, start=0, stop=sys.maxsize, /)\n--\n\n"
-                             "As masking.apply_mask.");
+                             "See masking.apply_mask.");
 
 static PyObject *
 apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
@@ -103,7 +107,7 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
         return NULL;
     }
     if (PyBytes_GET_SIZE(args[1]) != 4) {
-        PyErr_SetString(PyExc_ValueError, "a masking key has four bytes");
+        PyErr_SetString(PyExc_ValueError, "a masking key must have four bytes");
         return NULL;
     }
     Py_ssize_t start = given > 2 ? PyLong_AsSsize_t(args[2]) : 0;
@@ -127,28 +131,31 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 
 /* frames.py */
 
-PyDoc_STRVAR(readable_doc, "readable(data, /)\n--\n\nAs frames.readable.");
+PyDoc_STRVAR(readable_doc, "readable(data, /)\n--\n\nSee frames.readable.");
 
-/* A memoryview of plain bytes as it is: what reads it here takes it as well. */
 static PyObject *
 readable(PyObject *Py_UNUSED(module), PyObject *data)
 {
-    if (PyMemoryView_Check(data)) {
-        const Py_buffer *const view = PyMemoryView_GET_BUFFER(data);
-        const int plain = view->format == NULL || strcmp(view->format, "B") == 0;
-        if (plain && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C')) {
+    if (PyMemoryView_Check(data)) { /* of plain bytes: the functions here read it as it is */
+        Py_buffer view;
+        if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
+            return NULL;
+        }
+        const int plain = (view.format == NULL || strcmp(view.format, "B") == 0) &&
+                          view.ndim == 1 && PyBuffer_IsContiguous(&view, 'C');
+        PyBuffer_Release(&view);
+        if (plain) {
             return Py_NewRef(data);
         }
     }
-    return defined("readable", &data, 1);
+    return call_python("readable", &data, 1);
 }
 
-PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, /)\n--\n\nAs frames.message_frame.");
+PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, /)\n--\n\nSee frames.message_frame.");
 
 enum { LARGE = 1 << 18 }; /* frames.LARGE */
 
-/* How many bytes text that is not ASCII takes in UTF-8; -1 where Python has to say it, or why it
-cannot. */
+/* The size in UTF-8 of text that is not ASCII; -1 if CPython is to encode it, or to raise. */
 static Py_ssize_t
 encoded_size(PyObject *text)
 {
@@ -158,12 +165,12 @@ encoded_size(PyObject *text)
         return encoded_size_1(PyUnicode_1BYTE_DATA(text), size);
     case PyUnicode_2BYTE_KIND:
         return encoded_size_2(PyUnicode_2BYTE_DATA(text), size);
-    default: /* CPython takes 0.6 of the time of groups where a few are emoji */
+    default: /* text with a few emoji: CPython takes 0.6 of the time that groups would take */
         return -1;
     }
 }
 
-/* Text whose encoded_size is known. */
+/* Encode text of a known encoded_size. */
 static void
 encode_text(char *to, PyObject *text)
 {
@@ -236,9 +243,9 @@ message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t giv
     PyObject *frame = PyBytes_FromStringAndSize(NULL, used + size);
     if (frame != NULL) {
         char *const to = PyBytes_AS_STRING(frame);
-        memcpy(to, header, used);
+        memcpy(to, header, (size_t)used);
         if (payload != NULL) {
-            memcpy(to + used, payload, size);
+            memcpy(to + used, payload, (size_t)size);
         }
         else {
             encode_text(to + used, data);
@@ -250,7 +257,7 @@ message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t giv
 
 /* utf8.py */
 
-PyDoc_STRVAR(decode_doc, "decode(data, final, /)\n--\n\nAs utf8.decode.");
+PyDoc_STRVAR(decode_doc, "decode(data, final, /)\n--\n\nSee utf8.decode.");
 
 static PyObject *
 decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
@@ -266,31 +273,31 @@ decode(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
     const Py_ssize_t size = PyBytes_GET_SIZE(args[0]);
     Py_ssize_t used = size;
     PyObject *text = decoded(bytes, size, final ? NULL : &used);
-    if (text != NULL && used < size) { /* whether that can become a code point is not judged here */
+    if (text != NULL && used < size) { /* Python decides whether the rest can become valid */
         PyObject *rest = PyBytes_FromStringAndSize(bytes + used, size - used);
-        PyObject *const judge[] = {rest, args[1]};
-        PyObject *judged = rest == NULL ? NULL : defined("decode", judge, 2);
+        PyObject *const arguments[] = {rest, args[1]};
+        PyObject *decoded_rest = rest == NULL ? NULL : call_python("decode", arguments, 2);
         Py_XDECREF(rest);
-        if (judged == NULL) {
+        if (decoded_rest == NULL) {
             Py_DECREF(text);
             if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
                 return NULL;
             }
             PyErr_Clear();
-            return defined("decode", args, 2); /* raises the same, of the whole */
+            return call_python("decode", args, 2); /* raises, with positions in all of the data */
         }
-        Py_DECREF(judged);
+        Py_DECREF(decoded_rest);
     }
     return text == NULL ? NULL : Py_BuildValue("Nn", text, used);
 }
 
-PyDoc_STRVAR(encode_doc, "encode(text, /)\n--\n\nAs utf8.encode.");
+PyDoc_STRVAR(encode_doc, "encode(text, /)\n--\n\nSee utf8.encode.");
 
 static PyObject *
 encode(PyObject *Py_UNUSED(module), PyObject *text)
 {
     if (!PyUnicode_Check(text)) {
-        PyErr_Format(PyExc_TypeError, "str is needed, not %.100s", Py_TYPE(text)->tp_name);
+        PyErr_Format(PyExc_TypeError, "expected str, not %.100s", Py_TYPE(text)->tp_name);
         return NULL;
     }
     const Py_ssize_t size = PyUnicode_IS_ASCII(text) ? -1 : encoded_size(text);
@@ -306,9 +313,9 @@ encode(PyObject *Py_UNUSED(module), PyObject *text)
 
 /* messages.py */
 
-/* A MessagePiece of a whole message; takes over `payload` and `text`.
+/* A MessagePiece of an unfragmented message; steals the references to `payload` and `text`.
 
-Its slots are filled where they lie, for by __init__ a message of 32 bytes takes 160 ns, not 70. */
+The slots are filled directly: a message of 32 bytes takes 70 ns, by __init__ it would take 160. */
 static PyObject *
 new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
 {
@@ -326,8 +333,8 @@ new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
     return piece;
 }
 
-/* Append the message of that payload to `events`: 1, or 0 where it is no text, or -1. Takes over
-`payload`. */
+/* Append a message to `events`; steals the reference to `payload`. Returns 1, 0 if the payload of
+a text message is not valid UTF-8, and -1 for an error. */
 static int
 append_message(const State *state, PyObject *events, int is_text, PyObject *payload)
 {
@@ -355,26 +362,27 @@ append_message(const State *state, PyObject *events, int is_text, PyObject *payl
     return failed ? -1 : 1;
 }
 
-/* Have `extended` take a message: 1, or 0 where no other may follow, or -1. Takes over `payload`. */
+/* Pass a message to `decoding`; steals the reference to `payload`. Returns 1, 0 if the message is
+the last, and -1 for an error. */
 static int
-take_extended(const State *state, PyObject *extended, int first, PyObject *payload,
-              PyObject *events)
+take_encoded(const State *state, PyObject *decoding, int first, PyObject *payload,
+             PyObject *events)
 {
     PyObject *byte = PyLong_FromLong(first);
-    PyObject *const args[] = {extended, byte, payload, events};
+    PyObject *const args[] = {decoding, byte, payload, events};
     PyObject *taken =
         byte == NULL ? NULL : PyObject_VectorcallMethod(state->take, args, 4, NULL);
     Py_XDECREF(byte);
     Py_DECREF(payload);
-    const int goes_on = taken == NULL ? -1 : PyObject_IsTrue(taken);
+    const int more = taken == NULL ? -1 : PyObject_IsTrue(taken);
     Py_XDECREF(taken);
-    return goes_on;
+    return more;
 }
 
 PyDoc_STRVAR(whole_messages_doc,
-             "whole_messages(data, position, masked, limit, budget, events, bits, extended, /)\n"
+             "whole_messages(data, position, masked, limit, budget, events, bits, decoding, /)\n"
              "--\n\n"
-             "As messages.whole_messages.");
+             "See messages.whole_messages.");
 
 static PyObject *
 whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
@@ -385,7 +393,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
     Py_ssize_t position = PyLong_AsSsize_t(args[1]);
     if (position < 0) {
         if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_ValueError, "a position is not negative");
+            PyErr_SetString(PyExc_ValueError, "position must not be negative");
         }
         return NULL;
     }
@@ -398,7 +406,7 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         return NULL;
     }
     if (!PyList_Check(events)) {
-        PyErr_SetString(PyExc_TypeError, "events is a list");
+        PyErr_SetString(PyExc_TypeError, "events must be a list");
         return NULL;
     }
     const State *const state = PyModule_GetState(module);
@@ -411,8 +419,8 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 
     for (; budget > 0 && position < end - 1; budget--) {
         const int first = data[position];
-        const int coded = first & (int)bits;
-        const int plain = first - coded;
+        const int encoded = first & (int)bits;
+        const int plain = first - encoded;
         if (plain != 0x81 && plain != 0x82) { /* FIN and TEXT, FIN and BINARY */
             break;
         }
@@ -424,21 +432,22 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         Py_ssize_t start = position + 2;
         if (size > 125) {
             const int is_short = size == 126;
-            if (coded && !is_short) {
+            if (encoded && !is_short) {
                 break;
             }
             const Py_ssize_t length = start;
             start += is_short ? 2 : 8;
-            if (start > end || (!is_short && data[length] >= 0x80)) {
+            if (start > end) {
                 break;
             }
-            size = 0;
+            uint64_t declared = 0;
             for (Py_ssize_t i = length; i < start; i++) {
-                size = size << 8 | data[i];
+                declared = declared << 8 | data[i];
             }
-            if (size < (is_short ? 126 : 65536)) {
+            if (declared < (is_short ? 126 : 65536) || declared > PY_SSIZE_T_MAX) {
                 break;
             }
+            size = (Py_ssize_t)declared;
         }
         const Py_ssize_t key = start;
         if (masked) {
@@ -451,13 +460,13 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
         PyObject *payload = masked ? masked_copy(from, size, (const char *)data + key)
                                    : PyBytes_FromStringAndSize(from, size);
         const int done = payload == NULL ? -1
-                         : coded         ? take_extended(state, args[7], first, payload, events)
+                         : encoded       ? take_encoded(state, args[7], first, payload, events)
                                          : append_message(state, events, plain == 0x81, payload);
         if (done < 0) {
             PyBuffer_Release(&buffer);
             return NULL;
         }
-        if (done || coded) {
+        if (done || encoded) {
             position = start + size;
         }
         if (!done) {
@@ -481,7 +490,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* Where MessagePiece keeps its attributes. */
+/* Find the offsets of MessagePiece's slots. */
 static int
 find_slots(State *state)
 {
@@ -523,7 +532,7 @@ module_exec(PyObject *module)
     }
     if (!PyType_Check(piece)) {
         Py_DECREF(piece);
-        PyErr_SetString(PyExc_ImportError, "MessagePiece is no class");
+        PyErr_SetString(PyExc_ImportError, "MessagePiece is not a class");
         return -1;
     }
     state->piece = (PyTypeObject *)piece;
@@ -554,6 +563,12 @@ module_clear(PyObject *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters /* Python 3.12 */
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil /* Python 3.13 */
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 

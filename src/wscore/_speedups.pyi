@@ -1,14 +1,21 @@
 from .events import Event
+from .messages import Decoding
 
-def apply_mask(data: bytes, key: bytes, start: int = ..., stop: int = ..., /) -> bytes: ...
+_Buffer = bytes | bytearray | memoryview
+
+def apply_mask(data: _Buffer, key: bytes, start: int = 0, stop: int = ..., /) -> bytes: ...
 def decode(data: bytes, final: bool, /) -> tuple[str, int]: ...
+def encode(text: str, /) -> bytes: ...
 def message_frame(data: object, below: int, /) -> bytes | None: ...
+def readable(data: object, /) -> bytes | memoryview: ...
 def whole_messages(
-    data: bytes,
+    data: _Buffer,
     position: int,
     masked: bool,
     limit: int,
     budget: int,
     events: list[Event],
+    bits: int,
+    decoding: Decoding,
     /,
 ) -> int: ...

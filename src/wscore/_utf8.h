@@ -1,17 +1,17 @@
-/* UTF-8 to str, for _speedups.c: the part of utf8.py that takes the time.
+/* UTF-8 to str, for _speedups.c: the expensive part of utf8.py.
 
-CPython goes from one character to the next, and where ASCII and others alternate the processor
-guesses wrong at each turn. Such text is worked on here in blocks without a branch: comparisons and
-shifts of neighbouring bytes, which compilers make SIMD of. With a seventh of the characters no
-ASCII that takes 0.4 of CPython's time from 1 KiB to 1 MiB. */
+CPython decodes one character after another, and where ASCII and other characters alternate, the
+processor mispredicts each change. Here such text is decoded in blocks without branches, by
+comparing and shifting neighbouring bytes, which compilers vectorize. If a seventh of the characters
+is not ASCII, that takes 0.4 of CPython's time, from 1 KiB to 1 MiB. */
 
-/* The bits of a word that no ASCII has. */
+/* The bits of a word that are never set in ASCII. */
 #define NON_ASCII UINT64_C(0x8080808080808080)
 
 enum {
     BLOCK = 128,  /* bytes at a time: 0.5 of CPython's time with 64 */
-    SHORTEST = 512,  /* bytes that are worth it: 0.8 of its time for 256 */
-    TURN = 16,  /* bytes to a turn, where both take the same time */
+    SHORTEST = 512,  /* bytes from which on blocks are used: 0.8 of CPython's time for 256 */
+    TURN = 16,  /* bytes for each change from or to ASCII: then both take the same time */
 };
 
 static int
@@ -30,7 +30,7 @@ is_ascii(const uint8_t *from, Py_ssize_t size)
     return !(bits & NON_ASCII);
 }
 
-/* How much of it is not the beginning of a code point whose end is missing. */
+/* The size without an incomplete code point at the end. */
 static Py_ssize_t
 without_begun(const uint8_t *from, Py_ssize_t size)
 {
@@ -43,18 +43,18 @@ without_begun(const uint8_t *from, Py_ssize_t size)
     return size;
 }
 
-/* All bits or none, as SIMD compares: it has one step for signed bytes only. FROM is the order of
-the unsigned. */
+/* All bits set or none, as SIMD comparisons return them. FROM compares unsigned bytes as signed ones,
+for which alone SIMD has an instruction. */
 #define MASK(condition) ((uint8_t)-(condition))
 #define FROM(least, byte) MASK((int8_t)((byte) ^ 0x80) >= (int8_t)((least) ^ 0x80))
 #define CONTINUES(byte) MASK((int8_t)(byte) < (int8_t)0xC0)
 
-/* A block with the three bytes before it and the one behind it. */
+/* A block with the three bytes before it and the one after it. */
 typedef struct {
     uint8_t bytes[3 + BLOCK + 1];
 } Window;
 
-/* The block from `start` on: where it lies, or in `window` between zeros at either end. */
+/* The block at `start`: in place, or copied to `window`, with zeros, at either end of the text. */
 static inline const uint8_t *
 block_at(Window *window, const uint8_t *from, Py_ssize_t size, Py_ssize_t start)
 {
@@ -68,7 +68,7 @@ block_at(Window *window, const uint8_t *from, Py_ssize_t size, Py_ssize_t start)
     return window->bytes + 3;
 }
 
-/* How often it turns from ASCII to other characters, or back. */
+/* The number of changes from ASCII to other characters and back. */
 static Py_ssize_t
 turns(const uint8_t *from, Py_ssize_t size)
 {
@@ -83,7 +83,7 @@ turns(const uint8_t *from, Py_ssize_t size)
     return all;
 }
 
-/* Whether it is UTF-8 (RFC 3629 section 4) to its end. Counts the `characters`, and finds the
+/* Whether all of it is valid UTF-8 (RFC 3629 section 4). Sets the number of `characters`, and the
 `widest` first byte of one. */
 static int
 measured(const uint8_t *from, Py_ssize_t size, Py_ssize_t *characters, uint8_t *widest)
@@ -114,7 +114,7 @@ measured(const uint8_t *from, Py_ssize_t size, Py_ssize_t *characters, uint8_t *
     return !wrong && without_begun(from, size) == size;
 }
 
-/* Valid UTF-8 to characters of one, two or four bytes each. */
+/* Decode valid UTF-8 to characters of one, two or four bytes each. */
 #define DEFINE_FILL(fill, unit)                                                                    \
     static void fill(unit *to, const uint8_t *from, Py_ssize_t size)                               \
     {                                                                                              \
@@ -122,7 +122,7 @@ measured(const uint8_t *from, Py_ssize_t size, Py_ssize_t *characters, uint8_t *
         for (Py_ssize_t start = 0; start < size; start += BLOCK) {                                 \
             const Py_ssize_t count = size - start < BLOCK ? size - start : BLOCK;                  \
             const uint8_t *const block = block_at(&window, from, size, start);                     \
-            /* The character that would end with each byte, and whether one does. */               \
+            /* The character that would end at each byte, and whether one does. */                 \
             unit ending[BLOCK];                                                                    \
             uint8_t ends[BLOCK];                                                                   \
             for (int i = 0; i < BLOCK; i++) {                                                      \
@@ -154,7 +154,7 @@ DEFINE_FILL(fill_1, Py_UCS1)
 DEFINE_FILL(fill_2, Py_UCS2)
 DEFINE_FILL(fill_4, Py_UCS4)
 
-/* Up to an incomplete code point at the end: how far, says `used`; NULL makes that an error. */
+/* Decode up to an incomplete code point at the end, and set `used`; NULL makes that an error. */
 static PyObject *
 decoded(const char *bytes, Py_ssize_t size, Py_ssize_t *used)
 {

@@ -1,4 +1,4 @@
-"""The client's end of a connection."""
+"""The client side of a connection."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from .parser import Parser
 
 
 class ClientConnection(Connection[ClientHandshake]):
-    """The client's end: its request waits in `data_to_send()` from the start.
+    """The client side of a connection: `data_to_send()` has its request from the start.
 
-    `host` is the Host header's value, `target` the path and query asked for; `subprotocols` are
-    offered in this order, and so are `extensions`; `origin` and `headers` are sent along (RFC 6455 section 4.1).
-    `max_message_size` is in bytes, None for no bound; `open_timeout`, `close_timeout` and
-    `timeout` (keepalive) are in seconds, 0 for never. Raises TypeError or ValueError for what
-    cannot stand in a request. Then wait for Accepted, Refused or HandshakeFailed; `request` is
-    what was asked.
+    `host` is the Host header's value, `target` the path and query; `subprotocols` and `extensions`
+    are offered in this order; `origin` and `headers` are added (RFC 6455 section 4.1).
+    `max_message_size` is in bytes, None for no limit; `open_timeout`, `close_timeout` and
+    `timeout` (keepalive) are in seconds, 0 for never. Raises TypeError or ValueError for a value
+    that is not allowed in a request. Then wait for Accepted, Refused or HandshakeFailed. `request`
+    is the request that was sent.
     """
 
     __slots__ = ("request",)

@@ -1,10 +1,10 @@
-"""The two enumerations everybody shares: where a connection stands, and what a frame carries."""
+"""The states of a connection and the types of frames and messages."""
 
 from enum import IntEnum
 
 
 class State(IntEnum):
-    """Where a connection stands, as its user sees it; `states.Phase` is the finer inner view."""
+    """The state of a connection as in the browsers' WebSocket API; `Phase` is finer."""
 
     CONNECTING = 0
     OPEN = 1
@@ -13,7 +13,7 @@ class State(IntEnum):
 
 
 class DataType(IntEnum):
-    """What a frame or a message carries: the opcodes of RFC 6455 section 5.2, and NONE."""
+    """The type of a frame or message: the opcodes of RFC 6455 section 5.2, and NONE."""
 
     NONE = -1
     CONTINUATION = 0

@@ -1,8 +1,8 @@
-"""What the core raises: only ever the caller's fault, never the peer's."""
+"""The exception for a caller's mistakes. What the peer does never raises one."""
 
 
 class LocalProtocolError(Exception):
-    """The caller asked for what the connection's state does not allow.
+    """The caller asked for something that the connection's state does not allow.
 
-    The message names the mistake and the mend; nothing has changed.
+    The message says what to do instead. The connection has not changed.
     """

@@ -1,8 +1,8 @@
 """What a connection reports: the events that `receive_data` returns.
 
-Plain classes with slots, because a frozen dataclass takes 660 ns to build and these 230.
-An event says what the peer did or what became of the connection; nothing is written in
-answer until the caller says so, and each docstring names the call that must follow.
+Events are plain classes with slots: one takes 230 ns to build, a frozen dataclass 660.
+An event says what the peer did or what happened to the connection. The core sends nothing in
+response on its own: each docstring names the call that must follow.
 """
 
 from .enums import DataType
@@ -11,7 +11,7 @@ from .response import Response
 
 
 class Event:
-    """The base of all events; two are equal where class and content are."""
+    """The base class of all events; two are equal if their class and content are."""
 
     __slots__: tuple[str, ...] = ()
 
@@ -23,7 +23,7 @@ class Event:
             return NotImplemented
         return self._content() == other._content()
 
-    __hash__ = None  # type: ignore[assignment]  # events are values that nobody keys by
+    __hash__ = None  # type: ignore[assignment]  # a mutable value
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__)
@@ -31,10 +31,10 @@ class Event:
 
 
 class RequestReceived(Event):
-    """A client asks (server side): an opening handshake, or an ordinary GET.
+    """A client sent a request (server side): an opening handshake, or an ordinary GET.
 
-    `request` is what it asks for; its `is_upgrade` says which of the two. Answer with `accept()`
-    or `reject()` (RFC 6455 section 4.2).
+    `request.is_upgrade` says which of the two `request` is. Respond with `accept()` or `reject()`
+    (RFC 6455 section 4.2).
     """
 
     __slots__ = ("request",)
@@ -44,11 +44,11 @@ class RequestReceived(Event):
 
 
 class HandshakeFailed(Event):
-    """The peer's handshake is no handshake; the connection is over (RFC 6455 4.1, 4.2.1).
+    """The opening handshake failed, and the connection is over (RFC 6455 4.1, 4.2.1).
 
-    `reason` says why. On the server side the 4xx that tells the peer waits in `data_to_send()`
-    already, and `status` is its number; on the client side there is nobody to tell, and `status`
-    is 0. Write what is to be sent, then end the byte stream.
+    `reason` says why. On the server side `status` is the status of the response that is already in
+    `data_to_send()`; on the client side it is 0. Write `data_to_send()`, then close the byte
+    stream.
     """
 
     __slots__ = ("reason", "status")
@@ -61,7 +61,7 @@ class HandshakeFailed(Event):
 class Accepted(Event):
     """The server switched protocols (client side): the connection is open.
 
-    `response` has its headers, `subprotocol` its choice (RFC 6455 section 4.1).
+    `response` has the headers, `subprotocol` the server's choice or None (RFC 6455 section 4.1).
     """
 
     __slots__ = ("response", "subprotocol")
@@ -72,10 +72,10 @@ class Accepted(Event):
 
 
 class Refused(Event):
-    """The server answered with something else (client side): a redirect, a 401, an error.
+    """The server refused the handshake (client side): a redirect, a 401, an error.
 
-    `response` has status, headers and as much of the body as the bound allows. The connection
-    is over: end the byte stream (RFC 6455 section 4.1).
+    `response` has the status, the headers and at most 64 KiB of the body. The connection is over:
+    close the byte stream (RFC 6455 section 4.1).
     """
 
     __slots__ = ("response",)
@@ -85,11 +85,11 @@ class Refused(Event):
 
 
 class MessagePiece(Event):
-    """Some of a message's payload, in the order of arrival.
+    """The next part of a message's payload.
 
-    `type` is TEXT or BINARY, `first` and `last` say where in its message the piece stands; a
-    message that arrived whole is one piece that is both. `data` is the payload's bytes; `text`
-    is the same decoded, for TEXT, and None for BINARY. A piece of TEXT never ends inside a code
+    `type` is TEXT or BINARY. `first` and `last` say whether the piece begins and ends its message;
+    a message that arrived at once is one piece that does both. `data` is the payload as bytes;
+    `text` is the decoded text for TEXT, None for BINARY. A piece of TEXT never ends within a code
     point (RFC 6455 section 5.6, 8.1).
     """
 
@@ -106,9 +106,9 @@ class MessagePiece(Event):
 
 
 class Ping(Event):
-    """The peer asks for a sign of life; answer with `send_pong(payload)` (RFC 6455 5.5.2).
+    """The peer sent a Ping: respond with `send_pong(payload)` (RFC 6455 5.5.2).
 
-    `payload` is at most 125 bytes. Where several wait, the latest alone needs an answer.
+    `payload` has at most 125 bytes. Of several pings only the latest needs a response.
     """
 
     __slots__ = ("payload",)
@@ -118,9 +118,9 @@ class Ping(Event):
 
 
 class Pong(Event):
-    """The peer answered a ping, or sent a pong unasked (RFC 6455 5.5.3).
+    """The peer responded to a ping, or sent an unsolicited pong (RFC 6455 5.5.3).
 
-    `payload` is the ping's. Pongs for the pings of `handle_timeout` are not told.
+    `payload` is the ping's. Pongs for the keepalive pings of `handle_timeout` are not reported.
     """
 
     __slots__ = ("payload",)
@@ -130,11 +130,11 @@ class Pong(Event):
 
 
 class CloseReceived(Event):
-    """The peer's Close frame: nothing more comes.
+    """The peer sent a Close frame: this is the last event.
 
-    `code` is a `Reasons` member or an int of the private range, 1005 where the frame had none;
-    `reason` is what it said beside. Send what is still owed, then call `acknowledge_close()`
-    where `owes_close` asks for it: not where our Close went first (RFC 6455 section 5.5.1).
+    `code` is a `Reasons` member or an int from 3000 to 4999, 1005 if the frame had none; `reason`
+    is the peer's text. Send what is still to be sent, then call `acknowledge_close()` if
+    `owes_close` is set: it is not if our Close was sent first (RFC 6455 section 5.5.1).
     """
 
     __slots__ = ("code", "reason")
@@ -145,11 +145,10 @@ class CloseReceived(Event):
 
 
 class ConnectionFailed(Event):
-    """The connection cannot go on: the peer broke a rule, fell silent, or is gone.
+    """The connection failed: the peer violated the protocol, timed out, or disconnected.
 
-    `code` is what our Close will say, or 1006 where there is nobody to say it to; `reason` is
-    the same in words. Send what is still owed, then call `acknowledge_close()` where `owes_close`
-    asks for it (RFC 6455 section 7.1.7).
+    `code` and `reason` are those of our Close; `code` is 1006 if none will be sent. Send what is
+    still to be sent, then call `acknowledge_close()` if `owes_close` is set (RFC 6455 section 7.1.7).
     """
 
     __slots__ = ("code", "reason")

@@ -1,4 +1,4 @@
-"""A message for many: framed once, and compressed once for all who agreed on the same."""
+"""A message for many connections: framed once, and compressed once for equal settings."""
 
 from collections.abc import Hashable
 
@@ -9,11 +9,11 @@ from .utf8 import encode
 
 
 class PreparedMessage:
-    """A message that many server connections send: give it to their `send_prepared`.
+    """A message that many server connections send: pass it to their `send_prepared`.
 
-    `data` is str (text) or bytes-like (binary), RFC 6455 section 5.6; `payload` are its bytes.
-    `compress` says whether to compress, None leaves it to the threshold. Raises TypeError for any
-    other data.
+    `data` is str (text) or bytes-like (binary), RFC 6455 section 5.6; `payload` is the same as
+    bytes. `compress` says whether to compress it; None leaves that to the extension's threshold.
+    Raises TypeError for any other data.
     """
 
     __slots__ = ("_frames", "_opcode", "compress", "data", "payload")
@@ -32,7 +32,7 @@ class PreparedMessage:
         self._frames: dict[Hashable, bytes] = {}
 
     def frame(self, negotiated: NegotiatedExtensions) -> bytes:
-        """The whole frame for a connection that goes through `negotiated`."""
+        """The complete frame for a connection with these negotiated extensions."""
         frame = self._frames.get(negotiated.cache_key)
         if frame is None:
             bits, payload = negotiated.encode_stateless(self.payload, self.compress)

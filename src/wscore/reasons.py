@@ -1,7 +1,4 @@
-"""Close codes: the one table of what each means and who may put it on the wire.
-
-RFC 6455 section 7.4 and IANA's WebSocket Close Code Number Registry.
-"""
+"""Close codes, as RFC 6455 section 7.4 and IANA's registry define them, and reasons as text."""
 
 from enum import IntEnum
 from typing import Self
@@ -10,8 +7,8 @@ from typing import Self
 class Reasons(IntEnum):
     """The registered close codes.
 
-    Each has a `description`, and two verdicts: `may_send` and `may_receive` say
-    whether it may stand in a Close frame (RFC 6455 section 7.4.1).
+    Each has a `description`. `may_send` and `may_receive` say whether our Close frame and the
+    peer's may carry it (RFC 6455 section 7.4.1).
     """
 
     description: str
@@ -54,7 +51,7 @@ _BY_CODE = {int(member): member for member in Reasons}
 
 
 def reason_for(code: int) -> Reasons | int:
-    """The `Reasons` member for a code, or the plain int where the registry names none."""
+    """The `Reasons` member for a code, or the int itself if the code is not registered."""
     return _BY_CODE.get(code, code)
 
 
@@ -68,3 +65,16 @@ def may_send(code: int) -> bool:
     """Whether our Close frame may carry `code` (RFC 6455 sections 7.4.1 and 7.4.2)."""
     member = _BY_CODE.get(code)
     return member.may_send if member is not None else code in PRIVATE
+
+
+def printable(text: str, most: int = 200) -> str:
+    """`text` on one line of at most `most` characters, those that do not print escaped.
+
+    Reasons are logged: a peer's line break would forge a log line.
+    """
+    text = text[:most]
+    if not text.isprintable():
+        text = "".join(
+            [c if c.isprintable() else c.encode("unicode_escape").decode() for c in text]
+        )
+    return text[:most]

@@ -1,4 +1,4 @@
-"""What a client asked for."""
+"""A client's request."""
 
 from types import SimpleNamespace
 
@@ -10,13 +10,13 @@ class Request:
 
     Arguments: `method`; `target`, in origin-form ("/chat?room=1") or absolute-form
     ("http://host/chat"), RFC 9112 section 3.2; `headers`, a mapping or pairs of str. Raises
-    MalformedHeader, a ValueError, where Upgrade or Sec-WebSocket-Protocol is no list of tokens.
+    MalformedHeader, a ValueError, if Upgrade or Sec-WebSocket-Protocol is not a list of tokens.
 
-    `is_upgrade` says whether a WebSocket is wanted, `subprotocols` has those offered, best first.
+    `is_upgrade` says whether the client asks for a WebSocket; `subprotocols` are those that it
+    offers, preferred first.
     """
 
-    # An idle connection keeps this for as long as it lives: the header fields are therefore one
-    # bytes object, which `headers` decodes at each access.
+    # A connection keeps its request: to save memory, the header fields are one bytes object.
     __slots__ = ("_fields", "_state", "is_upgrade", "method", "subprotocols", "target")
 
     def __init__(self, method: str, target: str, headers: HeaderFields = ()) -> None:
@@ -30,27 +30,27 @@ class Request:
 
     @property
     def headers(self) -> Headers:
-        """The header fields, decoded anew at each access: keep the result to look up several."""
+        """The header fields, decoded at each access: keep the result to look up several."""
         return Headers.decode(self._fields)
 
     @property
     def path(self) -> str:
-        """The target's path as it came, percent-encoding included, without the query."""
+        """The target's path as received, still percent-encoded, without the query."""
         return self._origin_form().partition("?")[0]
 
     @property
     def query(self) -> str:
-        """What follows the target's first "?" as it came; "" where there is none."""
+        """The target's query as received, without the "?"; "" if there is none."""
         return self._origin_form().partition("?")[2]
 
     @property
     def origin(self) -> str | None:
-        """The Origin header, which browsers send; None where there is none (RFC 6455 10.2)."""
+        """The Origin header, which browsers send; None if it is missing (RFC 6455 10.2)."""
         return self.headers.get("Origin")
 
     @property
     def state(self) -> SimpleNamespace:
-        """A place for what the application wants to hand on with the request."""
+        """A namespace for data that the application attaches to the request."""
         if self._state is None:
             self._state = SimpleNamespace()
         return self._state
@@ -72,7 +72,7 @@ class Request:
             other.headers,
         )
 
-    __hash__ = None  # type: ignore[assignment]  # a value that nobody keys by
+    __hash__ = None  # type: ignore[assignment]  # a mutable value
 
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {self.target!r}, {list(self.headers.pairs)!r})"

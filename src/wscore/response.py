@@ -1,15 +1,15 @@
-"""What a server answers when it does not switch protocols, and what a client was answered."""
+"""A server's response."""
 
 from .headers import HeaderFields, Headers
 
 
 class Response:
-    """An HTTP response, whole.
+    """A complete HTTP response.
 
     Arguments: `status`, 100 to 999; `headers`, a mapping or (name, value) pairs of str; `body`,
-    bytes, or str, which is sent as UTF-8 (say so in a Content-Type header). Connection,
-    Content-Length and Transfer-Encoding are written by whoever sends it. Raises TypeError or
-    ValueError for what cannot go on the wire.
+    bytes, or str, which is encoded as UTF-8 (declare that in a Content-Type header). The handshake
+    writes Connection, Content-Length and Transfer-Encoding. Raises TypeError or ValueError for
+    values that HTTP does not allow.
     """
 
     __slots__ = ("body", "headers", "status")
@@ -35,7 +35,7 @@ class Response:
             return NotImplemented
         return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
 
-    __hash__ = None  # type: ignore[assignment]  # a value that nobody keys by
+    __hash__ = None  # type: ignore[assignment]  # a mutable value
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {list(self.headers.pairs)!r}, <{len(self.body)} bytes>)"

@@ -1,4 +1,4 @@
-"""The server's end of a connection."""
+"""The server side of a connection."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from .response import Response
 
 
 class ServerConnection(Connection[ServerHandshake]):
-    """The server's end: answer its RequestReceived with `accept()` or `reject()`.
+    """The server side of a connection: respond to RequestReceived with `accept()` or `reject()`.
 
-    `subprotocols` are what the server speaks, best first; `origins` whom it serves, None for
-    everybody (a None in the list lets in who names no origin); `extensions` are those it is ready
-    for, `[Deflate()]` say (RFC 6455 section 9); `max_message_size` is in bytes, None for no
-    bound. `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for never;
-    they count only for who calls `connection_made` and `handle_timeout`. `handshake` may be one
-    that began elsewhere, from a head already parsed.
+    `subprotocols` are those that the server supports, preferred first; `origins` those that it
+    serves, None for all (None in the list stands for a missing Origin); `extensions` those that it
+    supports, such as `[Deflate()]` (RFC 6455 section 9). `max_message_size` is in bytes, None for
+    no limit. `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for
+    never; they need calls of `connection_made` and `handle_timeout`. `handshake` replaces the
+    three lists, for example with one that has received a parsed head.
     """
 
     __slots__ = ()
@@ -47,16 +47,16 @@ class ServerConnection(Connection[ServerHandshake]):
     def accept(
         self, subprotocol: str | None = None, headers: HeaderFields = (), now: float = 0.0
     ) -> str | None:
-        """Answer a RequestReceived with 101: the connection is open (RFC 6455 section 4.2.2).
+        """Respond to RequestReceived with a 101: the connection is open (RFC 6455 section 4.2.2).
 
-        `subprotocol` overrides the choice, which is the first of ours that the client offered;
-        the choice is returned. `headers` are added to the response. `now` is in seconds; the
-        keepalive time counts from it. Where `more` is set then, frames are here already: call
-        `receive_data(b"")`.
+        `subprotocol` overrides the server's choice, which is the first of its own that the client
+        offered. `headers` are added to the response. `now`, in seconds, starts the keepalive time.
+        Returns the subprotocol. If `more` is set afterwards, the client has already sent frames:
+        call `receive_data(b"")`.
 
-        Raises LocalProtocolError where no upgrade waits for an answer, ValueError for a
+        Raises LocalProtocolError if no upgrade is waiting for a response, ValueError for a
         subprotocol that was not offered or a header that the handshake writes itself, TypeError
-        for what is no header.
+        for an invalid header.
         """
         handshake = self._waiting_handshake()
         self._put(handshake.accept(subprotocol, headers))
@@ -64,11 +64,11 @@ class ServerConnection(Connection[ServerHandshake]):
         return handshake.subprotocol
 
     def reject(self, response: Response, now: float = 0.0) -> None:
-        """Answer a RequestReceived with anything but 101, or refuse before one came.
+        """Respond with anything but a 101; also possible before RequestReceived.
 
-        The connection is over then: write `data_to_send()` and end the byte stream, for which
-        the peer has `close_timeout` seconds from `now`. Raises LocalProtocolError where the
-        handshake is over, ValueError for a 1xx (RFC 6455 section 4.2.2).
+        The connection is over: write `data_to_send()`, then close the byte stream, for which the
+        peer has `close_timeout` seconds from `now`. Raises LocalProtocolError if the handshake is
+        over, ValueError for a 1xx (RFC 6455 section 4.2.2).
         """
         handshake = self._waiting_handshake()
         self._put(handshake.reject(response))

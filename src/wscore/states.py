@@ -1,4 +1,4 @@
-"""The transition table: where a connection can stand and what moves it. Nothing else decides."""
+"""The phases of a connection and the one table of transitions between them."""
 
 from enum import Enum, auto
 
@@ -6,49 +6,49 @@ from .enums import State
 
 
 class Phase(Enum):
-    """Where a connection stands, finer than `State`: who has closed, and who still owes what.
+    """The phase of a connection: finer than `State`, it tells which side has closed.
 
-    Those of RFC 6455 section 4 and RFC 6455 section 7.1, and what is between them.
+    The states of RFC 6455 section 4 and section 7.1, and those in between.
     """
 
-    # Enum's own, which runs in Python, takes 100 ns for each look into a table of phases.
+    # Enum.__hash__ is written in Python: it adds 100 ns to each lookup in a table of phases.
     __hash__ = object.__hash__
 
     CONNECTING = auto()
-    """The opening handshake is not over."""
+    """The opening handshake is not complete."""
     OPEN = auto()
-    """Messages go both ways."""
+    """Both sides may send messages."""
     CLOSE_RECEIVED = auto()
-    """The peer's Close is here, ours is not sent: answers still go out."""
+    """The peer sent a Close, we did not yet: we may still send messages."""
     CLOSE_SENT = auto()
-    """Our Close is sent, the peer's is not here: its messages still come in."""
+    """We sent a Close, the peer did not yet: it may still send messages."""
     FAILED = auto()
-    """The peer broke a rule or ended its half; ours is not closed: answers still go out."""
+    """The peer violated the protocol or ended its stream: we may still send messages."""
     ENDING = auto()
-    """All is said; what remains is the end of the byte stream."""
+    """The closing handshake is complete: only the byte stream is still to be closed."""
     CLOSED = auto()
-    """The byte stream is gone, or is to be dropped."""
+    """The byte stream is closed, or has to be aborted."""
 
 
 class Step(Enum):
-    """What moves a connection from one phase to another."""
+    """What takes a connection from one phase to another."""
 
     __hash__ = object.__hash__
 
     ACCEPT = auto()
     """The opening handshake succeeded."""
     REFUSE = auto()
-    """The opening handshake ended in anything else."""
+    """The opening handshake failed or was rejected."""
     RECEIVE_CLOSE = auto()
-    """A Close frame came."""
+    """A Close frame was received."""
     SEND_CLOSE = auto()
-    """A Close frame went out (or, where the peer is gone, would have)."""
+    """A Close frame was sent, or would have been if the peer were still there."""
     FAIL = auto()
-    """The peer broke a rule."""
+    """The peer violated the protocol."""
     END_OF_INPUT = auto()
     """The peer ended its half of the byte stream."""
     LOSE = auto()
-    """The byte stream is gone in both directions, or a deadline says to drop it."""
+    """The byte stream was lost in both directions, or a deadline passed."""
 
 
 TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
@@ -91,7 +91,7 @@ TRANSITIONS: dict[Phase, dict[Step, Phase]] = {
     },
 }
 
-# What the user sees of each phase.
+# The state that users see in each phase.
 STATES: dict[Phase, State] = {
     Phase.CONNECTING: State.CONNECTING,
     Phase.OPEN: State.OPEN,
@@ -102,11 +102,11 @@ STATES: dict[Phase, State] = {
     Phase.CLOSED: State.CLOSED,
 }
 
-# Where messages and pings may still be sent (RFC 6455 section 5.5.1: not after our own Close).
+# Phases in which we may send messages and pings: not after our Close (RFC 6455 section 5.5.1).
 MAY_SEND = frozenset({Phase.OPEN, Phase.CLOSE_RECEIVED, Phase.FAILED})
 
-# Where what arrives is still read as frames.
+# Phases in which input is parsed as frames.
 MAY_RECEIVE = frozenset({Phase.OPEN, Phase.CLOSE_SENT})
 
-# Where our Close is owed for what the peer did.
+# Phases in which the peer is waiting for our Close.
 OWES_CLOSE = frozenset({Phase.CLOSE_RECEIVED, Phase.FAILED})

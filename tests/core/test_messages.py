@@ -19,7 +19,7 @@ for_both_roles = pytest.mark.parametrize("role", ROLES)
 NO_LIMIT = 2**62
 
 
-class Extended:
+class Decoding:
     """Notes what it is to take, among the events; refuses to go on behind the payload b"stop"."""
 
     def take(self, first: int, payload: bytes, events: list[Event]) -> bool:
@@ -41,7 +41,7 @@ def taken(
     """Where the messages end that are taken, and what they are."""
     events: list[Event] = []
     masked = role == "server"
-    end = whole_messages(data, position, masked, limit, budget, events, bits, Extended())
+    end = whole_messages(data, position, masked, limit, budget, events, bits, Decoding())
     return end, events
 
 
@@ -160,7 +160,7 @@ def test_the_position_and_what_was_there(whole_messages: WholeMessages, role: st
     assert taken(whole_messages, good, role, len(good)) == (len(good), [])
     assert taken(whole_messages, good, role, len(good) + 1) == (len(good) + 1, [])
     events: list[Event] = [binary(b"before")]
-    whole_messages(good, 0, role == "server", NO_LIMIT, 1, events, 0, Extended())
+    whole_messages(good, 0, role == "server", NO_LIMIT, 1, events, 0, Decoding())
     assert events == [binary(b"before"), text("Grüße")]
 
 
@@ -271,7 +271,7 @@ def test_both_forms_do_the_same_on_any_bytes(data: bytes, role: str) -> None:
 
 
 CODED = encode([Frame(FIN | RSV1 | TEXT, b"a")], "server")
-RIGHT: tuple[Any, ...] = (CODED, 0, True, 10, 10, [], RSV1, Extended())
+RIGHT: tuple[Any, ...] = (CODED, 0, True, 10, 10, [], RSV1, Decoding())
 
 
 @needs_compiled

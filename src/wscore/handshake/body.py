@@ -1,26 +1,26 @@
-"""The body of a response that is no handshake: read for its words, within a bound."""
+"""The body of a response that rejects the handshake, up to a limit."""
 
 import re
 
 from ..headers import Headers
 
-# In bytes as they arrive, chunk headers included.
+# In bytes as received, chunk headers included.
 MAX_BODY = 64 * 1024
 
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 
 
 class Body:
-    """Gathers a response's body: by length, in chunks, or to the end of the stream.
+    """Reads a response's body: by length, in chunks, or to the end of the stream.
 
-    h11 is not asked, because its patterns for chunk extensions and trailers take 3 s over 64 KiB
-    of blanks that end badly. A malformed body ends where it stops making sense.
+    h11 does not read it, because its patterns for chunk extensions and trailers take 3 s for
+    64 KiB of blanks before an invalid byte. A malformed body ends before the first error.
     """
 
     __slots__ = ("_at", "_chunk_left", "_chunked", "_content", "_raw", "_searched", "_wanted")
 
     def __init__(self, status: int, headers: Headers) -> None:
-        """The framing of RFC 9112 section 6.3; a parser has found both headers sound."""
+        """Choose the framing (RFC 9112 section 6.3); h11 has validated both headers."""
         self._chunked = "Transfer-Encoding" in headers
         self._wanted = MAX_BODY
         if status in (204, 304):
@@ -29,26 +29,25 @@ class Body:
         elif not self._chunked and "Content-Length" in headers:
             self._wanted = min(int(headers["Content-Length"]), MAX_BODY)
         self._raw = bytearray()
-        # Of a chunked body only: what is decoded, up to where, and what the chunk there lacks,
-        # its CRLF included.
-        self._content = bytearray()
-        self._at = 0
-        self._searched = 0
-        self._chunk_left = 0
+        # For a chunked body only.
+        self._content = bytearray()  # decoded so far
+        self._at = 0  # where decoding goes on in _raw
+        self._searched = 0  # no line ends before this position
+        self._chunk_left = 0  # bytes missing of the current chunk, its CRLF included
 
     def receive(self, data: bytes) -> bool:
-        """Take more of it; returns whether that was all there is to read."""
+        """Add received bytes; returns whether the body is complete."""
         self._raw += data[: self._wanted - len(self._raw)]
         over = self._chunked and self._decode_chunks()
         return over or len(self._raw) == self._wanted
 
     @property
     def content(self) -> bytes:
-        """The body, as much of it as there is."""
+        """The body as received so far."""
         return bytes(self._content if self._chunked else self._raw)
 
     def _decode_chunks(self) -> bool:
-        """RFC 9112 section 7.1; returns whether the last chunk was seen, or nonsense."""
+        """Decode (RFC 9112 section 7.1); returns whether the last chunk or an error was found."""
         raw = self._raw
         while True:
             if self._chunk_left:

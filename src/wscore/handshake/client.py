@@ -23,7 +23,7 @@ from ..headers import (
     upgrade_list,
 )
 from ..masking import MaskKeys
-from ..reasons import Reasons
+from ..reasons import Reasons, printable
 from ..request import Request
 from ..response import Response
 from .body import Body
@@ -32,6 +32,7 @@ from .head import (
     InvalidHead,
     added_headers,
     is_host,
+    malformed,
     parsed_headers,
     raw_fields,
 )
@@ -41,19 +42,20 @@ from .key import accept_value, new_key
 MAX_INFORMATIONAL = 8
 
 _START = b"HTTP/1."
-_TLS_ALERT = b"\x15"  # how a record of that type begins (RFC 8446 section 5.1)
+_TLS_ALERT = b"\x15"  # the first byte of an alert record (RFC 8446 section 5.1)
 _TARGET = re.compile(r"/[!-\"$-~]*")
 
 
 class ClientHandshake:
-    """Writes the client's request and reads the answer.
+    """Writes the client's request and reads the response.
 
     Arguments: `host`, the Host header's value ("example.com:8080"); `target`, the path with its
-    query ("/chat?room=1"); `subprotocols` offered, best first; `origin`, the Origin header's
-    value; more `headers`, Authorization say. Raises TypeError or ValueError for what cannot
-    stand in a request, or what the handshake writes itself.
+    query ("/chat?room=1"); `subprotocols` to offer, preferred first; `origin`, the Origin header's
+    value; `headers` to add, such as Authorization; `extensions` to offer. Raises TypeError or
+    ValueError for a value that is not allowed in a request, and for a header that the handshake
+    writes itself.
 
-    Send `request_bytes()`, then feed `receive_data` until it returns an event.
+    Send `request_bytes()`, then call `receive_data` until it returns an event.
     """
 
     __slots__ = (
@@ -83,19 +85,19 @@ class ClientHandshake:
         extensions: Sequence[Extension] = (),
     ) -> None:
         if not is_host(host):
-            raise ValueError(f"{host!r} is no host: write it as in example.com or [::1]:8080")
+            raise ValueError(f"{host!r} is not a host: write it like example.com or [::1]:8080")
         if not _TARGET.fullmatch(target):
             raise ValueError(
-                f"{target!r} is no request target: write an absolute path, percent-encoded, "
-                "without fragment, as in /chat?room=1"
+                f"{target!r} is not a request target: write an absolute path, percent-encoded and "
+                "without a fragment, like /chat?room=1"
             )
         self.negotiated = NO_EXTENSIONS
-        """The extensions agreed on, from Accepted on."""
+        """The negotiated extensions, once Accepted was returned."""
         self._extensions = by_name(extensions)
         self.trailing_data = b""
-        """What followed the 101: the first frames."""
+        """The bytes after the 101 response: the first frames."""
         self.refusal = b""
-        """The Close to send after a HandshakeFailed for the server's choice of extensions."""
+        """The Close to send after a HandshakeFailed: only for an invalid choice of extensions."""
         self._subprotocols = checked_tokens("subprotocols", subprotocols)
         key = new_key()
         fields = [
@@ -118,38 +120,38 @@ class ClientHandshake:
             fields.append(("Origin", origin))
         fields += added_headers(headers, "host", "origin").pairs
         self.request = Request("GET", target, fields)
-        """What is asked."""
+        """The request that is sent."""
         self._accept = accept_value(key)
         http = h11.Connection(h11.CLIENT)
         self._request = http.send(
             h11.Request(method=b"GET", target=target.encode(), headers=raw_fields(Headers(fields)))
         )
         http.send(h11.EndOfMessage())
-        self._http: h11.Connection | None = http  # None once the outcome is known
+        self._http: h11.Connection | None = http  # None after the last event
         self._accepted = False
         self._buffer = HeadBuffer()
         self._informational = 0
         self._refusing: tuple[int, Headers, Body] | None = None
 
     def request_bytes(self) -> bytes:
-        """The request to send, the same at each call."""
+        """The request to send; every call returns the same bytes."""
         return self._request
 
     def receive_data(
         self, data: bytes | bytearray | memoryview
     ) -> Accepted | Refused | HandshakeFailed | None:
-        """Take bytes from the server; returns the event that they complete, if any.
+        """Receive bytes from the server; returns the event that they complete, or None.
 
-        Accepted: frames follow, the first of them perhaps in `trailing_data`. Refused: an
-        ordinary response, with the first 64 KiB of its body at most. HandshakeFailed: no
-        handshake; close. What arrives after the last two is dropped. Raises LocalProtocolError
-        after Accepted: the bytes are frames then.
+        After Accepted, frames follow; the first of them may already be in `trailing_data`. Refused
+        has the response, with at most 64 KiB of its body. After Refused and HandshakeFailed close
+        the connection: further input is ignored. Raises LocalProtocolError after Accepted, because
+        the bytes are frames then.
         """
         http = self._http
         if http is None:
             if self._accepted:
                 raise LocalProtocolError(
-                    "the handshake is over: what arrives are frames, feed them to the parser"
+                    "the handshake is complete: the bytes are frames, pass them to the parser"
                 )
             return None
         if self._refusing is not None:
@@ -160,31 +162,31 @@ class ClientHandshake:
         except InvalidHead as error:
             return self._fail(f"malformed HTTP response: {error.args[1]}")
         except h11.RemoteProtocolError as error:
-            return self._fail(f"malformed HTTP response: {str(error)[:100]}")
+            return self._fail(malformed("response", error))
         except (MalformedHeader, _Failure) as error:
             return self._fail(str(error))
 
     def receive_eof(self) -> Refused | HandshakeFailed | None:
-        """The server sends no more: the end of a refusal's body, or a failure."""
+        """The server ended its stream: the end of a response's body, or a failure."""
         if self._http is None:
             return None
-        return self._cut_short("the server left before its response was whole")
+        return self._cut_short("the server closed the connection before its response was complete")
 
     def timeout(self) -> Refused | HandshakeFailed:
-        """The handshake took too long: Refused where only the rest of a body is missing.
+        """The handshake took too long: Refused if only the rest of a body is missing.
 
-        Raises LocalProtocolError where the outcome is known already.
+        Raises LocalProtocolError once the handshake is over.
         """
         if self._http is None:
             raise LocalProtocolError("the handshake is over: it cannot time out")
-        return self._cut_short("the server did not answer in time")
+        return self._cut_short("the server did not respond in time")
 
     def _cut_short(self, reason: str) -> Refused | HandshakeFailed:
         return self._fail(reason) if self._refusing is None else self._refused(*self._refusing)
 
     def _fail(self, reason: str) -> HandshakeFailed:
         self._let_go()
-        return HandshakeFailed(0, reason)
+        return HandshakeFailed(0, printable(reason))
 
     def _refused(self, status: int, headers: Headers, body: Body) -> Refused:
         self._let_go()
@@ -195,12 +197,12 @@ class ClientHandshake:
         self._buffer = HeadBuffer()
 
     def _receive_heads(self, http: h11.Connection) -> Accepted | Refused | None:
-        """Read responses up to the one that counts."""
+        """Read responses up to the final one, skipping informational ones."""
         while True:
             start = self._buffer.data[: len(_START)]
             if not _START.startswith(start):
-                in_tls = " but in TLS" if start[:1] == _TLS_ALERT else ""
-                raise _Failure(f"the server does not answer in HTTP/1.1{in_tls}")
+                in_tls = " but with TLS" if start[:1] == _TLS_ALERT else ""
+                raise _Failure(f"the server does not respond with HTTP/1.1{in_tls}")
             head = self._buffer.take()
             if head is None:
                 return None
@@ -211,7 +213,7 @@ class ClientHandshake:
                 body = Body(event.status_code, headers)
                 self._refusing = event.status_code, headers, body
                 return self._receive_body(bytes(self._buffer.data))
-            assert isinstance(event, h11.InformationalResponse)  # a whole head is one or the other
+            assert isinstance(event, h11.InformationalResponse)  # h11 knows no third kind
             if event.status_code == 101:
                 return self._switch(event)
             self._informational += 1
@@ -223,10 +225,10 @@ class ClientHandshake:
         return self._refused(*self._refusing) if self._refusing[2].receive(data) else None
 
     def _switch(self, http: h11.InformationalResponse) -> Accepted:
-        """Judge a 101; the numbers are the items of RFC 6455 section 4.1, second list."""
+        """Validate a 101; the numbers are the items of RFC 6455 section 4.1, second list."""
         headers = parsed_headers(http)
         if http.http_version < b"1.1":
-            raise _Failure("the server switches protocols in HTTP/1.0")
+            raise _Failure("the server switches protocols with HTTP/1.0")
         if upgrade_list(headers) != ["websocket"]:  # 2
             raise _Failure("the Upgrade header of the response is not websocket")
         if "upgrade" not in [token.lower() for token in token_list(headers, "Connection")]:  # 3
@@ -248,7 +250,7 @@ class ClientHandshake:
         return Accepted(Response(101, headers), subprotocols[0] if subprotocols else None)
 
     def _agree(self, headers: Headers) -> NegotiatedExtensions:
-        """What the server chose of our extensions; 1010 where we cannot go along."""
+        """The extensions that the server chose; a Close with 1010 if the choice is invalid."""
         chosen: dict[str, NegotiatedExtension] = {}
         used = 0
         try:
@@ -263,11 +265,12 @@ class ClientHandshake:
                 chosen[name] = negotiated = extension.agree(parameters)
                 if negotiated.bits & used:  # RFC 7692 section 5
                     raise NegotiationError(
-                        f"the server chose the extension {name!r} beside one with its reserved bits"
+                        f"the server chose the extension {name!r} and another for the same"
+                        " reserved bits"
                     )
                 used |= negotiated.bits
         except (NegotiationError, MalformedHeader) as error:
-            # RFC 7692 section 7.1, RFC 6455 section 7.4.1: the server thinks the connection open.
+            # RFC 6455 section 7.4.1, RFC 7692 section 7.1: for the server the connection is open.
             body = close_payload(Reasons.EXTENSION_NOT_PRESENT, truncated_reason(str(error)))
             self.refusal = b"".join(encode_frame(FIN | DataType.CLOSE, body, MaskKeys().next()))
             raise _Failure(str(error)) from None
@@ -275,4 +278,4 @@ class ClientHandshake:
 
 
 class _Failure(Exception):
-    """A response that is no handshake; the message says why."""
+    """A response that does not complete the handshake; the message is the reason."""

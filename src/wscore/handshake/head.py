@@ -1,4 +1,4 @@
-"""The head of an HTTP message: gathered within bounds, and what the caller may add to ours."""
+"""The head of an HTTP message: received within bounds, checked by h11, extended by the caller."""
 
 import re
 
@@ -6,26 +6,51 @@ import h11
 
 from ..headers import HeaderFields, Headers
 
-# In bytes, up to and including the blank line. h11 bounds incomplete heads only: one of any
-# size that arrives whole would pass it.
+# In bytes, up to and including the blank line. We count, because h11 limits incomplete heads only.
 MAX_HEAD = 16 * 1024
 MAX_FIELDS = 128
 
-# RFC 9112 section 2.2 lets a line end in LF alone. This must be where h11 ends the head, too.
+# RFC 9112 section 2.2 allows LF alone as line end. h11 must see the same end of the head.
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 
-# RFC 9110 section 7.2: uri-host [":" port], judged by its characters alone.
+# RFC 9110 section 7.2: uri-host [":" port]. Only the characters are checked.
 _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]+")
 
 _OURS = {"upgrade", "connection", "content-length", "transfer-encoding"}
 
+# How h11's messages begin, and what we say instead: some of them quote the peer's bytes.
+FAULTS = (
+    ("illegal request line", "the request line is not valid"),
+    ("illegal status line", "the status line is not valid"),
+    ("InformationalResponse status_code", "the status code is less than 100"),
+    ("illegal header line", "a header line is not valid"),
+    ("continuation line", "the first header line is indented"),
+    ("Illegal header name", "a header name is not a token"),
+    ("Illegal header value", "a header value has characters that are not allowed"),
+    ("Illegal method", "the method is not a token"),
+    ("Illegal target", "the request target has characters that are not allowed"),
+    ("Missing mandatory Host", "the Host header is missing"),
+    ("Found multiple Host", "the Host header is repeated"),
+    ("bad Content-Length", "the Content-Length header is not a number"),
+    ("conflicting Content-Length", "the Content-Length headers differ"),
+    ("multiple Transfer-Encoding", "the Transfer-Encoding header is repeated"),
+    ("Only Transfer-Encoding", "the Transfer-Encoding header is not chunked"),
+)
+
+
+def malformed(what: str, error: h11.ProtocolError) -> str:
+    """The reason for rejecting a `what` ("request" or "response") that h11 finds malformed."""
+    message = str(error)
+    faults = [f": {fault}" for start, fault in FAULTS if message.startswith(start)]
+    return "".join([f"malformed HTTP {what}", *faults])
+
 
 class InvalidHead(Exception):
-    """A head that h11 must not see; the arguments are a server's status for it, and why."""
+    """A head that h11 must not see; its arguments are the server's status code and the reason."""
 
 
 class HeadBuffer:
-    """What arrived so far, until the head is whole. Append to `data`, then `take()`."""
+    """The bytes received until the head is complete. Append to `data`, then call `take()`."""
 
     __slots__ = ("_searched", "data")
 
@@ -34,9 +59,9 @@ class HeadBuffer:
         self._searched = 0
 
     def take(self) -> bytes | None:
-        """Cut off the head, blank line included; `data` keeps what follows it.
+        """Remove the head, blank line included, and return it; None while it is incomplete.
 
-        Returns None while it is incomplete. Raises InvalidHead, for the same reason however the
+        `data` keeps what follows the head. Raises InvalidHead, with the same reason wherever the
         input was cut.
         """
         end = _BLANK_LINE.search(self.data, self._searched, MAX_HEAD)
@@ -48,9 +73,8 @@ class HeadBuffer:
         head = bytes(self.data[: end.end()])
         if head.count(b"\n") - 2 > MAX_FIELDS:
             raise InvalidHead(431, f"the head has more than {MAX_FIELDS} header lines")
-        # No header line may have these. h11 would find out too, but its pattern takes 0.7 s over
-        # 16 KiB of blanks before one of them.
-        # (Numbers: to look for bytes of one character takes 3.9k instructions, not 0.5k.)
+        # h11 rejects these too, but its pattern takes 0.7 s for 16 KiB of blanks before one.
+        # Searching for an int takes 0.5k instructions, for a bytes object of length 1 3.9k.
         if head.count(b"\r") != head.count(b"\r\n") or 0x00 in head or 0x0B in head or 0x0C in head:
             raise InvalidHead(400, "control characters in the head")
         del self.data[: end.end()]
@@ -59,26 +83,26 @@ class HeadBuffer:
 
 
 def parsed_headers(head: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
-    """The header fields that h11 has read, and found sound."""
+    """The header fields of a head that h11 has parsed and validated."""
     lines = [b": ".join(field) for field in head.headers.raw_items()]
     return Headers.decode(b"\r\n".join([*lines, b""]))
 
 
 def raw_fields(headers: Headers) -> list[tuple[bytes, bytes]]:
-    """Header fields for h11 to write."""
+    """Header fields in the form in which h11 takes them."""
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.pairs]
 
 
 def is_host(text: str) -> bool:
-    """Whether the Host header may have this value (RFC 9112 section 3.2)."""
+    """Whether `text` is allowed as the Host header's value (RFC 9112 section 3.2)."""
     return _HOST.fullmatch(text) is not None
 
 
 def added_headers(headers: HeaderFields, *reserved: str) -> Headers:
-    """The caller's additions to our head, checked.
+    """The headers that the caller adds to our request or response, checked.
 
-    Raises TypeError or ValueError for what is no header, and ValueError for what the handshake
-    itself writes: the `reserved` names, in lower case, and those of both sides.
+    `reserved` are further names, in lower case, that the handshake writes itself. Raises TypeError
+    or ValueError for an invalid header, and ValueError for one that the handshake writes.
     """
     added = Headers(headers)
     for name in added:

@@ -1,4 +1,4 @@
-"""The key that the client sends, and the proof that the server understood it."""
+"""Sec-WebSocket-Key, and the Sec-WebSocket-Accept that answers it (RFC 6455 section 1.3)."""
 
 import re
 from binascii import b2a_base64
@@ -6,8 +6,8 @@ from hashlib import sha1
 from os import urandom
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-# Base64 of 16 bytes. The four bits that the last digit has to spare may be anything: RFC 6455's
-# own example in section 4.1 sets one of them ("...EC==").
+# Base64 of 16 bytes. The last digit's four unused bits may be set: RFC 6455's own example in
+# section 4.1 sets one of them ("...EC==").
 _KEY = re.compile("[A-Za-z0-9+/]{22}==")
 
 
@@ -17,10 +17,10 @@ def new_key() -> str:
 
 
 def is_key(text: str) -> bool:
-    """Whether this is base64 of 16 bytes (RFC 6455 section 4.2.1, item 5)."""
+    """Whether `text` is base64 of 16 bytes (RFC 6455 section 4.2.1, item 5)."""
     return _KEY.fullmatch(text) is not None
 
 
 def accept_value(key: str) -> str:
-    """The Sec-WebSocket-Accept that answers a key (RFC 6455 section 4.2.2, item 5.4)."""
+    """The Sec-WebSocket-Accept for a key (RFC 6455 section 4.2.2, item 5.4)."""
     return b2a_base64(sha1(key.encode() + _GUID).digest(), newline=False).decode()

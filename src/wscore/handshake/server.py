@@ -20,6 +20,7 @@ from ..headers import (
     format_extension,
     token_list,
 )
+from ..reasons import printable
 from ..request import Request
 from ..response import Response
 from .head import (
@@ -29,18 +30,19 @@ from .head import (
     InvalidHead,
     added_headers,
     is_host,
+    malformed,
     parsed_headers,
     raw_fields,
 )
 from .key import accept_value, is_key
 
-# In bytes: what may arrive while the caller ponders its answer. A client that follows RFC 6455
-# section 4.1 sends nothing before it has the answer.
+# In bytes: how much a client may send before the caller has answered its request. RFC 6455
+# section 4.1 allows it none.
 MAX_EARLY = 64 * 1024
 
 _NOT_IN_REQUEST_LINE = re.compile(rb"[^\x20-\x7e\r]")
 _TLS_HANDSHAKE = b"\x16"
-# RFC 9112 section 3.2: origin-form or absolute-form; a fragment is never sent (RFC 6455, 3).
+# RFC 9112 section 3.2: origin-form or absolute-form, without a fragment (RFC 6455 section 3).
 _TARGET = re.compile(r"/[^#]*|[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]++(?:[/?][^#]*)?")
 
 _FRAMING = ("connection", "content-length", "transfer-encoding")
@@ -48,26 +50,26 @@ _UPGRADE_TO = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
 
 
 def upgrade_required() -> Response:
-    """The 426 for an ordinary request that nobody wants (RFC 9110 section 15.5.22)."""
-    return _explained(426, "here is a WebSocket: open it with a WebSocket client", _UPGRADE_TO)
+    """The 426 response to a request that is not an upgrade (RFC 9110 section 15.5.22)."""
+    return _explained(426, "this is a WebSocket: open it with a WebSocket client", _UPGRADE_TO)
 
 
 class ServerHandshake:
-    """Reads a client's request and writes the answer.
+    """Reads a client's request and writes the response.
 
-    Arguments: `subprotocols` the server speaks, best first; `origins` it serves, None for any (a
-    None in the list serves those who send no Origin, as clients outside browsers do);
-    `extensions` it is ready to use; messages go through them in the order of the client's offers.
-    Raises TypeError or ValueError for lists that make no sense.
+    Arguments: `subprotocols` that the server supports, preferred first; `origins` that it serves,
+    None for any (None in the list stands for a missing Origin, as from clients outside browsers);
+    `extensions` that it supports. Messages pass through them in the order of the client's offers.
+    Raises TypeError or ValueError for an invalid list.
 
-    Feed `receive_data` until it returns an event. After RequestReceived call `accept` or
-    `reject`; after HandshakeFailed send `refusal`, which says why, and close.
+    Call `receive_data` until it returns an event. After RequestReceived call `accept` or
+    `reject`; after HandshakeFailed send `refusal`, which contains the reason, and close.
     """
 
     __slots__ = (
-        "_answer",
         "_buffer",
         "_chosen",
+        "_ended_by",
         "_extensions",
         "_key",
         "_line_scanned",
@@ -95,7 +97,7 @@ class ServerHandshake:
         self._begin()
 
     def fresh_copy(self) -> "ServerHandshake":
-        """Another one with the same arguments, which are not checked again: for the next client."""
+        """A new handshake with the same arguments, which are not checked again."""
         other = ServerHandshake.__new__(ServerHandshake)
         other._extensions = self._extensions
         other._subprotocols = self._subprotocols
@@ -105,42 +107,42 @@ class ServerHandshake:
 
     def _begin(self) -> None:
         self.negotiated = NO_EXTENSIONS
-        """The extensions agreed on, from RequestReceived on."""
-        self._chosen: list[str] = []  # what the answer says of them
+        """The negotiated extensions, once RequestReceived was returned."""
+        self._chosen: list[str] = []  # the same as elements of the response's header
         self.request: Request | None = None
-        """What was asked, from RequestReceived on."""
+        """The request, once RequestReceived was returned."""
         self.subprotocol: str | None = None
-        """Our choice, from RequestReceived on: the first of ours that the client offered."""
+        """The first supported subprotocol that the client offered, once RequestReceived was returned."""
         self.trailing_data = b""
-        """What followed the head: frames, if the client did not wait for the answer."""
+        """The bytes after the head: frames, if the client did not wait for the response."""
         self.refusal = b""
-        """The 4xx or 5xx to send after a HandshakeFailed."""
+        """The 4xx or 5xx response to send after HandshakeFailed."""
         self._buffer = HeadBuffer()
         self._line_scanned = 0
         self._line_seen = False
         self._method: str | None = None
         self._key: str | None = None
-        self._answer: str | None = None  # the call that ended the handshake
+        self._ended_by: str | None = None  # the call that ended the handshake
 
     def receive_data(
         self, data: bytes | bytearray | memoryview
     ) -> RequestReceived | HandshakeFailed | None:
-        """Take bytes from the client; returns the event that they complete, if any.
+        """Receive bytes from the client; returns the event that they complete, or None.
 
-        Between RequestReceived and the answer, bytes are gathered in `trailing_data`, 64 KiB at
-        most. What arrives after a refusal is dropped. Raises LocalProtocolError after `accept`:
-        the bytes are frames then.
+        Between RequestReceived and the response, at most 64 KiB are kept in `trailing_data`. After
+        a rejection further input is ignored. Raises LocalProtocolError after `accept`, because the
+        bytes are frames then.
         """
-        if self._answer is not None:
-            if self._answer == "accept":
+        if self._ended_by is not None:
+            if self._ended_by == "accept":
                 raise LocalProtocolError(
-                    "the handshake is over: what arrives are frames, feed them to the parser"
+                    "the handshake is complete: the bytes are frames, pass them to the parser"
                 )
             return None
         if self.request is not None:
             self.trailing_data += data
             if len(self.trailing_data) > MAX_EARLY:
-                return self._fail(400, "data came before the handshake was answered")
+                return self._fail(400, "data was sent before the response to the handshake")
             return None
         self._buffer.data += data
         try:
@@ -156,8 +158,8 @@ class ServerHandshake:
         try:
             event = http.next_event()
         except h11.RemoteProtocolError as error:
-            return self._fail(400, f"malformed HTTP request: {str(error)[:100]}")
-        assert isinstance(event, h11.Request)  # a whole head is a request or an error
+            return self._fail(400, malformed("request", error))
+        assert isinstance(event, h11.Request)  # a complete head is a request or an error
         return self._judge(event, bytes(self._buffer.data))
 
     def receive_head(
@@ -167,57 +169,58 @@ class ServerHandshake:
         headers: Iterable[tuple[bytes, bytes]],
         trailing_data: bytes = b"",
     ) -> RequestReceived | HandshakeFailed:
-        """Start from the head of an HTTP/1.1 request that another parser read and bounded.
+        """Start with the head of an HTTP/1.1 request that another parser has read and limited.
 
-        Arguments: the request line's parts and the header fields; `trailing_data`, what followed
-        the head. Raises LocalProtocolError where bytes were received already.
+        Arguments: `method` and `target` of the request line; `headers`, the fields in order;
+        `trailing_data`, the bytes after the head. Call it instead of `receive_data`. Raises
+        LocalProtocolError if bytes were received already.
         """
-        if self._buffer.data or self.request is not None or self._answer is not None:
-            raise LocalProtocolError("a request is here already: start a new ServerHandshake")
+        if self._buffer.data or self.request is not None or self._ended_by is not None:
+            raise LocalProtocolError("a request was received already: use a new ServerHandshake")
         fields = list(headers)
         if len(fields) > MAX_FIELDS:
             return self._fail(431, f"the head has more than {MAX_FIELDS} header lines")
         try:
             request = h11.Request(method=method, target=target, headers=fields)
         except h11.LocalProtocolError as error:
-            return self._fail(400, f"malformed HTTP request: {str(error)[:100]}")
+            return self._fail(400, malformed("request", error))
         return self._judge(request, trailing_data)
 
     def receive_eof(self) -> HandshakeFailed | None:
-        """The client sends no more; a failure unless its request is whole.
+        """The client ended its stream: a failure unless its request is complete.
 
-        A client that ended its half behind a whole request may still read the answer.
+        After a complete request the client may still read the response.
         """
-        if self._answer is not None or self.request is not None:
+        if self._ended_by is not None or self.request is not None:
             return None
-        return self._fail(400, "the client left before its request was whole")
+        return self._fail(400, "the client closed the connection before its request was complete")
 
     def timeout(self) -> HandshakeFailed:
-        """The handshake took too long: 408 where the request is not whole, else 503.
+        """The handshake took too long: 408 if the request is incomplete, else 503.
 
-        Raises LocalProtocolError where it was answered already.
+        Raises LocalProtocolError once the handshake is over.
         """
         self._check_unanswered()
         if self.request is not None:
-            return self._fail(503, "the server did not answer the request in time")
+            return self._fail(503, "the server did not respond to the request in time")
         return self._fail(408, "the request did not arrive in time")
 
     def accept(self, subprotocol: str | None = None, headers: HeaderFields = ()) -> bytes:
         """Switch protocols: returns the 101 response to send (RFC 6455 section 4.2.2, item 5).
 
-        `subprotocol` overrides our choice, and must be one that the client offered; `headers`
-        are added. Frames follow, the first of them perhaps in `trailing_data`.
+        `subprotocol` overrides the server's choice and must be one that the client offered;
+        `headers` are added. Frames follow; the first of them may already be in `trailing_data`.
 
-        Raises LocalProtocolError where no upgrade waits for an answer, ValueError for a
-        subprotocol not offered or a header that the handshake writes itself, TypeError for what
-        is no header.
+        Raises LocalProtocolError if no upgrade is waiting for a response, ValueError for a
+        subprotocol that was not offered or a header that the handshake writes itself, TypeError
+        for an invalid header.
         """
         self._check_unanswered()
         if self.request is None:
             raise LocalProtocolError("no request was received: wait for RequestReceived")
         if self._key is None:
             raise LocalProtocolError(
-                "the request is no upgrade: answer it with reject(Response(...))"
+                "the request is not an upgrade: respond with reject(Response(...))"
             )
         if subprotocol is not None and subprotocol not in self.request.subprotocols:
             raise ValueError(
@@ -225,7 +228,7 @@ class ServerHandshake:
                 f"{list(self.request.subprotocols)} or None"
             )
         added = added_headers(headers).encode() if headers else b""
-        self._answer = "accept"
+        self._ended_by = "accept"
         if subprotocol is not None:
             self.subprotocol = subprotocol
         chosen = ""
@@ -245,55 +248,56 @@ class ServerHandshake:
         )
 
     def reject(self, response: Response) -> bytes:
-        """Answer with an ordinary response, and close then; returns the bytes to send.
+        """Respond with anything but a 101: returns the bytes to send. Then close the connection.
 
-        Connection, Content-Length and Transfer-Encoding are ours, whatever `response` says; its
-        body is left out where HTTP has none (HEAD, 204, 304). May be called before any request
-        came, with a 503 say.
+        The handshake writes Connection, Content-Length and Transfer-Encoding itself, and omits the
+        body where HTTP has none (HEAD, 204, 304). May be called before a request was received, for
+        example with a 503.
 
-        Raises LocalProtocolError where the handshake was answered, ValueError for a 1xx.
+        Raises LocalProtocolError once the handshake is over, ValueError for a 1xx.
         """
         self._check_unanswered()
         if response.status < 200:
             raise ValueError(
-                f"{response.status} is no final answer: accept() switches protocols, reject() "
-                "takes a status from 200"
+                f"{response.status} is not a final status: use accept() to switch protocols, or "
+                "reject() with a status from 200"
             )
-        self._answer = "reject"
+        self._ended_by = "reject"
         return _render(response, self._method)
 
     def _check_unanswered(self) -> None:
-        if self._answer is not None:
-            raise LocalProtocolError(f"the handshake is over: {self._answer} ended it")
+        if self._ended_by is not None:
+            raise LocalProtocolError(f"the handshake is over: {self._ended_by} ended it")
 
     def _fail(
         self, status: int, reason: str, headers: Sequence[tuple[str, str]] = ()
     ) -> HandshakeFailed:
-        self._answer = "a failure"
+        reason = printable(reason)
+        self._ended_by = "a failure"
         self._buffer = HeadBuffer()
         self.trailing_data = b""
         self.refusal = _render(_explained(status, reason, headers), self._method)
         return HandshakeFailed(status, reason)
 
     def _scan_request_line(self) -> None:
-        """Refuse, at the first byte that shows it, what is no HTTP/1.x request."""
+        """Reject input that is not an HTTP/1.x request at the first byte that shows it."""
         data = self._buffer.data
         end = data.find(b"\n", self._line_scanned, MAX_HEAD)
         stop = min(len(data), MAX_HEAD) if end < 0 else end
         if data.startswith(_TLS_HANDSHAKE):
-            raise _Refusal(400, "this is a TLS handshake, and plain HTTP is spoken here")
+            raise _Refusal(400, "this is a TLS handshake, but the server expects plain HTTP")
         if _NOT_IN_REQUEST_LINE.search(data, self._line_scanned, stop):
-            raise _Refusal(400, "this is no HTTP/1.1 request")
+            raise _Refusal(400, "this is not an HTTP/1.1 request")
         if end < 0:
             self._line_scanned = stop
             return
-        # h11 judges the rest of the line once the head is whole.
+        # h11 checks the rest of the line when the head is complete.
         if data[:end].removesuffix(b"\r")[-9:-1] != b" HTTP/1.":
-            raise _Refusal(400, "this is no HTTP/1.1 request")
+            raise _Refusal(400, "this is not an HTTP/1.1 request")
         self._line_seen = True
 
     def _judge(self, http: h11.Request, trailing_data: bytes) -> RequestReceived | HandshakeFailed:
-        """The head is sound HTTP; is it a request that we answer?"""
+        """Decide whether this valid HTTP request can be accepted."""
         headers = parsed_headers(http)
         self._method = http.method.decode()
         self._buffer.data.clear()
@@ -317,7 +321,7 @@ class ServerHandshake:
         return RequestReceived(request)
 
     def _negotiate(self, headers: Headers) -> None:
-        """Take of each extension the first offer that suits us (RFC 6455 section 9.1)."""
+        """Accept the first suitable offer for each extension (RFC 6455 section 9.1)."""
         if not self._extensions:
             return
         used = 0
@@ -329,7 +333,7 @@ class ServerHandshake:
             if answer is None:
                 continue
             chosen, negotiated = answer
-            if negotiated.bits & used:  # by another (RFC 7692 section 5)
+            if negotiated.bits & used:  # by another extension (RFC 7692 section 5)
                 continue
             del left[name]
             used |= negotiated.bits
@@ -344,11 +348,11 @@ class ServerHandshake:
             raise _Refusal(400, "the Origin header is repeated")
         origin = origins[0] if origins else None
         if self._origins is not None and origin not in self._origins:
-            raise _Refusal(403, "this origin is not served here")
+            raise _Refusal(403, "this origin is not allowed")
 
 
 class _Refusal(Exception):
-    """A request that we do not answer as asked: status, reason, headers of the response."""
+    """A request to reject; its arguments are status, reason and headers of the response."""
 
 
 def _checked_origins(origins: Sequence[str | None]) -> tuple[str | None, ...]:
@@ -356,32 +360,32 @@ def _checked_origins(origins: Sequence[str | None]) -> tuple[str | None, ...]:
         raise TypeError(f"origins must be a list, not {origins!r}: write [{origins!r}]")
     for origin in origins:
         if origin is not None and not isinstance(origin, str):
-            raise TypeError(f"origins must be a list of str or None; {origin!r} is neither")
+            raise TypeError(f"origins must be a list of str or None, but {origin!r} is neither")
     return tuple(origins)
 
 
 def _check_request(request: Request, headers: Headers) -> None:
-    """What holds for every request, upgrade or not."""
+    """Check what holds for every request, upgrade or not."""
     if request.is_upgrade and request.method != "GET":
         # RFC 6455 section 4.2.1, item 1.
-        raise _Refusal(405, "a WebSocket is opened with GET", [("Allow", "GET")])
+        raise _Refusal(405, "a WebSocket must be opened with GET", [("Allow", "GET")])
     if request.method not in ("GET", "HEAD"):
-        raise _Refusal(405, "only GET and HEAD are answered here", [("Allow", "GET, HEAD")])
+        raise _Refusal(405, "only GET and HEAD are supported", [("Allow", "GET, HEAD")])
     if not _TARGET.fullmatch(request.target):
         raise _Refusal(400, "the request target is neither a path nor an absolute URI")
-    # h11 has seen to it that there is one Host (HTTP/1.0 may have none).
+    # h11 has checked that there is one Host header (HTTP/1.0 may have none).
     if "Host" in headers and not is_host(headers["Host"]):
         raise _Refusal(400, "the Host header is malformed")
     body = "Content-Length" in headers and headers["Content-Length"].strip("0")
     if body or "Transfer-Encoding" in headers:
-        raise _Refusal(400, "request bodies are not read here")
+        raise _Refusal(400, "request bodies are not supported")
     if "Sec-WebSocket-Key" in headers and not request.is_upgrade:
-        # A proxy that drops Upgrade is the usual reason: worth more than a web page.
+        # Usually a proxy has dropped Upgrade: say so, instead of answering with a web page.
         raise _Refusal(400, "the Upgrade header does not name websocket")
 
 
 def _checked_key(headers: Headers, http_version: bytes) -> str:
-    """The key of an opening handshake as RFC 6455 section 4.2.1 has it; the numbers are its items."""
+    """The key of a valid opening handshake; the numbers are the items of RFC 6455 section 4.2.1."""
     if http_version < b"1.1":  # 1
         raise _Refusal(400, "a WebSocket needs HTTP/1.1")
     if "upgrade" not in [token.lower() for token in token_list(headers, "Connection")]:  # 4
@@ -390,7 +394,7 @@ def _checked_key(headers: Headers, http_version: bytes) -> str:
     if not is_key(key):  # 5
         raise _Refusal(400, "the Sec-WebSocket-Key header is not base64 of 16 bytes")
     if _only(headers, "Sec-WebSocket-Version") != "13":  # 6
-        raise _Refusal(426, "the WebSocket version spoken here is 13", _UPGRADE_TO)
+        raise _Refusal(426, "only WebSocket version 13 is supported", _UPGRADE_TO)
     return key
 
 
@@ -402,16 +406,16 @@ def _only(headers: Headers, name: str) -> str:
 
 
 def _explained(status: int, reason: str, headers: Sequence[tuple[str, str]]) -> Response:
-    """A response whose one line of text says why."""
+    """A response whose body is the reason, as one line of text."""
     return Response(
         status, [("Content-Type", "text/plain; charset=utf-8"), *headers], f"{reason}\n"
     )
 
 
 def _render(response: Response, method: str | None) -> bytes:
-    """The response's bytes, with the framing that fits the request's method."""
+    """The response as bytes, framed for the request's method."""
     headers = [pair for pair in response.headers.pairs if pair[0].lower() not in _FRAMING]
-    # RFC 9110 section 7.8: whoever sends Upgrade lists it in Connection.
+    # RFC 9110 section 7.8: a sender of Upgrade also lists it in Connection.
     upgrade = "Upgrade" in response.headers
     headers.append(("Connection", "close, Upgrade" if upgrade else "close"))
     if response.status not in (204, 304):
