@@ -136,16 +136,11 @@ PyDoc_STRVAR(readable_doc, "readable(data, /)\n--\n\nSee frames.readable.");
 static PyObject *
 readable(PyObject *Py_UNUSED(module), PyObject *data)
 {
-    if (PyMemoryView_Check(data)) { /* of plain bytes: the functions here read it as it is */
-        Py_buffer view;
-        if (PyObject_GetBuffer(data, &view, PyBUF_FULL_RO) < 0) {
-            return NULL;
-        }
-        const int plain = (view.format == NULL || strcmp(view.format, "B") == 0) &&
-                          view.ndim == 1 && PyBuffer_IsContiguous(&view, 'C');
-        PyBuffer_Release(&view);
-        if (plain) {
-            return Py_NewRef(data);
+    if (PyMemoryView_Check(data)) {
+        const Py_buffer *const view = PyMemoryView_GET_BUFFER(data);
+        const int plain = view->format == NULL || strcmp(view->format, "B") == 0;
+        if (plain && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C')) {
+            return Py_NewRef(data); /* the functions here read it as it is */
         }
     }
     return call_python("readable", &data, 1);

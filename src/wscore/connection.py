@@ -1,4 +1,4 @@
-"""The connection: bytes in, events out, bytes to send; one gate in, one gate out."""
+"""The connection, which both sides share: bytes in, events out, bytes to send."""
 
 from os import urandom
 from typing import Generic, NamedTuple, TypeVar
@@ -29,10 +29,10 @@ MAX_MESSAGE_SIZE = 2**20
 
 
 class CloseFrame(NamedTuple):
-    """A Close that was on the wire (RFC 6455 section 5.5.1).
+    """A Close frame that was sent or received (RFC 6455 section 5.5.1).
 
-    `sent` is True for our own, False for the peer's; `code` is 1005 where it had none; `reason`
-    is what it said beside.
+    `sent` is True for our own, False for the peer's; `code` is 1005 if the frame had none; `reason`
+    is its text.
     """
 
     sent: bool
@@ -41,23 +41,24 @@ class CloseFrame(NamedTuple):
 
 
 class Connection(Sender, Generic[Handshake]):
-    """What both roles share; build a `ServerConnection` or a `ClientConnection`.
+    """What both sides have in common; create a `ServerConnection` or a `ClientConnection`.
 
-    Feed it what arrives (`receive_data`, `receive_eof`, `connection_lost`), act on the events,
-    and after every call write what `data_to_send` returns. It never raises on what the peer
-    sends: that ends in an event. It raises LocalProtocolError, ValueError or TypeError on what
-    its caller does wrong, and changes nothing then. It answers nothing on its own: not a Ping,
-    not a Close, so that the answers to earlier messages can go out before.
+    Call `receive_data`, `receive_eof` and `connection_lost` for what happens to the byte stream,
+    handle the events they return, and write `data_to_send` after every call. What the peer sends
+    never raises an exception: its mistakes are reported as events. A caller's mistake raises
+    LocalProtocolError, ValueError or TypeError and changes nothing. The connection does not respond
+    on its own, neither to a Ping nor to a Close, so that responses to earlier messages can be sent
+    first.
 
-    Every `now` is the caller's clock in seconds and matters to deadlines only.
+    Every `now` is the time of the caller's clock in seconds. Only deadlines depend on it.
 
-    `phase` is where the connection stands, `state` the same as users see it. `close_code` and
-    `close_reason` are how it ended, None and "" while it has not (RFC 6455 section 7.1.5);
-    `close_frames` are both sides' Closes in the order they were on the wire, `input_ended` says
-    whether the peer has ended its half, `silent` whether nothing has come from it, `may_send`
-    whether messages and pings can still be sent (RFC 6455 section 5.5.1). `latency` is in seconds:
-    what the last keepalive ping took; None before. `unsent` is how many bytes `data_to_send` would
-    return.
+    `phase` is the phase of the connection, `state` the same as users see it. `close_code` and
+    `close_reason` tell how it ended, None and "" before that (RFC 6455 section 7.1.5).
+    `close_frames` are both sides' Close frames in order. `input_ended` is True once the peer has
+    ended its half of the stream, `silent` until it sends anything, `may_send` while messages and
+    pings can be sent (RFC 6455 section 5.5.1). `latency` is the round-trip time of the last
+    keepalive ping in seconds, None before the first. `unsent` is the size of `data_to_send()` in
+    bytes.
     """
 
     __slots__ = (
@@ -84,21 +85,23 @@ class Connection(Sender, Generic[Handshake]):
         deadlines: Deadlines,
     ) -> None:
         super().__init__(keys)
-        self._closes: tuple[tuple[bool, Reasons | int, str], ...] = ()  # see close_frames
-        self.close_code: Reasons | int | None = None  # how it ended; None while it has not
+        self._closes: tuple[
+            tuple[bool, Reasons | int, str], ...
+        ] = ()  # the content of close_frames
+        self.close_code: Reasons | int | None = None
         self.close_reason = ""
-        self.latency: float | None = None  # seconds, of the last keepalive ping answered
+        self.latency: float | None = None
         self._handshake: Handshake | None = handshake
         self._parser = parser
         self._deadlines = deadlines
         self._may_receive = False
-        self.input_ended = False  # the peer ended its half
-        self.silent = True  # nothing has come from it
-        self._eof_held = False  # that came while input was kept back
-        self._keepalive_ping: bytes | None = None  # the payload of the one not answered
+        self.input_ended = False
+        self.silent = True
+        self._eof_held = False  # the stream ended, but input is still kept back
+        self._keepalive_ping: bytes | None = None  # its payload, until the pong is received
         self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
 
-    # What can be asked.
+    # Properties.
 
     @property
     def state(self) -> State:
@@ -107,34 +110,34 @@ class Connection(Sender, Generic[Handshake]):
 
     @property
     def close_frames(self) -> tuple[CloseFrame, ...]:
-        """Both sides' Closes in the order they were on the wire."""
-        # Named where somebody asks: a NamedTuple takes 4.5k instructions to make.
+        """Both sides' Close frames in the order in which they were sent and received."""
+        # Created on access only: a NamedTuple takes 4.5k instructions.
         return tuple([CloseFrame(*close) for close in self._closes])
 
     @property
     def more(self) -> bool:
-        """Input was kept back, to bound the work of one call: call `receive_data(b"")` again."""
+        """Whether input was kept back, to limit the work of one call: call `receive_data(b"")`."""
         return self._may_receive and self._parser.more
 
     @property
     def owes_close(self) -> bool:
-        """Whether `acknowledge_close` is to be called: when what is owed before it was sent."""
+        """Whether to call `acknowledge_close`, once everything that should precede it was sent."""
         return self.phase in OWES_CLOSE
 
     @property
     def should_close(self) -> bool:
-        """All is said: write `data_to_send()`, then end the byte stream.
+        """Whether to write `data_to_send()` and then close the byte stream.
 
-        Where `phase` is CLOSED and the stream stands, a deadline has passed: drop it.
+        If `phase` is CLOSED, a deadline has passed: abort the stream if it is still open.
         """
         return self.phase is Phase.ENDING or self.phase is Phase.CLOSED
 
     @property
     def max_message_size(self) -> int | None:
-        """The longest message let in, in bytes; None for no bound.
+        """The size limit for received messages in bytes; None for no limit.
 
-        Judged on declared lengths, and of a compressed message as it is inflated. May be set at
-        any time, and holds from the next frame on.
+        It is applied to the lengths that frames declare, and to compressed messages as they are
+        decompressed. It may be set at any time and applies from the next frame on.
         """
         return self._parser.max_message_size
 
@@ -142,16 +145,15 @@ class Connection(Sender, Generic[Handshake]):
     def max_message_size(self, size: int | None) -> None:
         self._parser.max_message_size = size
 
-    # What arrives.
+    # Input.
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float = 0.0) -> list[Event]:
-        """Take what the peer sent and return what it means.
+        """Receive bytes from the peer; returns the events.
 
-        At most 256 frames of it at a time, or about 256 KiB of what extensions make: where `more`
-        is set afterwards, call again with b"". Cutting the input elsewhere changes how messages
-        fall into pieces, and of a compressed one how much comes before it fails, and by which of its
-        faults; nothing else.
-        Raises TypeError for what is not bytes-like.
+        One call handles at most 256 frames, or about 256 KiB of decompressed data: if `more` is set
+        afterwards, call again with b"". Where the input is cut only changes how messages are
+        divided into pieces and, for a corrupt compressed message, how much of it is reported
+        before which of its errors. Raises TypeError for data that is not bytes-like.
         """
         if data.__class__ is not bytes:
             data = readable(data)
@@ -171,7 +173,7 @@ class Connection(Sender, Generic[Handshake]):
         return events
 
     def receive_eof(self, now: float = 0.0) -> list[Event]:
-        """The peer ended its half of the byte stream; ours may still work."""
+        """The peer ended its half of the byte stream; returns the events. We may still send."""
         if self._may_receive and self._parser.more:
             self._eof_held = True
             return []
@@ -179,7 +181,7 @@ class Connection(Sender, Generic[Handshake]):
         before = self._move(Step.END_OF_INPUT)
         if before in MAY_RECEIVE:
             self._deadlines.closing(now)
-            return [self._lost("the peer left without a Close")]
+            return [self._lost("the peer disconnected without a Close")]
         handshake = self._handshake
         event = None if handshake is None else handshake.receive_eof()
         if handshake is None or event is None:
@@ -188,9 +190,9 @@ class Connection(Sender, Generic[Handshake]):
         return [event]
 
     def connection_lost(self) -> list[Event]:
-        """The byte stream is gone, both ways. Always call this last, whatever ended it.
+        """The byte stream was closed in both directions; returns the events.
 
-        Input kept back (`more`) is dropped.
+        Always call this last, however the stream was closed. Input kept back (`more`) is dropped.
         """
         before = self._move(Step.LOSE)
         self._deadlines.over()
@@ -198,9 +200,9 @@ class Connection(Sender, Generic[Handshake]):
         if before is Phase.CONNECTING:
             if isinstance(handshake, ClientHandshake):
                 event = handshake.receive_eof()
-                if isinstance(event, Refused):  # whose body is cut short
+                if isinstance(event, Refused):  # its body is incomplete
                     return [event]
-            return [HandshakeFailed(0, "the connection was lost amid the opening handshake")]
+            return [HandshakeFailed(0, "the connection was lost during the opening handshake")]
         if before in MAY_RECEIVE:
             return [self._lost("the connection was lost")]
         return []
@@ -208,7 +210,7 @@ class Connection(Sender, Generic[Handshake]):
     # Time.
 
     def connection_made(self, now: float) -> None:
-        """The byte stream stands: deadlines count from here. Needed only where there are any.
+        """The byte stream is open: start the deadlines. Without deadlines this call is optional.
 
         Raises LocalProtocolError once the opening handshake is over.
         """
@@ -218,16 +220,16 @@ class Connection(Sender, Generic[Handshake]):
     def next_deadline(self) -> float | None:
         """When to call `handle_timeout`, in seconds of the caller's clock; None for never.
 
-        Look again after each call to that, and after those that may bring it nearer:
-        `connection_made`, whatever ends the handshake or closes, `resume_reading` and
-        `output_progress`. All others only put it off.
+        Ask again after `handle_timeout`, and after the calls that can make it earlier:
+        `connection_made`, those that end the handshake or close, `resume_reading` and
+        `output_progress`. Other calls only make it later.
         """
         return self._deadlines.next()
 
     def handle_timeout(self, now: float) -> list[Event]:
-        """Do what is due by `now`: ping a silent peer, give up on one that is gone.
+        """Do what is due at `now`: ping a silent peer, or end the connection. Returns the events.
 
-        Where `phase` is CLOSED afterwards, write what can be written and drop the byte stream.
+        If `phase` is CLOSED afterwards, write what can be written and abort the byte stream.
         """
         events: list[Event] = []
         while (expiry := self._deadlines.expired(now)) is not None:
@@ -246,18 +248,18 @@ class Connection(Sender, Generic[Handshake]):
         return events
 
     def pause_reading(self) -> None:
-        """The caller stops reading: the peer's silence is no sign from here on."""
+        """The caller stops reading: from now on, receiving nothing does not end the connection."""
         self._deadlines.pause()
 
     def resume_reading(self, now: float) -> None:
-        """The caller reads again: silence counts from `now`."""
+        """The caller reads again: the keepalive starts again at `now`."""
         self._deadlines.resume(now)
 
     def output_progress(self, taken: int, waiting: int, now: float) -> None:
-        """Tell how much the peer has taken in all and how much waits for it, both in bytes.
+        """Report how many bytes the peer has read in all, and how many are waiting for it.
 
-        Whoever takes none during the keepalive time while some waits is given up on by
-        `handle_timeout`.
+        If bytes are waiting and the peer reads none for the keepalive time, `handle_timeout` ends
+        the connection. `taken` and `waiting` are in bytes.
         """
         self._deadlines.output(now, taken, waiting)
 
@@ -266,52 +268,54 @@ class Connection(Sender, Generic[Handshake]):
     def send_close(
         self, code: int | None = Reasons.NORMAL, reason: str = "", now: float = 0.0
     ) -> None:
-        """Start the closing handshake, or end it in words of our own (RFC 6455 5.5.1, 7.1.2).
+        """Start the closing handshake, or respond to the peer's Close with our own code and reason.
 
-        `reason` holds at most 123 bytes of UTF-8. `code` None sends an empty Close. Raises
-        ValueError for a code that may not be sent or a longer reason, TypeError for a reason
-        that is no str, LocalProtocolError where a Close was sent already. Then wait for
+        `reason` has at most 123 bytes of UTF-8; `code` None sends an empty Close (RFC 6455 5.5.1,
+        7.1.2). Raises ValueError for a code that must not be sent or a longer reason, TypeError for
+        a reason that is not a str, LocalProtocolError if a Close was sent already. Then wait for
         CloseReceived or ConnectionFailed.
         """
         if not self.may_send:
             raise self._refusal()
         if code is not None and not (isinstance(code, int) and may_send(code)):
             raise ValueError(
-                f"{code} may not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+                f"{code} must not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to"
+                " 4999"
             )
         if code is None and reason:
-            raise ValueError("a Close without a code has no reason: give a code")
+            raise ValueError("a Close without a code cannot have a reason: pass a code")
         self._put_close(code, reason)
         self._move(Step.SEND_CLOSE)
         self._deadlines.closing(now)
 
     def acknowledge_close(self, now: float = 0.0) -> None:
-        """Send the Close that answers the last CloseReceived or ConnectionFailed (RFC 6455 5.5.1).
+        """Send the Close that responds to CloseReceived or ConnectionFailed (RFC 6455 5.5.1).
 
-        Call it when what was owed has been sent. Raises LocalProtocolError where none is owed.
+        Call it once everything that should precede the Close was sent. Raises LocalProtocolError
+        if `owes_close` is not set.
         """
         if not self.owes_close:
-            raise LocalProtocolError("no Close is owed: the peer has not closed, or was answered")
+            raise LocalProtocolError("there is no Close to acknowledge: check owes_close first")
         if self._answer is not None:
             self._put_close(*self._answer)
         self._move(Step.SEND_CLOSE)
         self._deadlines.closing(now)
 
-    # Inside.
+    # Internals.
 
     def _move(self, step: Step) -> Phase:
-        """Go where the table says; returns where we stood."""
+        """Change the phase by the table of transitions; returns the previous phase."""
         before = self.phase
         phase = TRANSITIONS[before].get(step)
         if phase is None:
-            raise LocalProtocolError(f"{step.name} is not possible in {before.name}")
+            raise LocalProtocolError(f"{step.name} is not possible in phase {before.name}")
         self.phase = phase
         self.may_send = phase in MAY_SEND
         self._may_receive = phase in MAY_RECEIVE
         return before
 
     def _receive_handshake(self, data: bytes, now: float) -> list[Event]:
-        """Input outside of OPEN and CLOSE_SENT: for the handshake, or dropped."""
+        """Pass input to the handshake, or drop it after the end of the connection."""
         if data:
             self.silent = False
         handshake = self._handshake
@@ -327,11 +331,13 @@ class Connection(Sender, Generic[Handshake]):
 
     def _waiting_handshake(self) -> Handshake:
         if self._handshake is None:
-            raise LocalProtocolError("the opening handshake is over: there is nothing to answer")
+            raise LocalProtocolError(
+                "the opening handshake is over: there is nothing to respond to"
+            )
         return self._handshake
 
     def _opened(self, handshake: Handshake, now: float) -> None:
-        """The handshake succeeded; what came behind it are frames."""
+        """The handshake succeeded; what follows it are frames."""
         self._move(Step.ACCEPT)
         self._deadlines.opened(now)
         self._handshake = None
@@ -342,14 +348,14 @@ class Connection(Sender, Generic[Handshake]):
             self._eof_held = self._parser.more = True
 
     def _refused(self, handshake: Handshake, now: float) -> None:
-        """The handshake ended in anything else."""
+        """The handshake failed or was rejected."""
         self._put(handshake.refusal)
         self._move(Step.REFUSE)
         self._deadlines.closing(now)
         self._handshake = None
 
     def _ended_by(self, event: Event, now: float) -> None:
-        """The parser's last event: the peer's Close, or a violation."""
+        """Handle the parser's last event: the peer's Close, or a protocol violation."""
         if isinstance(event, CloseReceived):
             self._move(Step.RECEIVE_CLOSE)
             self._closes += ((False, event.code, event.reason),)
@@ -362,13 +368,13 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines.closing(now)
 
     def _lost(self, reason: str) -> ConnectionFailed:
-        """The connection ended without the peer's Close and without a violation."""
+        """The connection ended without the peer's Close or a protocol violation."""
         self.close_code, self.close_reason = Reasons.ABNORMAL_CLOSE, reason
         return ConnectionFailed(Reasons.ABNORMAL_CLOSE, reason)
 
     def _drop(self, expiry: Expiry) -> list[Event]:
-        """Give up on a peer that missed a deadline."""
-        reason = self._deadlines.verdict(expiry)
+        """End the connection to a peer that missed a deadline."""
+        reason = self._deadlines.reason(expiry)
         if expiry is Expiry.SILENCE:
             self._put_close(Reasons.UNEXPECTED_CONDITION, reason)
         before = self._move(Step.LOSE)
@@ -376,7 +382,7 @@ class Connection(Sender, Generic[Handshake]):
         return [self._lost(reason)] if before in MAY_RECEIVE else []
 
     def _answers_keepalive(self, event: Event, now: float) -> bool:
-        """Whether an event is the Pong that our own ping asked for, which is nobody else's."""
+        """Whether an event is the pong for our keepalive ping, which is not reported."""
         if not isinstance(event, Pong) or event.payload != self._keepalive_ping:
             return False
         self._keepalive_ping = None

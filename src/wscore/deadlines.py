@@ -1,38 +1,38 @@
-"""Deadlines as data: what has to have happened by when. Nobody here looks at a clock.
+"""The deadlines of a connection, computed without a clock.
 
-All times are seconds of the caller's clock, all durations seconds; 0 switches one off.
+All times are in seconds of the caller's clock. All durations are in seconds, 0 for no deadline.
 """
 
 from enum import Enum, auto
 
 
 class Expiry(Enum):
-    """Which deadline has passed."""
+    """The kind of a deadline."""
 
     HANDSHAKE = auto()
     """The opening handshake took too long."""
     PING_DUE = auto()
-    """The peer was silent for half of the keepalive time."""
+    """Nothing was received for half of the keepalive time."""
     SILENCE = auto()
-    """The peer was silent for all of it, a ping notwithstanding."""
+    """Nothing was received for the whole keepalive time, although a ping was sent."""
     STALL = auto()
-    """The peer took none of the bytes that wait for it."""
+    """The peer read none of the bytes waiting for it."""
     CLOSE = auto()
     """The closing handshake took too long."""
 
 
-_VERDICTS = {
-    Expiry.SILENCE: "keepalive: no sign of life for {:g} s",
-    Expiry.STALL: "keepalive: no output taken for {:g} s",
-    Expiry.CLOSE: "no answer to our Close within {:g} s",
+_REASONS = {
+    Expiry.SILENCE: "keepalive: nothing was received for {:g} s",
+    Expiry.STALL: "keepalive: no output was read for {:g} s",
+    Expiry.CLOSE: "the Close was not answered within {:g} s",
 }
 
 
 class Deadlines:
     """When a connection has to act next.
 
-    Lazy: receiving only stores the time (`heard`), and `expired` looks again when the caller's
-    timer fires, so that no timer is re-armed for a message.
+    Receiving only stores the time in `heard`. `expired` compares when the caller's timer fires, so
+    that no message re-arms a timer.
     """
 
     __slots__ = (
@@ -52,53 +52,53 @@ class Deadlines:
     def __init__(self, open_timeout: float, close_timeout: float, timeout: float) -> None:
         for seconds in (open_timeout, close_timeout, timeout):
             if not seconds >= 0:
-                raise ValueError(f"a timeout is in seconds, 0 for never, not {seconds!r}")
-        self.heard: float | None = 0.0  # when the peer's last bytes came; None since a ping
+                raise ValueError(f"a timeout must be in seconds, 0 for never, not {seconds!r}")
+        self.heard: float | None = 0.0  # when bytes were last received; None after a ping
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._timeout = timeout
         self._handshake_by: float | None = None
         self._close_by: float | None = None
         self._keepalive = False
-        self.pinged_at = 0.0  # when the last keepalive ping went out
+        self.pinged_at = 0.0  # when the last keepalive ping was sent
         self._reading = True
-        self._taken = 0  # bytes the peer had taken when some were seen waiting
-        self._stalled: float | None = None  # since when it has taken no more
+        self._taken = 0  # bytes that the peer has read in all
+        self._stalled: float | None = None  # since when it has read none of those waiting
 
     def start(self, now: float) -> None:
-        """The byte stream stands: the handshake's time begins."""
+        """The byte stream is open: start the deadline of the handshake."""
         if self._open_timeout:
             self._handshake_by = now + self._open_timeout
 
     def opened(self, now: float) -> None:
-        """The handshake is done: keepalive begins."""
+        """The handshake is complete: start the keepalive."""
         self._handshake_by = None
         self._keepalive = self._timeout > 0
         self.heard = now
 
     def closing(self, now: float) -> None:
-        """A step of the closing handshake is done: the next one's time begins."""
+        """A step of the closing handshake is done: start the deadline of the next."""
         self._handshake_by = None
         self._keepalive = False
         if self._close_timeout:
             self._close_by = now + self._close_timeout
 
     def over(self) -> None:
-        """Nothing is waited for any more."""
+        """Cancel all deadlines."""
         self._handshake_by = self._close_by = self._stalled = None
         self._keepalive = False
 
     def pause(self) -> None:
-        """The caller reads no more for now: the peer's silence says nothing."""
+        """The caller stops reading: ignore that nothing is received."""
         self._reading = False
 
     def resume(self, now: float) -> None:
-        """The caller reads again: silence counts from here."""
+        """The caller reads again: start the keepalive again."""
         self._reading = True
         self.heard = now
 
     def output(self, now: float, taken: int, waiting: int) -> None:
-        """The peer has taken `taken` bytes in all, and `waiting` more wait for it."""
+        """The peer has read `taken` bytes in all, and `waiting` more are waiting for it."""
         if not waiting or not self._timeout:
             self._stalled = None
         elif self._stalled is None or taken != self._taken:
@@ -106,13 +106,12 @@ class Deadlines:
         self._taken = taken
 
     def pinged(self, now: float) -> None:
-        """A keepalive ping went out."""
+        """A keepalive ping was sent."""
         self.pinged_at = now
         self.heard = None
 
     def next(self) -> float | None:
-        """When to look again; None for never."""
-        # The min() of a list takes 3.1k instructions where these ifs take 0.7k.
+        """The next deadline; None for none."""
         if not self._keepalive:
             return self._close_by if self._handshake_by is None else self._handshake_by
         stalled_by = None if self._stalled is None else self._stalled + self._timeout
@@ -122,7 +121,7 @@ class Deadlines:
         return silent_by if stalled_by is None else min(silent_by, stalled_by)
 
     def expired(self, now: float) -> Expiry | None:
-        """Which deadline has passed, if any; each answer wants its call (`pinged`, `over`...)."""
+        """The deadline that has passed, or None. Handle it before the next call."""
         if self._handshake_by is not None and now >= self._handshake_by:
             return Expiry.HANDSHAKE
         if self._close_by is not None and now >= self._close_by:
@@ -135,12 +134,14 @@ class Deadlines:
         return None
 
     def _silent_by(self) -> float:
-        """A ping is due after half the time; after it the peer has the other half, in full even
-        where the ping went out late because this process slept."""
+        """When the half of the keepalive time ends that has begun.
+
+        The peer has all of the second half, even if this process sent the ping late.
+        """
         since = self.pinged_at if self.heard is None else self.heard
         return since + self._timeout / 2
 
-    def verdict(self, expiry: Expiry) -> str:
-        """What is said of a peer that let this deadline pass."""
+    def reason(self, expiry: Expiry) -> str:
+        """The close reason for a peer that missed this deadline."""
         seconds = self._close_timeout if expiry is Expiry.CLOSE else self._timeout
-        return _VERDICTS[expiry].format(seconds)
+        return _REASONS[expiry].format(seconds)

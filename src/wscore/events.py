@@ -148,7 +148,7 @@ class ConnectionFailed(Event):
     """The connection failed: the peer violated the protocol, timed out, or disconnected.
 
     `code` and `reason` are those of our Close; `code` is 1006 if none will be sent. Send what is
-    still to be sent, then call `acknowledge_close()` if `owes_close` is set (RFC 6455 section 7.1.7).
+    still to be sent, then call `acknowledge_close()` if `owes_close` is set (RFC 6455 7.1.7).
     """
 
     __slots__ = ("code", "reason")

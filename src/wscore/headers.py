@@ -1,16 +1,16 @@
-"""HTTP header fields, and the three little list grammars that the handshake reads out of them."""
+"""HTTP header fields, and the lists that the opening handshake reads from them."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
-# RFC 9110 section 5.6.2. One character class and fullmatch: linear, nothing to backtrack into.
+# RFC 9110 section 5.6.2. With one character class and fullmatch, matching never backtracks.
 _TCHAR = r"[-!#$%&'*+.^_`|~0-9A-Za-z]"
 _TOKEN = re.compile(f"{_TCHAR}+")
-# RFC 9110 section 7.8: an Upgrade element is protocol-name ["/" protocol-version].
+# RFC 9110 section 7.8: protocol-name ["/" protocol-version].
 _PROTOCOL = re.compile(f"{_TCHAR}+(?:/{_TCHAR}+)?")
 _FORBIDDEN_IN_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
-# RFC 6455 section 9.1: up to the next comma outside of quotation marks.
+# RFC 6455 section 9.1: up to the next comma that is not quoted.
 _EXTENSION = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+"?+)++')
 _ESCAPE = re.compile(r"\\(.)")
 
@@ -19,23 +19,23 @@ ExtensionElement = tuple[str, list[tuple[str, str | None]]]
 
 
 class MalformedHeader(ValueError):
-    """A header that should be a list does not follow its grammar; the message names it."""
+    """A header does not follow its grammar; the message names it."""
 
 
 class Headers(Mapping[str, str]):
-    """Header fields: names without regard to case, in order, repeats kept.
+    """Header fields in order; names are case-insensitive, and repeated fields are kept.
 
     `headers[name]` joins the values of a repeated field with ", " (RFC 9110 section 5.3);
-    `get_all(name)` keeps them apart, as Set-Cookie needs. Iteration yields each name once, in
-    lower case; `pairs` has every field as it was written.
+    `get_all(name)` returns them separately, as Set-Cookie needs. Iteration yields each name once,
+    in lower case; `pairs` are all fields as written.
 
-    Arguments: a mapping, or an iterable of (name, value) pairs, of str. Blanks around values
-    are dropped. Raises TypeError where a field is no pair of str, ValueError where a name is no
-    token or a value has characters that would break the line (RFC 9110 section 5.5).
+    `headers` is a mapping or an iterable of (name, value) pairs of str. Whitespace around values is
+    removed. Raises TypeError for a field that is not a pair of str, ValueError for a name that is
+    not a token or a value with characters that are not allowed (RFC 9110 section 5.5).
     """
 
-    # The field lines as they go on the wire, and the values by name. Pairs are read where somebody
-    # asks for them: that takes a tenth of the instructions off decoding a browser's head.
+    # The field lines as sent, and the values by name. `pairs` is computed on access only, which
+    # saves a tenth of the instructions of decoding a browser's head.
     __slots__ = ("_lines", "_values")
 
     def __init__(self, headers: HeaderFields = ()) -> None:
@@ -44,20 +44,20 @@ class Headers(Mapping[str, str]):
         else:
             pairs = headers.items() if isinstance(headers, Mapping) else headers
             checked = [_checked_pair(pair) for pair in pairs]
-            # No f-string: in one a member of an enumeration says its own name, not its value.
+            # Not an f-string, which would format a member of a str enumeration as its name.
             text = "".join([name + ": " + value + "\r\n" for name, value in checked])
             lines = text.encode("latin-1")
         self._take(lines)
 
     @classmethod
     def decode(cls, lines: bytes) -> "Headers":
-        """Read back what `encode` wrote. The bytes are trusted: a parser has checked them."""
+        """The fields from lines that `encode` wrote or a parser has checked."""
         self = cls.__new__(cls)
         self._take(lines)
         return self
 
     def encode(self) -> bytes:
-        """The field lines as they go on the wire, each with its CRLF, without the blank line."""
+        """The field lines as sent, each with its CRLF, without the blank line."""
         return self._lines
 
     def _take(self, lines: bytes) -> None:
@@ -70,7 +70,7 @@ class Headers(Mapping[str, str]):
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Every field as it was written, in order."""
+        """All fields as written, in order."""
         lines = self._lines.decode("latin-1").split("\r\n")[:-1]
         return tuple([(name, value) for name, _, value in [line.partition(": ") for line in lines]])
 
@@ -87,7 +87,7 @@ class Headers(Mapping[str, str]):
         return len(self._values)
 
     def get_all(self, name: str) -> list[str]:
-        """The values of every field called `name`, in order; an empty list where there is none."""
+        """The values of all fields called `name`, in order; an empty list if there are none."""
         return list(self._values.get(name.lower(), ()))
 
     def __eq__(self, other: object) -> bool:
@@ -95,7 +95,7 @@ class Headers(Mapping[str, str]):
             return NotImplemented
         return self._values == other._values
 
-    __hash__ = None  # type: ignore[assignment]  # a value that nobody keys by
+    __hash__ = None  # type: ignore[assignment]  # not needed as a key
 
     def __repr__(self) -> str:
         return f"Headers({list(self.pairs)!r})"
@@ -112,41 +112,42 @@ def _checked_pair(pair: tuple[str, str]) -> tuple[str, str]:
     name, value = pair
     if not _TOKEN.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot name a header: use letters, digits and - only (RFC 9110, 5.6.2)"
+            f"{name!r} is not a header name: use letters, digits and - only (RFC 9110, 5.6.2)"
         )
     if _FORBIDDEN_IN_VALUE.search(value):
         raise ValueError(
             f"the value of header {name} has line breaks, control characters or characters "
-            "beyond Latin-1: remove or encode them (RFC 9110, 5.5)"
+            "outside Latin-1: remove or encode them (RFC 9110, 5.5)"
         )
     return name, value.strip(" \t")
 
 
 def checked_tokens(what: str, tokens: Sequence[str]) -> tuple[str, ...]:
-    """The caller's list of tokens, say of subprotocols, checked (RFC 6455 section 4.1, item 10).
+    """The caller's list of tokens, such as subprotocols, checked (RFC 6455 section 4.1, item 10).
 
-    Arguments: `what` they are, in the plural, for the message; the `tokens`. Raises TypeError
-    for a bare str or what is no str, ValueError for what is no token or stands there twice.
+    `what` names the `tokens` in error messages, in the plural. Raises TypeError for a str instead
+    of a list and for elements that are not str, ValueError for elements that are not tokens or
+    are repeated.
     """
     if isinstance(tokens, (str, bytes)):
         raise TypeError(f"{what} must be a list of str, not {tokens!r}: write [{tokens!r}]")
     checked = tuple(tokens)
     for token in checked:
         if not isinstance(token, str):
-            raise TypeError(f"{what} must be a list of str; {token!r} is none")
+            raise TypeError(f"{what} must be a list of str, but {token!r} is not a str")
         if not _TOKEN.fullmatch(token):
             raise ValueError(
-                f"{token!r} cannot be one of {what}: use letters, digits and !#$%&'*+-.^_`|~ only"
+                f"{token!r} is not allowed in {what}: use letters, digits and !#$%&'*+-.^_`|~ only"
             )
     if len(set(checked)) != len(checked):
-        raise ValueError(f"{what} must differ from each other: {list(checked)!r} has repeats")
+        raise ValueError(f"{what} must be different: {list(checked)!r} has repeated ones")
     return checked
 
 
 def token_list(headers: Headers, name: str) -> list[str]:
-    """The tokens of a comma-separated header, over all its lines (RFC 9110 section 5.6.1).
+    """The tokens of a comma-separated header, in all its fields (RFC 9110 section 5.6.1).
 
-    Empty elements are skipped. Raises MalformedHeader where an element is no token.
+    Empty elements are skipped. Raises MalformedHeader for an element that is not a token.
     """
     return _elements(headers, name, _TOKEN)
 
@@ -154,7 +155,7 @@ def token_list(headers: Headers, name: str) -> list[str]:
 def upgrade_list(headers: Headers) -> list[str]:
     """The protocols of the Upgrade header, in lower case (RFC 9110 section 7.8).
 
-    Raises MalformedHeader where an element is neither `name` nor `name/version`.
+    Raises MalformedHeader for an element that is neither `name` nor `name/version`.
     """
     return [element.lower() for element in _elements(headers, "Upgrade", _PROTOCOL)]
 
@@ -167,7 +168,7 @@ def _elements(headers: Headers, name: str, pattern: re.Pattern[str]) -> list[str
             if not element:
                 continue
             if not pattern.fullmatch(element):
-                raise MalformedHeader(f"malformed {name} header: {element[:40]!r} is no token")
+                raise MalformedHeader(f"malformed {name} header: {element[:40]!r} is not a token")
             elements.append(element)
     return elements
 
@@ -175,23 +176,23 @@ def _elements(headers: Headers, name: str, pattern: re.Pattern[str]) -> list[str
 def extension_list(headers: Headers, skip_malformed: bool = False) -> list[ExtensionElement]:
     """The extensions of the Sec-WebSocket-Extensions header (RFC 6455 section 9.1).
 
-    Each is a name and its parameters in order, a parameter's value None where it has none.
-    Raises MalformedHeader for what the grammar does not allow, or leaves that element out.
+    Each is a name and its parameters in order; the value of a parameter without one is None.
+    Raises MalformedHeader for a malformed element, or omits it if `skip_malformed` is set.
 
-    A quoted value must be a token once unquoted, so it never holds a semicolon: splitting there
-    finds all valid parameters, and leaves half a quotation, which is no token, of an invalid one.
+    A quoted value must be a token once unquoted, so it cannot contain a semicolon: splitting there
+    finds all valid parameters, and half a quoted string, which is not a token, of an invalid one.
     """
     extensions: list[ExtensionElement] = []
     for value in headers.get_all("Sec-WebSocket-Extensions"):
-        read = _known_extensions if len(value) < _SHORT else _extensions
+        read = _known_extensions if len(value) < _CACHED_BELOW else _extensions
         extensions += [(name, [*parameters]) for name, parameters in read(value, skip_malformed)]
     return extensions
 
 
 def _extensions(value: str, skip_malformed: bool) -> tuple[ExtensionElement, ...]:
-    """The elements of one line of that header."""
+    """The elements of one field of that header."""
     extensions: list[ExtensionElement] = []
-    # Browsers quote nothing: 0.1 us instead of 1.1.
+    # Browsers quote nothing, and splitting takes 0.1 us instead of 1.1.
     for part in _EXTENSION.findall(value) if '"' in value else value.split(","):
         if not part.strip(" \t"):
             continue
@@ -206,9 +207,9 @@ def _extensions(value: str, skip_malformed: bool) -> tuple[ExtensionElement, ...
     return tuple(extensions)
 
 
-# Browsers send the same again and again: 7k instructions, 18k to read it anew. What is longer may
-# be anything, and is not remembered.
-_SHORT = 128
+# Browsers always send the same: looking it up takes 7k instructions, parsing it 18k. Longer values
+# are not cached, because a peer chooses them.
+_CACHED_BELOW = 128
 _known_extensions = lru_cache(64)(_extensions)
 
 
@@ -232,6 +233,6 @@ def _parameter(text: str) -> tuple[str, str | None]:
 def _token(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise MalformedHeader(
-            f"malformed Sec-WebSocket-Extensions header: {text[:40]!r} is no token"
+            f"malformed Sec-WebSocket-Extensions header: {text[:40]!r} is not a token"
         )
     return text

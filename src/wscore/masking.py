@@ -5,8 +5,10 @@ from os import urandom
 
 from .speedups import accelerated
 
-# Integers of this size stay in the processor's cache: 1 MiB at once takes 1.9 times as long.
-_BLOCK = 2**15
+# From this size on, tables are used: one integer takes 1.1 times as long for 8 KiB, 1.7 times for
+# 256 KiB and 1.9 times for 1 MiB.
+_TABLES_FROM = 8192
+_XOR = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
 
 
 @accelerated
@@ -19,11 +21,14 @@ def apply_mask(
     """
     data = bytes(data[start:stop])
     size = len(data)
-    if size > _BLOCK:
-        return b"".join([apply_mask(data, key, i, i + _BLOCK) for i in range(0, size, _BLOCK)])
-    pad = (key * (size // 4 + 1))[:size]
-    masked = int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")
-    return masked.to_bytes(size, "little")
+    if size < _TABLES_FROM:
+        pad = (key * (size // 4 + 1))[:size]
+        number = int.from_bytes(data, "little") ^ int.from_bytes(pad, "little")
+        return number.to_bytes(size, "little")
+    masked = bytearray(size)
+    for index in range(4):
+        masked[index::4] = data[index::4].translate(_XOR[key[index]])
+    return bytes(masked)
 
 
 class MaskKeys:

@@ -1,4 +1,4 @@
-"""Bytes to events: everything RFC 6455 section 5 says about what may arrive. The one hot loop."""
+"""From bytes to events: all rules of RFC 6455 section 5 for what a peer may send."""
 
 import sys
 from collections.abc import Sequence
@@ -13,28 +13,27 @@ from .messages import whole_messages
 from .reasons import Reasons, may_receive, reason_for
 from .utf8 import decode
 
-# How many frames one call handles, so that a caller can let others run in between.
+# The most frames that one call handles, so that the caller can let other tasks run.
 SLICE = 256
 
-# A fragment counts for at least this many bytes, because whoever keeps it pays for its
-# bookkeeping too; 256 of them are free, however low the limit.
+# A fragment counts as at least this many bytes, because keeping it costs more than its payload. A
+# message may have 256 fragments whatever its limit.
 _FRAGMENT_COST = 64
-_FREE = 256 * _FRAGMENT_COST
+_FREE_COST = 256 * _FRAGMENT_COST
 
 _UNLIMITED = sys.maxsize
 
 _RESERVED_BITS = 0x70
 
-# An extension is given and asked for so many bytes at a time, and may make so many of them in one
-# call, for a peer's 1 KiB may inflate to 1 MiB. Its work counts even where nothing comes of it:
-# a round for some bytes, and a byte taken for four, as blocks can be made that cost zlib 80 ns for
-# each of theirs; a call of those takes 5 ms.
+# Decoders take and return at most _PIECE bytes at a time, and one call returns at most _MAX_WORK
+# bytes of theirs, because 1 KiB may decompress to 1 MiB. Input that decompresses to nothing counts
+# too: some blocks cost zlib 80 ns for each byte, and a call with such input takes 5 ms.
 _PIECE = 65536
-_ROOM = 4 * _PIECE
-_ROUND = 256
-_TAKEN = 4
+_MAX_WORK = 4 * _PIECE
+_COST_OF_ROUND = 256
+_COST_OF_BYTE = 4
 
-# Looked up by opcode: calling the enumeration for each frame takes 340 ns, this 70.
+# A lookup by opcode takes 70 ns, calling the enumeration 340.
 _TYPES = {int(member): member for member in DataType if member is not DataType.NONE}
 _CONTINUATION = DataType.CONTINUATION
 _TEXT = DataType.TEXT
@@ -43,7 +42,7 @@ _NONE = DataType.NONE
 
 
 class _Violation(Exception):
-    """The peer broke a rule; never leaves this file."""
+    """The peer violated the protocol; never leaves this file."""
 
     def __init__(self, code: Reasons, reason: str) -> None:
         self.code = code
@@ -51,12 +50,12 @@ class _Violation(Exception):
 
 
 class Parser:
-    """Turns what a peer sends after its handshake into events.
+    """Turns what a peer sends after the handshake into events.
 
-    `masked` says whether the peer has to mask: True where it is the client (RFC 6455 section
-    5.1). `max_message_size` is in bytes, None for no bound; it may be changed at any time and
-    counts from the next frame on. After a Close or a violation the parser is `over`: feed it no
-    more.
+    `masked` is True if the peer is a client, which must mask its frames (RFC 6455 section 5.1).
+    `max_message_size` is in bytes, None for no limit; it may be changed at any time and applies
+    from the next frame on. After a Close or a protocol violation `over` is set: do not call `feed`
+    again.
     """
 
     __slots__ = (
@@ -65,7 +64,7 @@ class Parser:
         "_bound",
         "_carry",
         "_charged",
-        "_coded",
+        "_encoded",
         "_decoded",
         "_decoders",
         "_final",
@@ -76,7 +75,7 @@ class Parser:
         "_masked",
         "_pending",
         "_rest",
-        "_room",
+        "_work_left",
         "_size",
         "_type",
         "negotiated",
@@ -87,49 +86,49 @@ class Parser:
     def __init__(self, masked: bool, max_message_size: int | None) -> None:
         self.more = False  # input was kept back: call feed(b"") again
         self.over = False  # the last event was a CloseReceived or a ConnectionFailed
-        self.negotiated = NO_EXTENSIONS  # the extensions agreed on
-        # Theirs with their bits, the last first, from the first message that wants one.
+        self.negotiated = NO_EXTENSIONS
+        # With their reserved bits, in order of use; created for the first encoded message.
         self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
-        self._decoders: tuple[Decoder, ...] = ()  # those that the last such one went through
-        self._bits = 0  # which it said
-        self._coded = False  # the message under way went through those
-        self._decoded = 0  # how long it is, decoded
-        self._bound = 0  # and may be, up to the end of its current frame
-        self._pending: Sequence[int] = ()  # the decoders that have more of it, before any new input
-        self._room = _ROOM  # bytes that they may make in this call
+        self._decoders: tuple[Decoder, ...] = ()  # those for the last encoded message
+        self._bits = 0  # the reserved bits of that message
+        self._encoded = False  # whether the current message is encoded
+        self._decoded = 0  # its decoded size so far
+        self._bound = 0  # the limit for its decoded size, as of its current frame
+        self._pending: Sequence[int] = ()  # the decoders that have more output
+        self._work_left = _MAX_WORK  # bytes that they may still return in this call
         self._masked = masked
         self.max_message_size = max_message_size
-        self._rest = b""  # input that is no whole frame header or control frame yet
-        self._type = _NONE  # of the message under way
-        self._first = False  # no piece of it was reported yet
-        self._final = False  # its current frame is its last
-        self._left = 0  # bytes of its current frame still to come
-        self._key = b""  # for those
-        self._carry = b""  # an incomplete code point at the end of what came
-        self._size = 0  # its declared length so far
-        self._charged = 0  # the same with small fragments rounded up
+        self._rest = b""  # an incomplete frame header or control frame
+        self._type = _NONE  # of the current message
+        self._first = False  # whether none of its pieces was reported yet
+        self._final = False  # whether its current frame is the last
+        self._left = 0  # bytes of its current frame that are missing
+        self._key = b""  # the masking key for those
+        self._carry = b""  # an incomplete code point at the end of its last piece
+        self._size = 0  # the sum of its frames' declared lengths
+        self._charged = 0  # the same, with small fragments rounded up
 
     @property
     def max_message_size(self) -> int | None:
-        """The longest message in bytes that is let in; None for no bound."""
+        """The size limit for messages in bytes; None for no limit."""
         return None if self._limit == _UNLIMITED else self._limit
 
     @max_message_size.setter
     def max_message_size(self, size: int | None) -> None:
         if size is not None and not (isinstance(size, int) and size >= 0):
-            raise ValueError(f"max_message_size is in bytes, None for no bound, not {size!r}")
-        # No message reaches that; more than it the compiled leaves do not take.
+            raise ValueError(f"max_message_size must be in bytes, None for no limit, not {size!r}")
+        # The C extension takes no larger number.
         self._limit = _UNLIMITED if size is None else min(size, _UNLIMITED)
 
     def hold(self, data: bytes) -> None:
-        """Begin with `data`: the next call handles it, and `more` says so."""
+        """Keep `data` for the next call, and set `more` if there is any."""
         self._rest = data
         self.more = bool(data)
 
     def feed(self, data: bytes | memoryview) -> list[Event]:
-        """Take some bytes, return what they mean: at most SLICE frames of them.
+        """Parse bytes, at most SLICE frames; returns the events.
 
-        Where `more` is set afterwards, call again with b"" before giving new bytes.
+        If `more` is set afterwards, call again with b"" before passing new bytes.
         """
         if self._rest:
             data = self._rest + data
@@ -137,9 +136,9 @@ class Parser:
         self.more = False
         events: list[Event] = []
         position = 0
-        self._room = _ROOM
+        self._work_left = _MAX_WORK
         try:
-            # Most input is whole messages; 0.20 us instead of 0.35 for one that needs no more.
+            # The fast path: 0.20 us instead of 0.35 for a message.
             if self._type is _NONE:
                 position = whole_messages(
                     data, 0, self._masked, self._limit, SLICE, events, self.negotiated.bits, self
@@ -148,7 +147,7 @@ class Parser:
                     return events
             elif self._pending:
                 self._decode(b"", events)
-            if self._room > 0:
+            if self._work_left > 0:
                 position = self._run(data, position, SLICE - len(events), events)
         except _Violation as violation:
             self.over = True
@@ -156,7 +155,7 @@ class Parser:
         else:
             if position < len(data) and not self.over:
                 self._rest = bytes(data[position:])
-                self.more = self.more or self._room <= 0
+                self.more = self.more or self._work_left <= 0
             if self._pending:
                 self.more = True
         return events
@@ -164,13 +163,13 @@ class Parser:
     def _run(
         self, data: bytes | memoryview, position: int, budget: int, events: list[Event]
     ) -> int:
-        """Parse from `position` on, at most `budget` frames; return where the next call begins."""
+        """Parse at most `budget` frames from `position` on; returns where the next call begins."""
         end = len(data)
         bits = self.negotiated.bits
         while position < end:
             if self._left:
                 position = self._payload(data, position, end, events)
-                if self._room <= 0:
+                if self._work_left <= 0:
                     break
                 continue
             if budget <= 0:
@@ -183,20 +182,20 @@ class Parser:
             if after < 0:
                 break
             position = after
-            if self.over or self._room <= 0:
+            if self.over or self._work_left <= 0:
                 break
             if self._type is _NONE:
                 before = len(events)
                 position = whole_messages(
                     data, position, self._masked, self._limit, budget, events, bits, self
                 )
-                if self._room <= 0:
+                if self._work_left <= 0:
                     break
                 budget -= len(events) - before
         return position
 
     def _frame(self, data: bytes | memoryview, position: int, end: int, events: list[Event]) -> int:
-        """Read a data frame's header or a whole control frame; -1 where it is not all here."""
+        """Read a data frame's header or a control frame; returns its end, -1 if incomplete."""
         first = data[position]
         opcode = _TYPES.get(first & 0x0F)
         if opcode is None:
@@ -208,7 +207,9 @@ class Parser:
         if (second & MASKED != 0) is not self._masked:
             raise _Violation(
                 Reasons.PROTOCOL_ERROR,
-                "a client must mask its frames" if self._masked else "a server must not mask",
+                "a client must mask its frames"
+                if self._masked
+                else "a server must not mask its frames",
             )
         size = second & 0x7F
         position += 2
@@ -224,9 +225,13 @@ class Parser:
             size = int.from_bytes(data[position : position + width])
             position += width
             if size < least:
-                raise _Violation(Reasons.PROTOCOL_ERROR, "a length is not in its shortest form")
+                raise _Violation(
+                    Reasons.PROTOCOL_ERROR, "a payload length is not in its shortest form"
+                )
             if size >> 63:
-                raise _Violation(Reasons.PROTOCOL_ERROR, "a length has its top bit set")
+                raise _Violation(
+                    Reasons.PROTOCOL_ERROR, "a payload length has its most significant bit set"
+                )
         if opcode < DataType.CLOSE:
             self._judge(opcode, size, bits)
         key = b""
@@ -249,29 +254,33 @@ class Parser:
         return position
 
     def _judge(self, opcode: DataType, size: int, bits: int) -> None:
-        """Refuse a data frame that is out of turn or too long, before any of it is kept."""
+        """Reject a data frame that is out of order or too long before any of it is stored."""
         if opcode is DataType.CONTINUATION:
             if self._type is _NONE:
-                raise _Violation(Reasons.PROTOCOL_ERROR, "a continuation of no message")
+                raise _Violation(
+                    Reasons.PROTOCOL_ERROR, "a continuation frame without a message to continue"
+                )
         elif self._type is not _NONE:
-            raise _Violation(Reasons.PROTOCOL_ERROR, "a new message inside a fragmented one")
-        # What an extension makes of it counts as it is made (_decode); here only so that nobody
-        # sends for ever what comes to nothing: incompressible data grows by less than an eighth.
+            raise _Violation(
+                Reasons.PROTOCOL_ERROR, "a new message before the end of a fragmented one"
+            )
+        # _decode limits the decoded size. This limits encoded data that decodes to nothing:
+        # encoding lengthens a message by an eighth at most.
         limit = self._limit
-        if bits or self._coded:
-            limit += (limit >> 3) + _FREE
+        if bits or self._encoded:
+            limit += (limit >> 3) + _FREE_COST
         if self._size + size > limit or self._decoded > self._limit:
             raise _too_big(self._limit)
-        if self._charged + max(size, _FRAGMENT_COST) > max(limit, _FREE):
-            raise _Violation(Reasons.MESSAGE_TOO_BIG, "a message comes in too many small fragments")
+        if self._charged + max(size, _FRAGMENT_COST) > max(limit, _FREE_COST):
+            raise _Violation(Reasons.MESSAGE_TOO_BIG, "a message has too many small fragments")
 
     def _begin(self, opcode: DataType, final: bool, size: int, bits: int) -> None:
-        """Enter a data frame's payload."""
+        """Begin with a data frame's payload."""
         if opcode is not _CONTINUATION:
             self._type = opcode
             self._first = True
             if bits:
-                self._coded = True
+                self._encoded = True
                 if bits != self._bits:
                     self._choose(bits)
         self._bound = self._limit
@@ -281,28 +290,27 @@ class Parser:
         self._left = size
 
     def _choose(self, bits: int) -> None:
-        """Which decoders a message goes through, by the bits it says."""
+        """Choose the decoders of a message by its reserved bits."""
         if not self._all_decoders:
             self._all_decoders = self.negotiated.decoders()
         self._bits = bits
-        # The sender went through the extensions in their order, we go back.
         self._decoders = tuple([decoder for own, decoder in self._all_decoders if own & bits])
 
     def take(self, first: int, payload: bytes, events: list[Event]) -> bool:
-        """A message that extensions made, in one frame; from `whole_messages`.
+        """Decode an unfragmented message: see `messages.Decoding`.
 
-        `first` is the frame's first byte. Returns whether there is room for the next.
+        `first` is its frame's first byte. Returns whether this call may decode more.
         """
         self._begin(_TYPES[first & 0x0F], True, 0, first & _RESERVED_BITS)
         self._decode(payload, events)
-        return self._room > 0
+        return self._work_left > 0
 
     def _payload(
         self, data: bytes | memoryview, position: int, end: int, events: list[Event]
     ) -> int:
-        """Hand on what is here of a data frame's payload."""
+        """Handle what has arrived of a data frame's payload."""
         stop = min(end, position + self._left)
-        if self._coded:
+        if self._encoded:
             stop = min(stop, position + _PIECE)
         size = stop - position
         self._left -= size
@@ -311,28 +319,28 @@ class Parser:
             payload = bytes(data[position:stop])
         else:
             payload = apply_mask(data, key, position, stop)
-            turn = size & 3
-            if turn:
-                self._key = key[turn:] + key[:turn]
-        if self._coded:
+            shift = size & 3
+            if shift:
+                self._key = key[shift:] + key[:shift]
+        if self._encoded:
             self._decode(payload, events)
         else:
             self._piece(payload, self._final and not self._left, events)
         return stop
 
     def _decode(self, payload: bytes, events: list[Event]) -> None:
-        """Some payload that extensions made, or b"" for what is left of the last."""
+        """Decode some payload of an encoded message, or b"" to go on with pending output."""
         ended = self._final and not self._left
         decoders = self._decoders
         pending = self._pending
         while True:
-            # Whoever stands nearest to us and has more gives it before anything is put in again.
+            # The last decoder with pending output goes first, before any decoder gets input.
             start = pending[-1] if pending else 0
             waits = len(pending) > 1
             last = ended and not waits
-            # Never 0, which to zlib is no limit; one more than may be, to see what is too much.
+            # One byte more than allowed shows an excess. Never 0, which means no limit to zlib.
             most = min(_PIECE, self._bound - self._decoded + 1)
-            cost = max(_TAKEN * len(payload), _ROUND)
+            cost = max(_COST_OF_BYTE * len(payload), _COST_OF_ROUND)
             try:
                 for decoder in decoders[start:] if start else decoders:
                     payload = decoder.decode(payload, last, most)
@@ -342,7 +350,7 @@ class Parser:
             except CorruptMessage as error:
                 raise _corrupt(error) from None
             size = len(payload)
-            self._room -= max(cost, size)
+            self._work_left -= max(cost, size)
             self._decoded += size
             if self._decoded > self._bound:
                 raise _too_big(self._bound)
@@ -351,13 +359,13 @@ class Parser:
                 pending = ()
                 break
             pending = [index for index, decoder in enumerate(decoders) if decoder.pending]
-            if self._room <= 0:
+            if self._work_left <= 0:
                 break
             payload = b""
         self._pending = pending
 
     def _piece(self, payload: bytes, last: bool, events: list[Event]) -> None:
-        """Report some payload, unless there is nothing in it to report."""
+        """Report some payload, unless it is empty and not the end of its message."""
         text = None
         if self._type is _TEXT:
             if self._carry:
@@ -375,17 +383,17 @@ class Parser:
         if last:
             self._type = _NONE
             self._size = self._charged = self._decoded = 0
-            self._coded = False
+            self._encoded = False
 
     def _bad_text(self, error: UnicodeDecodeError, events: list[Event]) -> _Violation:
-        """Text went wrong: report what was right, as if the input had been cut there."""
+        """Report the valid text before an error, as if the input had been cut there."""
         valid: bytes = error.object[: error.start]
         if valid:
             events.append(MessagePiece(_TEXT, valid, valid.decode(), self._first, False))
         return _Violation(Reasons.INCONSISTENT_DATA, "a text message is not valid UTF-8")
 
     def _control(self, opcode: DataType, payload: bytes, events: list[Event]) -> None:
-        """A whole control frame."""
+        """Handle a control frame."""
         if opcode is DataType.PING:
             events.append(Ping(payload))
         elif opcode is DataType.PONG:
@@ -404,14 +412,14 @@ def _too_big(limit: int) -> _Violation:
 
 
 def _read_close(payload: bytes) -> CloseReceived:
-    """What a Close frame says (RFC 6455 sections 5.5.1 and 7.4)."""
+    """Parse a Close frame's payload (RFC 6455 sections 5.5.1 and 7.4)."""
     if not payload:
         return CloseReceived(Reasons.NO_STATUS, "")
     if len(payload) == 1:
-        raise _Violation(Reasons.PROTOCOL_ERROR, "a Close of one byte")
+        raise _Violation(Reasons.PROTOCOL_ERROR, "a Close with a payload of one byte")
     code = int.from_bytes(payload[:2])
     if not may_receive(code):
-        raise _Violation(Reasons.PROTOCOL_ERROR, f"a Close with code {code}")
+        raise _Violation(Reasons.PROTOCOL_ERROR, f"a Close with the invalid code {code}")
     try:
         reason = payload[2:].decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The gate out: messages, pings and pongs become frames, gathered until they are written."""
+"""The sending half of a connection: messages, pings and pongs as frames, until written."""
 
 import sys
 
@@ -24,7 +24,7 @@ Data = str | bytes | bytearray | memoryview
 
 
 class Sender:
-    """The half of a connection that sends. `keys` are the client's, None on the server's side."""
+    """The sending half of a connection. `keys` are a client's masking keys, None for a server."""
 
     __slots__ = (
         "_negotiated",
@@ -40,18 +40,18 @@ class Sender:
 
     def __init__(self, keys: MaskKeys | None) -> None:
         self.phase = Phase.CONNECTING
-        self.unsent = 0  # bytes that data_to_send() would return
-        self.may_send = False  # as the phase allows
+        self.unsent = 0
+        self.may_send = False
         self._keys = keys
         self._out: list[bytes] = []
-        self._fragmenting = DataType.NONE  # the type of our message under way
+        self._fragmenting = DataType.NONE  # the type of an unfinished fragmented message
         self._negotiated = NO_EXTENSIONS
-        self._encoders: tuple[Encoder, ...] = ()  # theirs, from the first message that wants them
-        # Messages of fewer bytes take the short way.
+        self._encoders: tuple[Encoder, ...] = ()  # created for the first message to encode
+        # Messages of fewer bytes are framed by message_frame.
         self._short_below = sys.maxsize if keys is None else 0
 
     def data_to_send(self) -> bytes:
-        """The bytes to write now; b"" for none. Each byte is returned once."""
+        """The bytes to write now, b"" for none. Each byte is returned once."""
         out = self._out
         self.unsent = 0
         if len(out) == 1:
@@ -61,10 +61,10 @@ class Sender:
         return data
 
     def parts_to_send(self) -> list[bytes]:
-        """What `data_to_send` would return, in parts: payloads of 256 KiB and more stay uncopied."""
+        """The same as `data_to_send`, as a list: payloads of 256 KiB and more are not copied."""
         out, self._out = self._out, []
         self.unsent = 0
-        if len(out) == 2 and len(out[1]) >= LARGE:  # header and payload: 26 bytecodes, not 90
+        if len(out) == 2 and len(out[1]) >= LARGE:  # the common case: header and payload
             return out
         parts: list[bytes] = []
         small: list[bytes] = []
@@ -78,21 +78,21 @@ class Sender:
         return [part for part in parts if part]
 
     def _use(self, negotiated: NegotiatedExtensions) -> None:
-        """The extensions are agreed on."""
+        """Use the negotiated extensions."""
         self._negotiated = negotiated
         self._short_below = min(negotiated.threshold, self._short_below)
 
     def send_message(self, data: Data, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
 
-        `compress` says whether to, where that was agreed on; None leaves it to the threshold.
-        Raises TypeError for anything else, and LocalProtocolError where the connection is not
-        open, has sent its Close, or is amid a fragmented message.
+        `compress` says whether to compress it, if compression was negotiated; None leaves that to
+        the threshold. Raises TypeError for other data, and LocalProtocolError if the connection is
+        not open, has sent its Close, or has not finished a fragmented message.
         """
         if not self.may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
         if not compress:
-            # Copied behind its header: of 256 bytes 0.33 us, 0.65 where Python does it.
+            # Copies the payload behind its header: 0.33 us for 256 bytes, 0.65 in Python.
             frame = message_frame(data, self._short_below)
             if frame is not None:
                 self._out.append(frame)
@@ -112,19 +112,19 @@ class Sender:
             self._data_frame(first, payload, True, True, compress)
 
     def send_prepared(self, message: PreparedMessage) -> None:
-        """Send a message that many get, framed once for all servers' connections.
+        """Send a message that is sent to many connections: server connections share its frame.
 
-        Raises TypeError for what is no PreparedMessage, else like `send_message`.
+        Raises TypeError if it is not a PreparedMessage, otherwise the same as `send_message`.
         """
         frame = self._prepared(message)
         if frame:
             self._put(frame)
 
     def prepared_to_send(self, message: PreparedMessage) -> bytes:
-        """As `send_prepared` and then `data_to_send`: returns the bytes to write now.
+        """Call `send_prepared`, then `data_to_send`: returns the bytes to write now.
 
-        One call for each of many: a delivery of a broadcast has 0.75 of the instructions that way.
-        Raises as `send_prepared` does.
+        For broadcasts: one call takes 0.75 of the instructions of two. Raises as `send_prepared`
+        does.
         """
         if self._out:
             self.send_prepared(message)
@@ -132,11 +132,11 @@ class Sender:
         return self._prepared(message) or self.data_to_send()
 
     def _prepared(self, message: PreparedMessage) -> bytes:
-        """Its frame; b"" where it is sent already, because a client masks each frame anew."""
+        """The frame; b"" for a client, whose own frame is already in the output."""
         if not isinstance(message, PreparedMessage):
             raise TypeError(
-                f"send_prepared() takes a PreparedMessage, not {type(message).__name__}: make one,"
-                " or use send_message()"
+                f"send_prepared() takes a PreparedMessage, not {type(message).__name__}: create"
+                " one, or use send_message()"
             )
         if self._keys is not None:
             self.send_message(message.data, message.compress)
@@ -155,13 +155,13 @@ class Sender:
         type: DataType | None = None,
         compress: bool | None = None,
     ) -> None:
-        """Send a part of a message; the first part's type is the message's (RFC 6455 5.4).
+        """Send a fragment of a message; the first one's type is the message's (RFC 6455 5.4).
 
-        `type` says TEXT of bytes that the caller knows to be UTF-8, taken together, or BINARY
-        of str. `compress` of the first part holds for the message; one that comes in parts is
-        compressed where nothing is said, however short they are. Raises like `send_message`,
-        ValueError for any other type, and TypeError where a later part is of another type than
-        the first.
+        `last` ends the message. `type` TEXT sends bytes as text, of which the caller knows that
+        all fragments together are UTF-8; BINARY sends a str as binary. `compress` of the first
+        fragment applies to the message; None compresses it whatever its size. Raises the same as
+        `send_message`, ValueError for any other `type`, and TypeError if a later fragment has
+        another type than the first.
         """
         if not self.may_send:
             raise self._refusal()
@@ -172,42 +172,42 @@ class Sender:
             payload = payload_bytes(data, "a message is str (text) or bytes-like (binary)")
         if type is not None:
             if type is not DataType.TEXT and type is not DataType.BINARY:
-                raise ValueError(f"a message is DataType.TEXT or DataType.BINARY, not {type!r}")
+                raise ValueError(f"type must be DataType.TEXT or DataType.BINARY, not {type!r}")
             kind = type
         opcode = kind
         first = self._fragmenting is DataType.NONE
         if not first:
             if kind is not self._fragmenting:
                 raise TypeError(
-                    f"this message is {self._fragmenting.name}, and a part of it is {kind.name}:"
-                    " send all parts as str or all as bytes"
+                    f"the message is {self._fragmenting.name}, but this fragment is {kind.name}:"
+                    " send all fragments as str or all as bytes"
                 )
             opcode = DataType.CONTINUATION
         self._fragmenting = DataType.NONE if last else kind
         self._data_frame((FIN if last else 0) | opcode, payload, first, last, compress)
 
     def send_ping(self, payload: bytes = b"") -> None:
-        """Ask for a sign of life, with at most 125 bytes that come back (RFC 6455 5.5.2).
+        """Send a Ping; the peer responds with a Pong and the same payload (RFC 6455 5.5.2).
 
-        Raises ValueError for more, TypeError for what is not bytes-like, and LocalProtocolError
-        where nothing can be sent.
+        Raises ValueError for a payload of more than 125 bytes, TypeError for one that is not
+        bytes-like, and LocalProtocolError if nothing can be sent.
         """
         self._send_control(DataType.PING, payload)
 
     def send_pong(self, payload: bytes = b"") -> None:
-        """Answer a Ping with its payload, or tell that we live (RFC 6455 5.5.3).
+        """Respond to a Ping with its payload, or send an unsolicited Pong (RFC 6455 5.5.3).
 
-        Raises as `send_ping` does.
+        Raises the same as `send_ping`.
         """
         self._send_control(DataType.PONG, payload)
 
     def _refusal(self) -> LocalProtocolError:
-        """Why nothing can be sent now."""
+        """The error that says why nothing can be sent now."""
         if self.may_send:
-            return LocalProtocolError("a fragmented message is under way: send its last part first")
+            return LocalProtocolError("a fragmented message is unfinished: send its last fragment")
         if self.phase is Phase.CONNECTING:
-            return LocalProtocolError("the opening handshake is not over: wait for it")
-        return LocalProtocolError("our half is closed: nothing can be sent any more")
+            return LocalProtocolError("the opening handshake is not complete: wait until it is")
+        return LocalProtocolError("a Close was sent or the connection is over: nothing can be sent")
 
     def _put(self, data: bytes) -> None:
         self._out.append(data)
@@ -238,10 +238,10 @@ class Sender:
     def _send_control(self, opcode: DataType, payload: bytes) -> None:
         if not self.may_send:
             raise self._refusal()
-        payload = payload_bytes(payload, f"a {opcode.name.lower()} payload is bytes-like")
+        payload = payload_bytes(payload, f"a {opcode.name.lower()} payload must be bytes-like")
         if len(payload) > MAX_CONTROL:
             raise ValueError(
                 f"a {opcode.name.lower()} holds at most {MAX_CONTROL} bytes,"
-                f" this one has {len(payload)}: shorten it"
+                f" but this one has {len(payload)}: shorten it"
             )
         self._frame(FIN | opcode, payload)

@@ -64,11 +64,10 @@ class Peer:
         """A message's payload, a fragment of it for each part (section 7.2.1)."""
         if not self.takeover:
             self._deflater = self.new_deflater()
-        fragments = []
-        for part in parts:
-            fragments.append(
-                self._deflater.compress(part) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
-            )
+        fragments = [
+            self._deflater.compress(part) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+            for part in parts
+        ]
         assert fragments[-1].endswith(TAIL)
         fragments[-1] = fragments[-1][:-4]
         return fragments

@@ -105,7 +105,7 @@ ACCEPTED: list[tuple[str, bytes, str | None]] = [
 ]
 
 MALFORMED = "malformed HTTP response: "
-NO_HTTP = "the server does not answer in HTTP/1.1"
+NO_HTTP = "the server does not respond with HTTP/1.1"
 LONG = "the head is longer than 16384 bytes"
 
 # (RFC clause or reason, bytes, what the reason says)
@@ -114,21 +114,21 @@ FAILED: list[tuple[str, bytes, str]] = [
     ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n", NO_HTTP),
     ("9112-2.2 empty line", b"\r\n" + switching(), NO_HTTP),
     ("9113-3.4 HTTP/2", switching(line="HTTP/2.0 101 x"), NO_HTTP),
-    ("9112-4 status", switching(line="HTTP/1.1 1x1 x"), MALFORMED + "illegal status line"),
+    ("9112-4 status", switching(line="HTTP/1.1 1x1 x"), MALFORMED + "the status line is not valid"),
     ("9112-4 status", head(line="HTTP/1.1 099 x"), MALFORMED),
-    ("9112-4 status", head(line="HTTP/1.1 42 x"), MALFORMED + "illegal status line"),
-    ("9112-5.1 name", switching(("X ", "y")), MALFORMED + "illegal header line"),
+    ("9112-4 status", head(line="HTTP/1.1 42 x"), MALFORMED + "the status line is not valid"),
+    ("9112-5.1 name", switching(("X ", "y")), MALFORMED + "a header line is not valid"),
     ("9110-5.5 NUL", switching(("X", "\0")), MALFORMED + "control characters in the head"),
     ("9110-5.5 CR", switching(("X", "a\rb")), MALFORMED + "control characters in the head"),
     ("h11's slow pattern", switching(("X", " " * 16_000 + "\v")), "control characters"),
     ("9112-6.1 coding", head([("Transfer-Encoding", "gzip")], "HTTP/1.1 200 x"), MALFORMED),
-    ("9112-6.3 length", sized(-1, b""), MALFORMED + "bad Content-Length"),
+    ("9112-6.3 length", sized(-1, b""), MALFORMED + "the Content-Length header is not"),
     ("endless", b"HTTP/1." + b"1" * 16 * 1024, LONG),
     ("one byte more", switching(("X", "y" * (16_385 - len(switching(("X", "")))))), LONG),
     ("200 kB", switching(("X", "y" * 200_000)), LONG),
     ("129 fields", switching(*[("X", "y")] * 126), "more than 128 header lines"),
     ("9110-15.2", EARLY_HINTS * 9 + switching(), "more than 8 informational responses"),
-    ("6455-4.2.2/5.1 HTTP/1.0", switching(line="HTTP/1.0 101 x"), "in HTTP/1.0"),
+    ("6455-4.2.2/5.1 HTTP/1.0", switching(line="HTTP/1.0 101 x"), "with HTTP/1.0"),
     ("6455-4.1/2 none", switching(without="Upgrade"), "the Upgrade header of the response is not"),
     ("6455-4.1/2 other", replaced("Upgrade", "h2c"), "the Upgrade header of the response is not"),
     ("6455-4.1/2 more", switching(("Upgrade", "h2c")), "the Upgrade header of the response is not"),
@@ -250,18 +250,18 @@ class TestRequest:
     @pytest.mark.parametrize(
         ("arguments", "error", "words"),
         [
-            ({"host": ""}, ValueError, "'' is no host: write it as in example.com"),
-            ({"host": "a b"}, ValueError, "'a b' is no host"),
-            ({"host": "http://a"}, ValueError, "'http://a' is no host"),
-            ({"host": "a\r\nX: y"}, ValueError, "is no host"),
-            ({"target": ""}, ValueError, "'' is no request target: write an absolute path"),
-            ({"target": "chat"}, ValueError, "'chat' is no request target"),
-            ({"target": "/a b"}, ValueError, "'/a b' is no request target"),
-            ({"target": "/\xe9"}, ValueError, "is no request target"),
-            ({"target": "/a#b"}, ValueError, "'/a#b' is no request target"),
-            ({"target": "/ HTTP/1.1\r\n"}, ValueError, "is no request target"),
+            ({"host": ""}, ValueError, "'' is not a host: write it as in example.com"),
+            ({"host": "a b"}, ValueError, "'a b' is not a host"),
+            ({"host": "http://a"}, ValueError, "'http://a' is not a host"),
+            ({"host": "a\r\nX: y"}, ValueError, "is not a host"),
+            ({"target": ""}, ValueError, "'' is not a request target: write an absolute path"),
+            ({"target": "chat"}, ValueError, "'chat' is not a request target"),
+            ({"target": "/a b"}, ValueError, "'/a b' is not a request target"),
+            ({"target": "/\xe9"}, ValueError, "is not a request target"),
+            ({"target": "/a#b"}, ValueError, "'/a#b' is not a request target"),
+            ({"target": "/ HTTP/1.1\r\n"}, ValueError, "is not a request target"),
             ({"subprotocols": "chat"}, TypeError, "subprotocols must be a list of str"),
-            ({"subprotocols": ["a", "a"]}, ValueError, "subprotocols must differ"),
+            ({"subprotocols": ["a", "a"]}, ValueError, "subprotocols must be different"),
             ({"origin": "a\nb"}, ValueError, "the value of header Origin has line breaks"),
             ({"headers": {"Host": "b"}}, ValueError, "writes the host header itself: leave it"),
             ({"headers": {"Origin": "b"}}, ValueError, "writes the origin header itself"),
@@ -303,7 +303,7 @@ class TestAccepted:
 
     def test_it_is_over_then(self) -> None:
         handshake, _, _ = feed(switching())
-        with pytest.raises(LocalProtocolError, match="what arrives are frames, feed them to"):
+        with pytest.raises(LocalProtocolError, match="the bytes are frames, pass them to"):
             handshake.receive_data(b"x")
         with pytest.raises(LocalProtocolError, match="the handshake is over"):
             handshake.timeout()
@@ -341,10 +341,10 @@ class TestFailed:
     def test_end_of_input_and_of_time(self, data: bytes) -> None:
         handshake, event, _ = feed(data)
         assert event is None
-        reason = "the server left before its response was whole"
+        reason = "the server closed the connection before its response was complete"
         assert handshake.receive_eof() == HandshakeFailed(0, reason)
         handshake, _, _ = feed(data)
-        assert handshake.timeout() == HandshakeFailed(0, "the server did not answer in time")
+        assert handshake.timeout() == HandshakeFailed(0, "the server did not respond in time")
 
 
 class TestRefused:

@@ -48,9 +48,9 @@ HELLO = Frame(FIN | TEXT, b"hello")
 GOODBYE = Frame(FIN | CLOSE, b"\x03\xe9bye")  # 1001
 WRONG = Frame(FIN | 3)
 
-LEFT = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "the peer left without a Close")
+LEFT = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "the peer disconnected without a Close")
 LOST = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "the connection was lost")
-NOT_OWED = "no Close is owed: the peer has not closed, or was answered"
+NOT_OWED = "there is no Close to acknowledge: check owes_close first"
 
 
 def ending(connection: AnyConnection) -> tuple[int | None, str]:
@@ -287,7 +287,7 @@ def test_the_peer_ends_its_half(where: str) -> None:
     assert server.receive_eof() == [LEFT]
     assert server.input_ended
     assert (server.phase, server.state) == (Phase.FAILED, State.CLOSING)
-    assert ending(server) == (1006, "the peer left without a Close")
+    assert ending(server) == (1006, "the peer disconnected without a Close")
     assert server.owes_close
     assert not server.should_close
     server.send_message("answer")
@@ -298,7 +298,7 @@ def test_the_peer_ends_its_half(where: str) -> None:
     assert server.receive_eof() == []
     refuses_to_acknowledge(server)
     assert server.connection_lost() == []
-    assert ending(server) == (1006, "the peer left without a Close")
+    assert ending(server) == (1006, "the peer disconnected without a Close")
 
 
 @both_roles
@@ -316,7 +316,7 @@ def test_the_peer_ends_its_half_in_place_of_an_answer(role: str) -> None:
     connection.send_close(1001)
     assert connection.receive_eof() == [LEFT]
     assert connection.phase is Phase.ENDING
-    assert ending(connection) == (1006, "the peer left without a Close")
+    assert ending(connection) == (1006, "the peer disconnected without a Close")
     assert connection.close_frames == (CloseFrame(True, Reasons.GOING_AWAY, ""),)
     assert receive(connection, encode([GOODBYE], role)) == []
 
@@ -428,14 +428,14 @@ REQUEST = b"".join(
     )
 )
 
-OVER = "the opening handshake is over: there is nothing to answer"
+OVER = "the opening handshake is over: there is nothing to respond to"
 
 
 @pytest.mark.parametrize("arrived", [b"", REQUEST[:50], REQUEST])
 def test_a_server_loses_a_client_amid_its_handshake(arrived: bytes) -> None:
     server = ServerConnection()
     server.receive_data(arrived)
-    lost = HandshakeFailed(0, "the connection was lost amid the opening handshake")
+    lost = HandshakeFailed(0, "the connection was lost during the opening handshake")
     assert server.connection_lost() == [lost]
     assert (server.phase, server.close_code, server.should_close) == (Phase.CLOSED, None, True)
     for answer in (server.accept, lambda: server.reject(Response(503))):
@@ -454,7 +454,7 @@ def test_a_client_loses_a_server_amid_its_handshake() -> None:
     client, server = ClientConnection("example.com"), ServerConnection()
     server.receive_data(client.data_to_send())
     server.accept()
-    lost = HandshakeFailed(0, "the connection was lost amid the opening handshake")
+    lost = HandshakeFailed(0, "the connection was lost during the opening handshake")
     assert client.connection_lost() == [lost]
     assert client.receive_data(server.data_to_send()) == []
     assert (client.phase, client.close_code) == (Phase.CLOSED, None)

@@ -40,9 +40,9 @@ both_roles = pytest.mark.parametrize("role", ROLES)
 
 HELLO = Frame(FIN | TEXT, b"hello")
 
-SILENT = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "keepalive: no sign of life for 120 s")
-STALLED = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "keepalive: no output taken for 120 s")
-UNANSWERED = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "no answer to our Close within 10 s")
+SILENT = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "keepalive: nothing was received for 120 s")
+STALLED = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "keepalive: no output was read for 120 s")
+UNANSWERED = ConnectionFailed(Reasons.ABNORMAL_CLOSE, "the Close was not answered within 10 s")
 
 
 def ping_at(connection: AnyConnection, now: float, role: str) -> bytes:
@@ -85,7 +85,7 @@ def test_a_connection_without_deadlines(role: str) -> None:
 @pytest.mark.parametrize("name", ["open_timeout", "close_timeout", "timeout"])
 @pytest.mark.parametrize("seconds", [-1, -0.001, float("nan")])
 def test_a_timeout_that_is_none(name: str, seconds: float) -> None:
-    with pytest.raises(ValueError, match="a timeout is in seconds, 0 for never, not"):
+    with pytest.raises(ValueError, match="a timeout must be in seconds, 0 for never, not"):
         ServerConnection(**{name: seconds})  # type: ignore[arg-type]
 
 

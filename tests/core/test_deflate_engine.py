@@ -1,4 +1,4 @@
-"""Who deflates and inflates is the user's choice. What engines do is in the tables of the others."""
+"""The user chooses the engine that compresses. What engines do is tested in the other files."""
 
 import zlib
 from types import ModuleType, SimpleNamespace
@@ -96,5 +96,5 @@ WRONG = [
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_none(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="^engine is zlib or a module like it, not "):
+    with pytest.raises(TypeError, match="^engine must be zlib or a module like it, not "):
         Deflate(engine=wrong)

@@ -31,7 +31,7 @@ from wscore import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, R
 both_roles = pytest.mark.parametrize("role", ROLES)
 both_takeovers = pytest.mark.parametrize("header", [None, NO_TAKEOVER], ids=["takeover", "none"])
 
-TOO_SMALL = ConnectionFailed(Reasons.MESSAGE_TOO_BIG, "a message comes in too many small fragments")
+TOO_SMALL = ConnectionFailed(Reasons.MESSAGE_TOO_BIG, "a message has too many small fragments")
 
 KIB, MIB = 2**10, 2**20
 PIECE = 64 * KIB
@@ -247,7 +247,7 @@ class TestBomb:
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        # The first call also takes a piece of the input, which counts for as much as a call may make.
+        # The first call also takes a piece of the input, which counts as much as a call's output.
         assert total == PIECE + 59 * CALL == account.made
         assert account.given <= 2 * 60 * CALL
         assert peak < 3 * len(data)
@@ -276,7 +276,7 @@ class TestBomb:
 
     @both_roles
     def test_many_at_once(self, role: str) -> None:
-        """256 messages of 1 KiB, each of which may inflate to 1 MiB: a call makes no more for it."""
+        """256 messages of 1 KiB, each of which may inflate to 1 MiB: the limit is the same."""
         connection = agreed(role)
         data = unmasked([one(bomb(1))] * 256, role)
         total = count = 0
@@ -417,7 +417,7 @@ class TestPending:
             total += length(events)
         assert total == 2 * MIB
         assert events[-1] == ConnectionFailed(
-            Reasons.ABNORMAL_CLOSE, "the peer left without a Close"
+            Reasons.ABNORMAL_CLOSE, "the peer disconnected without a Close"
         )
 
     @both_roles

@@ -201,7 +201,7 @@ BITS = [
     ),
     *(
         Case(
-            f"6.1 {'an end' if fin else 'a middle'} with RSV1, of {'a' if bits else 'no'} compressed",
+            f"6.1 {'an end' if fin else 'a middle'} with RSV1, of {'' if bits else 'un'}compressed",
             [Frame(bits | BINARY), Frame(fin | RSV1 | CONTINUATION, b"\0")],
             [RESERVED_BITS],
         )
@@ -419,7 +419,9 @@ def test_the_end_amid_a_message(end: str, role: str) -> None:
     assert merged(receive(connection, data)) == [binary(SENTENCE, last=False)]
     if end == "eof":
         [event] = connection.receive_eof()
-        assert event == ConnectionFailed(Reasons.ABNORMAL_CLOSE, "the peer left without a Close")
+        assert event == ConnectionFailed(
+            Reasons.ABNORMAL_CLOSE, "the peer disconnected without a Close"
+        )
     elif end == "lost":
         [event] = connection.connection_lost()
         assert event == ConnectionFailed(Reasons.ABNORMAL_CLOSE, "the connection was lost")

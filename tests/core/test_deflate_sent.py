@@ -1,4 +1,4 @@
-"""permessage-deflate as we send it, read by a peer of plain zlib. Sections are those of RFC 7692."""
+"""permessage-deflate as we send it, read by a peer of plain zlib. Sections are RFC 7692's."""
 
 import gc
 import tracemalloc
@@ -417,7 +417,7 @@ class TestMemory:
         ("header", "least", "most"), [(None, 32_768, 40_960), (NO_TAKEOVER, 0, 4_096)]
     )
     def test_in_bytes(self, header: str | None, least: int, most: int, role: str) -> None:
-        """As the docstring of Deflate says: 4 * 2**window_bits + 512 * 2**memory_level, and 6 KiB."""
+        """As Deflate's docstring says: 4 * 2**window_bits + 512 * 2**memory_level, and 6 KiB."""
         connection = agreed(role, header, [Deflate(window_bits=12, memory_level=5)])
         tracemalloc.start()
         try:

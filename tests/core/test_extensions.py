@@ -569,7 +569,7 @@ class TestConflicts:
         ours: list[Extension] = [DEFLATE, Scramble(bits=RSV1 | RSV2), Runs()]
         client, event = answered(ours, header(order))
         assert isinstance(event, HandshakeFailed)
-        reason = f"the server chose the extension '{name}' beside one with its reserved bits"
+        reason = f"the server chose the extension '{name}' and another for the same reserved bits"
         assert event.reason == reason
         [(first, body)] = sent_frames(client.data_to_send(), "client")
         assert (first, body) == (FIN | CLOSE, (1010).to_bytes(2) + reason.encode())
@@ -591,13 +591,17 @@ class Nameless(Runs):
 
 
 WRONG: list[tuple[Iterable[object], type[Exception], str]] = [
-    ([Runs(), Deflate(), Runs()], ValueError, "extensions must differ from each other"),
-    ([Deflate(), Deflate(level=9)], ValueError, "extensions must differ from each other"),
-    ([Nameless()], ValueError, "'x runs' cannot be one of extensions"),
-    ([Deflate], TypeError, "is no extension: make a list of such as Deflate()"),
-    (["deflate"], TypeError, "'deflate' is no extension: make a list of such as Deflate()"),
-    ("deflate", TypeError, "'d' is no extension: make a list of such as Deflate()"),
-    ([None], TypeError, "None is no extension"),
+    ([Runs(), Deflate(), Runs()], ValueError, "extensions must be different"),
+    ([Deflate(), Deflate(level=9)], ValueError, "extensions must be different"),
+    ([Nameless()], ValueError, "'x runs' is not allowed in extensions"),
+    ([Deflate], TypeError, "is not an extension: pass a list of instances such as Deflate()"),
+    (
+        ["deflate"],
+        TypeError,
+        "'deflate' is not an extension: pass a list of instances such as Deflate()",
+    ),
+    ("deflate", TypeError, "'d' is not an extension: pass a list of instances such as Deflate()"),
+    ([None], TypeError, "None is not an extension"),
 ]
 
 

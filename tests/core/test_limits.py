@@ -23,7 +23,7 @@ from wscore import ConnectionFailed, MessagePiece, Ping, Reasons, ServerConnecti
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 
-TOO_SMALL = ConnectionFailed(Reasons.MESSAGE_TOO_BIG, "a message comes in too many small fragments")
+TOO_SMALL = ConnectionFailed(Reasons.MESSAGE_TOO_BIG, "a message has too many small fragments")
 
 
 def too_big(limit: int) -> ConnectionFailed:
@@ -171,9 +171,13 @@ def test_a_bound_lifted_amid_a_message(role: str) -> None:
 
 @pytest.mark.parametrize("size", [-1, 1.5, "1000", b"1"])
 def test_a_bound_that_is_none(size: object) -> None:
-    with pytest.raises(ValueError, match="max_message_size is in bytes, None for no bound, not"):
+    with pytest.raises(
+        ValueError, match="max_message_size must be in bytes, None for no limit, not"
+    ):
         ServerConnection(max_message_size=size)  # type: ignore[arg-type]
     connection = ServerConnection(max_message_size=7)
-    with pytest.raises(ValueError, match="max_message_size is in bytes, None for no bound, not"):
+    with pytest.raises(
+        ValueError, match="max_message_size must be in bytes, None for no limit, not"
+    ):
         connection.max_message_size = size  # type: ignore[assignment]
     assert connection.max_message_size == 7

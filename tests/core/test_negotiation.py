@@ -587,7 +587,7 @@ ACCEPTED: list[tuple[str, Deflate, list[str], Negotiated | None]] = [
     ),
 ]
 
-BAD = "the server chose permessage-deflate with bad parameters"
+BAD = "the server chose permessage-deflate with invalid parameters"
 MALFORMED = "malformed Sec-WebSocket-Extensions header: "
 
 REFUSED: list[tuple[str, Deflate, list[str], str]] = [
@@ -645,14 +645,14 @@ REFUSED: list[tuple[str, Deflate, list[str], str]] = [
         ["permessage-deflate, foo"],
         "the server chose the extension 'foo', which was not offered",
     ),
-    ("6455-9.1 no list", OURS, ["permessage-deflate;"], MALFORMED + "'' is no token"),
+    ("6455-9.1 no list", OURS, ["permessage-deflate;"], MALFORMED + "'' is not a token"),
     (
         "6455-9.1 no value",
         OURS,
         ['permessage-deflate; client_max_window_bits=""'],
-        MALFORMED + "'' is no token",
+        MALFORMED + "'' is not a token",
     ),
-    ("6455-9.1 garbage", OURS, ["\xe9" * 300], MALFORMED + repr("\xe9" * 40) + " is no token"),
+    ("6455-9.1 garbage", OURS, ["\xe9" * 300], MALFORMED + repr("\xe9" * 40) + " is not a token"),
     ("6455-9.1 a long name", OURS, ["x" * 300], "the server chose the extension '" + "x" * 40),
 ]
 
@@ -742,7 +742,7 @@ def test_settings_have_bounds(name: str, least: int, most: int | None) -> None:
     for number in (least, least + 10**6 if most is None else most):
         given: dict[str, Any] = {name: number}
         assert getattr(Deflate(**given), name) == number
-    span = f"{name} of the compression is " + (f"at least {least}" if most is None else "")
+    span = f"{name} of the compression must be " + (f"at least {least}" if most is None else "")
     wrong: list[Any] = [least - 1, None, "9", 9.5]
     for value in wrong + ([] if most is None else [most + 1]):
         given = {name: value}

@@ -294,7 +294,7 @@ class TestRefusals:
         connection = agreed(role)
         connection.send_fragment("a", last=False, compress=False)
         before = inside(connection)
-        with pytest.raises(LocalProtocolError, match="a fragmented message is under way"):
+        with pytest.raises(LocalProtocolError, match="a fragmented message is unfinished"):
             send(connection, PreparedMessage(SENTENCE))
         assert inside(connection) == before
         connection.send_fragment("b", last=True)
@@ -318,13 +318,13 @@ class TestRefusals:
     def test_after_our_close(self, role: str, send: Send) -> None:
         connection = agreed(role)
         connection.send_close()
-        with pytest.raises(LocalProtocolError, match="our half is closed"):
+        with pytest.raises(LocalProtocolError, match="a Close was sent or the connection is over"):
             send(connection, PreparedMessage(SENTENCE))
 
     @both_ways
     def test_before_the_handshake_is_over(self, send: Send) -> None:
         server = ServerConnection()
-        with pytest.raises(LocalProtocolError, match="the opening handshake is not over"):
+        with pytest.raises(LocalProtocolError, match="the opening handshake is not complete"):
             send(server, PreparedMessage(SENTENCE))
         assert server.phase is Phase.CONNECTING
 

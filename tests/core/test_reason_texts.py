@@ -65,8 +65,13 @@ PARSED: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], str]] = [
     (b"G\nT", b"/", FIELDS, "the method is not a token"),
     (b"GET", b"/\n", FIELDS, "the request target has characters that are not allowed"),
     (b"GET", b"/", [*FIELDS, (b"a b", b"c")], "a header name is not a token"),
-    (b"GET", b"/", [*FIELDS, (b"a", b"b\r\nc")], "a header value has characters that are not allowed"),
-]  # fmt: skip
+    (
+        b"GET",
+        b"/",
+        [*FIELDS, (b"a", b"b\r\nc")],
+        "a header value has characters that are not allowed",
+    ),
+]
 
 RESPONSES: list[tuple[bytes, str]] = [
     (head(line="HTTP/1.1 1x1 x"), "the status line is not valid"),

@@ -47,14 +47,14 @@ def broken(reason: str) -> ConnectionFailed:
 MISDIRECTED = broken("(depends on the role)")
 MISDIRECTED_AT = {
     "server": broken("a client must mask its frames"),
-    "client": broken("a server must not mask"),
+    "client": broken("a server must not mask its frames"),
 }
 RESERVED_BITS = broken("reserved bits are set")
 BAD_CONTROL = broken("a control frame is longer than 125 bytes or fragmented")
-NOT_SHORTEST = broken("a length is not in its shortest form")
-TOP_BIT = broken("a length has its top bit set")
-NO_MESSAGE = broken("a continuation of no message")
-INSIDE = broken("a new message inside a fragmented one")
+NOT_SHORTEST = broken("a payload length is not in its shortest form")
+TOP_BIT = broken("a payload length has its most significant bit set")
+NO_MESSAGE = broken("a continuation frame without a message to continue")
+INSIDE = broken("a new message before the end of a fragmented one")
 BAD_TEXT = ConnectionFailed(Reasons.INCONSISTENT_DATA, "a text message is not valid UTF-8")
 BAD_REASON = ConnectionFailed(Reasons.INCONSISTENT_DATA, "a close reason is not valid UTF-8")
 
@@ -346,10 +346,14 @@ BAD_CODES = (0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 50
 
 CLOSES = [
     Case("5.5.1: an empty Close", [Frame(FIN | CLOSE)], [CloseReceived(Reasons.NO_STATUS, "")]),
-    Case("5.5.1: one byte", [Frame(FIN | CLOSE, b"\x03")], [broken("a Close of one byte")]),
+    Case(
+        "5.5.1: one byte",
+        [Frame(FIN | CLOSE, b"\x03")],
+        [broken("a Close with a payload of one byte")],
+    ),
     *(Case(f"7.4: {code}", close(code), [CloseReceived(code, "")]) for code in GOOD_CODES),
     *(
-        Case(f"7.4: {code}", close(code), [broken(f"a Close with code {code}")])
+        Case(f"7.4: {code}", close(code), [broken(f"a Close with the invalid code {code}")])
         for code in BAD_CODES
     ),
     *(
@@ -360,7 +364,11 @@ CLOSES = [
         Case(f"5.5.1: reason {name}", close(1000, b"x" + bad), [BAD_REASON])
         for name, bad in BAD_UTF8.items()
     ),
-    Case("7.4: code before reason", close(1005, b"\xff"), [broken("a Close with code 1005")]),
+    Case(
+        "7.4: code before reason",
+        close(1005, b"\xff"),
+        [broken("a Close with the invalid code 1005")],
+    ),
     Case(
         "5.5.1: nothing counts after a Close",
         [HELLO, *close(1001, b"bye"), HELLO, Frame(FIN | PING), *close(1002), Frame(0x7F)],

@@ -318,7 +318,7 @@ def test_before_the_handshake_is_over(call: str, role: str) -> None:
     end = ServerConnection() if role == "server" else ClientConnection("example.com")
     connection = cast(AnyConnection, end)
     assert not connection.may_send
-    message = "the opening handshake is not over: wait for it"
+    message = "the opening handshake is not complete: wait until it is"
     refused(connection, LocalProtocolError, message, lambda: SENDS[call](connection))
 
 
@@ -364,7 +364,7 @@ def test_after_the_end(end: Callable[[AnyConnection, str], None], call: str, rol
     connection = open_end(role)
     end(connection, role)
     assert not connection.may_send
-    message = "our half is closed: nothing can be sent any more"
+    message = "a Close was sent or the connection is over: nothing can be sent"
     refused(connection, LocalProtocolError, message, lambda: SENDS[call](connection))
 
 
@@ -396,7 +396,7 @@ def test_until_our_close_answers_still_go_out(
 def test_after_a_refusal() -> None:
     server = ServerConnection()
     server.reject(Response(503))
-    message = "our half is closed: nothing can be sent any more"
+    message = "a Close was sent or the connection is over: nothing can be sent"
     refused(server, LocalProtocolError, message, lambda: server.send_message("x"))
 
 
@@ -404,7 +404,7 @@ def test_after_a_refusal() -> None:
 def test_a_message_amid_another(role: str) -> None:
     connection = open_end(role)
     connection.send_fragment("a", last=False)
-    message = "a fragmented message is under way: send its last part first"
+    message = "a fragmented message is unfinished: send its last fragment"
     for data in ("b", b"b", bytearray(b"b")):
         refused(connection, LocalProtocolError, message, partial(connection.send_message, data))
     connection.send_fragment("b", last=True)
@@ -420,11 +420,11 @@ def test_a_message_amid_another(role: str) -> None:
 def test_fragments_of_two_types(role: str) -> None:
     connection = open_end(role)
     connection.send_fragment("a", last=False)
-    message = "this message is TEXT, and a part of it is BINARY: send all parts as str or all as"
+    message = "the message is TEXT, but this fragment is BINARY: send all fragments as str or"
     refused(connection, TypeError, message, lambda: connection.send_fragment(b"b", last=True))
     connection.send_fragment("b", last=True)
     connection.send_fragment(b"a", last=False)
-    message = "this message is BINARY, and a part of it is TEXT"
+    message = "the message is BINARY, but this fragment is TEXT"
     refused(connection, TypeError, message, lambda: connection.send_fragment("b", last=False))
     connection.send_fragment(b"b", last=True)
 
@@ -434,7 +434,7 @@ def test_a_close_may_cut_our_message_short(role: str) -> None:
     connection = open_end(role)
     connection.send_fragment("a", last=False)
     connection.send_close()
-    message = "our half is closed"
+    message = "a Close was sent or the connection is over"
     refused(
         connection, LocalProtocolError, message, lambda: connection.send_fragment("b", last=True)
     )
@@ -475,47 +475,47 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[AnyConnection], object]]]
     ),
     "a part of type PING": (
         ValueError,
-        "a message is DataType.TEXT or DataType.BINARY, not <DataType.PING: 9>",
+        "type must be DataType.TEXT or DataType.BINARY, not <DataType.PING: 9>",
         lambda c: c.send_fragment(b"x", last=False, type=DataType.PING),
     ),
     "a part of type CONTINUATION": (
         ValueError,
-        "a message is DataType.TEXT or DataType.BINARY, not <DataType.CONTINUATION: 0>",
+        "type must be DataType.TEXT or DataType.BINARY, not <DataType.CONTINUATION: 0>",
         lambda c: c.send_fragment(b"x", last=False, type=DataType.CONTINUATION),
     ),
     "a part of type NONE": (
         ValueError,
-        "a message is DataType.TEXT or DataType.BINARY, not <DataType.NONE: -1>",
+        "type must be DataType.TEXT or DataType.BINARY, not <DataType.NONE: -1>",
         lambda c: c.send_fragment("x", last=True, type=DataType.NONE),
     ),
     "a long ping": (
         ValueError,
-        "a ping holds at most 125 bytes, this one has 126: shorten it",
+        "a ping holds at most 125 bytes, but this one has 126: shorten it",
         lambda c: c.send_ping(b"x" * 126),
     ),
     "a long pong": (
         ValueError,
-        "a pong holds at most 125 bytes, this one has 70000: shorten it",
+        "a pong holds at most 125 bytes, but this one has 70000: shorten it",
         lambda c: c.send_pong(b"x" * 70000),
     ),
     "a ping of str": (
         TypeError,
-        "a ping payload is bytes-like, not str",
+        "a ping payload must be bytes-like, not str",
         lambda c: c.send_ping(cast(Any, "x")),
     ),
     "a pong of int": (
         TypeError,
-        "a pong payload is bytes-like, not int",
+        "a pong payload must be bytes-like, not int",
         lambda c: c.send_pong(cast(Any, 5)),
     ),
     "a long reason": (
         ValueError,
-        "a close reason holds at most 123 bytes of UTF-8, this one has 124: shorten it",
+        "a close reason holds at most 123 bytes of UTF-8, but this one has 124: shorten it",
         lambda c: c.send_close(1000, "x" * 124),
     ),
     "a reason long in UTF-8": (
         ValueError,
-        "a close reason holds at most 123 bytes of UTF-8, this one has 126: shorten it",
+        "a close reason holds at most 123 bytes of UTF-8, but this one has 126: shorten it",
         lambda c: c.send_close(1000, "\u20ac" * 42),
     ),
     "a reason with a surrogate": (
@@ -525,40 +525,40 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[AnyConnection], object]]]
     ),
     "a reason of bytes": (
         TypeError,
-        "a close reason is str, not bytes",
+        "a close reason must be a str, not bytes",
         lambda c: c.send_close(1000, cast(Any, b"bye")),
     ),
     "no code, and no reason either": (
         TypeError,
-        "a close reason is str, not NoneType",
+        "a close reason must be a str, not NoneType",
         lambda c: c.send_close(None, cast(Any, None)),
     ),
     "a reason alone": (
         ValueError,
-        "a Close without a code has no reason: give a code",
+        "a Close without a code cannot have a reason: pass a code",
         lambda c: c.send_close(None, "bye"),
     ),
     **{
         f"the code {code!r}": (
             ValueError,
-            f"{code!r} may not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 4999",
+            f"{code!r} must not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 4999",
             partial(send_close, code),
         )
         for code in (-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65536, 1000.0)
     },
     "a code that is a word": (
         ValueError,
-        "normal may not be sent in a Close",
+        "normal must not be sent in a Close",
         lambda c: c.send_close(cast(Any, "normal")),
     ),
     "a code that is a list": (
         ValueError,
-        "[1000] may not be sent in a Close",
+        "[1000] must not be sent in a Close",
         lambda c: c.send_close(cast(Any, [1000])),
     ),
     "an answer that is not owed": (
         LocalProtocolError,
-        "no Close is owed: the peer has not closed, or was answered",
+        "there is no Close to acknowledge: check owes_close first",
         lambda c: c.acknowledge_close(),
     ),
 }

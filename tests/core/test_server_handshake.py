@@ -149,7 +149,7 @@ class TestAccepted:
     def test_without_none_in_the_list_an_origin_is_needed(self) -> None:
         handshake = ServerHandshake(origins=["http://example.com"])
         assert handshake.receive_data(opening()) == HandshakeFailed(
-            403, "this origin is not served here"
+            403, "this origin is not allowed"
         )
         handshake = ServerHandshake(origins=["http://example.com"])
         event = handshake.receive_data(opening(("Origin", "http://example.com")))
@@ -186,7 +186,7 @@ class TestOrdinary:
         assert response.headers["Upgrade"] == "websocket"
         assert response.headers["Connection"] == "close, Upgrade"
         assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
-        assert response.body == b"here is a WebSocket: open it with a WebSocket client\n"
+        assert response.body == b"this is a WebSocket: open it with a WebSocket client\n"
 
 
 class TestRefused:
@@ -227,7 +227,7 @@ class TestRefused:
 
     def test_head_has_no_body(self) -> None:
         handshake, event, _ = feed([opening(line="HEAD / HTTP/1.1")])
-        assert event == HandshakeFailed(405, "a WebSocket is opened with GET")
+        assert event == HandshakeFailed(405, "a WebSocket must be opened with GET")
         assert parsed(handshake.refusal, "HEAD").body == b""
         assert handshake.refusal.endswith(b"\r\n\r\n")
 
@@ -246,7 +246,7 @@ class TestIncomplete:
     def test_end_of_input_and_of_time(self, data: bytes) -> None:
         handshake, event, _ = feed([data])
         assert event is None
-        reason = "the client left before its request was whole"
+        reason = "the client closed the connection before its request was complete"
         assert handshake.receive_eof() == HandshakeFailed(400, reason)
         assert parsed(handshake.refusal).status == 400
 
@@ -263,7 +263,7 @@ class TestIncomplete:
 
     def test_time_for_the_answer_is_over(self) -> None:
         handshake, _, _ = feed([opening()])
-        reason = "the server did not answer the request in time"
+        reason = "the server did not respond to the request in time"
         assert handshake.timeout() == HandshakeFailed(503, reason)
         assert parsed(handshake.refusal).status == 503
         with pytest.raises(LocalProtocolError, match="a failure ended it"):
@@ -274,7 +274,7 @@ class TestIncomplete:
         assert handshake.receive_data(b"23") is None
         assert handshake.trailing_data == b"123"
         assert handshake.receive_data(bytes(64 * 1024 - 3)) is None
-        reason = "data came before the handshake was answered"
+        reason = "data was sent before the response to the handshake"
         assert handshake.receive_data(b"4") == HandshakeFailed(400, reason)
         assert handshake.trailing_data == b""
         assert parsed(handshake.refusal).status == 400
@@ -304,7 +304,7 @@ class TestAccept:
         with pytest.raises(LocalProtocolError, match="wait for RequestReceived"):
             server().accept()
         handshake, _, _ = feed([head([HOST])])
-        with pytest.raises(LocalProtocolError, match="the request is no upgrade: answer it with"):
+        with pytest.raises(LocalProtocolError, match="the request is not an upgrade: respond with"):
             handshake.accept()
         handshake, _, _ = feed([opening()])
         handshake.accept()
@@ -316,7 +316,7 @@ class TestAccept:
         with pytest.raises(LocalProtocolError, match=over):
             handshake.timeout()
         assert handshake.receive_eof() is None
-        with pytest.raises(LocalProtocolError, match="what arrives are frames"):
+        with pytest.raises(LocalProtocolError, match="the bytes are frames"):
             handshake.receive_data(b"x")
 
 
@@ -367,7 +367,7 @@ class TestReject:
     @pytest.mark.parametrize("status", [100, 101, 199])
     def test_no_final_answer(self, status: int) -> None:
         handshake, _, _ = feed([opening()])
-        with pytest.raises(ValueError, match=rf"{status} is no final answer: accept\(\) switches"):
+        with pytest.raises(ValueError, match=rf"{status} is not a final status: use accept"):
             handshake.reject(Response(status))
         assert handshake.accept()
 
@@ -398,7 +398,7 @@ class TestParsedHead:
 
     def test_only_as_the_start(self) -> None:
         for handshake in [feed([b"G"])[0], feed([opening()])[0], feed([b"\x16"])[0]]:
-            with pytest.raises(LocalProtocolError, match="start a new ServerHandshake"):
+            with pytest.raises(LocalProtocolError, match="use a new ServerHandshake"):
                 handshake.receive_head(b"GET", b"/", FIELDS)
 
 
@@ -406,9 +406,9 @@ class TestParsedHead:
     ("arguments", "error", "words"),
     [
         ({"subprotocols": "chat"}, TypeError, "subprotocols must be a list of str"),
-        ({"subprotocols": ["a b"]}, ValueError, "'a b' cannot be one of subprotocols"),
+        ({"subprotocols": ["a b"]}, ValueError, "'a b' is not allowed in subprotocols"),
         ({"origins": "http://a"}, TypeError, r"origins must be a list, not 'http://a': write \["),
-        ({"origins": [1]}, TypeError, "origins must be a list of str or None; 1 is neither"),
+        ({"origins": [1]}, TypeError, "origins must be a list of str or None, but 1 is neither"),
     ],
 )
 def test_mistakes(arguments: Any, error: type[Exception], words: str) -> None:
@@ -434,7 +434,7 @@ def test_another_for_the_same_arguments() -> None:
     assert second.negotiated is first.negotiated is not NO_EXTENSIONS
     assert second.accept() == answer
     assert first.fresh_copy().receive_data(opening(("Origin", "http://b"))) == HandshakeFailed(
-        403, "this origin is not served here"
+        403, "this origin is not allowed"
     )
 
 

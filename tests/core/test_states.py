@@ -124,7 +124,7 @@ def test_the_gate(step: Step, phase: Phase, role: str) -> None:
         assert connection.may_send is (connection.phase in MAY_SEND)
         assert connection.owes_close is (connection.phase in OWES_CLOSE)
     else:
-        message = f"{step.name} is not possible in {phase.name}"
+        message = f"{step.name} is not possible in phase {phase.name}"
         with pytest.raises(LocalProtocolError, match=message):
             connection._move(step)
         assert inside(connection) == before
@@ -202,5 +202,7 @@ def test_what_the_peer_does(step: Step, phase: Phase, role: str) -> None:
 @both_roles
 def test_a_refusal_names_phase_and_step(role: str) -> None:
     connection = brought_to(Phase.CLOSED, role)
-    with pytest.raises(LocalProtocolError, match=re.escape("ACCEPT is not possible in CLOSED")):
+    with pytest.raises(
+        LocalProtocolError, match=re.escape("ACCEPT is not possible in phase CLOSED")
+    ):
         connection._move(Step.ACCEPT)

@@ -319,7 +319,7 @@ async def test_keepalive_pings_a_silent_server_and_gives_up(loop: Memory) -> Non
         await loop.advance(30)
         assert [first for first, _ in frames] == [0x89, 0x89]
         assert raw.ends[0].lost
-    assert told == [(Reasons.ABNORMAL_CLOSE, "keepalive: no sign of life for 60 s", 90)]
+    assert told == [(Reasons.ABNORMAL_CLOSE, "keepalive: nothing was received for 60 s", 90)]
 
 
 @on_each_loop

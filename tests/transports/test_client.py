@@ -622,7 +622,7 @@ ENDS: list[tuple[Callable[[Peer], None], int, str, list[str]]] = [
     (close, 1000, "bye", []),
     (close_without_a_code, 1005, "", []),
     (close_privately, 4000, "see you", []),
-    (half_close, 1006, "the peer left without a Close", []),
+    (half_close, 1006, "the peer disconnected without a Close", []),
     (violate, 1002, "unknown opcode 3", ["failed with 1002, unknown opcode 3"]),
     (
         be_too_long,

@@ -220,7 +220,7 @@ async def test_but_at_most_close_timeout(memory: MemoryWorld) -> None:
         await memory.advance(0.2)
         assert closing.done
         assert peer.lost
-        assert told == [(1006, "no answer to our Close within 5 s")]
+        assert told == [(1006, "the Close was not answered within 5 s")]
 
 
 async def test_a_peer_that_closes_and_stays_is_dropped(memory: MemoryWorld) -> None:

@@ -306,7 +306,7 @@ async def test_too_many_tiny_fragments_are_charged_for_their_bookkeeping(
     async with scene(world, max_message_size=100_000) as here:
         peer = await world.connect(here.server)
         peer.raw(masked(0x01) + masked(0x00) * 5000)
-        assert await peer.closed() == (1009, "a message comes in too many small fragments")
+        assert await peer.closed() == (1009, "a message has too many small fragments")
         assert len(log.lines()) == 1
         await here.undisturbed()
 

@@ -9,8 +9,8 @@ from test_writer import only_client
 from wscore import DataType, State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
-SILENCE = "keepalive: no sign of life for 10 s"
-STALL = "keepalive: no output taken for 10 s"
+SILENCE = "keepalive: nothing was received for 10 s"
+STALL = "keepalive: no output was read for 10 s"
 
 
 class Told:
@@ -82,7 +82,7 @@ async def test_over_sockets_and_their_clock(real: World) -> None:
         peer = await real.connect(server)
         assert (await peer.frame()).type is DataType.PING
         await real.until(lambda: told and peer.lost)
-        assert told == [(1006, "keepalive: no sign of life for 0.1 s")]
+        assert told == [(1006, "keepalive: nothing was received for 0.1 s")]
 
 
 async def test_whoever_answers_stays(memory: MemoryWorld) -> None:

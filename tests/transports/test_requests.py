@@ -208,7 +208,7 @@ async def test_slower_than_open_timeout_is_a_503(memory: MemoryWorld, log: Log) 
         assert (await peer.answer()).status == 503
         await peer.eof()
         assert story == ["cancelled"]
-        assert log.lines() == ["no handshake: the server did not answer the request in time"]
+        assert log.lines() == ["no handshake: the server did not respond to the request in time"]
 
 
 async def test_a_request_that_never_comes_whole_is_a_408(memory: MemoryWorld, log: Log) -> None:
@@ -252,7 +252,7 @@ async def test_process_request_ends_with_a_lost_connection(memory: MemoryWorld, 
         peer.reset()
         await memory.advance(5)
         assert story == ["asked", "cancelled at 0"]
-        assert log.lines() == ["no handshake: the connection was lost amid the opening handshake"]
+        assert log.lines() == ["no handshake: the connection was lost during the opening handshake"]
 
 
 # --- Subprotocols
@@ -306,4 +306,4 @@ async def test_origins(
         assert (await peer.answer()).status == status
         if status == 403:
             await peer.eof()
-            assert log.lines() == ["no handshake: this origin is not served here"]
+            assert log.lines() == ["no handshake: this origin is not allowed"]

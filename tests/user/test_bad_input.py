@@ -66,9 +66,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
         ({"concurrent_messages": 0}, ValueError, "concurrent_messages is .* 1, not 0"),
         ({"subprotocols": "chat"}, TypeError, "subprotocols is a list .* put it in a list"),
         ({"subprotocols": b"chat"}, TypeError, "subprotocols must be a list"),
-        ({"subprotocols": [b"chat"]}, TypeError, "subprotocols must be a list of str; b'chat'"),
+        ({"subprotocols": [b"chat"]}, TypeError, "subprotocols must be a list of str, but b'chat'"),
         ({"subprotocols": ["my chat"]}, ValueError, "'my chat' .* use letters"),
-        ({"subprotocols": ["a", "b", "a"]}, ValueError, "subprotocols must differ"),
+        ({"subprotocols": ["a", "b", "a"]}, ValueError, "subprotocols must be different"),
         ({"origins": "https://example.com"}, TypeError, "origins is a list .* put it in a list"),
         ({"origins": [b"https://example.com"]}, TypeError, "origins must be a list of str or None"),
         ({"process_request": "/health"}, TypeError, "process_request is a function that takes a"),
@@ -427,7 +427,7 @@ def test_callbacks_of_a_client_that_are_async(callback: Any, decorator: str) -> 
         (
             lambda client: client.writer.pong(126, bytes(126)),
             ValueError,
-            "at most 125 bytes, this one has 126: shorten",
+            "at most 125 bytes, but this one has 126: shorten",
         ),
         (
             lambda client: client.writer.pong(3, b"four"),
@@ -441,8 +441,8 @@ def test_callbacks_of_a_client_that_are_async(callback: Any, decorator: str) -> 
         (lambda client: client.close(reason="é" * 62), ValueError, "123 bytes .* 124: shorten"),
         (lambda client: client.writer.close(1000, "x" * 124), ValueError, "123 bytes .* 124"),
         (lambda client: client.close(1000, b"reason"), TypeError, "reason is str, not bytes"),
-        (lambda client: client.close("1000"), ValueError, "1000 may not be sent in a Close: use "),
-        (lambda client: client.close(1000.0), ValueError, "1000.0 may not be sent in a Close: "),
+        (lambda client: client.close("1000"), ValueError, "1000 must not be sent in a Close: use "),
+        (lambda client: client.close(1000.0), ValueError, "1000.0 must not be sent in a Close: "),
     ],
 )
 def test_sending(
@@ -460,7 +460,7 @@ def test_sending(
 )
 def test_close_codes_that_may_not_be_sent(code: int) -> None:
     async def use(client: Client) -> None:
-        words = f"{code} may not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 49"
+        words = f"{code} must not be sent in a Close: use 1000 to 1003, 1007 to 1014 or 3000 to 49"
         with pytest.raises(ValueError, match=words):
             await client.close(code)
         with pytest.raises(ValueError, match=words):

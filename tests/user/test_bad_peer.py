@@ -125,7 +125,7 @@ def test_whoever_resets_before_the_handshake_leaves_a_line_at_most(
     with beside_another_client(new_loop) as port, dialled(port) as peer:
         peer.send(sent)
         peer.reset()
-    lost = "no handshake: the connection was lost amid the opening handshake"
+    lost = "no handshake: the connection was lost during the opening handshake"
     if caplog.records:
         assert one_line(caplog).endswith(lost)
 

@@ -316,7 +316,7 @@ def test_tls_where_plain_http_is_spoken(
             pytest.fail("not reached")
         still_served(other)
     assert one_line(caplog).endswith(
-        ": no handshake: this is a TLS handshake, and plain HTTP is spoken here"
+        ": no handshake: this is a TLS handshake, but the server expects plain HTTP"
     )
 
 
@@ -328,5 +328,5 @@ def test_tls_where_plain_http_is_spoken_is_answered_by_a_400(
         peer.send(CLIENT_HELLO)
         head, _, body = peer.read_to_end().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    assert body == b"this is a TLS handshake, and plain HTTP is spoken here\n"
+    assert body == b"this is a TLS handshake, but the server expects plain HTTP\n"
     assert one_line(caplog) == f"{peer}: no handshake: {body.decode().rstrip()}"

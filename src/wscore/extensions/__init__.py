@@ -1,4 +1,4 @@
-"""Extensions (RFC 6455 section 9): their contract, and the one built in."""
+"""Extensions (RFC 6455 section 9): the interfaces to implement, and permessage-deflate."""
 
 from .base import (
     CorruptMessage,
@@ -12,12 +12,12 @@ from .base import (
 from .deflate import Deflate
 
 __all__ = [
-    "NegotiatedExtension",
     "CorruptMessage",
     "Decoder",
     "Deflate",
     "Encoder",
     "Extension",
+    "NegotiatedExtension",
     "NegotiationError",
     "Parameters",
 ]

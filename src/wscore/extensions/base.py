@@ -1,6 +1,7 @@
-"""What an extension is (RFC 6455 section 9): how it is agreed on, and what it does to messages.
+"""The interfaces of an extension (RFC 6455 section 9): its negotiation, and its encoding.
 
-permessage-deflate is the one built in; whoever implements these two classes adds another.
+permessage-deflate is built in. To add another extension, implement `Extension`,
+`NegotiatedExtension`, `Encoder` and `Decoder`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -9,114 +10,115 @@ from typing import Protocol
 from ..headers import checked_tokens
 
 Parameters = Sequence[tuple[str, str | None]]
-"""An extension's parameters in their order; the value is None where there is none."""
+"""An extension's parameters in their order; the value is None for a parameter without one."""
 
 
 class NegotiationError(ValueError):
-    """The server's answer cannot be accepted; the message says why."""
+    """The server's response to an offer is invalid; the message is the reason."""
 
 
 class CorruptMessage(ValueError):
-    """A message's payload is not what the extension makes; the message says why."""
+    """A message's payload cannot be decoded; the message is the reason."""
 
 
 class Encoder(Protocol):
-    """One connection's messages on their way out, through an extension."""
+    """Encodes the messages that one connection sends."""
 
     def encode(
         self, data: bytes, first: bool, last: bool, compress: bool | None
     ) -> tuple[int, bytes]:
-        """Transform a fragment we send.
+        """Encode a fragment.
 
-        `first` and `last` say where in its message it stands; `compress` is the sender's word on
-        compression, None for the extension's own judgement. Returns the reserved bits to set
-        (0 behind the first fragment, and for a message left alone) and the payload.
+        `first` and `last` say whether it begins and ends its message; `compress` is what the caller
+        asked for, None to let the extension decide. Returns the payload and the reserved bits to
+        set, which are 0 after the first fragment and for a message that is not encoded.
         """
 
     def sent_stateless(self) -> None:
-        """A message of `encode_stateless` was sent: what comes may not refer to what came before it."""
+        """A message from `encode_stateless` was sent: the next must not refer to earlier ones."""
 
 
 class Decoder(Protocol):
-    """One connection's messages on their way in, back through an extension."""
+    """Decodes the messages that one connection receives."""
 
     @property
     def pending(self) -> bool:
-        """More output of `decode` waits; False for good where it is never longer than the input."""
+        """Whether `decode` has more output; always False if output is never longer than input."""
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
-        """Transform some payload of the message back, into `most` bytes (1 or more) at most.
+        """Decode a part of a message to at most `most` bytes (1 or more).
 
-        `last`: with `data` the message ends. Where more is to come of it, sets `pending`, and is
-        called with b"" and the same `last` until it resets that; what never makes more of its
-        input than that was need not look at `most`. Raises CorruptMessage.
+        `last` is True if the message ends with `data`. If there is more output, set `pending`:
+        `decode` is then called with b"" and the same `last` until `pending` is reset. A decoder
+        whose output is never longer than its input may ignore `most`. Raises CorruptMessage.
         """
 
 
 class NegotiatedExtension(Protocol):
-    """An extension as agreed on with a peer, which transforms the payloads of messages.
+    """An extension with the parameters negotiated with a peer.
 
-    Hashable, and equal ones are shared by many connections: it remembers nothing of their
-    messages. Encoder and decoder do, which are made when there is a message for them. It marks
-    those that it transformed with its reserved bits in their first frame, and sees none of the
-    peer's but those so marked. It may make a payload longer, but a whole message by no more than
-    an eighth and 16 KiB: that is what the peer's limit leaves room for.
+    It is hashable, and equal ones are shared by many connections: only its encoders and decoders,
+    which are created when they are first needed, keep state. An encoded message is marked with the
+    extension's reserved bits in its first frame, and only messages so marked are decoded. Encoding
+    may lengthen a message by an eighth and 16 KiB at most: the peer's size limit allows no more.
     """
 
     def __hash__(self) -> int:
-        """As for any key of a dict."""
+        """The hash; equal instances must have equal hashes."""
 
     @property
     def bits(self) -> int:
-        """The reserved bits that are its own: a sum of 0x40, 0x20 and 0x10 (RSV1 to RSV3)."""
+        """The reserved bits of the extension: a sum of 0x40, 0x20 and 0x10 (RSV1 to RSV3)."""
 
     @property
     def threshold(self) -> int:
-        """Messages of less than so many bytes it leaves alone, unless it is compress; 0 for none."""
+        """Messages of fewer bytes are encoded only if the caller asks for it; 0 for none."""
 
     @property
     def cache_key(self) -> Hashable:
-        """Equal for negotiated of its class whose `encode_stateless` gives the same."""
+        """Equal for instances of this class whose `encode_stateless` returns the same."""
 
     def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
-        """Transform a whole message without regard to any other, so that all peers can have it.
+        """Encode a message without reference to others, for many connections.
 
-        Returns what `encode` would; `sent_stateless` follows, for each connection that sends it and
-        has an encoder.
+        Returns what `encode` would. Each connection that sends the result calls `sent_stateless`
+        on its encoder, if it has one.
         """
 
     def encoder(self) -> Encoder:
-        """A new one, for what a connection sends."""
+        """A new encoder for what a connection sends."""
 
     def decoder(self) -> Decoder:
-        """A new one, for what a connection receives."""
+        """A new decoder for what a connection receives."""
 
 
 class Extension(Protocol):
-    """An extension as one side is ready to use it."""
+    """An extension with the settings of one side."""
 
     @property
     def name(self) -> str:
-        """Its registered token."""
+        """The registered extension token."""
 
     def offer(self) -> Sequence[Parameters]:
-        """What a client offers, best first."""
+        """The client's offers, preferred first."""
 
     def answer(self, offer: Parameters) -> tuple[Parameters, NegotiatedExtension] | None:
-        """A server's answer to one offer, and what it agrees to by that; None to decline."""
+        """The server's response to an offer and the extension it results in; None to decline."""
 
     def agree(self, answer: Parameters) -> NegotiatedExtension:
-        """What a client agrees to by a server's answer. Raises NegotiationError."""
+        """The client's extension for the server's response. Raises NegotiationError."""
 
 
 def by_name(extensions: Sequence[Extension]) -> dict[str, Extension]:
-    """The caller's extensions, checked, by their names and in their order.
+    """The caller's extensions by name and in order, checked.
 
-    Raises TypeError for what is no extension, ValueError where a name is no token or stands
-    there twice.
+    Raises TypeError for an element that is not an extension, ValueError for a name that is not a
+    token or that occurs twice.
     """
     for extension in extensions:
         if isinstance(extension, type) or not hasattr(extension, "answer"):
-            raise TypeError(f"{extension!r} is no extension: make a list of such as Deflate()")
+            raise TypeError(
+                f"{extension!r} is not an extension: pass a list of instances such as Deflate()"
+            )
     names = checked_tokens("extensions", [extension.name for extension in extensions])
     return dict(zip(names, extensions, strict=True))

@@ -8,11 +8,10 @@ from .engine import Compressor, Decompressor, Engine
 
 RSV1 = 0x40
 
-# How the empty block of a sync flush ends; left off the wire where a message does (RFC 7692
-# section 7.2.1).
+# The end of a sync flush's empty block, which is not sent (RFC 7692 section 7.2.1).
 _TAIL = b"\x00\x00\xff\xff"
 _BEFORE_TAIL = -len(_TAIL)
-# What may be left behind a final block: that block, or what some peers leave of it.
+# What may follow a final block: a sync flush's empty block, or what some peers leave of it.
 _ENDS = (b"\x00" + _TAIL, _TAIL)
 _FINAL_BLOCK = b"\x03\x00"  # an empty one
 
@@ -20,23 +19,24 @@ _CUT_SHORT = "a compressed message is cut short"
 
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
 
-# zlib inflates with 8 window bits but does not deflate with them: where a peer asks us for 8 we
-# agree, and send uncompressed what zlib cannot compress. RFC 7692 section 6 allows that.
+# zlib decompresses with 8 window bits but cannot compress with them. If a peer asks us for 8, we
+# agree and send our messages uncompressed, which RFC 7692 section 6 allows.
 _TOO_SMALL_TO_DEFLATE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Deflate:
-    """How we are ready to compress: the `Extension` permessage-deflate (RFC 7692 section 7).
+    """The settings of permessage-deflate, an `Extension` (RFC 7692 section 7).
 
-    `level` (0 to 9) and `memory_level` (1 to 9) are zlib's. `window_bits` (8 to 15) bounds our
-    window; with 8, which zlib cannot do, we send nothing compressed. `peer_window_bits` is asked
-    of the peer, which need not be able to. Ours takes 4 * 2**window_bits + 512 * 2**memory_level
-    bytes and 6 KiB, the peer's 2**bits and 7 KiB. Messages of less than `threshold` bytes go
-    uncompressed. With `takeover` False each message of ours is compressed on its own, with
-    `peer_takeover` False each of the peer's: worse compression, no memory between messages.
-    `engine` is the module that does the work: zlib, or one with its functions, which takes memory
-    of its own liking. Raises ValueError for what the engine cannot do, TypeError for what is none.
+    `level` (0 to 9) and `memory_level` (1 to 9) are zlib's. `window_bits` (8 to 15) limits the
+    window of what we send; with 8, which zlib does not support, nothing is sent compressed.
+    `peer_window_bits` is requested from the peer, which may ignore it. Compressing takes
+    4 * 2**window_bits + 512 * 2**memory_level bytes and 6 KiB, decompressing 2**peer_window_bits
+    and 7 KiB. Messages of less than `threshold` bytes are sent uncompressed. `takeover` and
+    `peer_takeover` say whether our and the peer's messages use context takeover; without it they
+    compress less, but take no memory between messages. `engine` is the module that compresses:
+    zlib, or one with the same functions, whose use of memory may differ. Raises ValueError for a
+    setting out of range, TypeError for an engine that lacks something.
     """
 
     level: int = 6
@@ -64,25 +64,25 @@ class Deflate:
             number = getattr(self, name)
             if not isinstance(number, int) or number < least or (most and number > most):
                 span = f"{least} to {most}" if most else f"at least {least}"
-                raise ValueError(f"{name} of the compression is {span}, not {number!r}")
+                raise ValueError(f"{name} of the compression must be {span}, not {number!r}")
         if self.engine is not zlib:
             self._try_engine()
 
     def _try_engine(self) -> None:
-        """What it lacks shows now, not amid a connection."""
+        """Find out now what the engine lacks, and not during a connection."""
         engine = self.engine
         try:
             engine.compressobj(self.level, zlib.DEFLATED, -15, self.memory_level)
             engine.decompressobj(-15).copy()
             hash(engine)
             if not issubclass(engine.error, Exception):
-                raise TypeError("its error is no Exception")
+                raise TypeError("its error is not an Exception")
         except (AttributeError, TypeError) as error:
-            raise TypeError(f"engine is zlib or a module like it, not {engine!r}") from error
+            raise TypeError(f"engine must be zlib or a module like it, not {engine!r}") from error
 
     def offer(self) -> list[Parameters]:
-        """What a client offers: see `Extension`."""
-        # client_max_window_bits without a value only says that the server may use it.
+        """The client's offers: see `Extension`."""
+        # Without a value, client_max_window_bits only tells the server that it may use it.
         bits = None if self.window_bits == 15 else str(self.window_bits)
         offer: list[tuple[str, str | None]] = [("client_max_window_bits", bits)]
         if not self.takeover:
@@ -91,11 +91,11 @@ class Deflate:
             offer.append(("server_no_context_takeover", None))
         if self.peer_window_bits == 15:
             return [offer]
-        # For servers that cannot choose their window (RFC 7692 section 7.1.3).
+        # The second offer is for servers that cannot limit their window (RFC 7692 section 7.1.3).
         return [[*offer, ("server_max_window_bits", str(self.peer_window_bits))], offer]
 
     def answer(self, offer: Parameters) -> tuple[Parameters, "NegotiatedDeflate"] | None:
-        """A server's answer to one offer: see `Extension` (RFC 7692 section 7.1)."""
+        """The server's response to an offer: see `Extension` (RFC 7692 section 7.1)."""
         asked = _checked(offer, may_lack_value=True)
         if asked is None:
             return None
@@ -117,16 +117,16 @@ class Deflate:
         return answer, self._negotiate(bits, takeover, peer_bits, peer_takeover)
 
     def agree(self, answer: Parameters) -> "NegotiatedDeflate":
-        """What a client agrees to: see `Extension` (RFC 7692 section 7.1).
+        """The client's extension for the server's response: see `Extension` (RFC 7692 section 7.1).
 
-        Raises NegotiationError for what cannot be accepted.
+        Raises NegotiationError for an invalid response.
         """
         given = _checked(answer, may_lack_value=False)
         if given is None:
-            raise NegotiationError("the server chose permessage-deflate with bad parameters")
-        # It may be larger than asked for: our second offer leaves that open.
+            raise NegotiationError("the server chose permessage-deflate with invalid parameters")
+        # It may be larger than requested: our second offer allows that.
         peer_bits = given.get("server_max_window_bits") or 15
-        # A server may ignore our hint (RFC 7692 section 7.1.2.2), we keep to it.
+        # The server may ignore our hint (RFC 7692 section 7.1.2.2); we still respect it.
         bits = min(self.window_bits, given.get("client_max_window_bits") or 15)
         peer_takeover = "server_no_context_takeover" not in given
         if peer_takeover and not self.peer_takeover:
@@ -140,13 +140,15 @@ class Deflate:
         key = bits, takeover, peer_bits, peer_takeover
         negotiated = self._shared.get(key)
         if negotiated is None:
-            negotiated = self._shared[key] = NegotiatedDeflate(self, *key)
+            negotiated = self._shared.setdefault(key, NegotiatedDeflate(self, *key))
         return negotiated
 
 
 def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:
-    """The parameters by name, window bits as numbers; None where any is unknown, repeated or
-    has a value it may not have (RFC 7692 section 7.1)."""
+    """The parameters by name, window bits as numbers; None if one is unknown, repeated or invalid.
+
+    See RFC 7692 section 7.1.
+    """
     checked: dict[str, int | None] = {}
     for name, value in parameters:
         if name in checked:
@@ -170,10 +172,10 @@ def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | No
 
 
 class NegotiatedDeflate:
-    """permessage-deflate as agreed on with a peer: see `NegotiatedExtension`.
+    """permessage-deflate as negotiated with a peer: see `NegotiatedExtension`.
 
-    `settings` are ours; `window_bits` and `takeover` hold for what we send, `peer_window_bits` and
-    `peer_takeover` for what the peer does.
+    `settings` are our own; `window_bits` and `takeover` apply to what we send, `peer_window_bits`
+    and `peer_takeover` to what the peer sends.
     """
 
     __slots__ = (
@@ -218,11 +220,11 @@ class NegotiatedDeflate:
         return Inflater(self)
 
     def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
-        """Compress a message for many: see `NegotiatedExtension`."""
+        """Compress a message for many connections: see `NegotiatedExtension`."""
         return Deflater(self).encode(data, True, True, compress)
 
     def compressor(self) -> Compressor:
-        """A new one."""
+        """A new compressor with the negotiated window."""
         settings = self._settings
         return self.engine.compressobj(
             settings.level, zlib.DEFLATED, -self._window_bits, settings.memory_level
@@ -230,9 +232,9 @@ class NegotiatedDeflate:
 
 
 class Deflater:
-    """Messages on their way out: see `Encoder`.
+    """Compresses what one connection sends: see `Encoder`.
 
-    Nothing of the engine's is allocated before the first that is compressed.
+    It creates its compressor for the first message that is compressed.
     """
 
     __slots__ = ("_negotiated", "_compressor", "_encoding")
@@ -240,16 +242,16 @@ class Deflater:
     def __init__(self, negotiated: NegotiatedDeflate) -> None:
         self._negotiated = negotiated
         self._compressor: Compressor | None = None
-        self._encoding = False  # the message we send is compressed
+        self._encoding = False  # whether the current message is compressed
 
     def encode(
         self, data: bytes, first: bool, last: bool, compress: bool | None
     ) -> tuple[int, bytes]:
-        """Compress a fragment we send: see `Encoder`."""
+        """Compress a fragment: see `Encoder`."""
         negotiated = self._negotiated
         if first:
             if compress is None:
-                # How long a message in fragments will be, nobody knows: those are compressed.
+                # The length of a fragmented message is unknown: it is compressed.
                 compress = not last or len(data) >= negotiated.threshold
             self._encoding = compress and negotiated.compresses
         if not self._encoding:
@@ -265,14 +267,14 @@ class Deflater:
         return (RSV1 if first else 0), data
 
     def sent_stateless(self) -> None:
-        """The peer's window has moved on without our compressor: see `Encoder`."""
+        """Start with an empty window: see `Encoder`."""
         self._compressor = None
 
 
 class Inflater:
-    """Messages on their way in: see `Decoder`.
+    """Decompresses what one connection receives: see `Decoder`.
 
-    Nothing of the engine's is allocated before the first.
+    It creates its decompressor for the first compressed message.
     """
 
     __slots__ = ("_negotiated", "_decompressor", "_kept", "pending")
@@ -281,10 +283,10 @@ class Inflater:
         self.pending = False
         self._negotiated = negotiated
         self._decompressor: Decompressor | None = None
-        self._kept = b""  # input that it has not taken
+        self._kept = b""  # input that was not consumed
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
-        """Inflate some payload of a message: see `Decoder`."""
+        """Decompress a part of a message: see `Decoder`."""
         if self.pending:
             data, self._kept = self._kept, b""
             self.pending = False
@@ -298,15 +300,15 @@ class Inflater:
         try:
             out = decompressor.decompress(data, most)
             if decompressor.eof:
-                # The peer set BFINAL: what follows is a new stream (RFC 7692 section 7.2.3.4).
+                # The peer set BFINAL: a new stream may follow (RFC 7692 section 7.2.3.4).
                 self._decompressor = None
                 self._kept = decompressor.unused_data
                 if last and not self._kept.endswith(_TAIL):
                     raise CorruptMessage(_CUT_SHORT)
                 self.pending = bool(self._kept) and not (last and self._kept in _ENDS)
             elif len(out) == most:
-                # Input all taken says nothing about output: a full piece may have more behind it.
-                # Input is left behind such only.
+                # There may be more output even if all input was consumed. Input can be left over
+                # only here, because only here the limit was reached.
                 self._kept = decompressor.unconsumed_tail
                 self.pending = True
             elif last:
@@ -323,9 +325,10 @@ class Inflater:
 
 
 def _ends_with_a_block(probe: Decompressor, engine: Engine) -> bool:
-    """Whether the message does that `probe` inflated: zlib waits for what is cut off of it.
+    """Whether the message that `probe` has decompressed is complete.
 
-    With its copy it takes 1 us, where inflating 1 KiB takes 4.
+    zlib does not report that a message is cut short. With the copy, finding out takes 1 us;
+    decompressing 1 KiB takes 4.
     """
     try:
         return not probe.decompress(_FINAL_BLOCK, 1) and probe.eof

@@ -1,38 +1,38 @@
-"""Who deflates and inflates: zlib, or a module like it."""
+"""The interface of the module that compresses and decompresses: zlib, or one like it."""
 
 from typing import Protocol, Self
 
 
 class Compressor(Protocol):
-    """As `zlib.compressobj` makes it."""
+    """What `zlib.compressobj` returns."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Take data; returns what is ready of its output."""
+        """Compress data; returns the output that is ready."""
 
     def flush(self, mode: int, /) -> bytes:
-        """Return the rest of it."""
+        """Return the remaining output."""
 
 
 class Decompressor(Protocol):
-    """As `zlib.decompressobj` makes it."""
+    """What `zlib.decompressobj` returns."""
 
     @property
     def eof(self) -> bool:
-        """The final block has ended."""
+        """Whether the end of the final block was reached."""
 
     @property
     def unused_data(self) -> bytes:
-        """What came behind that."""
+        """The input after the final block."""
 
     @property
     def unconsumed_tail(self) -> bytes:
-        """Input that was not taken for want of room."""
+        """The input that was not consumed because the output reached its limit."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """Take data; returns so many bytes of its output at most."""
+        """Decompress data to at most `max_length` bytes."""
 
     def copy(self) -> Self:
-        """Another one that stands where this one does."""
+        """An independent copy in the same state."""
 
 
 class Engine(Protocol):
@@ -40,10 +40,10 @@ class Engine(Protocol):
 
     @property
     def error(self) -> type[Exception]:
-        """What is raised on corrupt data."""
+        """The exception raised for corrupt data."""
 
     def compressobj(self, level: int, method: int, bits: int, memory_level: int, /) -> Compressor:
-        """A new compressor; `bits` are those of the window, negative for no header."""
+        """A new compressor; `bits` are the window bits, negative for raw DEFLATE."""
 
     def decompressobj(self, bits: int, /) -> Decompressor:
-        """A new decompressor; `bits` as above."""
+        """A new decompressor; `bits` as for `compressobj`."""

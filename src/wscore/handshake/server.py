@@ -112,7 +112,7 @@ class ServerHandshake:
         self.request: Request | None = None
         """The request, once RequestReceived was returned."""
         self.subprotocol: str | None = None
-        """The first supported subprotocol that the client offered, once RequestReceived was returned."""
+        """The first supported subprotocol that the client offered, from RequestReceived on."""
         self.trailing_data = b""
         """The bytes after the head: frames, if the client did not wait for the response."""
         self.refusal = b""
