@@ -1,6 +1,5 @@
-"""A byte stream on trio: a socket read by a task, and written to at once where it takes it."""
+"""A byte stream on trio: a task reads the socket, and a write goes to it at once if it can."""
 
-import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -9,58 +8,58 @@ from typing import Any
 import trio
 
 from ..runtime import Sink, log_dropped
-from .trio_tasks import Spawn, TrioBatch, TrioTasks, Turn
+from .trio_tasks import Run, TrioTasks, Worker
 from .trio_tls import Tls
+from .write_half import WriteHalf
 
-HIGH_WATER = 64 * 1024
-LOW_WATER = 16 * 1024
 READ_SIZE = 65536
 
 
-class TrioPipe:
+class TrioPipe(TrioTasks, WriteHalf):
     """The contract's Pipe over a connected socket.
 
-    One task reads, and runs what the input starts. Where that waits for anything but a checkpoint
-    of ours, a new task reads on: so an answer that is given at once costs no task and no switch.
-    All of them belong to one that keeps the time.
+    One task reads, and runs the callbacks that the input starts. Where a callback waits for
+    anything but a checkpoint of ours, a new task reads on: so an answer that is given at once costs
+    no task and no switch.
     """
 
     def __init__(
         self,
         sock: socket.socket,
         sink: Sink,
-        batch: TrioBatch,
-        spawn: Spawn,
-        shielded: bool,
-        tls: Tls | None = None,
+        runtime: Run,
+        group: trio.Nursery | None,
+        tls: Tls | None,
     ) -> None:
-        self.full = False
+        TrioTasks.__init__(self, runtime, group)
+        WriteHalf.__init__(self, trio.Event)
+        self.connected = trio.Event()
+        """The sink is."""
         self._sock = sock
         self._fd = sock.fileno()
         self._sink = sink
         self._tls = tls
         self._peername = _name(sock.getpeername)
-        self._unsent = bytearray()
         self._writing = False  # a task sends what waits
-        self._room = trio.Event()
         self._paused = False
-        self._resumed = trio.Event()
+        self._wake = trio.Event()  # for the task that reads
         self._closed = False  # our half, or all
         self._ended = False  # the peer's half
+        self._broken = False  # the stream is gone; `_end` tells the sink
+        self._error: Exception | None = None  # the cause of that
         self._fresh = tls is not None
-        self._broken = False  # the stream is gone, and the sink not told yet
-        self._error: Exception | None = None  # by what
         self._take = sink.data_received if tls is None else self._take_encrypted
-        self._tasks = tasks = TrioTasks(batch, spawn, shielded, self._read, self._end, self._fail)
-        self.start = tasks.start
-        self.cancel = tasks.cancel
-        self.call_at = tasks.call_at
 
-    def open(self) -> None:
-        """The stream stands: tell the sink, and begin to read."""
-        with self._tasks.containing():
-            self._sink.connected(self)
-        self._tasks.begin(self._tasks.read)
+    @trio.lowlevel.enable_ki_protection
+    async def live(self) -> None:
+        """Connect the sink and read; the task to start, in the group that the stream lives in."""
+        # What lives in a group ends when the API says so, not by a cancellation.
+        with trio.CancelScope(shield=self._group is not None):
+            async with trio.open_nursery() as self._nursery:
+                with self._containing():
+                    self._sink.connected(self)
+                self.connected.set()
+                await self._read_on()
 
     # Writing.
 
@@ -72,20 +71,6 @@ class TrioPipe:
         if self._tls is not None:
             data = self._tls.encrypt(data)
         self._send(data)
-
-    def writelines(self, parts: list[bytes]) -> None:
-        """Send them one behind the other."""
-        for part in parts:
-            self.write(part)
-
-    def waiting(self) -> int:
-        """How many bytes the kernel has not taken yet."""
-        return len(self._unsent)
-
-    async def drain(self) -> None:
-        """Return when `full` is False, or when the connection is lost."""
-        while self.full:
-            await self._room.wait()
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
@@ -105,40 +90,33 @@ class TrioPipe:
         if data and not self._unsent and not self._broken:
             try:
                 data = data[self._sock.send(data) :]
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 pass
             except OSError as error:
                 self._break(error)
         if data and not self._broken:
-            self._unsent += data
-            self.full = len(self._unsent) > HIGH_WATER
+            self._hold(data)
             if not self._writing:
                 self._writing = True
-                self._tasks.begin(self._write_on)
+                self._begin(self._write_on)
 
     @trio.lowlevel.enable_ki_protection
     async def _write_on(self) -> None:
         """Send what waits."""
-        unsent = self._unsent
-        try:
-            while unsent:
-                try:
-                    await trio.lowlevel.wait_writable(self._sock)
-                except trio.ClosedResourceError:
-                    return
-                try:
-                    with memoryview(unsent) as view:
-                        sent = self._sock.send(view)
-                except (BlockingIOError, InterruptedError):
-                    continue
-                except OSError as error:
-                    self._break(error)
-                    return
-                del unsent[:sent]
-                if self.full and len(unsent) <= LOW_WATER:
-                    self._make_room()
-        finally:
-            self._writing = False
+        while self._unsent:
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+                with memoryview(self._unsent) as view:
+                    sent = self._sock.send(view)
+            except BlockingIOError:
+                continue
+            except trio.ClosedResourceError:
+                return
+            except OSError as error:
+                self._break(error)
+                return
+            self._sent(sent)
+        self._writing = False
         if self._closed:
             self._end_if_sent()
 
@@ -156,49 +134,42 @@ class TrioPipe:
         except OSError as error:
             self._break(error)
 
-    def _make_room(self) -> None:
-        self.full = False
-        room, self._room = self._room, trio.Event()
-        room.set()
-
     # Reading.
 
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
-        if not self._paused:
-            self._paused = True
-            self._resumed = trio.Event()
+        self._paused = True
 
     def resume_reading(self) -> None:
         """Go on reading."""
         self._paused = False
-        self._resumed.set()
+        self._wake.set()
 
-    async def _read(self, turn: Turn) -> None:
-        tasks = self._tasks
-        todo = tasks.todo
-        while turn.reads:
+    async def _read(self, worker: Worker) -> None:
+        todo = self._todo
+        while worker.reads:
             if todo:
-                await tasks.run(todo.popleft(), turn)
-            elif self._broken or self._ended:
+                await self._run(todo.popleft(), worker)
+            elif self._broken:
                 return
-            elif self._paused:
-                await self._resumed.wait()
-            elif self._fresh:  # something may have come along with the end of TLS's handshake
+            elif self._paused or self._ended:
+                self._wake = trio.Event()
+                await self._wake.wait()
+            elif self._fresh:  # something may have come along with the end of the TLS handshake
                 self._fresh = False
-                tasks.handle(turn, self._take, b"")
+                self._handle(worker, self._take, b"")
             else:
                 try:
                     await trio.lowlevel.wait_readable(self._fd)
                     if self._paused or self._broken:
                         continue
                     data = self._sock.recv(READ_SIZE)
-                except (trio.ClosedResourceError, BlockingIOError, InterruptedError):
+                except (trio.ClosedResourceError, BlockingIOError):
                     continue
                 except OSError as error:
                     self._break(error)
-                    return
-                tasks.handle(turn, self._take if data else self._take_end, data)
+                    continue
+                self._handle(worker, self._take if data else self._take_end, data)
 
     def _take_encrypted(self, data: bytes) -> None:
         assert self._tls is not None
@@ -227,29 +198,27 @@ class TrioPipe:
         """ "peername", "sockname", "socket", "ssl_object"."""
         if name == "peername":
             return self._peername
-        if name == "socket":
-            return self._sock
         if name == "sockname":
             return _name(self._sock.getsockname)
         if name == "ssl_object" and self._tls is not None:
             return self._tls.ssl_object
-        return None
+        return self._sock if name == "socket" else None
 
     # The end.
 
     def _break(self, error: Exception | None) -> None:
-        """The stream is gone; the sink is told soon."""
+        """Drop the stream; the reading task tells the sink."""
         if not self._broken:
             self._broken = self._closed = self.full = True
             self._error = error
             self._unsent.clear()
-            self._resumed.set()
+            self._wake.set()
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
-            self._tasks.call_at(-math.inf, self._tell_lost)
 
-    def _tell_lost(self) -> None:
-        self._tasks.finish()
+    def _end(self) -> None:
+        """The stream is lost, or the reading task cancelled, which is as good."""
+        self._break(None)
         self._make_room()
         self._sink.connection_lost(self._error)
 
@@ -258,14 +227,9 @@ class TrioPipe:
         log_dropped(self._sink, error)
         self._break(error)
 
-    def _end(self) -> None:
-        """The loop ends, and we with it."""
-        self._break(None)
-        self._tell_lost()
-
 
 def _name(look_up: Callable[[], Any]) -> Any:
     try:
         return look_up()
-    except OSError:  # it is gone already
+    except OSError:  # the socket is closed already
         return None

@@ -1,55 +1,36 @@
 """The tasks of one byte stream on trio, and its timers."""
 
-import math
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
-from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from ..batch import Batch, Gathering
 
-# After so many checkpoints of a callback the peer's next bytes are read, and what it sent leaves,
-# as if it had waited for something.
+# After so many checkpoints of a callback, its output leaves and the peer's next bytes are read, as
+# if it had waited for something.
 PATIENCE = 256
 
-Spawn = Callable[..., object]
-"""Begins a task: `start_soon` of a nursery, or trio's for system tasks."""
+
+class Run(Protocol):
+    """What the tasks need of the runtime."""
+
+    batch: Batch
+    at_checkpoint: bool
+    """Whether the task that runs suspends for a checkpoint of the API, and for nothing else."""
 
 
-class TrioBatch(Batch):
-    """The Batch of a trio run."""
-
-    __slots__ = ("brief",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.brief = False
-        """Whether the task that runs suspends for a checkpoint of ours and no more."""
+def spawn(group: trio.Nursery | None, function: Callable[..., Any], *arguments: Any) -> None:
+    """Start a task in `group`; without one, a system task."""
+    start = trio.lowlevel.spawn_system_task if group is None else group.start_soon
+    start(function, *arguments)
 
 
-class TrioTimer:
-    """The contract's Timer."""
-
-    __slots__ = ("_timers", "call", "when")
-
-    def __init__(self, timers: list["TrioTimer"], when: float, call: Callable[[], None]) -> None:
-        self.when = when
-        self.call = call
-        self._timers = timers
-        timers.append(self)
-
-    def cancel(self) -> None:
-        """Do not call."""
-        if self in self._timers:
-            self._timers.remove(self)
-
-
-class Turn:
-    """What a task runs in that reads and runs what the input starts, or does only the latter."""
+class Worker:
+    """The state of a task that reads and runs callbacks, or only runs one."""
 
     __slots__ = ("gathered", "reads", "scope")
 
@@ -57,215 +38,174 @@ class Turn:
         self.reads = reads
         self.scope = trio.CancelScope()
         self.gathered: list[Gathering] = []
-        """Whose output leaves when what runs is over, or waits."""
+        """Has output that leaves when the callback ends or waits."""
 
 
 @trio.lowlevel.disable_ki_protection
 def _step(coroutine: Coroutine[Any, Any, None], reply: Any) -> Any:
-    """Callbacks run in it: Ctrl-C ends one that never waits."""
+    """Run a callback's next step: Ctrl-C ends one that never waits."""
     return coroutine.send(reply)
 
 
 class TrioTasks:
-    """All tasks of one stream: in a nursery, beneath a task that keeps the time.
+    """All tasks of one stream, in a nursery of their own.
 
-    Ctrl-C goes to the main task, and never between two steps of ours.
+    One of them reads, until the stream is lost. A stream inherits from this class and implements
+    `_read`, which passes input to `_handle` and awaits `_run` for each coroutine of `_todo`;
+    `_end`, which is called when reading is over; and `_fail`, called with what a task raised.
 
-    `read` reads, has `handle` take what came, and awaits `run` for each of `todo`. `end` is called
-    where the tasks are cancelled before `finish` is, `fail` with what one of them raised.
+    Ctrl-C reaches callbacks and the main task, but no step of ours.
     """
 
-    def __init__(
-        self,
-        batch: TrioBatch,
-        spawn: Spawn,
-        shielded: bool,
-        read: Callable[[Turn], Coroutine[Any, Any, None]],
-        end: Callable[[], None],
-        fail: Callable[[Exception], None],
-    ) -> None:
-        self.todo: deque[Coroutine[Any, Any, None]] = deque()
-        """What handling started: the reading task runs it."""
-        self._handling = False  # the reading task is at the input
-        self._batch = batch
-        self._spawn = spawn
-        self._shielded = shielded
-        self._read = read
-        self._end = end
-        self._fail = fail
-        self._finished = False
-        self._nursery: trio.Nursery | None = None
-        self._alive = False  # `_live` runs, or is about to
-        self._pending: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # for `_live`
-        self._coroutines = 0
-        self._turns: set[Turn] = set()  # of the tasks that read or run coroutines
-        self._timers: list[TrioTimer] = []
-        self._nap = trio.CancelScope()
+    def __init__(self, runtime: Run, group: trio.Nursery | None) -> None:
+        self._runtime = runtime
+        self._batch = runtime.batch
+        self._group = group
+        self._nursery: trio.Nursery
+        self._workers: set[Worker] = set()
+        self._todo: deque[Coroutine[Any, Any, None]] = deque()  # for the task that reads
+        self._handling = False  # that task handles input
+
+    async def _read(self, worker: Worker) -> None:
+        """Read while `worker.reads`; return when the stream is lost, too."""
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+    def _fail(self, error: Exception) -> None:
+        raise NotImplementedError
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """As `Pipe.start`: soon."""
-        self._coroutines += 1
         if self._handling:
-            self.todo.append(coroutine)
+            self._todo.append(coroutine)
         else:
-            self.begin(self._run_apart, coroutine)
+            self._begin(self._run_apart, coroutine)
 
     def cancel(self) -> None:
         """As `Pipe.cancel`."""
-        for turn in self._turns:
-            turn.scope.cancel()
+        for worker in self._workers:
+            worker.scope.cancel()
 
-    def call_at(self, when: float, call: Callable[[], None]) -> TrioTimer:
-        """As `Pipe.call_at`."""
-        timer = TrioTimer(self._timers, when, call)
-        if self._alive:
-            self._nap.deadline = min(self._nap.deadline, when)
-        else:
-            self._live_on()
+    def call_at(self, when: float, call: Callable[[], None]) -> trio.CancelScope:
+        """As `Pipe.call_at`: the scope is the Timer."""
+        timer = trio.CancelScope()
+        self._begin(self._call_at, when, call, timer)
         return timer
 
-    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Run it in a task of its own."""
-        if self._nursery is not None:
+    @trio.lowlevel.enable_ki_protection
+    async def _call_at(
+        self, when: float, call: Callable[[], None], timer: trio.CancelScope
+    ) -> None:
+        with self._containing(), timer:
+            await trio.sleep_until(when)
+            if not timer.cancel_called:
+                call()
+
+    def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        try:
             self._nursery.start_soon(function, *arguments)
-        else:
-            self._pending.append((function, arguments))
-            self._live_on()
+        except RuntimeError:  # the stream is lost, and its nursery closed
+            spawn(self._group, function, *arguments)
 
     @contextmanager
-    def containing(self) -> Iterator[None]:
-        """An error in it ends this stream; in a nursery it would end all that are there."""
+    def _containing(self) -> Iterator[None]:
+        """An error in this block ends the stream; in the nursery it would end all streams."""
         try:
             yield
-        except* Exception as errors:  # noqa: BLE001  # a callback's amid its cancellation, too
+        except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
             self._fail(errors)
 
-    def finish(self) -> None:
-        """The stream is lost: end with the last coroutine."""
-        self._finished = True
+    @contextmanager
+    def _working(self, worker: Worker) -> Iterator[None]:
+        """The same, and `cancel` ends the block."""
+        self._workers.add(worker)
+        try:
+            with self._containing(), worker.scope:
+                yield
+        finally:
+            self._workers.discard(worker)
 
-    # The reading task.
+    # The task that reads, and those that run callbacks.
 
     @trio.lowlevel.enable_ki_protection
-    async def read(self) -> None:
-        """Read, as long as nothing that is run here waits."""
+    async def _read_on(self) -> None:
         reads = True
-        while reads:  # again where `cancel`, or an error, has ended what ran here
-            turn = Turn(True)
-            self._turns.add(turn)
-            try:
-                with self.containing(), turn.scope:
-                    await self._read(turn)
-                    return
-            finally:
-                self._turns.discard(turn)
-            reads = turn.reads
+        try:
+            while reads:  # again where `cancel` or an error ended a callback
+                worker = Worker(reads=True)
+                try:
+                    with self._working(worker):
+                        await self._read(worker)
+                        return
+                finally:
+                    reads = worker.reads
+        finally:
+            if reads:
+                with self._containing():
+                    self._end()
 
-    def handle(self, turn: Turn, take: Callable[[bytes], None], data: bytes) -> None:
-        """Handle input by calling `take`; `todo` is to be run then."""
+    def _handle(self, worker: Worker, take: Callable[[bytes], None], data: bytes) -> None:
+        """Handle input by calling `take`; the caller then runs `_todo`."""
         batch = self._batch
         batch.resume([])
         self._handling = True
         try:
             take(data)
-        except Exception as error:  # noqa: BLE001  # what was begun before it runs on
+        except Exception as error:  # noqa: BLE001  # what was started before it runs on
             self._fail(error)
         finally:
             self._handling = False
-            if self.todo:
-                turn.gathered = batch.suspend()
+            if self._todo:
+                worker.gathered = batch.suspend()
             else:
                 batch.end()
 
-    def _let_another_read(self, turn: Turn) -> None:
-        turn.reads = False
-        while self.todo:
-            self.begin(self._run_apart, self.todo.popleft())
-        self.begin(self.read)
-
     @trio.lowlevel.enable_ki_protection
     async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        turn = Turn(False)
-        self._turns.add(turn)
-        try:
-            with self.containing(), turn.scope:
-                await self.run(coroutine, turn)
-        finally:
-            self._turns.discard(turn)
+        worker = Worker(reads=False)
+        with self._working(worker):
+            await self._run(coroutine, worker)
 
     @types.coroutine
-    def run(self, coroutine: Coroutine[Any, Any, None], turn: Turn) -> Generator[Any, Any, None]:
-        """Run a coroutine, each step as one handling of input: what it sends is gathered, across
-        our own checkpoints too, and leaves when it waits for anything else."""
-        batch = self._batch
+    def _run(
+        self, coroutine: Coroutine[Any, Any, None], worker: Worker
+    ) -> Generator[Any, Any, None]:
+        """Run a callback. What it sends leaves when it ends or waits, not at our checkpoints."""
+        runtime, batch = self._runtime, self._batch
         patience = PATIENCE
         reply = None
         try:
             while True:
-                batch.resume(turn.gathered)
-                batch.brief = False
+                batch.resume(worker.gathered)
+                runtime.at_checkpoint = False
                 try:
                     trap = _step(coroutine, reply)
                 except StopIteration:
-                    if not self.todo or not turn.reads:  # else the next one is run at once
-                        self._send_gathered(turn)
+                    if not self._todo or not worker.reads:  # else the next callback gathers on
+                        self._send_gathered(worker)
                     return
                 except BaseException:
-                    self._send_gathered(turn)
+                    self._send_gathered(worker)
                     raise
-                if batch.brief and patience:
+                if runtime.at_checkpoint and patience:
                     patience -= 1
-                    turn.gathered = batch.suspend()
+                    worker.gathered = batch.suspend()
                 else:
-                    self._send_gathered(turn)
-                    if turn.reads:
-                        self._let_another_read(turn)
+                    self._send_gathered(worker)
+                    if worker.reads:
+                        self._let_another_read(worker)
                 reply = yield trap
         finally:
             coroutine.close()
-            self._coroutines -= 1
-            if self._finished and not self._coroutines:
-                self._nap.cancel()
 
-    def _send_gathered(self, turn: Turn) -> None:
-        turn.gathered = []
+    def _send_gathered(self, worker: Worker) -> None:
+        worker.gathered = []
         self._batch.end()
 
-    # The task that keeps the time.
-
-    def _live_on(self) -> None:
-        if not self._alive:
-            self._alive = True
-            self._spawn(self._live)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _live(self) -> None:
-        with trio.CancelScope(shield=self._shielded):
-            async with trio.open_nursery() as self._nursery:
-                try:
-                    for function, arguments in self._pending:
-                        self._nursery.start_soon(function, *arguments)
-                    self._pending.clear()
-                    await self._keep_time()
-                finally:
-                    if not self._finished:
-                        self._end()
-                        self._timers.clear()
-                    self._nursery = None
-                    self._alive = False
-
-    async def _keep_time(self) -> None:
-        """Call what is due, until the stream is lost and nothing runs for it any more."""
-        while True:
-            timer = min(self._timers, key=attrgetter("when"), default=None)
-            if timer is not None and timer.when <= trio.current_time():
-                timer.cancel()
-                with self.containing():
-                    timer.call()
-                await trio.lowlevel.checkpoint()
-            elif self._finished and timer is None and not self._coroutines:
-                return
-            else:
-                when = math.inf if timer is None else timer.when
-                with trio.CancelScope(deadline=when) as self._nap:
-                    await trio.sleep_forever()
+    def _let_another_read(self, worker: Worker) -> None:
+        worker.reads = False
+        while self._todo:
+            self._begin(self._run_apart, self._todo.popleft())
+        self._begin(self._read_on)
