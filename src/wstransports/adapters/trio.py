@@ -6,13 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -21,8 +15,7 @@ from ..batch import Batch
 from ..options import Address
 from ..runtime import Sink, register
 from .trio_dial import dial
-from .trio_pipe import TrioPipe
-from .trio_tasks import Run, spawn
+from .trio_pipe import Run, TrioPipe, spawn
 from .trio_tls import Tls
 
 logger = logging.getLogger("wstransports")
@@ -102,11 +95,7 @@ class TrioListener:
             with trio.fail_after(self._where.handshake_timeout or math.inf):
                 await tls.handshake(sock)
         except (OSError, trio.TooSlowError) as error:
-            logger.info("a client shook no TLS hands: %s", error)
-            sock.close()
-        except BaseException:
-            sock.close()
-            raise
+            logger.info("a client did not complete the TLS handshake: %s", error)
         else:
             self._open(sock, tls)
 
@@ -153,7 +142,7 @@ class TrioRuntime:
         """A nursery."""
         return trio.open_nursery()
 
-    def shield(self) -> AbstractContextManager[object]:
+    def shield(self) -> trio.CancelScope:
         """A scope that no cancellation from outside reaches."""
         return trio.CancelScope(shield=True)
 
@@ -172,15 +161,11 @@ class TrioRuntime:
     async def connect(self, where: Address, sink: Sink, group: trio.Nursery | None = None) -> None:
         """Connect to `where`, TLS and proxy included."""
         sock = await dial(where)
+        sock.setblocking(False)
         tls = None
-        try:
-            sock.setblocking(False)
-            if where.tls is not None:
-                tls = Tls(where.tls, False, where.server_hostname)
-                await tls.handshake(sock)
-        except BaseException:
-            sock.close()
-            raise
+        if where.tls is not None:
+            tls = Tls(where.tls, False, where.server_hostname)
+            await tls.handshake(sock)
         pipe = TrioPipe(sock, sink, self, group, tls)
         spawn(group, pipe.live)
         with self.shield():  # a turn of the loop

@@ -1,26 +1,66 @@
-"""A byte stream on trio: a task reads the socket, and a write goes to it at once if it can."""
+"""A byte stream on trio: its socket, its tasks, its timers."""
 
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import trio
 
+from ..batch import Batch, Gathering
 from ..runtime import Sink, log_dropped
-from .trio_tasks import Run, TrioTasks, Worker
 from .trio_tls import Tls
 from .write_half import WriteHalf
 
 READ_SIZE = 65536
 
 
-class TrioPipe(TrioTasks, WriteHalf):
-    """The contract's Pipe over a connected socket.
+# After so many checkpoints of a callback, its output leaves and the peer's next bytes are read, as
+# if it had waited for something.
+PATIENCE = 256
+
+
+class Run(Protocol):
+    """What the tasks need of the runtime."""
+
+    batch: Batch
+    at_checkpoint: bool
+    """Whether the task that runs suspends for a checkpoint of the API, and for nothing else."""
+
+
+def spawn(group: trio.Nursery | None, function: Callable[..., Any], *arguments: Any) -> None:
+    """Start a task in `group`; without one, a system task."""
+    start = trio.lowlevel.spawn_system_task if group is None else group.start_soon
+    start(function, *arguments)
+
+
+class Worker:
+    """The state of a task that reads and runs callbacks, or only runs one."""
+
+    __slots__ = ("gathered", "reads", "scope")
+
+    def __init__(self, reads: bool = True) -> None:
+        self.reads = reads
+        self.scope: trio.CancelScope
+        self.gathered: list[Gathering] = []
+        """Has output that leaves when the callback ends or waits."""
+
+
+@trio.lowlevel.disable_ki_protection
+def _step(coroutine: Coroutine[Any, Any, None], reply: Any) -> Any:
+    """Run a callback's next step: Ctrl-C ends one that never waits."""
+    return coroutine.send(reply)
+
+
+class TrioPipe(WriteHalf):
+    """The contract's Pipe over a connected socket, and its tasks, in a nursery of their own.
 
     One task reads, and runs the callbacks that the input starts. Where a callback waits for
     anything but a checkpoint of ours, a new task reads on: so an answer that is given at once costs
-    no task and no switch.
+    no task and no switch. Ctrl-C reaches callbacks and the main task, but no step of ours.
     """
 
     def __init__(
@@ -31,13 +71,15 @@ class TrioPipe(TrioTasks, WriteHalf):
         group: trio.Nursery | None,
         tls: Tls | None,
     ) -> None:
-        TrioTasks.__init__(self, runtime, group)
-        WriteHalf.__init__(self, trio.Event)
+        super().__init__(trio.Event)
         self.connected = trio.Event()
         """The sink is."""
         self._sock = sock
         self._fd = sock.fileno()
         self._sink = sink
+        self._runtime = runtime
+        self._batch = runtime.batch
+        self._group = group
         self._tls = tls
         self._peername = _name(sock.getpeername)
         self._writing = False  # a task sends what waits
@@ -45,21 +87,25 @@ class TrioPipe(TrioTasks, WriteHalf):
         self._wake = trio.Event()  # for the task that reads
         self._closed = False  # our half, or all
         self._ended = False  # the peer's half
-        self._broken = False  # the stream is gone; `_end` tells the sink
+        self._broken = False  # the stream is gone; the task that reads tells the sink
         self._error: Exception | None = None  # the cause of that
         self._fresh = tls is not None
         self._take = sink.data_received if tls is None else self._take_encrypted
+        self._nursery: trio.Nursery
+        self._workers: set[Worker] = set()
+        self._todo: deque[Coroutine[Any, Any, None]] = deque()  # for the task that reads
+        self._handling = False  # that task handles input
 
     @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
-        """Connect the sink and read; the task to start, in the group that the stream lives in."""
+        """Connect the sink and read; the task to start in the group that the stream lives in."""
         # What lives in a group ends when the API says so, not by a cancellation.
         with trio.CancelScope(shield=self._group is not None):
             async with trio.open_nursery() as self._nursery:
                 with self._containing():
                     self._sink.connected(self)
                 self.connected.set()
-                await self._read_on()
+                await self._read()
 
     # Writing.
 
@@ -145,31 +191,46 @@ class TrioPipe(TrioTasks, WriteHalf):
         self._paused = False
         self._wake.set()
 
-    async def _read(self, worker: Worker) -> None:
+    @trio.lowlevel.enable_ki_protection
+    async def _read(self) -> None:
+        """Read until the stream is lost, or until a callback waits and another task reads on."""
+        worker = Worker()
         todo = self._todo
-        while worker.reads:
-            if todo:
-                await self._run(todo.popleft(), worker)
-            elif self._broken:
-                return
-            elif self._paused or self._ended:
-                self._wake = trio.Event()
-                await self._wake.wait()
-            elif self._fresh:  # something may have come along with the end of the TLS handshake
-                self._fresh = False
-                self._handle(worker, self._take, b"")
-            else:
-                try:
-                    await trio.lowlevel.wait_readable(self._fd)
-                    if self._paused or self._broken:
-                        continue
-                    data = self._sock.recv(READ_SIZE)
-                except (trio.ClosedResourceError, BlockingIOError):
-                    continue
-                except OSError as error:
-                    self._break(error)
-                    continue
-                self._handle(worker, self._take if data else self._take_end, data)
+        try:
+            while worker.reads and (todo or not self._broken):  # again after `cancel`, or an error
+                with self._working(worker):
+                    while worker.reads:
+                        if todo:
+                            await self._run(todo.popleft(), worker)
+                        elif self._broken:
+                            break
+                        elif self._paused or self._ended:
+                            self._wake = trio.Event()
+                            await self._wake.wait()
+                        elif self._fresh:  # something may have come with the end of the handshake
+                            self._fresh = False
+                            self._handle(worker, self._take, b"")
+                        else:
+                            try:
+                                await trio.lowlevel.wait_readable(self._fd)
+                            except trio.ClosedResourceError:
+                                continue
+                            if not self._paused:
+                                self._receive(worker)
+        finally:
+            if worker.reads:
+                with self._containing():
+                    self._end()
+
+    def _receive(self, worker: Worker) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._break(error)
+        else:
+            self._handle(worker, self._take if data else self._take_end, data)
 
     def _take_encrypted(self, data: bytes) -> None:
         assert self._tls is not None
@@ -192,7 +253,125 @@ class TrioPipe(TrioTasks, WriteHalf):
             if self._closed:
                 self._end_if_sent()
 
-    # What it knows.
+    # Tasks.
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """As `Pipe.start`: soon."""
+        if self._handling:
+            self._todo.append(coroutine)
+        else:
+            self._begin(self._run_apart, coroutine)
+
+    def cancel(self) -> None:
+        """As `Pipe.cancel`."""
+        for worker in self._workers:
+            worker.scope.cancel()
+
+    def call_at(self, when: float, call: Callable[[], None]) -> trio.CancelScope:
+        """As `Pipe.call_at`: the scope is the Timer."""
+        timer = trio.CancelScope()
+        self._begin(self._call_at, when, call, timer)
+        return timer
+
+    @trio.lowlevel.enable_ki_protection
+    async def _call_at(
+        self, when: float, call: Callable[[], None], timer: trio.CancelScope
+    ) -> None:
+        with self._containing(), timer:
+            await trio.sleep_until(when)
+            if not timer.cancel_called:
+                call()
+
+    def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            self._nursery.start_soon(function, *arguments)
+        except RuntimeError:  # the stream is lost, and its nursery closed
+            spawn(self._group, function, *arguments)
+
+    @contextmanager
+    def _containing(self) -> Iterator[None]:
+        """An error in this block ends the stream; in the nursery it would end all streams."""
+        try:
+            yield
+        except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
+            self._fail(errors)
+
+    @contextmanager
+    def _working(self, worker: Worker) -> Iterator[None]:
+        """The same, and `cancel` ends the block."""
+        worker.scope = trio.CancelScope()
+        self._workers.add(worker)
+        try:
+            with self._containing(), worker.scope:
+                yield
+        finally:
+            self._workers.discard(worker)
+
+    # The task that reads, and those that run callbacks.
+
+    def _handle(self, worker: Worker, take: Callable[[bytes], None], data: bytes) -> None:
+        """Handle input by calling `take`; the caller then runs `_todo`."""
+        batch = self._batch
+        batch.resume([])
+        self._handling = True
+        try:
+            take(data)
+        except Exception as error:  # noqa: BLE001  # what was started before it runs on
+            self._fail(error)
+        finally:
+            self._handling = False
+            if self._todo:
+                worker.gathered = batch.suspend()
+            else:
+                batch.end()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        worker = Worker(reads=False)
+        with self._working(worker):
+            await self._run(coroutine, worker)
+
+    @types.coroutine
+    def _run(
+        self, coroutine: Coroutine[Any, Any, None], worker: Worker
+    ) -> Generator[Any, Any, None]:
+        """Run a callback. What it sends leaves when it ends or waits, not at our checkpoints."""
+        runtime, batch = self._runtime, self._batch
+        patience = PATIENCE
+        reply = None
+        try:
+            while True:
+                batch.resume(worker.gathered)
+                runtime.at_checkpoint = False
+                try:
+                    trap = _step(coroutine, reply)
+                except StopIteration:
+                    if not self._todo or not worker.reads:  # else the next callback gathers on
+                        self._send_gathered(worker)
+                    return
+                except BaseException:
+                    self._send_gathered(worker)
+                    raise
+                if runtime.at_checkpoint and patience:
+                    patience -= 1
+                    worker.gathered = batch.suspend()
+                else:
+                    self._send_gathered(worker)
+                    if worker.reads:
+                        self._let_another_read(worker)
+                reply = yield trap
+        finally:
+            coroutine.close()
+
+    def _send_gathered(self, worker: Worker) -> None:
+        worker.gathered = []
+        self._batch.end()
+
+    def _let_another_read(self, worker: Worker) -> None:
+        worker.reads = False
+        while self._todo:
+            self._begin(self._run_apart, self._todo.popleft())
+        self._begin(self._read)
 
     def info(self, name: str) -> Any:
         """ "peername", "sockname", "socket", "ssl_object"."""

@@ -3,6 +3,7 @@
 import errno
 import socket
 import ssl
+from contextlib import ExitStack
 
 import trio
 
@@ -22,19 +23,21 @@ class Tls:
         )
 
     async def handshake(self, sock: socket.socket) -> None:
-        """Raises OSError, of which ssl.SSLError is one."""
-        while True:
-            try:
-                self.ssl_object.do_handshake()
-            except ssl.SSLWantReadError:
-                await _send_all(sock, self._outgoing.read())
-                self._incoming.write(await _receive(sock))
-            except ssl.SSLError:
-                await _send_all(sock, self._outgoing.read())  # the alert
-                raise
-            else:
-                await _send_all(sock, self._outgoing.read())
-                return
+        """Raises OSError, of which ssl.SSLError is one, and closes `sock` where it does not end."""
+        with ExitStack() as on_failure:
+            on_failure.callback(sock.close)
+            done = False
+            while not done:
+                try:
+                    self.ssl_object.do_handshake()
+                    done = True
+                except ssl.SSLWantReadError:
+                    pass
+                finally:  # an alert, too
+                    await _send_all(sock, self._outgoing.read())
+                if not done:
+                    self._incoming.write(await _receive(sock))
+            on_failure.pop_all()
 
     def encrypt(self, data: bytes) -> bytes:
         """What to send for `data`."""
