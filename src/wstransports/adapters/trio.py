@@ -15,7 +15,7 @@ from ..batch import Batch
 from ..options import Address
 from ..runtime import Sink, register
 from .trio_dial import dial
-from .trio_pipe import Run, TrioPipe, spawn
+from .trio_pipe import Group, Run, TrioPipe, spawn
 from .trio_tls import Tls
 
 logger = logging.getLogger("wstransports")
@@ -36,7 +36,7 @@ class TrioListener:
         where: Address,
         make_sink: Callable[[], Sink],
         runtime: Run,
-        group: trio.Nursery | None,
+        group: Group,
     ) -> None:
         self.server = self
         self.sockets = sockets
@@ -147,7 +147,7 @@ class TrioRuntime:
         return trio.CancelScope(shield=True)
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: trio.Nursery | None = None
+        self, where: Address, make_sink: Callable[[], Sink], group: Group = None
     ) -> TrioListener:
         """Accept connections at `where`."""
         try:
@@ -158,7 +158,7 @@ class TrioRuntime:
         spawn(group, listener._run)
         return listener
 
-    async def connect(self, where: Address, sink: Sink, group: trio.Nursery | None = None) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Group = None) -> None:
         """Connect to `where`, TLS and proxy included."""
         sock = await dial(where)
         sock.setblocking(False)

@@ -3,7 +3,6 @@
 import math
 import os
 import socket
-from typing import cast
 
 import trio
 
@@ -15,7 +14,7 @@ async def dial(where: Address) -> socket.socket:
     if where.sock is not None:
         return where.sock
     if where.unix_path is not None:
-        # trio.open_unix_socket() knows no abstract addresses.
+        # trio.open_unix_socket() does not take abstract addresses.
         with trio.socket.socket(socket.AF_UNIX) as sock:
             await sock.connect(os.fspath(where.unix_path))
             return _taken_from(sock)
@@ -25,13 +24,11 @@ async def dial(where: Address) -> socket.socket:
     try:
         return _taken_from((await trio.open_tcp_stream(where.host, where.port)).socket)
     except OSError as error:
-        failures = cast(ExceptionGroup[OSError] | None, error.__cause__)
-        if failures is None:  # the name leads nowhere
+        if not isinstance(error.__cause__, ExceptionGroup):  # the name is unknown
             raise
-        # trio's own words name neither the number nor the cause.
-        one, *others = (cast(OSError, failure).errno or 0 for failure in failures.exceptions)
-        causes = dict.fromkeys(os.strerror(number) for number in (one, *others))
-        raise OSError(one, ", ".join(causes)) from error
+        # trio's own message names neither number nor cause.
+        numbers = list(dict.fromkeys(failure.errno or 0 for failure in error.__cause__.exceptions))
+        raise OSError(numbers[0], ", ".join(map(os.strerror, numbers))) from error
 
 
 def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
@@ -39,15 +36,15 @@ def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
 
 
 async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
-    """A socket connected by way of a proxy: python-socks knows their protocols."""
+    """A socket connected by way of a proxy; python-socks implements the protocols."""
     try:
         from python_socks import ProxyError
         from python_socks.async_.trio import Proxy
     except ImportError:
         raise proxies_missing() from None
     try:
-        # Whoever calls bounds the time.
+        # The caller bounds the time.
         sock = await Proxy.from_url(url, rdns=True).connect(host, port, timeout=math.inf)
-    except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
+    except (ProxyError, ValueError) as error:  # a refusal; an invalid answer
         raise refused_by_proxy(error) from error
     return _taken_from(sock)

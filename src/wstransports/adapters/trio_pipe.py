@@ -31,7 +31,10 @@ class Run(Protocol):
     """Whether the task that runs suspends for a checkpoint of the API, and for nothing else."""
 
 
-def spawn(group: trio.Nursery | None, function: Callable[..., Any], *arguments: Any) -> None:
+Group = trio.Nursery | None
+
+
+def spawn(group: Group, function: Callable[..., Any], *arguments: Any) -> None:
     """Start a task in `group`; without one, a system task."""
     start = trio.lowlevel.spawn_system_task if group is None else group.start_soon
     start(function, *arguments)
@@ -40,11 +43,10 @@ def spawn(group: trio.Nursery | None, function: Callable[..., Any], *arguments: 
 class Worker:
     """The state of a task that reads and runs callbacks, or only runs one."""
 
-    __slots__ = ("gathered", "reads", "scope")
+    __slots__ = ("gathered", "reads")
 
     def __init__(self, reads: bool = True) -> None:
         self.reads = reads
-        self.scope: trio.CancelScope
         self.gathered: list[Gathering] = []
         """Has output that leaves when the callback ends or waits."""
 
@@ -64,12 +66,7 @@ class TrioPipe(WriteHalf):
     """
 
     def __init__(
-        self,
-        sock: socket.socket,
-        sink: Sink,
-        runtime: Run,
-        group: trio.Nursery | None,
-        tls: Tls | None,
+        self, sock: socket.socket, sink: Sink, runtime: Run, group: Group, tls: Tls | None
     ) -> None:
         super().__init__(trio.Event)
         self.connected = trio.Event()
@@ -92,7 +89,7 @@ class TrioPipe(WriteHalf):
         self._fresh = tls is not None
         self._take = sink.data_received if tls is None else self._take_encrypted
         self._nursery: trio.Nursery
-        self._workers: set[Worker] = set()
+        self._scopes: set[trio.CancelScope] = set()  # what `cancel` cancels
         self._todo: deque[Coroutine[Any, Any, None]] = deque()  # for the task that reads
         self._handling = False  # that task handles input
 
@@ -198,7 +195,7 @@ class TrioPipe(WriteHalf):
         todo = self._todo
         try:
             while worker.reads and (todo or not self._broken):  # again after `cancel`, or an error
-                with self._working(worker):
+                with self._containing():
                     while worker.reads:
                         if todo:
                             await self._run(todo.popleft(), worker)
@@ -264,8 +261,8 @@ class TrioPipe(WriteHalf):
 
     def cancel(self) -> None:
         """As `Pipe.cancel`."""
-        for worker in self._workers:
-            worker.scope.cancel()
+        for scope in self._scopes:
+            scope.cancel()
 
     def call_at(self, when: float, call: Callable[[], None]) -> trio.CancelScope:
         """As `Pipe.call_at`: the scope is the Timer."""
@@ -277,10 +274,11 @@ class TrioPipe(WriteHalf):
     async def _call_at(
         self, when: float, call: Callable[[], None], timer: trio.CancelScope
     ) -> None:
-        with self._containing(), timer:
+        with timer:
             await trio.sleep_until(when)
             if not timer.cancel_called:
-                call()
+                with self._containing():
+                    call()
 
     def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
         try:
@@ -290,24 +288,16 @@ class TrioPipe(WriteHalf):
 
     @contextmanager
     def _containing(self) -> Iterator[None]:
-        """An error in this block ends the stream; in the nursery it would end all streams."""
+        """`cancel` ends this block. An error in it ends the stream, and no other in the nursery."""
+        scope = trio.CancelScope()
+        self._scopes.add(scope)
         try:
-            yield
+            with scope:
+                yield
         except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
             self._fail(errors)
-
-    @contextmanager
-    def _working(self, worker: Worker) -> Iterator[None]:
-        """The same, and `cancel` ends the block."""
-        worker.scope = trio.CancelScope()
-        self._workers.add(worker)
-        try:
-            with self._containing(), worker.scope:
-                yield
         finally:
-            self._workers.discard(worker)
-
-    # The task that reads, and those that run callbacks.
+            self._scopes.discard(scope)
 
     def _handle(self, worker: Worker, take: Callable[[bytes], None], data: bytes) -> None:
         """Handle input by calling `take`; the caller then runs `_todo`."""
@@ -327,9 +317,8 @@ class TrioPipe(WriteHalf):
 
     @trio.lowlevel.enable_ki_protection
     async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        worker = Worker(reads=False)
-        with self._working(worker):
-            await self._run(coroutine, worker)
+        with self._containing():
+            await self._run(coroutine, Worker(reads=False))
 
     @types.coroutine
     def _run(
