@@ -15,7 +15,7 @@ from ..batch import Batch
 from ..options import Address
 from ..runtime import Sink, register
 from .trio_dial import dial
-from .trio_pipe import Group, Run, TrioPipe, spawn
+from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
 logger = logging.getLogger("wstransports")
@@ -34,18 +34,15 @@ class TrioListener:
         self,
         sockets: list[socket.socket],
         where: Address,
-        make_sink: Callable[[], Sink],
-        runtime: Run,
-        group: Group,
+        open_pipe: Callable[[socket.socket, Tls | None], None],
+        shielded: bool,
     ) -> None:
         self.server = self
         self.sockets = sockets
         """The sockets that listen."""
         self._where = where
-        self._make_sink = make_sink
-        self._runtime = runtime
-        self._group = group
-        self._scope = trio.CancelScope()
+        self._open_pipe = open_pipe
+        self._scope = trio.CancelScope(shield=shielded)
 
     def address(self) -> tuple[str, int]:
         """Where it listens."""
@@ -56,14 +53,13 @@ class TrioListener:
         """Accept no more."""
         self._scope.cancel()
         for sock in self.sockets:
-            trio.lowlevel.notify_closing(sock)
             sock.close()
         await trio.lowlevel.checkpoint()
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
         """Accept until `close`."""
-        with trio.CancelScope(shield=self._group is not None), self._scope:
+        with self._scope:
             async with trio.open_nursery() as nursery:
                 for sock in self.sockets:
                     nursery.start_soon(self._accept_on, sock, nursery)
@@ -79,7 +75,7 @@ class TrioListener:
                     with suppress(OSError):  # a Unix socket; some systems, if the peer has left
                         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     if self._where.tls is None:
-                        self._open(accepted, None)
+                        self._open_pipe(accepted, None)
                     else:
                         nursery.start_soon(self._shake_hands, accepted, self._where.tls)
             except (BlockingIOError, ConnectionAbortedError):
@@ -97,16 +93,7 @@ class TrioListener:
         except (OSError, trio.TooSlowError) as error:
             logger.info("a client did not complete the TLS handshake: %s", error)
         else:
-            self._open(sock, tls)
-
-    def _open(self, sock: socket.socket, tls: Tls | None) -> None:
-        try:
-            pipe = TrioPipe(sock, self._make_sink(), self._runtime, self._group, tls)
-        except Exception:
-            logger.exception("cannot begin a connection")
-            sock.close()
-        else:
-            spawn(self._group, pipe.live)
+            self._open_pipe(sock, tls)
 
 
 class TrioRuntime:
@@ -154,7 +141,15 @@ class TrioRuntime:
             sockets = await _listening_sockets(where)
         except OSError as error:
             raise where.cannot_listen(error) from error
-        listener = TrioListener(sockets, where, make_sink, self, group)
+
+        def open_pipe(sock: socket.socket, tls: Tls | None) -> None:
+            try:
+                spawn(group, TrioPipe(sock, make_sink(), self, group, tls).live)
+            except Exception:
+                logger.exception("cannot begin a connection")
+                sock.close()
+
+        listener = TrioListener(sockets, where, open_pipe, group is not None)
         spawn(group, listener._run)
         return listener
 

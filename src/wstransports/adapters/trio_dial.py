@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+from typing import cast
 
 import trio
 
@@ -27,7 +28,8 @@ async def dial(where: Address) -> socket.socket:
         if not isinstance(error.__cause__, ExceptionGroup):  # the name is unknown
             raise
         # trio's own message names neither number nor cause.
-        numbers = list(dict.fromkeys(failure.errno or 0 for failure in error.__cause__.exceptions))
+        failures = cast(tuple[OSError, ...], error.__cause__.exceptions)
+        numbers = list(dict.fromkeys(failure.errno or 0 for failure in failures))
         raise OSError(numbers[0], ", ".join(map(os.strerror, numbers))) from error
 
 

@@ -17,6 +17,9 @@ from .write_half import WriteHalf
 
 READ_SIZE = 65536
 
+Group = trio.Nursery | None
+Coro = Coroutine[Any, Any, None]
+
 
 # After so many checkpoints of a callback, its output leaves and the peer's next bytes are read, as
 # if it had waited for something.
@@ -29,9 +32,6 @@ class Run(Protocol):
     batch: Batch
     at_checkpoint: bool
     """Whether the task that runs suspends for a checkpoint of the API, and for nothing else."""
-
-
-Group = trio.Nursery | None
 
 
 def spawn(group: Group, function: Callable[..., Any], *arguments: Any) -> None:
@@ -52,7 +52,7 @@ class Worker:
 
 
 @trio.lowlevel.disable_ki_protection
-def _step(coroutine: Coroutine[Any, Any, None], reply: Any) -> Any:
+def _step(coroutine: Coro, reply: Any) -> Any:
     """Run a callback's next step: Ctrl-C ends one that never waits."""
     return coroutine.send(reply)
 
@@ -90,7 +90,7 @@ class TrioPipe(WriteHalf):
         self._take = sink.data_received if tls is None else self._take_encrypted
         self._nursery: trio.Nursery
         self._scopes: set[trio.CancelScope] = set()  # what `cancel` cancels
-        self._todo: deque[Coroutine[Any, Any, None]] = deque()  # for the task that reads
+        self._todo: deque[Coro] = deque()  # for the task that reads
         self._handling = False  # that task handles input
 
     @trio.lowlevel.enable_ki_protection
@@ -125,9 +125,15 @@ class TrioPipe(WriteHalf):
             self._end_if_sent()
 
     @trio.lowlevel.enable_ki_protection
-    def abort(self) -> None:
-        """Drop the stream at once."""
-        self._break(None)
+    def abort(self, error: Exception | None = None) -> None:
+        """Drop the stream at once; the task that reads tells the sink, and `error` if it was one."""
+        if not self._broken:
+            self._broken = self._closed = self.full = True
+            self._error = error
+            self._unsent.clear()
+            self._wake.set()
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
 
     def _send(self, data: bytes) -> None:
         if data and not self._unsent and not self._broken:
@@ -136,7 +142,7 @@ class TrioPipe(WriteHalf):
             except BlockingIOError:
                 pass
             except OSError as error:
-                self._break(error)
+                self.abort(error)
         if data and not self._broken:
             self._hold(data)
             if not self._writing:
@@ -156,7 +162,7 @@ class TrioPipe(WriteHalf):
             except trio.ClosedResourceError:
                 return
             except OSError as error:
-                self._break(error)
+                self.abort(error)
                 return
             self._sent(sent)
         self._writing = False
@@ -165,17 +171,16 @@ class TrioPipe(WriteHalf):
 
     def _end_if_sent(self) -> None:
         """End our half, which is closed, unless something of it waits."""
+        if self._ended and not self._unsent:
+            self.abort()
         if self._unsent or self._broken:
-            return
-        if self._ended:
-            self._break(None)
             return
         # The kernel answers with a reset when it closes a socket with unread input, and a reset
         # may overtake our Close: so only our half ends, until the peer ends its own.
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._break(error)
+            self.abort(error)
 
     # Reading.
 
@@ -217,7 +222,9 @@ class TrioPipe(WriteHalf):
         finally:
             if worker.reads:
                 with self._containing():
-                    self._end()
+                    self.abort()  # or this task was cancelled
+                    self._make_room()
+                    self._sink.connection_lost(self._error)
 
     def _receive(self, worker: Worker) -> None:
         try:
@@ -225,7 +232,7 @@ class TrioPipe(WriteHalf):
         except BlockingIOError:
             return
         except OSError as error:
-            self._break(error)
+            self.abort(error)
         else:
             self._handle(worker, self._take if data else self._take_end, data)
 
@@ -235,7 +242,7 @@ class TrioPipe(WriteHalf):
             data, ended = self._tls.decrypt(data)
         except ssl.SSLError as error:
             self._send(self._tls.owed())
-            self._break(error)
+            self.abort(error)
             return
         self._send(self._tls.owed())
         if data:
@@ -252,7 +259,7 @@ class TrioPipe(WriteHalf):
 
     # Tasks.
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start(self, coroutine: Coro) -> None:
         """As `Pipe.start`: soon."""
         if self._handling:
             self._todo.append(coroutine)
@@ -267,13 +274,11 @@ class TrioPipe(WriteHalf):
     def call_at(self, when: float, call: Callable[[], None]) -> trio.CancelScope:
         """As `Pipe.call_at`: the scope is the Timer."""
         timer = trio.CancelScope()
-        self._begin(self._call_at, when, call, timer)
+        self._begin(self._call, when, call, timer)
         return timer
 
     @trio.lowlevel.enable_ki_protection
-    async def _call_at(
-        self, when: float, call: Callable[[], None], timer: trio.CancelScope
-    ) -> None:
+    async def _call(self, when: float, call: Callable[[], None], timer: trio.CancelScope) -> None:
         with timer:
             await trio.sleep_until(when)
             if not timer.cancel_called:
@@ -295,7 +300,8 @@ class TrioPipe(WriteHalf):
             with scope:
                 yield
         except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
-            self._fail(errors)
+            log_dropped(self._sink, errors)
+            self.abort(errors)
         finally:
             self._scopes.discard(scope)
 
@@ -307,7 +313,8 @@ class TrioPipe(WriteHalf):
         try:
             take(data)
         except Exception as error:  # noqa: BLE001  # what was started before it runs on
-            self._fail(error)
+            log_dropped(self._sink, error)
+            self.abort(error)
         finally:
             self._handling = False
             if self._todo:
@@ -316,14 +323,12 @@ class TrioPipe(WriteHalf):
                 batch.end()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_apart(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    async def _run_apart(self, coroutine: Coro) -> None:
         with self._containing():
             await self._run(coroutine, Worker(reads=False))
 
     @types.coroutine
-    def _run(
-        self, coroutine: Coroutine[Any, Any, None], worker: Worker
-    ) -> Generator[Any, Any, None]:
+    def _run(self, coroutine: Coro, worker: Worker) -> Generator[Any, Any, None]:
         """Run a callback. What it sends leaves when it ends or waits, not at our checkpoints."""
         runtime, batch = self._runtime, self._batch
         patience = PATIENCE
@@ -371,29 +376,6 @@ class TrioPipe(WriteHalf):
         if name == "ssl_object" and self._tls is not None:
             return self._tls.ssl_object
         return self._sock if name == "socket" else None
-
-    # The end.
-
-    def _break(self, error: Exception | None) -> None:
-        """Drop the stream; the reading task tells the sink."""
-        if not self._broken:
-            self._broken = self._closed = self.full = True
-            self._error = error
-            self._unsent.clear()
-            self._wake.set()
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
-
-    def _end(self) -> None:
-        """The stream is lost, or the reading task cancelled, which is as good."""
-        self._break(None)
-        self._make_room()
-        self._sink.connection_lost(self._error)
-
-    def _fail(self, error: Exception) -> None:
-        """Something that ran for this stream raised."""
-        log_dropped(self._sink, error)
-        self._break(error)
 
 
 def _name(look_up: Callable[[], Any]) -> Any:
