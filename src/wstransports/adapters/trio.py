@@ -6,15 +6,16 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import trio
 
 from ..batch import Batch
-from ..options import Address
+from ..options import Address, proxies_missing, refused_by_proxy
 from ..runtime import Sink, register
-from .trio_dial import dial
 from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
@@ -22,8 +23,7 @@ logger = logging.getLogger("wstransports")
 
 BACKLOG = 128
 
-# How long to wait after a failure to accept a connection, in seconds: most often the process has
-# no file descriptor left.
+# Seconds to wait after a failure to accept: most often no file descriptor is left.
 RETRY = 0.1
 
 
@@ -107,10 +107,9 @@ class TrioRuntime:
         # Not trio.current_time, which looks this up: 2 % of the instructions of an echo.
         self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task
-
-    def signal(self) -> trio.Event:
-        """trio's own Event."""
-        return trio.Event()
+        self.signal = trio.Event
+        self.task_group = trio.open_nursery
+        self.shield = partial(trio.CancelScope, shield=True)
 
     @asynccontextmanager
     async def timeout_at(self, when: float) -> AsyncIterator[None]:
@@ -124,14 +123,6 @@ class TrioRuntime:
         """Let others run once."""
         self.at_checkpoint = True
         return trio.lowlevel.checkpoint()
-
-    def task_group(self) -> AbstractAsyncContextManager[trio.Nursery]:
-        """A nursery."""
-        return trio.open_nursery()
-
-    def shield(self) -> trio.CancelScope:
-        """A scope that no cancellation from outside reaches."""
-        return trio.CancelScope(shield=True)
 
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink], group: Group = None
@@ -155,7 +146,7 @@ class TrioRuntime:
 
     async def connect(self, where: Address, sink: Sink, group: Group = None) -> None:
         """Connect to `where`, TLS and proxy included."""
-        sock = await dial(where)
+        sock = await _dial(where)
         sock.setblocking(False)
         tls = None
         if where.tls is not None:
@@ -191,6 +182,48 @@ async def _listening_sockets(where: Address) -> list[socket.socket]:
             sock.listen(BACKLOG)
         opened.pop_all()
     return sockets
+
+
+async def _dial(where: Address) -> socket.socket:
+    """A connected socket. Raises OSError, and leaves nothing open then."""
+    if where.sock is not None:
+        return where.sock
+    if where.unix_path is not None:
+        # trio.open_unix_socket() does not take abstract addresses.
+        with trio.socket.socket(socket.AF_UNIX) as sock:
+            await sock.connect(os.fspath(where.unix_path))
+            return _taken_from(sock)
+    assert where.host is not None
+    if where.proxy is not None:
+        return await _through_proxy(where.proxy, where.host, where.port)
+    try:
+        return _taken_from((await trio.open_tcp_stream(where.host, where.port)).socket)
+    except OSError as error:
+        if not isinstance(error.__cause__, ExceptionGroup):  # the name is unknown
+            raise
+        # trio's own message names neither number nor cause.
+        failures = cast(tuple[OSError, ...], error.__cause__.exceptions)
+        numbers = list(dict.fromkeys(failure.errno or 0 for failure in failures))
+        raise OSError(numbers[0], ", ".join(map(os.strerror, numbers))) from error
+
+
+def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
+    return socket.socket(fileno=sock.detach())
+
+
+async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
+    """A socket connected by way of a proxy; python-socks implements the protocols."""
+    try:
+        from python_socks import ProxyError
+        from python_socks.async_.trio import Proxy
+    except ImportError:
+        raise proxies_missing() from None
+    try:
+        # The caller bounds the time.
+        sock = await Proxy.from_url(url, rdns=True).connect(host, port, timeout=math.inf)
+    except (ProxyError, ValueError) as error:  # a refusal; an invalid answer
+        raise refused_by_proxy(error) from error
+    return _taken_from(sock)
 
 
 _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports")

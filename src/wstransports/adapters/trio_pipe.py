@@ -157,14 +157,12 @@ class TrioPipe(WriteHalf):
                 await trio.lowlevel.wait_writable(self._sock)
                 with memoryview(self._unsent) as view:
                     sent = self._sock.send(view)
-            except BlockingIOError:
-                continue
-            except trio.ClosedResourceError:
-                return
+            except (BlockingIOError, trio.ClosedResourceError):
+                pass
             except OSError as error:
                 self.abort(error)
-                return
-            self._sent(sent)
+            else:
+                self._sent(sent)
         self._writing = False
         if self._closed:
             self._end_if_sent()

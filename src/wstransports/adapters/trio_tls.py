@@ -74,12 +74,11 @@ async def _send_all(sock: socket.socket, data: bytes) -> None:
 
 
 async def _receive(sock: socket.socket) -> bytes:
-    while True:
-        await trio.lowlevel.wait_readable(sock)
-        try:
-            data = sock.recv(READ_SIZE)
-        except BlockingIOError:
-            continue
-        if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "the peer left during the TLS handshake")
-        return data
+    await trio.lowlevel.wait_readable(sock)
+    try:
+        data = sock.recv(READ_SIZE)
+    except BlockingIOError:
+        return b""
+    if not data:
+        raise ConnectionResetError(errno.ECONNRESET, "the peer left during the TLS handshake")
+    return data
