@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import trio
 
@@ -22,7 +21,6 @@ from .trio_tls import Tls
 logger = logging.getLogger("wstransports")
 
 BACKLOG = 128
-
 # Seconds to wait after a failure to accept: most often no file descriptor is left.
 RETRY = 0.1
 
@@ -122,7 +120,7 @@ class TrioRuntime:
     def checkpoint(self) -> Awaitable[None]:
         """Let others run once."""
         self.at_checkpoint = True
-        return trio.lowlevel.checkpoint()
+        return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # the caller awaits it
 
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink], group: Group = None
@@ -167,8 +165,8 @@ async def _listening_sockets(where: Address) -> list[socket.socket]:
         elif where.unix_path is not None:
             sockets.append(opened.enter_context(socket.socket(socket.AF_UNIX)))
             path = Path(where.unix_path)
-            if path.is_socket():  # left by a server that ended: take its place, as asyncio does
-                path.unlink(missing_ok=True)
+            if path.is_socket():  # noqa: ASYNC240  # left by a server that ended, as on asyncio
+                path.unlink(missing_ok=True)  # noqa: ASYNC240  # no slower than bind()
             sockets[0].bind(os.fspath(where.unix_path))
         else:
             # Not trio.open_tcp_listeners(), which cannot share a port.
@@ -202,9 +200,9 @@ async def _dial(where: Address) -> socket.socket:
         if not isinstance(error.__cause__, ExceptionGroup):  # the name is unknown
             raise
         # trio's own message names neither number nor cause.
-        failures = cast(tuple[OSError, ...], error.__cause__.exceptions)
-        numbers = list(dict.fromkeys(failure.errno or 0 for failure in failures))
-        raise OSError(numbers[0], ", ".join(map(os.strerror, numbers))) from error
+        numbers = [one.errno or 0 for one in error.__cause__.exceptions if isinstance(one, OSError)]
+        causes = dict.fromkeys(map(os.strerror, numbers))
+        raise OSError(numbers[0], ", ".join(causes)) from error
 
 
 def _taken_from(sock: trio.socket.SocketType) -> socket.socket:

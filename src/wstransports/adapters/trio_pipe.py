@@ -21,8 +21,7 @@ Group = trio.Nursery | None
 Coro = Coroutine[Any, Any, None]
 
 
-# After so many checkpoints of a callback, its output leaves and the peer's next bytes are read, as
-# if it had waited for something.
+# After so many checkpoints a callback counts as waiting: its output leaves, another task reads.
 PATIENCE = 256
 
 
@@ -69,8 +68,7 @@ class TrioPipe(WriteHalf):
         self, sock: socket.socket, sink: Sink, runtime: Run, group: Group, tls: Tls | None
     ) -> None:
         super().__init__(trio.Event)
-        self.connected = trio.Event()
-        """The sink is."""
+        self.connected = trio.Event()  # the sink is
         self._sock = sock
         self._fd = sock.fileno()
         self._sink = sink
@@ -104,16 +102,12 @@ class TrioPipe(WriteHalf):
                 self.connected.set()
                 await self._read()
 
-    # Writing.
-
     @trio.lowlevel.enable_ki_protection
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
         if self._closed:
             return
-        if self._tls is not None:
-            data = self._tls.encrypt(data)
-        self._send(data)
+        self._send(data if self._tls is None else self._tls.encrypt(data))
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
@@ -126,7 +120,7 @@ class TrioPipe(WriteHalf):
 
     @trio.lowlevel.enable_ki_protection
     def abort(self, error: Exception | None = None) -> None:
-        """Drop the stream at once; the task that reads tells the sink, and `error` if it was one."""
+        """Drop the stream at once; the task that reads tells the sink, by which `error`."""
         if not self._broken:
             self._broken = self._closed = self.full = True
             self._error = error
@@ -180,8 +174,6 @@ class TrioPipe(WriteHalf):
         except OSError as error:
             self.abort(error)
 
-    # Reading.
-
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
         self._paused = True
@@ -228,7 +220,7 @@ class TrioPipe(WriteHalf):
         try:
             data = self._sock.recv(READ_SIZE)
         except BlockingIOError:
-            return
+            pass
         except OSError as error:
             self.abort(error)
         else:
@@ -254,8 +246,6 @@ class TrioPipe(WriteHalf):
             self._sink.eof_received()
             if self._closed:
                 self._end_if_sent()
-
-    # Tasks.
 
     def start(self, coroutine: Coro) -> None:
         """As `Pipe.start`: soon."""
