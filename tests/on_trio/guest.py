@@ -66,7 +66,7 @@ async def main(server_on: str) -> None:
             await serve(port.set_result, stop.wait)
         else:
             while not port.done():
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             await talk(port.result())
 
     trio.lowlevel.start_guest_run(

@@ -1,7 +1,5 @@
 """A server and a client under trio.run, in each form."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """What a cancellation takes away, and what it leaves: the table of docs/trio.md."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import pytest
 
 pytest.importorskip("trio", reason="trio is not installed")
@@ -168,7 +166,7 @@ def test_a_loop_over_connections_that_is_left_closes_the_last_one(how: str) -> N
             await closes.any.wait()
             with trio.fail_after(5):
                 while trio.lowlevel.current_statistics().tasks_living > tasks:
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
         assert closes.told == [(Reasons.NORMAL, "")]
 
     trio.run(main)

@@ -4,8 +4,6 @@
 public is found out, so that none is forgotten.
 """
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -275,7 +273,7 @@ async def serve_forever(ends: Ends) -> None:
 
                 async def end() -> None:
                     while not server.port:
-                        await trio.sleep(0)
+                        await trio.lowlevel.checkpoint()
                     scope.cancel()
 
                 nursery.start_soon(end)

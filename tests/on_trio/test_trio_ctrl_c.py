@@ -1,7 +1,5 @@
 """Ctrl-C while a server serves: its block is left in bounded time, and the error comes out."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -57,7 +55,7 @@ def test_ctrl_c(form: Form, times: int) -> None:
 
     async def visit() -> None:
         while not server.port:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         peers.append(await RawPeer.connected(server.port))
         interrupt()
         assert await peers[0].frame() == Frame(FIN | CLOSE, Reasons.GOING_AWAY.to_bytes(2))

@@ -1,7 +1,5 @@
 """What goes wrong on one connection ends that connection; a nursery would end all of them."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import errno
 import logging
 import os
@@ -77,7 +75,7 @@ def run(main: Callable[[], Awaitable[None]]) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """By that clock, it takes a moment."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110  # on a clock that jumps
         await trio.sleep(1)
 
 

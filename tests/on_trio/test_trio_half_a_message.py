@@ -1,7 +1,5 @@
 """A cancelled send, as the peer sees it on the wire, and what sends raise from then on."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -85,7 +83,7 @@ def closes(*before: Frame, answers: bool = True) -> Callable[[RawPeer, Client], 
         else:
             await peer.stream.aclose()
         while client.state.name != "CLOSED":
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         with pytest.raises(ConnectionClosed) as caught:
             await client.writer.send("next")
         assert (caught.value.code, caught.value.reason) == BROKEN_OFF

@@ -1,7 +1,5 @@
 """What whoever uses trio expects of a library."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import logging
 import signal
 import threading
@@ -87,7 +85,7 @@ def test_a_callbacks_exception_closes_its_client_alone(caplog: pytest.LogCapture
                 await good.writer.send("go")
                 assert await good.receive() == "fine"
                 while not closes:
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
 
     with caplog.at_level(logging.ERROR):
         trio.run(main)

@@ -1,6 +1,4 @@
-"""A TLS peer that leaves without a word, or stops amid its handshake; trio's own TLS is the peer."""
-
-# ruff: noqa: E402  # the whole module is left out first
+"""A TLS peer that leaves without a word, or stops during its handshake; the peer is trio's TLS."""
 
 import socket
 import ssl

@@ -1,49 +1,46 @@
 """The contract on trio."""
 
 import logging
+import math
 import os
 import socket
-import stat
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
-from types import TracebackType
-from typing import Any
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import trio
 
 from ..batch import Batch
-from ..options import Address
+from ..options import Address, proxies_missing, refused_by_proxy
 from ..runtime import Sink, register
-from .trio_dial import dial
-from .trio_pipe import TrioPipe
-from .trio_tasks import Spawn, TrioBatch
+from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
 logger = logging.getLogger("wstransports")
 
 BACKLOG = 128
-
-# How long to wait where no connection can be accepted, for want of room most of all, in seconds.
+# Seconds to wait after a failure to accept: most often no file descriptor is left.
 RETRY = 0.1
 
 
 class TrioListener:
-    """The contract's Listener; its own `server` too, for trio has no word for one."""
+    """The contract's Listener, which is its own `server`: trio has no class for one."""
 
     def __init__(
         self,
         sockets: list[socket.socket],
         where: Address,
-        make_sink: Callable[[], Sink],
-        make_pipe: Callable[[socket.socket, Sink, Tls | None], TrioPipe],
+        open_pipe: Callable[[socket.socket, Tls | None], None],
+        shielded: bool,
     ) -> None:
         self.server = self
         self.sockets = sockets
         """The sockets that listen."""
         self._where = where
-        self._make_sink = make_sink
-        self._make_pipe = make_pipe
-        self._scope = trio.CancelScope()
+        self._open_pipe = open_pipe
+        self._scope = trio.CancelScope(shield=shielded)
 
     def address(self) -> tuple[str, int]:
         """Where it listens."""
@@ -54,14 +51,13 @@ class TrioListener:
         """Accept no more."""
         self._scope.cancel()
         for sock in self.sockets:
-            trio.lowlevel.notify_closing(sock)
             sock.close()
         await trio.lowlevel.checkpoint()
 
     @trio.lowlevel.enable_ki_protection
-    async def run(self, shielded: bool) -> None:
+    async def _run(self) -> None:
         """Accept until `close`."""
-        with trio.CancelScope(shield=shielded), self._scope:
+        with self._scope:
             async with trio.open_nursery() as nursery:
                 for sock in self.sockets:
                     nursery.start_soon(self._accept_on, sock, nursery)
@@ -74,63 +70,28 @@ class TrioListener:
                 for _ in range(BACKLOG):
                     accepted, _ = sock.accept()
                     accepted.setblocking(False)
+                    with suppress(OSError):  # a Unix socket; some systems, if the peer has left
+                        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     if self._where.tls is None:
-                        self._open(accepted, None)
+                        self._open_pipe(accepted, None)
                     else:
                         nursery.start_soon(self._shake_hands, accepted, self._where.tls)
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, ConnectionAbortedError):
                 continue
             except OSError as error:
                 logger.error("cannot accept a connection: %s", error.strerror)
                 await trio.sleep(RETRY)
 
     @trio.lowlevel.enable_ki_protection
-    async def _shake_hands(self, sock: socket.socket, context: Any) -> None:
+    async def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         tls = Tls(context, server_side=True)
         try:
-            with trio.fail_after(self._where.handshake_timeout or float("inf")):
+            with trio.fail_after(self._where.handshake_timeout or math.inf):
                 await tls.handshake(sock)
         except (OSError, trio.TooSlowError) as error:
-            logger.info("a client shook no TLS hands: %s", error)
-            sock.close()
-        except BaseException:
-            sock.close()
-            raise
+            logger.info("a client did not complete the TLS handshake: %s", error)
         else:
-            self._open(sock, tls)
-
-    def _open(self, sock: socket.socket, tls: Tls | None) -> None:
-        if sock.family != getattr(socket, "AF_UNIX", None):
-            with suppress(OSError):  # some systems refuse it where the peer has left already
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            pipe = self._make_pipe(sock, self._make_sink(), tls)
-        except Exception:
-            logger.exception("cannot begin a connection")
-            sock.close()
-        else:
-            pipe.open()
-
-
-class _TimeoutAt:
-    """A block that is cancelled, and raises TimeoutError, at a time."""
-
-    def __init__(self, when: float) -> None:
-        self._scope = trio.CancelScope(deadline=when)
-
-    async def __aenter__(self) -> None:
-        self._scope.__enter__()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        caught = self._scope.__exit__(kind, error, traceback)
-        if self._scope.cancelled_caught:
-            raise TimeoutError
-        return caught
+            self._open_pipe(sock, tls)
 
 
 class TrioRuntime:
@@ -139,35 +100,30 @@ class TrioRuntime:
     checkpoints = True
 
     def __init__(self) -> None:
-        self._batch = TrioBatch()
-        self.batch: Batch = self._batch
+        self.batch = Batch()
+        self.at_checkpoint = False
         # Not trio.current_time, which looks this up: 2 % of the instructions of an echo.
         self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task
+        self.signal = trio.Event
+        self.task_group = trio.open_nursery
+        self.shield = partial(trio.CancelScope, shield=True)
 
-    def signal(self) -> trio.Event:
-        """trio's own Event does."""
-        return trio.Event()
-
-    def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
+    @asynccontextmanager
+    async def timeout_at(self, when: float) -> AsyncIterator[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
-        return _TimeoutAt(when)
+        with trio.move_on_at(when) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise TimeoutError
 
     def checkpoint(self) -> Awaitable[None]:
         """Let others run once."""
-        self._batch.brief = True
-        return trio.lowlevel.checkpoint()
-
-    def task_group(self) -> AbstractAsyncContextManager[trio.Nursery]:
-        """A nursery."""
-        return trio.open_nursery()
-
-    def shield(self) -> AbstractContextManager[object]:
-        """A scope that no cancellation from outside reaches."""
-        return trio.CancelScope(shield=True)
+        self.at_checkpoint = True
+        return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # the caller awaits it
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: trio.Nursery | None = None
+        self, where: Address, make_sink: Callable[[], Sink], group: Group = None
     ) -> TrioListener:
         """Accept connections at `where`."""
         try:
@@ -175,88 +131,97 @@ class TrioRuntime:
         except OSError as error:
             raise where.cannot_listen(error) from error
 
-        def make_pipe(sock: socket.socket, sink: Sink, tls: Tls | None) -> TrioPipe:
-            return self._pipe(sock, sink, tls, group)
+        def open_pipe(sock: socket.socket, tls: Tls | None) -> None:
+            try:
+                spawn(group, TrioPipe(sock, make_sink(), self, group, tls).live)
+            except Exception:
+                logger.exception("cannot begin a connection")
+                sock.close()
 
-        listener = TrioListener(sockets, where, make_sink, make_pipe)
-        _spawn_in(group)(listener.run, group is not None)
+        listener = TrioListener(sockets, where, open_pipe, group is not None)
+        spawn(group, listener._run)
         return listener
 
-    async def connect(self, where: Address, sink: Sink, group: trio.Nursery | None = None) -> None:
+    async def connect(self, where: Address, sink: Sink, group: Group = None) -> None:
         """Connect to `where`, TLS and proxy included."""
-        sock = await dial(where)
+        sock = await _dial(where)
+        sock.setblocking(False)
         tls = None
-        try:
-            sock.setblocking(False)
-            if where.tls is not None:
-                tls = Tls(where.tls, False, where.server_hostname)
-                await tls.handshake(sock)
-        except BaseException:
-            sock.close()
-            raise
-        self._pipe(sock, sink, tls, group).open()
-
-    def _pipe(
-        self, sock: socket.socket, sink: Sink, tls: Tls | None, group: trio.Nursery | None
-    ) -> TrioPipe:
-        return TrioPipe(sock, sink, self._batch, _spawn_in(group), group is not None, tls)
-
-
-def _spawn_in(group: trio.Nursery | None) -> Spawn:
-    return trio.lowlevel.spawn_system_task if group is None else group.start_soon
+        if where.tls is not None:
+            tls = Tls(where.tls, False, where.server_hostname)
+            await tls.handshake(sock)
+        pipe = TrioPipe(sock, sink, self, group, tls)
+        spawn(group, pipe.live)
+        with self.shield():  # a turn of the loop
+            await pipe.connected.wait()
 
 
 async def _listening_sockets(where: Address) -> list[socket.socket]:
     """Raises OSError, and leaves nothing open then."""
-    if where.sock is not None:
-        where.sock.setblocking(False)
-        where.sock.listen(BACKLOG)
-        return [where.sock]
-    if where.unix_path is not None:
-        path = os.fspath(where.unix_path)
-        _remove_stale(path)
-        return [_listening(socket.AF_UNIX, 0, path)]
-    infos = await trio.socket.getaddrinfo(
-        where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
     sockets: list[socket.socket] = []
-    try:
-        for family, _, proto, _, address in infos:
-            sockets.append(_listening(family, proto, address, where.reuse_port))
-    except BaseException:
+    with ExitStack() as opened:
+        if where.sock is not None:
+            sockets.append(where.sock)
+        elif where.unix_path is not None:
+            sockets.append(opened.enter_context(socket.socket(socket.AF_UNIX)))
+            path = Path(where.unix_path)
+            if path.is_socket():  # noqa: ASYNC240  # left by a server that ended, as on asyncio
+                path.unlink(missing_ok=True)  # noqa: ASYNC240  # no slower than bind()
+            sockets[0].bind(os.fspath(where.unix_path))
+        else:
+            # Not trio.open_tcp_listeners(), which cannot share a port.
+            for family, _, _, _, address in await trio.socket.getaddrinfo(
+                where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                sock = socket.create_server(address, family=family, reuse_port=where.reuse_port)
+                sockets.append(opened.enter_context(sock))
         for sock in sockets:
-            sock.close()
-        raise
+            sock.setblocking(False)
+            sock.listen(BACKLOG)
+        opened.pop_all()
     return sockets
 
 
-def _listening(family: int, proto: int, address: Any, reuse_port: bool = False) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM, proto)
+async def _dial(where: Address) -> socket.socket:
+    """A connected socket. Raises OSError, and leaves nothing open then."""
+    if where.sock is not None:
+        return where.sock
+    if where.unix_path is not None:
+        # trio.open_unix_socket() does not take abstract addresses.
+        with trio.socket.socket(socket.AF_UNIX) as sock:
+            await sock.connect(os.fspath(where.unix_path))
+            return _taken_from(sock)
+    assert where.host is not None
+    if where.proxy is not None:
+        return await _through_proxy(where.proxy, where.host, where.port)
     try:
-        sock.setblocking(False)
-        if os.name == "posix":  # elsewhere it means another thing
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:  # IPv4 has a socket of its own
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+        return _taken_from((await trio.open_tcp_stream(where.host, where.port)).socket)
+    except OSError as error:
+        if not isinstance(error.__cause__, ExceptionGroup):  # the name is unknown
+            raise
+        # trio's own message names neither number nor cause.
+        numbers = [one.errno or 0 for one in error.__cause__.exceptions if isinstance(one, OSError)]
+        causes = dict.fromkeys(map(os.strerror, numbers))
+        raise OSError(numbers[0], ", ".join(causes)) from error
 
 
-def _remove_stale(path: str) -> None:
-    """Whoever listened there before has left its socket: as asyncio does, take its place."""
-    if path.startswith("\0"):  # an abstract address goes with its socket
-        return
+def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
+    return socket.socket(fileno=sock.detach())
+
+
+async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
+    """A socket connected by way of a proxy; python-socks implements the protocols."""
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            os.remove(path)
-    except FileNotFoundError:
-        return
+        from python_socks import ProxyError
+        from python_socks.async_.trio import Proxy
+    except ImportError:
+        raise proxies_missing() from None
+    try:
+        # The caller bounds the time.
+        sock = await Proxy.from_url(url, rdns=True).connect(host, port, timeout=math.inf)
+    except (ProxyError, ValueError) as error:  # a refusal; an invalid answer
+        raise refused_by_proxy(error) from error
+    return _taken_from(sock)
 
 
 _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports")
@@ -264,7 +229,7 @@ _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports
 
 def find() -> TrioRuntime | None:
     """The one Runtime of the trio run whose task runs here."""
-    if not trio.lowlevel.in_trio_task():  # a guest's host may run here
+    if not trio.lowlevel.in_trio_task():  # the host of a guest run may run here
         return None
     try:
         return _running.get()

@@ -1,91 +1,113 @@
-"""A byte stream on trio: a socket read by a task, and written to at once where it takes it."""
+"""A byte stream on trio: its socket, its tasks, its timers."""
 
-import math
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import trio
 
+from ..batch import Batch, Gathering
 from ..runtime import Sink, log_dropped
-from .trio_tasks import Spawn, TrioBatch, TrioTasks, Turn
 from .trio_tls import Tls
+from .write_half import WriteHalf
 
-HIGH_WATER = 64 * 1024
-LOW_WATER = 16 * 1024
 READ_SIZE = 65536
 
+Group = trio.Nursery | None
+Coro = Coroutine[Any, Any, None]
 
-class TrioPipe:
-    """The contract's Pipe over a connected socket.
 
-    One task reads, and runs what the input starts. Where that waits for anything but a checkpoint
-    of ours, a new task reads on: so an answer that is given at once costs no task and no switch.
-    All of them belong to one that keeps the time.
+# After so many checkpoints a callback counts as waiting: its output leaves, another task reads.
+PATIENCE = 256
+
+
+class Run(Protocol):
+    """What the tasks need of the runtime."""
+
+    batch: Batch
+    at_checkpoint: bool
+    """Whether the task that runs suspends for a checkpoint of the API, and for nothing else."""
+
+
+def spawn(group: Group, function: Callable[..., Any], *arguments: Any) -> None:
+    """Start a task in `group`; without one, a system task."""
+    start = trio.lowlevel.spawn_system_task if group is None else group.start_soon
+    start(function, *arguments)
+
+
+class Worker:
+    """The state of a task that reads and runs callbacks, or only runs one."""
+
+    __slots__ = ("gathered", "reads")
+
+    def __init__(self, reads: bool = True) -> None:
+        self.reads = reads
+        self.gathered: list[Gathering] = []
+        """Has output that leaves when the callback ends or waits."""
+
+
+@trio.lowlevel.disable_ki_protection
+def _step(coroutine: Coro, reply: Any) -> Any:
+    """Run a callback's next step: Ctrl-C ends one that never waits."""
+    return coroutine.send(reply)
+
+
+class TrioPipe(WriteHalf):
+    """The contract's Pipe over a connected socket, and its tasks, in a nursery of their own.
+
+    One task reads, and runs the callbacks that the input starts. Where a callback waits for
+    anything but a checkpoint of ours, a new task reads on: so an answer that is given at once costs
+    no task and no switch. Ctrl-C reaches callbacks and the main task, but no step of ours.
     """
 
     def __init__(
-        self,
-        sock: socket.socket,
-        sink: Sink,
-        batch: TrioBatch,
-        spawn: Spawn,
-        shielded: bool,
-        tls: Tls | None = None,
+        self, sock: socket.socket, sink: Sink, runtime: Run, group: Group, tls: Tls | None
     ) -> None:
-        self.full = False
+        super().__init__(trio.Event)
+        self.connected = trio.Event()  # the sink is
         self._sock = sock
         self._fd = sock.fileno()
         self._sink = sink
+        self._runtime = runtime
+        self._batch = runtime.batch
+        self._group = group
         self._tls = tls
         self._peername = _name(sock.getpeername)
-        self._unsent = bytearray()
         self._writing = False  # a task sends what waits
-        self._room = trio.Event()
         self._paused = False
-        self._resumed = trio.Event()
+        self._wake = trio.Event()  # for the task that reads
         self._closed = False  # our half, or all
         self._ended = False  # the peer's half
+        self._broken = False  # the stream is gone; the task that reads tells the sink
+        self._error: Exception | None = None  # the cause of that
         self._fresh = tls is not None
-        self._broken = False  # the stream is gone, and the sink not told yet
-        self._error: Exception | None = None  # by what
         self._take = sink.data_received if tls is None else self._take_encrypted
-        self._tasks = tasks = TrioTasks(batch, spawn, shielded, self._read, self._end, self._fail)
-        self.start = tasks.start
-        self.cancel = tasks.cancel
-        self.call_at = tasks.call_at
+        self._nursery: trio.Nursery
+        self._scopes: set[trio.CancelScope] = set()  # what `cancel` cancels
+        self._todo: deque[Coro] = deque()  # for the task that reads
+        self._handling = False  # that task handles input
 
-    def open(self) -> None:
-        """The stream stands: tell the sink, and begin to read."""
-        with self._tasks.containing():
-            self._sink.connected(self)
-        self._tasks.begin(self._tasks.read)
-
-    # Writing.
+    @trio.lowlevel.enable_ki_protection
+    async def live(self) -> None:
+        """Connect the sink and read; the task to start in the group that the stream lives in."""
+        # What lives in a group ends when the API says so, not by a cancellation.
+        with trio.CancelScope(shield=self._group is not None):
+            async with trio.open_nursery() as self._nursery:
+                with self._containing():
+                    self._sink.connected(self)
+                self.connected.set()
+                await self._read()
 
     @trio.lowlevel.enable_ki_protection
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
         if self._closed:
             return
-        if self._tls is not None:
-            data = self._tls.encrypt(data)
-        self._send(data)
-
-    def writelines(self, parts: list[bytes]) -> None:
-        """Send them one behind the other."""
-        for part in parts:
-            self.write(part)
-
-    def waiting(self) -> int:
-        """How many bytes the kernel has not taken yet."""
-        return len(self._unsent)
-
-    async def drain(self) -> None:
-        """Return when `full` is False, or when the connection is lost."""
-        while self.full:
-            await self._room.wait()
+        self._send(data if self._tls is None else self._tls.encrypt(data))
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
@@ -97,108 +119,112 @@ class TrioPipe:
             self._end_if_sent()
 
     @trio.lowlevel.enable_ki_protection
-    def abort(self) -> None:
-        """Drop the stream at once."""
-        self._break(None)
+    def abort(self, error: Exception | None = None) -> None:
+        """Drop the stream at once; the task that reads tells the sink, by which `error`."""
+        if not self._broken:
+            self._broken = self._closed = self.full = True
+            self._error = error
+            self._unsent.clear()
+            self._wake.set()
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
 
     def _send(self, data: bytes) -> None:
         if data and not self._unsent and not self._broken:
             try:
                 data = data[self._sock.send(data) :]
-            except (BlockingIOError, InterruptedError):
+            except BlockingIOError:
                 pass
             except OSError as error:
-                self._break(error)
+                self.abort(error)
         if data and not self._broken:
-            self._unsent += data
-            self.full = len(self._unsent) > HIGH_WATER
+            self._hold(data)
             if not self._writing:
                 self._writing = True
-                self._tasks.begin(self._write_on)
+                self._begin(self._write_on)
 
     @trio.lowlevel.enable_ki_protection
     async def _write_on(self) -> None:
         """Send what waits."""
-        unsent = self._unsent
-        try:
-            while unsent:
-                try:
-                    await trio.lowlevel.wait_writable(self._sock)
-                except trio.ClosedResourceError:
-                    return
-                try:
-                    with memoryview(unsent) as view:
-                        sent = self._sock.send(view)
-                except (BlockingIOError, InterruptedError):
-                    continue
-                except OSError as error:
-                    self._break(error)
-                    return
-                del unsent[:sent]
-                if self.full and len(unsent) <= LOW_WATER:
-                    self._make_room()
-        finally:
-            self._writing = False
+        while self._unsent:
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+                with memoryview(self._unsent) as view:
+                    sent = self._sock.send(view)
+            except (BlockingIOError, trio.ClosedResourceError):
+                pass
+            except OSError as error:
+                self.abort(error)
+            else:
+                self._sent(sent)
+        self._writing = False
         if self._closed:
             self._end_if_sent()
 
     def _end_if_sent(self) -> None:
         """End our half, which is closed, unless something of it waits."""
+        if self._ended and not self._unsent:
+            self.abort()
         if self._unsent or self._broken:
-            return
-        if self._ended:
-            self._break(None)
             return
         # The kernel answers with a reset when it closes a socket with unread input, and a reset
         # may overtake our Close: so only our half ends, until the peer ends its own.
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
-            self._break(error)
-
-    def _make_room(self) -> None:
-        self.full = False
-        room, self._room = self._room, trio.Event()
-        room.set()
-
-    # Reading.
+            self.abort(error)
 
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
-        if not self._paused:
-            self._paused = True
-            self._resumed = trio.Event()
+        self._paused = True
 
     def resume_reading(self) -> None:
         """Go on reading."""
         self._paused = False
-        self._resumed.set()
+        self._wake.set()
 
-    async def _read(self, turn: Turn) -> None:
-        tasks = self._tasks
-        todo = tasks.todo
-        while turn.reads:
-            if todo:
-                await tasks.run(todo.popleft(), turn)
-            elif self._broken or self._ended:
-                return
-            elif self._paused:
-                await self._resumed.wait()
-            elif self._fresh:  # something may have come along with the end of TLS's handshake
-                self._fresh = False
-                tasks.handle(turn, self._take, b"")
-            else:
-                try:
-                    await trio.lowlevel.wait_readable(self._fd)
-                    if self._paused or self._broken:
-                        continue
-                    data = self._sock.recv(READ_SIZE)
-                except (trio.ClosedResourceError, BlockingIOError, InterruptedError):
-                    continue
-                except OSError as error:
-                    self._break(error)
-                    return
-                tasks.handle(turn, self._take if data else self._take_end, data)
+    @trio.lowlevel.enable_ki_protection
+    async def _read(self) -> None:
+        """Read until the stream is lost, or until a callback waits and another task reads on."""
+        worker = Worker()
+        todo = self._todo
+        try:
+            while worker.reads and (todo or not self._broken):  # again after `cancel`, or an error
+                with self._containing():
+                    while worker.reads:
+                        if todo:
+                            await self._run(todo.popleft(), worker)
+                        elif self._broken:
+                            break
+                        elif self._paused or self._ended:
+                            self._wake = trio.Event()
+                            await self._wake.wait()
+                        elif self._fresh:  # something may have come with the end of the handshake
+                            self._fresh = False
+                            self._handle(worker, self._take, b"")
+                        else:
+                            try:
+                                await trio.lowlevel.wait_readable(self._fd)
+                            except trio.ClosedResourceError:
+                                continue
+                            if not self._paused:
+                                self._receive(worker)
+        finally:
+            if worker.reads:
+                with self._containing():
+                    self.abort()  # or this task was cancelled
+                    self._make_room()
+                    self._sink.connection_lost(self._error)
+
+    def _receive(self, worker: Worker) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.abort(error)
+        else:
+            self._handle(worker, self._take if data else self._take_end, data)
 
     def _take_encrypted(self, data: bytes) -> None:
         assert self._tls is not None
@@ -206,7 +232,7 @@ class TrioPipe:
             data, ended = self._tls.decrypt(data)
         except ssl.SSLError as error:
             self._send(self._tls.owed())
-            self._break(error)
+            self.abort(error)
             return
         self._send(self._tls.owed())
         if data:
@@ -221,51 +247,127 @@ class TrioPipe:
             if self._closed:
                 self._end_if_sent()
 
-    # What it knows.
+    def start(self, coroutine: Coro) -> None:
+        """As `Pipe.start`: soon."""
+        if self._handling:
+            self._todo.append(coroutine)
+        else:
+            self._begin(self._run_apart, coroutine)
+
+    def cancel(self) -> None:
+        """As `Pipe.cancel`."""
+        for scope in self._scopes:
+            scope.cancel()
+
+    def call_at(self, when: float, call: Callable[[], None]) -> trio.CancelScope:
+        """As `Pipe.call_at`: the scope is the Timer."""
+        timer = trio.CancelScope()
+        self._begin(self._call, when, call, timer)
+        return timer
+
+    @trio.lowlevel.enable_ki_protection
+    async def _call(self, when: float, call: Callable[[], None], timer: trio.CancelScope) -> None:
+        with timer:
+            await trio.sleep_until(when)
+            if not timer.cancel_called:
+                with self._containing():
+                    call()
+
+    def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            self._nursery.start_soon(function, *arguments)
+        except RuntimeError:  # the stream is lost, and its nursery closed
+            spawn(self._group, function, *arguments)
+
+    @contextmanager
+    def _containing(self) -> Iterator[None]:
+        """`cancel` ends this block. An error in it ends the stream, and no other in the nursery."""
+        scope = trio.CancelScope()
+        self._scopes.add(scope)
+        try:
+            with scope:
+                yield
+        except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
+            log_dropped(self._sink, errors)
+            self.abort(errors)
+        finally:
+            self._scopes.discard(scope)
+
+    def _handle(self, worker: Worker, take: Callable[[bytes], None], data: bytes) -> None:
+        """Handle input by calling `take`; the caller then runs `_todo`."""
+        batch = self._batch
+        batch.resume([])
+        self._handling = True
+        try:
+            take(data)
+        except Exception as error:  # noqa: BLE001  # what was started before it runs on
+            log_dropped(self._sink, error)
+            self.abort(error)
+        finally:
+            self._handling = False
+            if self._todo:
+                worker.gathered = batch.suspend()
+            else:
+                batch.end()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_apart(self, coroutine: Coro) -> None:
+        with self._containing():
+            await self._run(coroutine, Worker(reads=False))
+
+    @types.coroutine
+    def _run(self, coroutine: Coro, worker: Worker) -> Generator[Any, Any, None]:
+        """Run a callback. What it sends leaves when it ends or waits, not at our checkpoints."""
+        runtime, batch = self._runtime, self._batch
+        patience = PATIENCE
+        reply = None
+        try:
+            while True:
+                batch.resume(worker.gathered)
+                runtime.at_checkpoint = False
+                try:
+                    trap = _step(coroutine, reply)
+                except StopIteration:
+                    if not self._todo or not worker.reads:  # else the next callback gathers on
+                        self._send_gathered(worker)
+                    return
+                except BaseException:
+                    self._send_gathered(worker)
+                    raise
+                if runtime.at_checkpoint and patience:
+                    patience -= 1
+                    worker.gathered = batch.suspend()
+                else:
+                    self._send_gathered(worker)
+                    if worker.reads:
+                        self._let_another_read(worker)
+                reply = yield trap
+        finally:
+            coroutine.close()
+
+    def _send_gathered(self, worker: Worker) -> None:
+        worker.gathered = []
+        self._batch.end()
+
+    def _let_another_read(self, worker: Worker) -> None:
+        worker.reads = False
+        while self._todo:
+            self._begin(self._run_apart, self._todo.popleft())
+        self._begin(self._read)
 
     def info(self, name: str) -> Any:
         """ "peername", "sockname", "socket", "ssl_object"."""
         if name == "peername":
             return self._peername
-        if name == "socket":
-            return self._sock
         if name == "sockname":
             return _name(self._sock.getsockname)
         if name == "ssl_object" and self._tls is not None:
             return self._tls.ssl_object
-        return None
-
-    # The end.
-
-    def _break(self, error: Exception | None) -> None:
-        """The stream is gone; the sink is told soon."""
-        if not self._broken:
-            self._broken = self._closed = self.full = True
-            self._error = error
-            self._unsent.clear()
-            self._resumed.set()
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
-            self._tasks.call_at(-math.inf, self._tell_lost)
-
-    def _tell_lost(self) -> None:
-        self._tasks.finish()
-        self._make_room()
-        self._sink.connection_lost(self._error)
-
-    def _fail(self, error: Exception) -> None:
-        """Something that ran for this stream raised."""
-        log_dropped(self._sink, error)
-        self._break(error)
-
-    def _end(self) -> None:
-        """The loop ends, and we with it."""
-        self._break(None)
-        self._tell_lost()
+        return self._sock if name == "socket" else None
 
 
 def _name(look_up: Callable[[], Any]) -> Any:
     try:
         return look_up()
-    except OSError:  # it is gone already
+    except OSError:  # the socket is closed already
         return None
