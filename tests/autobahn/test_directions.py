@@ -21,23 +21,20 @@ options = dict(option.split("=", 1) for option in sys.argv[2:])
 assert options["--webport"] == "0"
 outdir = json.loads(pathlib.Path(options["--spec"]).read_text())["outdir"]
 pathlib.Path(outdir, "index.json").write_text({report!r})
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 if options["--mode"] == "fuzzingserver":
     print(1, flush=True)
-    while True:
-        signal.pause()
+    signal.sigwait([signal.SIGTERM])
 """
 
 # In place of what is tested.
 SERVER = """
 import signal, sys
-def end(number, frame):
-    {end}
-    sys.exit({status})
-signal.signal(signal.SIGTERM, end)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print(1, flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+{end}
+sys.exit({status})
 """
 TRACEBACK = "print('Traceback (most recent call last):', file=sys.stderr)"
 
