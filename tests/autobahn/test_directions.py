@@ -10,6 +10,8 @@ import pytest
 from directions import AGENT, read_report, run
 from selection import DIRECTIONS, EVERYTHING, GROUPS, LOOPS, Direction, Selection
 
+pytestmark = pytest.mark.slow
+
 OUR_SERVER, OUR_CLIENT = Direction("server", "asyncio"), Direction("client", "asyncio")
 
 NONE_RUN = [f"group {group}: 0 cases, not {count}" for group, count in GROUPS.items()]

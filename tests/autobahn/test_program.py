@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from program import Fault, Program
 
+pytestmark = pytest.mark.slow
+
 WAIT_FOR_SIGTERM = """
 import signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
