@@ -1,4 +1,4 @@
-"""The sdist holds what git tracks, the wheel what users run, and the wheel works where it is alone."""
+"""The sdist holds what git tracks, the wheel holds what users run, and it works on its own."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""What pytest skips reaches the last lines of `make test`, and is a failure where all is required."""
+"""`make test` ends with what pytest skipped, and fails where nothing may be skipped."""
 
 import os
 import subprocess
