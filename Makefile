@@ -35,8 +35,8 @@ MORE := coverage-core coverage-api autobahn-short
 # The tests that run the API in pytest's own process, where coverage sees it.
 API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports)
 
-# Percent of the API's lines and branches that its own tests cover, rounded down.
-API_COVERAGE := 90
+# Percent of the API's lines and branches that these tests covered when this was set, on 3.13.
+API_COVERAGE := 98
 
 .PHONY: help demo test test-all $(MORE) bare autobahn bench bench-smoke lint clean
 
@@ -65,9 +65,10 @@ coverage-core: $(VENV)/tools
 	    -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
 	$(VENV_PYTHON) -m coverage report --fail-under=100
 
+# Coverage slows the flood down past its time limit; it runs without coverage in `test-all`.
 coverage-api: $(VENV)/tools
 	$(VENV_PYTHON) -m coverage run --source=src/wstransports \
-	    -m pytest -q --junit-xml=$(VENV)/api.xml $(API_TESTS)
+	    -m pytest -q -k 'not flood_of_tiny_frames' --junit-xml=$(VENV)/api.xml $(API_TESTS)
 	$(VENV_PYTHON) -m coverage report --fail-under=$(API_COVERAGE)
 
 autobahn-short: $(VENV)/tools

@@ -27,7 +27,9 @@ class Later:
         self._folders: Counter[str] = Counter()
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
-        self._folders.update(item.path.parent.name for item in items)
+        # What `-k` deselects in a run by hand is not left to `make test-all`.
+        slow_ones = [item for item in items if item.get_closest_marker("slow")]
+        self._folders.update(item.path.parent.name for item in slow_ones)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         _, _, reason = slow(session.config).partition(": ")

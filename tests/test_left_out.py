@@ -30,6 +30,8 @@ import pytest
 
 def test_fast(): pass
 
+def test_other(): pass
+
 @pytest.mark.slow
 @pytest.mark.parametrize("i", [1, 2, 3])
 def test_slow(i): pass
@@ -97,7 +99,7 @@ def test_slow_tests_are_counted_and_not_left_out(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     later = tmp_path / "later"
     marker = "--override-ini=markers=slow: takes long"
-    plugin = ["-p", "left_out", f"--later={later}", marker, "-m", "not slow"]
+    plugin = ["-p", "left_out", f"--later={later}", marker, "-m", "not slow", "-k", "not other"]
     report = run_pytest(tmp_path, SOME_SLOW, *plugin)
     assert main([report, f"--later={later}"]) == 0
     assert capsys.readouterr().out == (
