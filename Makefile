@@ -9,7 +9,7 @@
 #                results in benchmarks/ (needs gcc, zlib's headers and valgrind, takes about an hour, and wants the
 #                machine for itself)
 # make bench-smoke  the same in less than two minutes, to see that it works
-# make lint      ruff and mypy; `pre-commit` runs it before each commit
+# make lint      ruff, mypy and stubtest; `pre-commit` runs it before each commit
 # make clean     remove the environments and what the tools leave behind
 #
 # PYTHON=python3.12  the Python to use: 3.11 or later
@@ -37,6 +37,10 @@ API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports)
 
 # Percent of the API's lines and branches that these tests covered when this was set, on 3.13.
 API_COVERAGE := 98
+
+# Whether the stubs of the C extension say what it does.
+STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
+    $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
 .PHONY: help demo test test-all $(MORE) bare autobahn bench bench-smoke lint clean
 
@@ -98,6 +102,8 @@ lint: $(VENV)/tools
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
+	@if ls src/wscore/_*.so >/dev/null 2>&1; then $(STUBTEST); \
+	    else echo 'The C extension was not built, so its stub was not checked.'; fi
 
 clean:
 	rm -rf .venv-* .autobahn .bench .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
