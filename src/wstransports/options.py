@@ -175,8 +175,8 @@ class Address:
 def proxies_missing() -> ImportError:
     """What an adapter raises where it has nothing to go through a proxy with."""
     return ImportError(
-        "a proxy, given or the environment's, needs python-socks: pip install 'wscore[proxy]',"
-        " or give connect() proxy=None"
+        "a proxy, given or the environment's, needs python-socks: "
+        "pip install 'wstransports[proxy]', or give connect() proxy=None"
     )
 
 

@@ -10,6 +10,8 @@ import pytest
 from directions import AGENT, read_report, run
 from selection import DIRECTIONS, EVERYTHING, GROUPS, LOOPS, Direction, Selection
 
+pytestmark = pytest.mark.slow
+
 OUR_SERVER, OUR_CLIENT = Direction("server", "asyncio"), Direction("client", "asyncio")
 
 NONE_RUN = [f"group {group}: 0 cases, not {count}" for group, count in GROUPS.items()]
@@ -21,23 +23,20 @@ options = dict(option.split("=", 1) for option in sys.argv[2:])
 assert options["--webport"] == "0"
 outdir = json.loads(pathlib.Path(options["--spec"]).read_text())["outdir"]
 pathlib.Path(outdir, "index.json").write_text({report!r})
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 if options["--mode"] == "fuzzingserver":
     print(1, flush=True)
-    while True:
-        signal.pause()
+    signal.sigwait([signal.SIGTERM])
 """
 
 # In place of what is tested.
 SERVER = """
 import signal, sys
-def end(number, frame):
-    {end}
-    sys.exit({status})
-signal.signal(signal.SIGTERM, end)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print(1, flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+{end}
+sys.exit({status})
 """
 TRACEBACK = "print('Traceback (most recent call last):', file=sys.stderr)"
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from program import Fault, Program
 
+pytestmark = pytest.mark.slow
+
 WAIT_FOR_SIGTERM = """
 import signal, sys
-signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(STATUS))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print(4321, flush=True)
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+sys.exit(STATUS)
 """
 
 

@@ -24,11 +24,12 @@ def judge(report: Mapping[str, Mapping[str, object]], groups: Mapping[int, int])
     The run passed if the judgement has no faults.
     """
     counts: Counter[str] = Counter()
-    faults: list[str] = []
     found = Counter(_numbers(case)[0] for case in report)
-    for group in sorted(groups.keys() | found.keys()):
-        if found[group] != groups.get(group, 0):
-            faults.append(f"group {group}: {found[group]} cases, not {groups.get(group, 0)}")
+    faults = [
+        f"group {group}: {found[group]} cases, not {groups.get(group, 0)}"
+        for group in sorted(groups.keys() | found.keys())
+        if found[group] != groups.get(group, 0)
+    ]
     for case in sorted(report, key=_numbers):
         behavior, close = report[case].get("behavior"), report[case].get("behaviorClose")
         verdict = f"{behavior}" if behavior == close else f"{behavior}, its close {close}"

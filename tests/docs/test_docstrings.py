@@ -138,7 +138,7 @@ def test_it_names_its_attributes(public: Public) -> None:
 
 
 def undescribed_attributes(cls: type) -> Iterator[str]:
-    """The public attributes set in `__init__`, and a dataclass's fields, without a string behind."""
+    """The public attributes set in `__init__`, and a dataclass's fields, that no string follows."""
     written = cls if is_dataclass(cls) else init_of(cls)
     if written is None:
         return

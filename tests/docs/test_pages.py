@@ -51,7 +51,7 @@ def test_every_method_that_the_map_names_exists() -> None:
     assert [name for name in named if name not in methods] == []
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted({*PAGES, *ROOT.glob("*.md")}), ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)\s]*\)", page.read_text())
     local = [target for target in targets if "://" not in target]

@@ -244,7 +244,7 @@ async def test_without_python_socks_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "python_socks", None)
     error = await failure(connect("ws://server.example/", proxy="http://127.0.0.1:1"))
     assert isinstance(error, ImportError)
-    assert "pip install 'wscore[proxy]', or give connect() proxy=None" in str(error)
+    assert "pip install 'wstransports[proxy]', or give connect() proxy=None" in str(error)
     assert not worth_retrying(error)
 
 
