@@ -12,7 +12,7 @@ from kit.frames import Frame
 from kit.raw_client import RawClient
 from wscore import Accepted, ClientConnection, Response
 
-TIMEOUT = 10  # seconds that any of its calls may take
+TIMEOUT = 20  # seconds that any of its calls may take
 
 
 class BlockingPeer(RawClient):
@@ -94,6 +94,11 @@ class BlockingPeer(RawClient):
         close = self.close_frame()
         self.end()
         return close
+
+    def finish(self, code: int = 1000, reason: str = "") -> None:
+        """Do the closing handshake, begun here."""
+        self.close(code, reason)
+        assert self.closed() == (code, "")
 
     def end(self) -> None:
         """See the server end the stream, and close the socket."""

@@ -3,6 +3,8 @@
 import logging
 import re
 
+import pytest
+
 
 class Log(logging.Handler):
     """The warnings and errors that were logged. A test takes those that it expects."""
@@ -44,3 +46,14 @@ def _about_client(record: logging.LogRecord) -> str:
     found = re.fullmatch(r"#\d+(?: 127\.0\.0\.1:\d+)?: (.+)", message)
     assert found is not None, message
     return found[1]
+
+
+def one_line(caplog: pytest.LogCaptureFixture) -> str:
+    """The only line that was logged, without the connection's id; ours, and no traceback."""
+    [record] = caplog.records
+    assert record.name == "wstransports"
+    assert record.exc_info is None
+    message = record.getMessage()
+    assert message == record.message  # a handler may format it after the connection is closed
+    assert message.isprintable()
+    return re.sub(r"^#\d+ ", "", message)

@@ -10,7 +10,8 @@ import anyio
 import trustme
 from anyio.abc import ByteStream, Listener, SocketAttribute
 from anyio.streams.tls import TLSListener
-from in_process import stream_pair
+
+from kit.in_process import stream_pair
 
 
 @asynccontextmanager

@@ -14,9 +14,9 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 
 import anyio
 from anyio.lowlevel import checkpoint
-from in_process import MemoryStream, on_each_backend, stream_pair
 from served import URI, echo, served, until
 
+from kit.in_process import MemoryStream, on_each_backend, stream_pair
 from wscore import Reasons
 from wstransports import (
     Client,

@@ -13,9 +13,9 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from ends import memory, tcp, tls, unix
-from in_process import on_each_backend, stream_pair
 from served import URI, echo, served
 
+from kit.in_process import on_each_backend, stream_pair
 from wscore import ClientConnection, State
 from wstransports import (
     Client,

@@ -8,7 +8,7 @@ from kit.frames import Frame, masked, parse
 from kit.handshake import REQUEST
 
 
-class TrioPeer:
+class StreamPeer:
     """A client that does only what the test says; it sees what the server sends, frame by frame."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
