@@ -3,7 +3,6 @@
 The tests hold the library against this file, so it must be as simple as the RFC.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 FIN, RSV1, RSV2, RSV3 = 0x80, 0x40, 0x20, 0x10
@@ -94,23 +93,3 @@ def parse(data: bytes | bytearray) -> Parsed | None:
         return None
     payload = bytes(data[start : start + size])
     return Parsed(Frame(data[0], xor(payload, key) if key else payload), key, start + size)
-
-
-class FrameReader:
-    """Splits what one end sends into frames; a client must mask them, and a server must not."""
-
-    def __init__(self, masked: bool) -> None:
-        self._masked = masked
-        self._data = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete now."""
-        self._data += data
-        while (parsed := parse(self._data)) is not None:
-            assert bool(parsed.key) is self._masked, "a client must mask, a server must not"
-            del self._data[: parsed.size]
-            yield parsed.frame
-
-    def end(self) -> None:
-        """See that no part of a frame is left."""
-        assert not self._data, f"a part of a frame: {bytes(self._data[:100])!r}"

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, TEXT, Frame, FrameReader
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, TEXT, Frame, parse
 from wscore import (
     Accepted,
     ClientConnection,
@@ -37,7 +37,7 @@ class RawClient(ABC):
         """The head of the 101 response; all bytes that came if the response is not a 101."""
         self._fault: ConnectionFailed | None = None
         self._switched = False
-        self._reader = FrameReader(masked=False)
+        self._unread = bytearray()
         self._inflater = zlib.decompressobj(-15)
         self._gathering = False
         self._request = core.data_to_send()
@@ -135,7 +135,11 @@ class RawClient(ABC):
                 self._switched = True
                 self.head = head
         if self._switched:
-            self.frames.extend(self._reader.feed(bytes(data)))
+            self._unread += data
+            while (parsed := parse(self._unread)) is not None:
+                assert not parsed.key, "a server must not mask"
+                del self._unread[: parsed.size]
+                self.frames.append(parsed.frame)
 
     def take_eof(self) -> None:
         """Handle the end of the server's half."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 import trustme
 
+from kit.certificates import client_context, server_context
 from kit.connecting import connecting, failure, talk_with, uri_of
 from kit.jobs import Job
 from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
@@ -42,18 +43,10 @@ class Certificates(NamedTuple):
 def tls() -> Certificates:
     """Certificates of an authority that nobody else knows."""
     authority = trustme.CA()
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    client = client_context(authority)
     return Certificates(
-        server_for(authority, "127.0.0.1", "localhost", "good.example"), client, authority
+        server_context(authority, "127.0.0.1", "localhost", "good.example"), client, authority
     )
-
-
-def server_for(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """A server's context with a certificate for these names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
 
 
 @on_sockets
@@ -126,7 +119,7 @@ async def test_by_default_the_systems_authorities_are_believed(
 
 @on_sockets
 async def test_a_certificate_is_for_the_host(loop: Loop, tls: Certificates) -> None:
-    certs = server_for(tls.authority, "other.example")
+    certs = server_context(tls.authority, "other.example")
     async with loop.serving(echo, certs=certs) as server:
         error = await failure(connecting(server, ssl=tls.client))
         assert isinstance(error, ConnectionError)
@@ -156,7 +149,7 @@ async def test_a_certificate_expires(loop: Loop, tls: Certificates) -> None:
 async def test_the_server_is_told_whom_we_want(loop: Loop, tls: Certificates) -> None:
     """By SNI (RFC 6066 section 3)."""
     told: list[object] = []
-    certs = server_for(tls.authority, "localhost", "good.example")
+    certs = server_context(tls.authority, "localhost", "good.example")
     certs.sni_callback = lambda sslobject, name, context: told.append(name)
     async with loop.serving(echo, certs=certs) as server:
         async with connect(f"wss://localhost:{server.port}/", ssl=tls.client):
@@ -254,7 +247,7 @@ async def test_a_redirect_leads_from_ws_to_wss(
 
 @on_sockets
 async def test_server_hostname_is_for_the_first_origin_only(loop: Loop, tls: Certificates) -> None:
-    certs = server_for(tls.authority, "alias.example")
+    certs = server_context(tls.authority, "alias.example")
     async with loop.serving(echo, certs=tls.server) as target:
 
         def process_request(request: Request) -> Response | None:
@@ -331,7 +324,7 @@ async def test_a_server_that_wants_a_certificate_of_ours(
     loop: Loop, tls: Certificates, version: ssl.TLSVersion
 ) -> None:
     """With TLS 1.3 it says so when our handshake is over already."""
-    wanting = server_for(tls.authority, "127.0.0.1")
+    wanting = server_context(tls.authority, "127.0.0.1")
     wanting.verify_mode = ssl.CERT_REQUIRED
     wanting.maximum_version = version
 

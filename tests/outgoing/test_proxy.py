@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import trustme
 from proxies import proxying
 
+from kit.certificates import client_context, server_context
 from kit.connecting import connecting, failure, talk_with
 from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
 from kit.raw_server import End
@@ -48,10 +48,8 @@ async def test_a_proxy_of_each_kind(loop: Loop, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_wss_goes_through_it_unread(loop: Loop, kind: str) -> None:
     authority = trustme.CA()
-    certs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("server.example").configure_cert(certs)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+    certs = server_context(authority, "server.example")
+    trusting = client_context(authority)
     async with loop.serving(echo, certs=certs) as server, proxying(kind, server.port) as proxy:
         url = f"{kind}://127.0.0.1:{proxy.port}"
         async with connect("wss://server.example/", ssl=trusting, proxy=url) as client:

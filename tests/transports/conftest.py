@@ -5,8 +5,9 @@ import ssl
 from collections.abc import Iterator
 
 import pytest
+import trustme
 
-from kit.certificates import Certificates
+from kit.certificates import client_context, server_context
 from kit.log import Log
 
 
@@ -24,5 +25,5 @@ def log() -> Iterator[Log]:
 @pytest.fixture(scope="session")
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The server's, and that of a client that trusts it."""
-    certificates = Certificates()
-    return certificates.server("127.0.0.1"), certificates.client()
+    authority = trustme.CA()
+    return server_context(authority, "127.0.0.1"), client_context(authority)

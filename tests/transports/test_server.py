@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
+from kit.certificates import certificate_files, client_context
 from kit.frames import CLOSE, masked
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
@@ -287,17 +288,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def certificate_files(authority: trustme.CA, folder: Path) -> tuple[Path, Path]:
-    issued = authority.issue_cert("127.0.0.1")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    return cert, key
+    return client_context(authority)
 
 
 @pytest.mark.parametrize("form", ["files", "context"])
@@ -309,7 +300,7 @@ async def test_certs(
     tmp_path: Path,
     form: str,
 ) -> None:
-    files = certificate_files(authority, tmp_path)
+    files = certificate_files(authority, tmp_path, "127.0.0.1")
     certs: Any = files
     if form == "context":
         certs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -334,7 +325,9 @@ async def test_a_request_and_frames_right_behind_the_tls_handshake(
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
     frames = b"".join(masked(0x81, str(number).encode()) for number in range(1000))
-    async with loop.serving(echo, certs=certificate_files(authority, tmp_path)) as server:
+    async with loop.serving(
+        echo, certs=certificate_files(authority, tmp_path, "127.0.0.1")
+    ) as server:
         peer = await loop.dial(server, tls=trusting, at_once=request + frames)
         assert [await peer.message() for _ in range(1000)] == [str(n) for n in range(1000)]
         peer.reset()
@@ -344,7 +337,7 @@ async def test_a_request_and_frames_right_behind_the_tls_handshake(
 async def test_the_block_closes_tls_connections_too(
     loop: Loop, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    server = loop.server(certs=certificate_files(authority, tmp_path))
+    server = loop.server(certs=certificate_files(authority, tmp_path, "127.0.0.1"))
     async with server:
         peer = await loop.connect(server, tls=trusting)
     assert await peer.closed() == (1001, "")
@@ -354,7 +347,9 @@ async def test_the_block_closes_tls_connections_too(
 async def test_plain_http_at_a_tls_port(
     loop: Loop, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    async with loop.serving(echo, certs=certificate_files(authority, tmp_path)) as server:
+    async with loop.serving(
+        echo, certs=certificate_files(authority, tmp_path, "127.0.0.1")
+    ) as server:
         plain = await loop.dial(server)
         plain.handshake()
         await plain.eof()

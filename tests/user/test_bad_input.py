@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from kit.blocking_peer import BlockingPeer, connected
+from kit.certificates import certificate_files
 from kit.frames import BINARY, FIN, TEXT, Frame
 from kit.in_thread import BOTH_LOOPS, NewLoop, serving
 from wstransports import Buffer, Client, ConnectionClosed, WebSocketReader, WebSocketServer
@@ -108,12 +109,8 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def write_certs(folder: Path) -> tuple[Path, Path]:
-    """A certificate and its key, made anew."""
-    issued = trustme.CA().issue_cert("localhost")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    issued.cert_chain_pems[0].write_to_path(cert)
-    issued.private_key_pem.write_to_path(key)
-    return cert, key
+    """A certificate and its key, made for this call."""
+    return certificate_files(trustme.CA(), folder, "localhost")
 
 
 @pytest.mark.parametrize("as_type", [str, Path])

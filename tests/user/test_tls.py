@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from kit.blocking_peer import BlockingPeer, connected
+from kit.certificates import certificate_files, client_context
 from kit.frames import BINARY, FIN, TEXT, Frame, masked
 from kit.handshake import REQUEST
 from kit.in_thread import BOTH_LOOPS, NewLoop, serving
@@ -34,20 +35,13 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="module")
 def certs(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The server's certificate and its key."""
-    folder = tmp_path_factory.mktemp("certs")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    issued = authority.issue_cert("localhost")
-    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    return cert, key
+    return certificate_files(authority, tmp_path_factory.mktemp("certs"), "localhost")
 
 
 @pytest.fixture(scope="module")
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
     """What a client needs to believe them."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+    return client_context(authority)
 
 
 Ends = SimpleQueue[tuple[int, int]]
