@@ -274,6 +274,7 @@ class TestBomb:
         )
         assert hello == binary(b"Hello")
 
+    @pytest.mark.slow
     @both_roles
     def test_many_at_once(self, role: str) -> None:
         """256 messages of 1 KiB, each of which may inflate to 1 MiB: a call makes no more for it."""

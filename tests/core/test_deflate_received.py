@@ -343,6 +343,7 @@ def test_whole(case: Case, role: str, header: str | None, engine: str) -> None:
     check(case, role, header, None, engine)
 
 
+@pytest.mark.slow
 @each_engine
 @both_takeovers
 @both_roles
@@ -351,6 +352,7 @@ def test_byte_by_byte(case: Case, role: str, header: str | None, engine: str) ->
     check(case, role, header, 1, engine)
 
 
+@pytest.mark.slow
 @each_engine
 @both_takeovers
 @both_roles

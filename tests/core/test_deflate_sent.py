@@ -366,6 +366,7 @@ class TestMemory:
         receive(connection, frames)
         assert kinds(made) == ["de", "in"]
 
+    @pytest.mark.slow
     @both_roles
     def test_what_was_agreed_on_is_shared(self, role: str) -> None:
         """Until a message is compressed, a connection takes no more than one without compression,

@@ -391,6 +391,7 @@ class TestTogether:
             assert size >= 100 or "r" not in used
             assert restored(payload, used, peer) == b"x" * size
 
+    @pytest.mark.slow
     @both_roles
     @every_order
     @pytest.mark.parametrize("size", [None, 1, 1000])
@@ -420,6 +421,7 @@ class TestTogether:
             [failure] = receive(connection, encode([frame], role))
             assert failure == ConnectionFailed(Reasons.PROTOCOL_ERROR, "reserved bits are set")
 
+    @pytest.mark.slow
     @both_roles
     @every_order
     def test_fragments(self, order: str, role: str) -> None:

@@ -139,6 +139,7 @@ def test_a_few_fragments_are_free(limit: int, role: str) -> None:
     assert receive(connection, encode(empty[-1:], role)) == [TOO_SMALL]
 
 
+@pytest.mark.slow
 @both_roles
 def test_large_fragments_are_charged_what_they_are(role: str) -> None:
     """The suite's group 9: 4 MiB in fragments of 64 bytes, within a bound of 16 MiB."""

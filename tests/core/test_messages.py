@@ -242,6 +242,7 @@ frames = st.builds(
 )
 
 
+@pytest.mark.slow
 @needs_compiled
 @settings(RELAXED, max_examples=500)
 @given(

@@ -340,6 +340,7 @@ OFFERS: list[tuple[str, Deflate, list[str], str | None]] = [
 
 
 class TestOffers:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("ours", "offers", "answer"),
         [case[1:] for case in OFFERS],
@@ -438,6 +439,7 @@ def suits(answer: str, parameters: dict[str, str | None], ours: Deflate) -> bool
     )
 
 
+@pytest.mark.slow
 @RELAXED
 @given(st.lists(PARAMETERS, max_size=4), SETTINGS)
 def test_any_offers(offers: list[list[tuple[str, str | None]]], ours: Deflate) -> None:

@@ -411,6 +411,7 @@ def test_whole(case: Case, role: str) -> None:
     check_end(connection, role, events[-1])
 
 
+@pytest.mark.slow
 @both_roles
 @every_case
 def test_byte_by_byte(case: Case, role: str) -> None:
@@ -420,6 +421,7 @@ def test_byte_by_byte(case: Case, role: str) -> None:
     check_end(connection, role, events[-1])
 
 
+@pytest.mark.slow
 @both_roles
 @every_case
 def test_with_more_behind(case: Case, role: str) -> None:

@@ -5,10 +5,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import pytest
 from running import PATIENCE, running
 from snippets import ROOT
 
 from kit.blocking_peer import BlockingPeer
+
+pytestmark = pytest.mark.slow
 
 CHAT = ROOT / "examples" / "chat.py"
 PROGRAM = f"""

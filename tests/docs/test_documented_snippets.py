@@ -92,6 +92,7 @@ def test_every_snippet_is_run_by_exactly_one_way() -> None:
     assert len(PAGES) > 5  # the pages were found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [s.name for s in SNIPPETS if s.output is not None])
 def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
     snippet = BY_NAME[name]
@@ -106,6 +107,7 @@ def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
         assert printed_by(code, tmp_path).replace(str(server.port), PORT) == snippet.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
 def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
     around, play = SCENES[name]
@@ -434,7 +436,7 @@ def _(server: Running) -> None:
         peer.part("b")
         assert peer.frame().payload == b"a"
         peer.part("c", last=True)
-        assert peer.message() == "bc"
+        assert peer.rest() == b"bc"
 
 
 @scene("sending-feed-reader", IN_ON_CONNECTION)
@@ -443,7 +445,7 @@ def _(server: Running) -> None:
         peer.part("a")
         assert peer.frame().payload == b"a"
         peer.part("b", last=True)
-        assert peer.message() == "b"
+        assert peer.rest() == b"b"
 
 
 @scene("sending-feed-iterable", IN_ON_CONNECTION)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from kit.frames import Frame
+from kit.frames import CONTINUATION, Frame
 from kit.raw_client import RawClient
 from wscore import Accepted, ClientConnection, Response
 
@@ -81,6 +81,14 @@ class BlockingPeer(RawClient):
         while not frames[-1].last:
             frames.append(self.frame())
         return self._message(frames)
+
+    def rest(self) -> bytes:
+        """The payload of the frames that are left of a message."""
+        frames = [self.frame()]
+        while not frames[-1].last:
+            frames.append(self.frame())
+        assert all(frame.opcode == CONTINUATION for frame in frames), frames
+        return b"".join(frame.payload for frame in frames)
 
     def close_frame(self) -> tuple[int, str]:
         """Code and reason of the server's Close, which must be the next frame."""

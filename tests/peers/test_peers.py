@@ -23,6 +23,8 @@ from with_websockets import WebsocketsPeer
 from kit.frames import CLOSE, CONTINUATION, FIN, PONG, RSV1, TEXT, Frame
 from wstransports import Deflate, HandshakeError
 
+pytestmark = pytest.mark.slow
+
 P = ParamSpec("P")
 Test = Callable[P, Coroutine[object, object, None]]
 

@@ -317,6 +317,7 @@ async def test_a_stream_serves_one_connection(backend: str) -> None:
                     raise AssertionError("there is one stream")
 
 
+@pytest.mark.slow
 def test_without_anyio_it_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['anyio'] = None; import wstransports; import wstransports.anyio"

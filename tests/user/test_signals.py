@@ -11,6 +11,8 @@ from kit.blocking_peer import connected
 from kit.frames import FIN, TEXT, Frame
 from kit.script import Script
 
+pytestmark = pytest.mark.slow
+
 IMPORTS = """\
 import asyncio, signal, threading
 import socket as socket_module

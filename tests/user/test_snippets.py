@@ -21,6 +21,8 @@ from kit.blocking_peer import connected
 from kit.frames import BINARY, FIN, TEXT, Frame, masked
 from kit.script import Script
 
+pytestmark = pytest.mark.slow
+
 IMPORTS = """\
 import asyncio
 from wstransports import Client, WebSocketReader, WebSocketServer
