@@ -144,6 +144,7 @@ sends = st.lists(
 )
 
 
+@pytest.mark.slow
 @RELAXED
 @given(sends, windows, st.booleans(), st.sampled_from([0, 100, 1024]), roles)
 def test_what_we_send_another_reads(
@@ -173,6 +174,7 @@ def test_what_we_send_another_reads(
         assert [first & ~FIN for first, _ in frames[1:]] == [CONTINUATION] * (len(frames) - 1)
 
 
+@pytest.mark.slow
 @RELAXED
 @given(sends, places)
 def test_our_two_ends(

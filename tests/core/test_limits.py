@@ -105,6 +105,7 @@ def test_no_bound(role: str) -> None:
         assert (len(piece.data), piece.last) == (2**20, False)
 
 
+@pytest.mark.slow
 @both_roles
 def test_no_bound_on_fragments_either(role: str) -> None:
     connection = open_end(role, max_message_size=None)

@@ -318,12 +318,12 @@ async def test_from_another_clients_messages(loop: Loop) -> None:
 @pytest.mark.parametrize(
     ("pieces", "op_code", "message"),
     [
-        (["text"], BINARY, b"text"),
-        ([b"text"], TEXT, "text"),
-        ([b"\xc3", b"\xa9"], TEXT, "é"),
+        (["text"], DataType.BINARY, b"text"),
+        ([b"text"], DataType.TEXT, "text"),
+        ([b"\xc3", b"\xa9"], DataType.TEXT, "é"),
         (["te", b"xt"], None, "text"),
         ([b"by", "tes"], None, b"bytes"),
-        (["te", b"xt"], BINARY, b"text"),
+        (["te", b"xt"], DataType.BINARY, b"text"),
     ],
 )
 @on_each_loop
