@@ -8,24 +8,9 @@ import pytest
 from deflated import RSV1, RSV2, Peer, agreed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from wire import (
-    BINARY,
-    CONTINUATION,
-    FIN,
-    PING,
-    RELAXED,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import RELAXED, ROLES, AnyConnection, binary, encode, merged, receive, sent_frames, text
 
+from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import (
     ConnectionFailed,
     Deflate,

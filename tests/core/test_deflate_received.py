@@ -22,25 +22,9 @@ from deflated import (
     each_engine,
     engine_named,
 )
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, binary, encode, merged, open_end, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import (
     ClientConnection,
     CloseReceived,

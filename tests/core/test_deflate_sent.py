@@ -21,25 +21,9 @@ from deflated import (
     engine_named,
     serve,
 )
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-)
+from wire import ROLES, AnyConnection, binary, encode, merged, open_end, receive, sent_frames
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import Deflate, LocalProtocolError, State
 
 WIDE = Deflate(window_bits=15, peer_window_bits=15)

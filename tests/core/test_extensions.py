@@ -23,23 +23,9 @@ from deflated import (
     extensions_in,
     serve,
 )
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    ROLES,
-    TEXT,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, binary, encode, merged, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import (
     Accepted,
     ClientConnection,

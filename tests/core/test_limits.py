@@ -1,24 +1,9 @@
 """The bound on messages: judged on declared lengths, small fragments charged for."""
 
 import pytest
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    ROLES,
-    TEXT,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, binary, encode, merged, open_end, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import ConnectionFailed, MessagePiece, Ping, Reasons, ServerConnection
 
 both_roles = pytest.mark.parametrize("role", ROLES)

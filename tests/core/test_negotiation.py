@@ -24,20 +24,9 @@ from deflated import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import (
-    BINARY,
-    CLOSE,
-    FIN,
-    RELAXED,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-)
+from wire import RELAXED, AnyConnection, binary, encode, merged, receive, sent_frames
 
+from kit.frames import BINARY, CLOSE, FIN, Frame
 from wscore import (
     Accepted,
     ClientConnection,

@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
     RELAXED,
     ROLES,
-    TEXT,
     AnyConnection,
-    Frame,
     binary,
     encode,
     inside,
@@ -29,6 +21,7 @@ from wire import (
     text,
 )
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import (
     CloseReceived,
     ConnectionFailed,
