@@ -18,6 +18,8 @@ from generator import generator
 
 from wscore.masking import apply_mask
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 HEAD = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -17,6 +17,8 @@ from benchmarks.profile import COUNTED, measure
 from benchmarks.scenarios import GROUPS, SCENARIOS, shortened
 from benchmarks.tables import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(150)
 def test_everything_is_measured_and_written_down(tmp_path: Path) -> None:

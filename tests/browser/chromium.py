@@ -2,15 +2,13 @@
 
 import json
 import re
-import socket
 import subprocess
 import threading
-from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from wscore import Accepted, ClientConnection, MessagePiece
+from kit.blocking_peer import BlockingPeer
 
 # How long an answer of the browser, or a condition in a page, may take, in seconds.
 PATIENCE = 20
@@ -29,7 +27,7 @@ _FLAGS = [
     "--remote-debugging-port=0",
 ]
 
-_LISTENING = re.compile(r"DevTools listening on ws://([^/]+)(/\S+)")
+_LISTENING = re.compile(r"DevTools listening on ws://127\.0\.0\.1:(\d+)(/\S+)")
 
 # Settles when the condition holds, looking again at each change of the page.
 _WAIT = """new Promise(resolve => {
@@ -52,16 +50,10 @@ _MIDDLE = """new Promise(resolve => requestAnimationFrame(() => requestAnimation
 class DevTools:
     """A connection to the browser: commands, their answers, and events."""
 
-    def __init__(self, host: str, target: str) -> None:
-        name, _, port = host.partition(":")
-        self._socket = socket.create_connection((name, int(port)), PATIENCE)
-        self._connection = ClientConnection(host, target, max_message_size=None)
-        self._message = ""
-        self._received: deque[dict[str, Any]] = deque()
+    def __init__(self, port: int, target: str) -> None:
+        self._peer = BlockingPeer(port, target, max_message_size=None)
+        self._peer.connect()
         self._commands = 0
-        self._flush()
-        accepted = self._connection.receive_data(self._socket.recv(65536))
-        assert isinstance(accepted[0], Accepted), accepted
 
     def command(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """Have the browser, or the page of a session, do something; returns its result."""
@@ -69,8 +61,7 @@ class DevTools:
         command: dict[str, Any] = {"id": self._commands, "method": method, "params": params}
         if session is not None:
             command["sessionId"] = session
-        self._connection.send_message(json.dumps(command))
-        self._flush()
+        self._peer.send(json.dumps(command))
         while True:
             answer = self._receive()
             if answer.get("id") == self._commands:
@@ -87,26 +78,12 @@ class DevTools:
 
     def close(self) -> None:
         """Hang up."""
-        self._socket.close()
-
-    def _flush(self) -> None:
-        self._socket.sendall(self._connection.data_to_send())
+        self._peer.leave()
 
     def _receive(self) -> dict[str, Any]:
-        """The next message, whatever it is."""
-        while not self._received:
-            data = self._socket.recv(65536)
-            assert data, "the browser has hung up"
-            events = self._connection.receive_data(data)
-            while self._connection.more:
-                events += self._connection.receive_data(b"")
-            for event in events:
-                assert isinstance(event, MessagePiece), event
-                self._message += event.text or ""
-                if event.last:
-                    self._received.append(json.loads(self._message))
-                    self._message = ""
-        return self._received.popleft()
+        """The next message, which is an answer or an event."""
+        message: dict[str, Any] = json.loads(self._peer.message())
+        return message
 
 
 class Page:
@@ -181,7 +158,7 @@ class Chromium:
             if listening := _LISTENING.search(line):
                 # It talks on: a full pipe would stop it.
                 threading.Thread(target=self._log.read, daemon=True).start()
-                self._tools = DevTools(*listening.groups())
+                self._tools = DevTools(int(listening[1]), listening[2])
                 return self
         self._process.wait()
         self._log.close()

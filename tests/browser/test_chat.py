@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from chromium import Chromium, Page
 
+pytestmark = pytest.mark.slow
+
 CHAT = Path(__file__).parents[2] / "examples" / "chat.py"
 
 

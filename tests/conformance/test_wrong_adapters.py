@@ -51,6 +51,7 @@ def test_a_right_one_passes(half_close: bool) -> None:
     pipes_checked(WithPipes(MemoryPipe), half_close)
 
 
+@pytest.mark.slow
 def test_a_right_one_passes_byte_by_byte() -> None:
     pipes_checked(MemoryRuntime(chunk=7))
 

@@ -15,7 +15,9 @@ from wscore.extensions.engine import Engine
 
 # zlib, and what is like it: who deflates and inflates for us.
 ENGINES = [zlib.__name__, "zlib_ng.zlib_ng"]
-each_engine = pytest.mark.parametrize("engine", ENGINES)
+each_engine = pytest.mark.parametrize(
+    "engine", [ENGINES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in ENGINES[1:])]
+)
 
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 

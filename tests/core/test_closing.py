@@ -5,16 +5,8 @@ from typing import cast
 
 import pytest
 from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
     ROLES,
-    TEXT,
     AnyConnection,
-    Frame,
     binary,
     encode,
     open_end,
@@ -24,6 +16,7 @@ from wire import (
     text,
 )
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import (
     ClientConnection,
     CloseFrame,

@@ -1,23 +1,9 @@
 """Deadlines by a clock turned by hand: handshake, keepalive, output, close."""
 
 import pytest
-from wire import (
-    BINARY,
-    CLOSE,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    encode,
-    open_end,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, AnyConnection, encode, open_end, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, FIN, PING, PONG, TEXT, Frame
 from wscore import (
     ClientConnection,
     CloseFrame,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from deflated import RSV1, SENTENCE, agreed, deflated
-from wire import BINARY, FIN, ROLES, Frame, binary, encode, merged, receive, sent_frames
+from wire import ROLES, binary, encode, merged, receive, sent_frames
 
+from kit.frames import BINARY, FIN, Frame
 from wscore import Deflate, PreparedMessage
 
 

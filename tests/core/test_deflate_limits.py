@@ -8,24 +8,9 @@ from random import Random
 
 import pytest
 from deflated import NO_TAKEOVER, RSV1, TAIL, Peer, agreed, deflated
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, AnyConnection, binary, encode, merged, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Reasons
 
 both_roles = pytest.mark.parametrize("role", ROLES)
@@ -274,6 +259,7 @@ class TestBomb:
         )
         assert hello == binary(b"Hello")
 
+    @pytest.mark.slow
     @both_roles
     def test_many_at_once(self, role: str) -> None:
         """256 messages of 1 KiB, each of which may inflate to 1 MiB: the limit is the same."""

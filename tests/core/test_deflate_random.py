@@ -4,27 +4,13 @@ import zlib
 from collections.abc import Iterable
 from itertools import pairwise
 
+import pytest
 from deflated import RSV1, RSV2, Peer, agreed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from wire import (
-    BINARY,
-    CONTINUATION,
-    FIN,
-    PING,
-    RELAXED,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import RELAXED, ROLES, AnyConnection, binary, encode, merged, receive, sent_frames, text
 
+from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import (
     ConnectionFailed,
     Deflate,
@@ -113,6 +99,7 @@ def deflated_frames(draw: st.DrawFn, bits: int, takeover: bool) -> tuple[list[Fr
     return frames, events
 
 
+@pytest.mark.slow
 @RELAXED
 @given(st.data(), windows, st.booleans(), places, roles)
 def test_messages_deflated_anyhow_in_any_frames_and_cuts(
@@ -142,6 +129,7 @@ sends = st.lists(
 )
 
 
+@pytest.mark.slow
 @RELAXED
 @given(sends, windows, st.booleans(), st.sampled_from([0, 100, 1024]), roles)
 def test_what_we_send_another_reads(
@@ -171,6 +159,7 @@ def test_what_we_send_another_reads(
         assert [first & ~FIN for first, _ in frames[1:]] == [CONTINUATION] * (len(frames) - 1)
 
 
+@pytest.mark.slow
 @RELAXED
 @given(sends, places)
 def test_our_two_ends(
@@ -207,6 +196,7 @@ garbage = st.one_of(
 CUT_SHORT = b"\xec\xc11\x01\x00\x00\x00\xc2\xa0\xf5Om\x0c\x1f " + bytes(66)
 
 
+@pytest.mark.slow
 @settings(RELAXED, max_examples=300)
 @given(
     st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), garbage), max_size=4),
@@ -250,6 +240,7 @@ def test_any_payload_ends_the_same_however_cut(
     assert failed in ([True] * 3, [False] * 3)
 
 
+@pytest.mark.slow
 @settings(RELAXED, max_examples=200)
 @given(st.lists(st.binary(max_size=100), max_size=10), roles)
 def test_any_bytes_are_survived(reads: list[bytes], role: str) -> None:

@@ -22,25 +22,9 @@ from deflated import (
     each_engine,
     engine_named,
 )
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, binary, encode, merged, open_end, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import (
     ClientConnection,
     CloseReceived,
@@ -343,6 +327,7 @@ def test_whole(case: Case, role: str, header: str | None, engine: str) -> None:
     check(case, role, header, None, engine)
 
 
+@pytest.mark.slow
 @each_engine
 @both_takeovers
 @both_roles
@@ -351,6 +336,7 @@ def test_byte_by_byte(case: Case, role: str, header: str | None, engine: str) ->
     check(case, role, header, 1, engine)
 
 
+@pytest.mark.slow
 @each_engine
 @both_takeovers
 @both_roles

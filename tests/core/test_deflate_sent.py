@@ -21,25 +21,9 @@ from deflated import (
     engine_named,
     serve,
 )
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-)
+from wire import ROLES, AnyConnection, binary, encode, merged, open_end, receive, sent_frames
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import Deflate, LocalProtocolError, State
 
 WIDE = Deflate(window_bits=15, peer_window_bits=15)
@@ -366,6 +350,7 @@ class TestMemory:
         receive(connection, frames)
         assert kinds(made) == ["de", "in"]
 
+    @pytest.mark.slow
     @both_roles
     def test_what_was_agreed_on_is_shared(self, role: str) -> None:
         """Until a message is compressed, a connection takes no more than one without compression,

@@ -23,23 +23,9 @@ from deflated import (
     extensions_in,
     serve,
 )
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    ROLES,
-    TEXT,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, binary, encode, merged, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import (
     Accepted,
     ClientConnection,
@@ -391,6 +377,7 @@ class TestTogether:
             assert size >= 100 or "r" not in used
             assert restored(payload, used, peer) == b"x" * size
 
+    @pytest.mark.slow
     @both_roles
     @every_order
     @pytest.mark.parametrize("size", [None, 1, 1000])
@@ -420,6 +407,7 @@ class TestTogether:
             [failure] = receive(connection, encode([frame], role))
             assert failure == ConnectionFailed(Reasons.PROTOCOL_ERROR, "reserved bits are set")
 
+    @pytest.mark.slow
     @both_roles
     @every_order
     def test_fragments(self, order: str, role: str) -> None:

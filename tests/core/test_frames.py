@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import BINARY, FIN, RELAXED, TEXT, Frame, encode
+from wire import RELAXED, encode
 
+from kit.frames import BINARY, FIN, TEXT, Frame
 from wscore import speedups
 
 MessageFrame = Callable[[object, int], bytes | None]

@@ -1,24 +1,9 @@
 """The bound on messages: judged on declared lengths, small fragments charged for."""
 
 import pytest
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    ROLES,
-    TEXT,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, binary, encode, merged, open_end, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import ConnectionFailed, MessagePiece, Ping, Reasons, ServerConnection
 
 both_roles = pytest.mark.parametrize("role", ROLES)
@@ -105,6 +90,7 @@ def test_no_bound(role: str) -> None:
         assert (len(piece.data), piece.last) == (2**20, False)
 
 
+@pytest.mark.slow
 @both_roles
 def test_no_bound_on_fragments_either(role: str) -> None:
     connection = open_end(role, max_message_size=None)
@@ -139,6 +125,7 @@ def test_a_few_fragments_are_free(limit: int, role: str) -> None:
     assert receive(connection, encode(empty[-1:], role)) == [TOO_SMALL]
 
 
+@pytest.mark.slow
 @both_roles
 def test_large_fragments_are_charged_what_they_are(role: str) -> None:
     """The suite's group 9: 4 MiB in fragments of 64 bytes, within a bound of 16 MiB."""

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import RELAXED, xor
+from wire import RELAXED
+
+from kit.frames import xor
 
 ApplyMask = Callable[..., bytes]
 

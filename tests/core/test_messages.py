@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import BINARY, CONTINUATION, FIN, PING, RELAXED, ROLES, TEXT, Frame, binary, encode, text
+from wire import RELAXED, ROLES, binary, encode, text
 
+from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import Event, MessagePiece, Ping, speedups
 
 WholeMessages = Callable[..., int]
@@ -242,6 +243,7 @@ frames = st.builds(
 )
 
 
+@pytest.mark.slow
 @needs_compiled
 @settings(RELAXED, max_examples=500)
 @given(

@@ -24,20 +24,9 @@ from deflated import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import (
-    BINARY,
-    CLOSE,
-    FIN,
-    RELAXED,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    receive,
-    sent_frames,
-)
+from wire import RELAXED, AnyConnection, binary, encode, merged, receive, sent_frames
 
+from kit.frames import BINARY, CLOSE, FIN, Frame
 from wscore import (
     Accepted,
     ClientConnection,
@@ -340,6 +329,7 @@ OFFERS: list[tuple[str, Deflate, list[str], str | None]] = [
 
 
 class TestOffers:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("ours", "offers", "answer"),
         [case[1:] for case in OFFERS],
@@ -438,6 +428,7 @@ def suits(answer: str, parameters: dict[str, str | None], ours: Deflate) -> bool
     )
 
 
+@pytest.mark.slow
 @RELAXED
 @given(st.lists(PARAMETERS, max_size=4), SETTINGS)
 def test_any_offers(offers: list[list[tuple[str, str | None]]], ours: Deflate) -> None:

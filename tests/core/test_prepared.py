@@ -7,11 +7,7 @@ from typing import Any
 import pytest
 from deflated import CHROMIUM, FIREFOX, RSV1, SENTENCE, Peer, agreed
 from wire import (
-    BINARY,
-    CONTINUATION,
-    FIN,
     ROLES,
-    TEXT,
     AnyConnection,
     inside,
     merged,
@@ -22,6 +18,7 @@ from wire import (
     text,
 )
 
+from kit.frames import BINARY, CONTINUATION, FIN, TEXT
 from wscore import (
     Deflate,
     LocalProtocolError,

@@ -309,12 +309,15 @@ class Walk:
             self.check()
 
 
-@pytest.mark.parametrize("block", range(1, 11))
+@pytest.mark.parametrize(
+    "block", [1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 11))]
+)
 def test_walks(block: int) -> None:
     for seed in range(20):
         Walk(1000 * block + seed, Counter()).go(200)
 
 
+@pytest.mark.slow
 def test_the_walks_go_everywhere() -> None:
     """Or the above would prove little."""
     seen: Counter[object] = Counter()

@@ -4,20 +4,13 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
     RELAXED,
     ROLES,
-    TEXT,
     AnyConnection,
-    Frame,
     binary,
     encode,
     inside,
@@ -28,6 +21,7 @@ from wire import (
     text,
 )
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import (
     CloseReceived,
     ConnectionFailed,
@@ -118,6 +112,7 @@ def in_order(events: Iterable[Event]) -> tuple[list[Event], list[Event]]:
     return merged(result), rest
 
 
+@pytest.mark.slow
 @RELAXED
 @given(framed(), cuts, roles)
 def test_messages_in_any_frames_and_cuts(
@@ -164,6 +159,7 @@ def check_end(connection: AnyConnection, events: list[Event]) -> None:
         connection.send_message("still open")
 
 
+@pytest.mark.slow
 @settings(RELAXED, max_examples=300)
 @given(
     st.lists(frames_of_any_kind, max_size=8),
@@ -192,6 +188,7 @@ def test_cutting_changes_nothing(
     check_end(cut, cut_events)
 
 
+@pytest.mark.slow
 @settings(RELAXED, max_examples=300)
 @given(st.lists(st.binary(max_size=200), max_size=20), roles)
 def test_any_bytes_are_survived(parts: list[bytes], role: str) -> None:

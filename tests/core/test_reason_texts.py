@@ -15,8 +15,9 @@ from deflated import RSV1, agreed
 from hypothesis import given
 from hypothesis import strategies as st
 from server_handshake_cases import FIELDS, HOST, OPENING, head
-from wire import BINARY, FIN, RELAXED, ROLES, Frame, encode, receive
+from wire import RELAXED, ROLES, encode, receive
 
+from kit.frames import BINARY, FIN, Frame
 from wscore import (
     ClientConnection,
     ConnectionFailed,

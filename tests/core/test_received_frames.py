@@ -8,26 +8,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    sent_frames,
-    text,
-)
+from wire import ROLES, AnyConnection, binary, encode, merged, open_end, receive, sent_frames, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import CloseReceived, ConnectionFailed, Event, Phase, Ping, Pong, Reasons, State
 
 
@@ -419,6 +402,7 @@ def test_whole(case: Case, role: str) -> None:
     check_end(connection, role, events[-1])
 
 
+@pytest.mark.slow
 @both_roles
 @every_case
 def test_byte_by_byte(case: Case, role: str) -> None:
@@ -428,6 +412,7 @@ def test_byte_by_byte(case: Case, role: str) -> None:
     check_end(connection, role, events[-1])
 
 
+@pytest.mark.slow
 @both_roles
 @every_case
 def test_with_more_behind(case: Case, role: str) -> None:

@@ -6,27 +6,10 @@ from functools import partial
 from typing import Any, cast
 
 import pytest
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    PONG,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    encode,
-    inside,
-    open_end,
-    open_pair,
-    receive,
-    sent_frames,
-    xor,
-)
+from wire import ROLES, AnyConnection, encode, inside, open_end, open_pair, receive, sent_frames
 
 import wscore.masking
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame, xor
 from wscore import (
     ClientConnection,
     CloseFrame,

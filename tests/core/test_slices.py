@@ -3,24 +3,9 @@
 from itertools import chain
 
 import pytest
-from wire import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    FIN,
-    PING,
-    ROLES,
-    TEXT,
-    AnyConnection,
-    Frame,
-    binary,
-    encode,
-    merged,
-    open_end,
-    receive,
-    text,
-)
+from wire import ROLES, AnyConnection, binary, encode, merged, open_end, receive, text
 
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import (
     Accepted,
     ClientConnection,

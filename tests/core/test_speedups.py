@@ -68,6 +68,7 @@ def test_where_nothing_was_compiled_python_runs(monkeypatch: pytest.MonkeyPatch)
     assert reloaded(monkeypatch, None, "").accelerated(function) is function
 
 
+@pytest.mark.slow
 @needs_compiled
 @pytest.mark.parametrize(("pure", "kind"), [("", "builtin_function_or_method"), ("1", "function")])
 def test_a_new_interpreter(pure: str, kind: str) -> None:

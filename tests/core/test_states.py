@@ -4,18 +4,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from wire import (
-    CLOSE,
-    FIN,
-    ROLES,
-    AnyConnection,
-    Frame,
-    encode,
-    inside,
-    open_end,
-    receive,
-)
+from wire import ROLES, AnyConnection, encode, inside, open_end, receive
 
+from kit.frames import CLOSE, FIN, Frame
 from wscore import ClientConnection, LocalProtocolError, Phase, Response, ServerConnection, State
 from wscore.states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Step
 

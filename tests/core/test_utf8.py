@@ -56,6 +56,7 @@ def check(decode: Decode, data: bytes) -> None:
         assert (caught.value.object, caught.value.start) == (data, used)
 
 
+@pytest.mark.slow
 @in_both_forms
 def test_all_of_one_byte_and_two(decode: Decode) -> None:
     check(decode, b"")
@@ -68,6 +69,7 @@ def test_all_of_one_byte_and_two(decode: Decode) -> None:
 EDGES = (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF)
 
 
+@pytest.mark.slow
 @in_both_forms
 def test_all_starts_with_continuations_around_their_edges(decode: Decode) -> None:
     for first in range(0xC0, 0x100):
@@ -88,6 +90,7 @@ def test_any_bytes_amid_text(decode: Decode, data: bytes, before: str, after: st
     check(decode, before.encode() + data + after.encode())
 
 
+@pytest.mark.slow
 @in_both_forms
 @RELAXED
 @given(st.text(max_size=20), st.lists(st.integers(min_value=0, max_value=80)))
@@ -140,6 +143,7 @@ def test_long_text_that_alternates(decode: Decode, size: int) -> None:
         assert text.__sizeof__() == str(text.encode(), "utf-8").__sizeof__()
 
 
+@pytest.mark.slow
 @in_both_forms
 def test_long_text_that_is_broken_at_one_place(decode: Decode) -> None:
     """In each block and at its borders, whatever it may be broken by."""
@@ -156,6 +160,7 @@ def test_long_text_that_is_broken_at_one_place(decode: Decode) -> None:
             check(decode, long[:start] + bytes([byte]) + long[start + 1 :])
 
 
+@pytest.mark.slow
 @in_both_forms
 @RELAXED
 @given(st.text("a\xe9\u20ac\U0001f600", min_size=300, max_size=700), st.binary(max_size=3))

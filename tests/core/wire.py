@@ -1,10 +1,11 @@
-"""Frames written by hand, and connections past their handshake: what the tests beside share."""
+"""Connections past their handshake, and what they send and receive."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from hypothesis import HealthCheck, settings
 
+from kit.frames import Frame, parse
 from wscore import (
     Accepted,
     ClientConnection,
@@ -16,47 +17,12 @@ from wscore import (
     ServerConnection,
 )
 
-FIN = 0x80
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-
-KEY = b"\x37\xfa\x21\x3d"  # the one of RFC 6455 section 5.7
-
 ROLES = ("server", "client")
 
 # A machine may be busy: pytest's limit for each test is the one that counts.
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 AnyConnection = Connection[Any]
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    """RFC 6455 section 5.3, word for word."""
-    return bytes(octet ^ key[i % 4] for i, octet in enumerate(data))
-
-
-class Frame(NamedTuple):
-    """A frame on the wire, right or wrong."""
-
-    first: int
-    payload: bytes = b""
-    length: bytes | None = None  # what stands for the length, without the mask bit
-    misdirected: bool = False  # masked where it must not be, or the other way round
-
-    def encode(self, masked: bool) -> bytes:
-        """Its bytes, `masked` as a client sends it."""
-        size = len(self.payload)
-        length = self.length
-        if length is None:
-            if size < 126:
-                length = bytes([size])
-            elif size < 65536:
-                length = b"\x7e" + size.to_bytes(2)
-            else:
-                length = b"\x7f" + size.to_bytes(8)
-        if masked is self.misdirected:
-            return bytes([self.first]) + length + self.payload
-        length = bytes([length[0] | 0x80]) + length[1:]
-        return bytes([self.first]) + length + KEY + xor(self.payload, KEY)
 
 
 def encode(frames: Iterable[Frame], role: str) -> bytes:
@@ -66,19 +32,13 @@ def encode(frames: Iterable[Frame], role: str) -> bytes:
 
 def sent_frames(data: bytes, role: str) -> list[tuple[int, bytes]]:
     """The frames that `role` sent: first byte and unmasked payload of each."""
-    masked = role == "client"
     frames = []
     while data:
-        assert (data[1] >= 0x80) is masked
-        size, start = data[1] & 0x7F, 2
-        if size > 125:
-            start = 4 if size == 126 else 10
-            size = int.from_bytes(data[2:start])
-        key = data[start : start + 4] if masked else bytes(4)
-        start += 4 if masked else 0
-        assert start + size <= len(data)
-        frames.append((data[0], xor(data[start : start + size], key)))
-        data = data[start + size :]
+        parsed = parse(data)
+        assert parsed is not None, "a part of a frame"
+        assert bool(parsed.key) is (role == "client")
+        frames.append((parsed.frame.first, parsed.frame.payload))
+        data = data[parsed.size :]
     return frames
 
 

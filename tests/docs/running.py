@@ -1,31 +1,18 @@
-"""A snippet as a program of its own, and a peer that talks to the server in it."""
+"""A snippet that runs as a program of its own."""
 
 import os
 import re
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypedDict, Unpack
+from typing import Any
 
-from wscore import (
-    Accepted,
-    ClientConnection,
-    CloseReceived,
-    ConnectionFailed,
-    DataType,
-    Event,
-    MessagePiece,
-    Refused,
-    Response,
-)
-from wscore.extensions import Extension
+from kit.blocking_peer import BlockingPeer
+from wscore import Refused, Response
 
 # How long anything may take, in seconds.
 PATIENCE = 10
@@ -100,118 +87,6 @@ def program(around: str, code: str) -> str:
     return before.replace(PORT, "0") + code + after
 
 
-class Asking(TypedDict, total=False):
-    """What a client may say in its opening handshake."""
-
-    tls: ssl.SSLContext
-    subprotocols: list[str]
-    origin: str | None
-    headers: dict[str, str]
-    extensions: list[Extension]
-
-
-class Peer:
-    """A WebSocket client on a plain socket; every wait is bounded."""
-
-    def __init__(self, port: int, target: str = "/", **asking: Unpack[Asking]) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        tls = asking.get("tls")
-        if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
-        self._connection = ClientConnection(
-            f"localhost:{port}",
-            target,
-            subprotocols=asking.get("subprotocols", []),
-            origin=asking.get("origin"),
-            headers=asking.get("headers", {}),
-            extensions=asking.get("extensions", []),
-        )
-        self._events: list[Event] = []
-        self._flush()
-        self.answer = self.event()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.socket.close()
-
-    def event(self) -> Event:
-        """The next event."""
-        while not self._events:
-            data = self.socket.recv(65536)
-            if data:
-                self._events += self._connection.receive_data(data)
-            else:
-                self._events += self._connection.receive_eof()
-                assert self._events, "the server has hung up"
-        return self._events.pop(0)
-
-    def piece(self) -> MessagePiece:
-        """The next piece of a message."""
-        event = self.event()
-        assert isinstance(event, MessagePiece), event
-        return event
-
-    def message(self) -> str | bytes:
-        """The next message, whole."""
-        pieces = [self.piece()]
-        while not pieces[-1].last:
-            pieces.append(self.piece())
-        data = b"".join(piece.data for piece in pieces)
-        return data.decode() if pieces[0].type is DataType.TEXT else data
-
-    def closed(self) -> tuple[int, str]:
-        """Wait for the end of the connection; returns its code and reason."""
-        event = self.event()
-        assert isinstance(event, CloseReceived | ConnectionFailed), event
-        if self._connection.owes_close:
-            self._connection.acknowledge_close()
-            self._flush()
-        while self.socket.recv(65536):
-            pass  # the server ends the stream first (RFC 6455 section 7.1.1)
-        self.socket.close()
-        return int(event.code), event.reason
-
-    def send(self, message: str | bytes) -> None:
-        """Send a message."""
-        self._connection.send_message(message)
-        self._flush()
-
-    def send_part(self, part: str | bytes, last: bool = False) -> None:
-        """Send a fragment."""
-        self._connection.send_fragment(part, last)
-        self._flush()
-
-    def ping(self, payload: bytes) -> None:
-        """Send a Ping."""
-        self._connection.send_ping(payload)
-        self._flush()
-
-    def pong(self, payload: bytes) -> None:
-        """Send a Pong."""
-        self._connection.send_pong(payload)
-        self._flush()
-
-    def start_closing(self, code: int, reason: str = "") -> None:
-        """Send a Close; `closed` must follow."""
-        self._connection.send_close(code, reason)
-        self._flush()
-
-    def close(self, code: int = 1000, reason: str = "") -> tuple[int, str]:
-        """Close; returns what the server's Close says."""
-        self.start_closing(code, reason)
-        return self.closed()
-
-    def _flush(self) -> None:
-        self.socket.sendall(self._connection.data_to_send())
-
-
 class Running:
     """A snippet's program, its server listening."""
 
@@ -227,17 +102,19 @@ class Running:
         """Whether `wait` has seen its end."""
         return self._process.returncode is not None
 
-    def connect(self, target: str = "/", **asking: Unpack[Asking]) -> Peer:
-        """A client whose opening handshake succeeded."""
-        peer = Peer(self.port, target, **asking)
-        assert isinstance(peer.answer, Accepted), peer.answer
+    def connect(self, target: str = "/", **request: Any) -> BlockingPeer:
+        """A client that has done its opening handshake."""
+        peer = BlockingPeer(self.port, target, **request)
+        peer.connect()
         return peer
 
-    def refusal(self, target: str = "/", **asking: Unpack[Asking]) -> Response:
-        """What a client is answered whose opening handshake is refused."""
-        with Peer(self.port, target, **asking) as peer:
-            assert isinstance(peer.answer, Refused), peer.answer
-            return peer.answer.response
+    def refusal(self, target: str = "/", **request: Any) -> Response:
+        """The response to a client whose opening handshake is refused."""
+        with BlockingPeer(self.port, target, **request) as peer:
+            peer.handshake()
+            response = peer.answer()
+            assert isinstance(peer.answered, Refused), response
+            return response
 
     def interrupt(self) -> None:
         """Do as Ctrl-C does; `wait` must follow."""

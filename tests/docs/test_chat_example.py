@@ -5,8 +5,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from running import PATIENCE, Peer, running
+import pytest
+from running import PATIENCE, running
 from snippets import ROOT
+
+from kit.blocking_peer import BlockingPeer
+
+pytestmark = pytest.mark.slow
 
 CHAT = ROOT / "examples" / "chat.py"
 PROGRAM = f"""
@@ -16,7 +21,7 @@ runpy.run_path({str(CHAT)!r}, run_name="__main__")
 """
 
 
-def line(peer: Peer) -> dict[str, Any]:
+def line(peer: BlockingPeer) -> dict[str, Any]:
     """The next line of the chat, as the page gets it."""
     content: dict[str, Any] = json.loads(peer.message())
     return content
@@ -37,7 +42,7 @@ def test_a_page_and_two_who_chat(tmp_path: Path) -> None:
             bob.send("Hello ☺")
             said = {"name": "<b>", "text": "Hello ☺", "here": ["<b>", "Ada"]}
             assert line(ada) == line(bob) == said
-            bob.close()
+            bob.finish()
             assert line(ada) == {"name": "", "text": "<b> left", "here": ["Ada"]}
     assert server.printed.startswith(f"Open http://127.0.0.1:{server.port} ")
 

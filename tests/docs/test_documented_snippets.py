@@ -22,7 +22,8 @@ from running import (
 )
 from snippets import PAGES, ROOT, SNIPPETS
 
-from wscore import Accepted, Deflate, Pong
+from kit.frames import CONTINUATION, FIN, PONG, TEXT, Frame
+from wscore import Deflate
 
 BY_NAME = {snippet.name: snippet for snippet in SNIPPETS}
 
@@ -91,6 +92,7 @@ def test_every_snippet_is_run_by_exactly_one_way() -> None:
     assert len(PAGES) > 5  # the pages were found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [s.name for s in SNIPPETS if s.output is not None])
 def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
     snippet = BY_NAME[name]
@@ -105,6 +107,7 @@ def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
         assert printed_by(code, tmp_path).replace(str(server.port), PORT) == snippet.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
 def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
     around, play = SCENES[name]
@@ -168,8 +171,8 @@ def _(server: Running) -> None:
         assert one.message() == two.message() == "to all"
         two.send(b"to all")
         assert one.message() == two.message() == b"to all"
-        assert two.close(4000, "enough") == (4000, "")
-        assert one.close() == (1000, "")
+        two.finish(4000, "enough")
+        one.finish()
     came, gone = end(server).split("Gone", 1)
     assert came == "There were 0 before 127.0.0.1\nThere were 1 before 127.0.0.1\n"
     assert sorted(gone.split()) == ["1000", "4000", "Gone", "with", "with"]
@@ -186,12 +189,12 @@ def _(server: Running) -> None:
 @scene("readme-fragments", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as peer:
-        peer.send_part("no", last=False)
-        hello, world = peer.piece(), peer.piece()
-        assert (hello.text, hello.last, world.text, world.last) == ("Hello ", False, "World!", True)
-        assert peer.piece().text == "no"  # sent on before its end is here
-        peer.send_part("where", last=True)
-        assert peer.piece().text == "where"
+        peer.part("no", last=False)
+        assert peer.frame() == Frame(TEXT, b"Hello ")
+        assert peer.frame() == Frame(FIN | CONTINUATION, b"World!")
+        assert peer.frame().payload == b"no"  # sent on before its end is here
+        peer.part("where", last=True)
+        assert peer.frame().payload == b"where"
 
 
 @scene("readme-broadcast", IN_ON_CONNECTION)
@@ -252,17 +255,17 @@ def _(server: Running) -> None:
 @scene("start-client", STARTED)
 def _(server: Running) -> None:
     with server.connect() as peer:
-        address = peer.socket.getsockname()
-        peer.close()
+        address = peer.name
+        peer.finish()
     assert end(server).startswith(f"We just got a new connection from {address}!\n")
 
 
 @scene("start-clients", STARTED)
 def _(server: Running) -> None:
     with server.connect() as one, server.connect() as two:
-        first, second = one.socket.getsockname(), two.socket.getsockname()
-        two.close()
-        one.close()
+        first, second = one.name, two.name
+        two.finish()
+        one.finish()
     assert end(server).startswith(f"Client {first} was here before {second}\n")
 
 
@@ -271,7 +274,7 @@ def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send("Hello")
         peer.send(b"Hello")
-        peer.close()
+        peer.finish()
     assert end(server).startswith(
         "The client sent the message 'Hello'.\nThe client sent the message b'Hello'.\n"
     )
@@ -290,15 +293,15 @@ def _(server: Running) -> None:
 def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send("")
-        assert [peer.piece().text, peer.piece().text] == ["Hello ", "World!"]
+        assert [peer.frame().payload, peer.frame().payload] == [b"Hello ", b"World!"]
 
 
 @scene("start-parts", STARTED_CLIENT)
 def _(server: Running) -> None:
     with server.connect() as peer:
-        peer.send_part("first ☺")
-        peer.send_part("second", last=True)
-        peer.close()
+        peer.part("first ☺")
+        peer.part("second", last=True)
+        peer.finish()
     parts = re.findall("Here is some of it: '(.*)'", end(server))
     assert "".join(parts) == "first ☺second"
 
@@ -307,9 +310,9 @@ def _(server: Running) -> None:
 def _(server: Running) -> None:
     with server.connect() as peer:
         peer.ping(b"Are you there?")
-        assert peer.event() == Pong(b"Are you there?")
+        assert peer.frame() == Frame(FIN | PONG, b"Are you there?")
         peer.pong(b"unasked")
-        peer.close(1000, "bye")
+        peer.finish(1000, "bye")
     printed = end(server)
     assert "The client answered our ping b'unasked'.\n" in printed
     assert "The client is gone: <Reasons.NORMAL: 1000> bye\n" in printed
@@ -337,7 +340,7 @@ def _(server: Running) -> None:
     with server.connect() as one, server.connect() as two:
         two.send("away")
         assert one.closed() == (1008, "away")
-        assert two.close() == (1000, "")
+        two.finish()
 
 
 @scene("server-process-request", SOCKET)
@@ -355,8 +358,7 @@ def _(server: Running) -> None:
     assert server.refusal(origin="https://example.org").status == 403
     for origin in "https://example.com", None:
         with server.connect(origin=origin, subprotocols=["chat.v1", "chat.v2"]) as peer:
-            assert isinstance(peer.answer, Accepted)
-            assert peer.answer.subprotocol == "chat.v2"
+            assert peer.subprotocol == "chat.v2"
 
 
 @scene("server-tls", SOCKET)
@@ -383,7 +385,7 @@ def _(server: Running) -> None:
         assert peer.message() == "Hello Ada"
         peer.send("it works")
         assert peer.message() == "Ada: it works"
-        peer.close()
+        peer.finish()
     assert end(server) == "Ada has left\n"
 
 
@@ -395,16 +397,16 @@ def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send("a")
         peer.send(b"b")
-        peer.close()
+        peer.finish()
     assert end(server) == "text a\nbinary b'b'\n"
 
 
 @scene("reading-pieces", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as peer:
-        peer.send_part(bytes(100_000))
-        peer.send_part(bytes(100_000), last=True)
-        peer.close()
+        peer.part(bytes(100_000))
+        peer.part(bytes(100_000), last=True)
+        peer.finish()
     assert end(server) == "200000 characters or bytes\n"
 
 
@@ -412,7 +414,7 @@ def _(server: Running) -> None:
 def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send(b"\x00\x03Adathe rest")
-        peer.close()
+        peer.finish()
     assert end(server) == "b'Ada' b'the rest'\n"
 
 
@@ -430,20 +432,20 @@ def _(server: Running) -> None:
 @scene("sending-fragments", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as peer:
-        peer.send_part("a")
-        peer.send_part("b")
-        assert peer.piece().text == "a"
-        peer.send_part("c", last=True)
-        assert peer.message() == "bc"
+        peer.part("a")
+        peer.part("b")
+        assert peer.frame().payload == b"a"
+        peer.part("c", last=True)
+        assert peer.rest() == b"bc"
 
 
 @scene("sending-feed-reader", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as peer:
-        peer.send_part("a")
-        assert peer.piece().text == "a"
-        peer.send_part("b", last=True)
-        assert peer.message() == "b"
+        peer.part("a")
+        assert peer.frame().payload == b"a"
+        peer.part("b", last=True)
+        assert peer.rest() == b"b"
 
 
 @scene("sending-feed-iterable", IN_ON_CONNECTION)
@@ -469,7 +471,7 @@ def _(server: Running) -> None:
 def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send("What is it")
-        peer.start_closing(1000)
+        peer.close(1000)
         assert peer.message() == "What is it: 42"
         assert peer.closed() == (1000, "")
 
@@ -542,7 +544,7 @@ def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send("Hello")
         assert peer.message() == "Hello"
-        assert peer.close() == (1000, "")
+        peer.finish()
 
 
 @scene("streams-many", SCRIPT)

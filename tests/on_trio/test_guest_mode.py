@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("trio", reason="trio is not installed")
 
 GUEST = Path(__file__).with_name("guest.py")

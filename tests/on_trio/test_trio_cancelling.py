@@ -7,9 +7,9 @@ pytest.importorskip("trio", reason="trio is not installed")
 import trio
 import trio.testing
 from closes import Closes
-from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
+from kit.stream_peer import StreamPeer
 from wstransports import Client, Reasons, WebSocketReader, WebSocketServer, connect
 
 
@@ -135,7 +135,7 @@ def test_a_cancelled_server_waits_for_its_clients_no_longer_than_its_close_timeo
         server = WebSocketServer("127.0.0.1", 0, close_timeout=7)
         with trio.CancelScope() as scope:
             async with server:
-                peer = await RawPeer.connected(server.port)
+                peer = await StreamPeer.connected(server.port)
                 begun = trio.current_time()
                 scope.cancel()
         assert 7 <= trio.current_time() - begun <= 15

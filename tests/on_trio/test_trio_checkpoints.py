@@ -16,11 +16,11 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
-from in_process import InProcessRuntime, stream_pair
 from test_trio_basics import echo_server
 
 import wstransports
 import wstransports.anyio as over_anyio
+from kit.in_process import InProcessRuntime, stream_pair
 from wstransports import (
     Buffer,
     Client,

@@ -9,8 +9,9 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
-from raw_peer import CLOSE, FIN, Frame, RawPeer
 
+from kit.frames import CLOSE, FIN, Frame
+from kit.stream_peer import StreamPeer
 from wstransports import Client, Reasons, WebSocketServer
 
 CLOSE_TIMEOUT = 7
@@ -39,7 +40,7 @@ def test_ctrl_c(form: Form, times: int) -> None:
     server = WebSocketServer("127.0.0.1", 0, close_timeout=CLOSE_TIMEOUT)
     interrupted: list[float] = []
     callbacks: list[str] = []
-    peers: list[RawPeer] = []
+    peers: list[StreamPeer] = []
     seconds: list[float] = []
 
     @server.connection
@@ -56,7 +57,7 @@ def test_ctrl_c(form: Form, times: int) -> None:
     async def visit() -> None:
         while not server.port:
             await trio.lowlevel.checkpoint()
-        peers.append(await RawPeer.connected(server.port))
+        peers.append(await StreamPeer.connected(server.port))
         interrupt()
         assert await peers[0].frame() == Frame(FIN | CLOSE, Reasons.GOING_AWAY.to_bytes(2))
         if times == 2:

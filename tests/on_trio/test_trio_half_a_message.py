@@ -8,8 +8,9 @@ pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
 import trio.testing
-from raw_peer import BINARY, CLOSE, FIN, TEXT, Frame, RawPeer
 
+from kit.frames import BINARY, CLOSE, FIN, TEXT, Frame
+from kit.stream_peer import StreamPeer
 from wstransports import Buffer, Client, ConnectionClosed, WebSocketServer, WebSocketWriter
 
 # More than the buffers of any system hold.
@@ -34,7 +35,7 @@ async def cancelled(act: Act, client: Client) -> None:
     assert scope.cancelled_caught
 
 
-def after_cancelling(act: Act, see: Callable[[RawPeer, Client], Awaitable[None]]) -> None:
+def after_cancelling(act: Act, see: Callable[[StreamPeer, Client], Awaitable[None]]) -> None:
     """Cancel what a server sends to a peer that reads nothing yet; then `see`."""
 
     async def main() -> None:
@@ -50,7 +51,7 @@ def after_cancelling(act: Act, see: Callable[[RawPeer, Client], Awaitable[None]]
             await over.wait()
 
         async with server:
-            peer = await RawPeer.connected(server.port)
+            peer = await StreamPeer.connected(server.port)
             await begun.wait()
             await see(peer, clients[0])
             over.set()
@@ -59,16 +60,16 @@ def after_cancelling(act: Act, see: Callable[[RawPeer, Client], Awaitable[None]]
     trio.run(main)
 
 
-async def still_open(peer: RawPeer, client: Client) -> None:
+async def still_open(peer: StreamPeer, client: Client) -> None:
     """What is sent next arrives, and nothing came before it."""
     await client.writer.send("next")
     assert await peer.frame() == Frame(FIN | TEXT, b"next")
 
 
-def closes(*before: Frame, answers: bool = True) -> Callable[[RawPeer, Client], Awaitable[None]]:
+def closes(*before: Frame, answers: bool = True) -> Callable[[StreamPeer, Client], Awaitable[None]]:
     """Behind these frames comes the Close, and whoever sends is told of it for ever."""
 
-    async def see(peer: RawPeer, client: Client) -> None:
+    async def see(peer: StreamPeer, client: Client) -> None:
         with pytest.raises(ConnectionClosed) as caught:
             await client.writer.send("next")
         assert (caught.value.code, caught.value.reason) == BROKEN_OFF
@@ -92,7 +93,7 @@ def closes(*before: Frame, answers: bool = True) -> Callable[[RawPeer, Client], 
 
 
 def test_a_send_that_waits_for_room_is_queued_whole() -> None:
-    async def see(peer: RawPeer, client: Client) -> None:
+    async def see(peer: StreamPeer, client: Client) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.writer.send, "next")
             assert await peer.frame() == Frame(FIN | BINARY, MUCH)

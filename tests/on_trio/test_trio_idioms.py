@@ -11,9 +11,9 @@ pytest.importorskip("trio", reason="trio is not installed")
 import trio
 import trio.testing
 from closes import Closes
-from raw_peer import RawPeer
 from test_trio_basics import echo_server
 
+from kit.stream_peer import StreamPeer
 from wstransports import (
     Client,
     Reasons,
@@ -117,7 +117,7 @@ def test_time_is_trios() -> None:
         server.connection(closes.follow)
 
         async with server:
-            peer = await RawPeer.connected(server.port)
+            peer = await StreamPeer.connected(server.port)
             await closes.any.wait()
             assert 1000 <= trio.current_time() - start <= 1100
             await peer.stream.aclose()

@@ -17,8 +17,8 @@ import trio
 import trio.testing
 import trustme
 from closes import Closes
-from raw_peer import RawPeer
 
+from kit.stream_peer import StreamPeer
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -118,7 +118,7 @@ def test_a_client_that_leaves(
             begun = trio.current_time()
             tcp = await trio.open_tcp_stream("127.0.0.1", server.port)
             stream = Stream(tcp, tls.client, server_hostname="127.0.0.1")
-            await RawPeer(stream).shake_hands()
+            await StreamPeer(stream).handshake()
             if sent:
                 await stream.send_all(sent)
             await leave(stream)
@@ -183,7 +183,7 @@ def test_a_server_that_leaves(leave: Leave, sent: bytes, tls: Certificates) -> N
     async def talk(tcp: trio.SocketStream) -> None:
         stream = Stream(tcp, tls.server, server_side=True)
         key = (
-            (await RawPeer(stream).head())
+            (await StreamPeer(stream).head())
             .partition(b"Sec-WebSocket-Key: ")[2]
             .partition(b"\r\n")[0]
         )

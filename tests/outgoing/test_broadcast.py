@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack
 from typing import Any, cast
 
 import pytest
-from loops import Loop, Memory, connecting, on_each_loop, on_memory, on_own_streams
 
+from kit.connecting import connecting
+from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory, on_own_streams
 from wscore import ClientConnection, CloseReceived, MessagePiece, Reasons
 from wscore.extensions import Deflate
 from wscore.extensions.deflate import NegotiatedDeflate
@@ -34,7 +35,7 @@ async def members(loop: Loop, server: WebSocketServer, count: int) -> list[Clien
 class Peer:
     """A client in memory that stops reading when it is told to."""
 
-    def __init__(self, loop: Memory, server: WebSocketServer) -> None:
+    def __init__(self, loop: MemoryLoop, server: WebSocketServer) -> None:
         self._core = ClientConnection("h")
         self._end = loop.runtime.open(str(server.addr), server.port)
         self._end.write(self._core.data_to_send())
@@ -82,10 +83,10 @@ class Room:
         self.clients = clients
 
 
-async def room(loop: Memory, stack: AsyncExitStack, count: int, **options: Any) -> Room:
+async def room(loop: MemoryLoop, stack: AsyncExitStack, count: int, **options: Any) -> Room:
     """A server that never gives up on its clients, with some that have done nothing yet."""
     options = {"timeout": 0, "compression": None, **options}
-    server = await stack.enter_async_context(loop.serving(None, **options))
+    server = await stack.enter_async_context(loop.serving(**options))
     peers: list[Peer] = []
     clients: list[Client] = []
     for _ in range(count):
@@ -115,7 +116,7 @@ def names(room: Room, report: BroadcastReport) -> dict[str, list[int]]:
 @pytest.mark.parametrize("message", ["hello", b"\0\1", bytearray(b"ab"), memoryview(b"cd"), ""])
 async def test_all_get_it(loop: Loop, message: Any) -> None:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(loop.serving(None))
+        server = await stack.enter_async_context(loop.serving())
         clients = [await stack.enter_async_context(connecting(server)) for _ in range(3)]
         theirs = await members(loop, server, 3)
         report = await broadcast(server.clients, message)
@@ -129,7 +130,7 @@ async def test_all_get_it(loop: Loop, message: Any) -> None:
 @on_each_loop
 async def test_clients_are_any_iterable(loop: Loop) -> None:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(loop.serving(None))
+        server = await stack.enter_async_context(loop.serving())
         clients = [await stack.enter_async_context(connecting(server)) for _ in range(2)]
         theirs = await members(loop, server, 2)
         assert (await broadcast(theirs, "list")).sent == theirs
@@ -187,7 +188,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 @on_each_loop
 async def test_it_is_framed_once_and_compressed_once(loop: Loop, counted: dict[str, int]) -> None:
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(loop.serving(None))
+        server = await stack.enter_async_context(loop.serving())
         clients = [await stack.enter_async_context(connecting(server)) for _ in range(10)]
         await members(loop, server, 10)
         message = "compress me " * 1000
@@ -209,7 +210,7 @@ async def test_it_is_framed_once_and_compressed_once(loop: Loop, counted: dict[s
 async def test_it_is_compressed_once_for_all_alike(loop: Loop, counted: dict[str, int]) -> None:
     small = Deflate(window_bits=9, peer_window_bits=9)
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(loop.serving(None))
+        server = await stack.enter_async_context(loop.serving())
         clients = [
             await stack.enter_async_context(connecting(server, compression=compression))
             for compression in ("deflate", small, None) * 4
@@ -233,13 +234,13 @@ async def test_it_is_compressed_once_for_all_alike(loop: Loop, counted: dict[str
     ],
 )
 async def test_whether_it_is_compressed(
-    loop: Memory,
+    loop: MemoryLoop,
     counted: dict[str, int],
     message: str,
     compress: bool | None,
     compressed: int,
 ) -> None:
-    async with loop.serving(None) as server, connecting(server) as client:
+    async with loop.serving() as server, connecting(server) as client:
         await members(loop, server, 1)
         await broadcast(server.clients, message, compress=compress)
         assert await client.receive() == message
@@ -250,7 +251,7 @@ async def test_whether_it_is_compressed(
 
 
 @on_memory
-async def test_wait_returns_when_all_have_room(loop: Memory) -> None:
+async def test_wait_returns_when_all_have_room(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 3)
         here.peers[0].stop()
@@ -266,7 +267,7 @@ async def test_wait_returns_when_all_have_room(loop: Memory) -> None:
 
 
 @on_memory
-async def test_drop_leaves_out_who_has_no_room(loop: Memory) -> None:
+async def test_drop_leaves_out_who_has_no_room(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 3)
         clients = here.server.clients
@@ -284,7 +285,7 @@ async def test_drop_leaves_out_who_has_no_room(loop: Memory) -> None:
 
 
 @on_memory
-async def test_close_is_for_who_has_too_much_waiting(loop: Memory) -> None:
+async def test_close_is_for_who_has_too_much_waiting(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 3)
         here.peers[2].stop()
@@ -304,7 +305,7 @@ async def test_close_is_for_who_has_too_much_waiting(loop: Memory) -> None:
 
 
 @on_memory
-async def test_close_is_for_who_had_no_room_for_too_long(loop: Memory) -> None:
+async def test_close_is_for_who_had_no_room_for_too_long(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)
         here.peers[0].stop()
@@ -319,7 +320,7 @@ async def test_close_is_for_who_had_no_room_for_too_long(loop: Memory) -> None:
 
 
 @on_memory
-async def test_who_catches_up_is_not_closed(loop: Memory) -> None:
+async def test_who_catches_up_is_not_closed(loop: MemoryLoop) -> None:
     """Always behind when a broadcast has gone out, and with room again before the next."""
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
@@ -333,7 +334,7 @@ async def test_who_catches_up_is_not_closed(loop: Memory) -> None:
 
 
 @on_memory
-async def test_who_caught_up_long_ago_begins_anew(loop: Memory) -> None:
+async def test_who_caught_up_long_ago_begins_anew(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
         for _ in range(2):
@@ -349,7 +350,7 @@ async def test_who_caught_up_long_ago_begins_anew(loop: Memory) -> None:
 
 
 @on_memory
-async def test_close_counts_what_waits_where_there_is_room(loop: Memory) -> None:
+async def test_close_counts_what_waits_where_there_is_room(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)
         here.peers[0].stop()
@@ -360,7 +361,7 @@ async def test_close_counts_what_waits_where_there_is_room(loop: Memory) -> None
 
 
 @on_memory
-async def test_with_no_time_to_spare_it_closes_at_once(loop: Memory) -> None:
+async def test_with_no_time_to_spare_it_closes_at_once(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)
         here.peers[0].stop()
@@ -375,7 +376,7 @@ async def test_with_no_time_to_spare_it_closes_at_once(loop: Memory) -> None:
 
 @on_memory
 @pytest.mark.parametrize("slow", ["wait", "drop", "close"])
-async def test_who_has_gone_is_reported(loop: Memory, slow: Any) -> None:
+async def test_who_has_gone_is_reported(loop: MemoryLoop, slow: Any) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 4)
         here.peers[0].leave()
@@ -392,7 +393,7 @@ async def test_who_has_gone_is_reported(loop: Memory, slow: Any) -> None:
 
 
 @on_memory
-async def test_who_goes_while_it_is_waited_for_is_reported(loop: Memory) -> None:
+async def test_who_goes_while_it_is_waited_for_is_reported(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 4)
         for number in (0, 1, 2):
@@ -414,7 +415,7 @@ async def test_who_goes_while_it_is_waited_for_is_reported(loop: Memory) -> None
 
 
 @on_memory
-async def test_a_broadcast_that_is_given_up_takes_nothing_back(loop: Memory) -> None:
+async def test_a_broadcast_that_is_given_up_takes_nothing_back(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)
         here.peers[0].stop()
@@ -432,7 +433,7 @@ async def test_a_broadcast_that_is_given_up_takes_nothing_back(loop: Memory) -> 
 
 
 @on_memory
-async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: Memory) -> None:
+async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: MemoryLoop) -> None:
     """In order, and nobody waits for another."""
     more = loop.signal()
     parted = loop.signal()
@@ -479,7 +480,7 @@ async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: Memory) -> 
 
 
 @on_memory
-async def test_one_fragmented_message_holds_up_no_client_but_its_own(loop: Memory) -> None:
+async def test_one_fragmented_message_holds_up_no_client_but_its_own(loop: MemoryLoop) -> None:
     mores = [loop.signal(), loop.signal()]
 
     async def part(client: Client, more: Any) -> None:
@@ -503,7 +504,7 @@ async def test_one_fragmented_message_holds_up_no_client_but_its_own(loop: Memor
 
 
 @on_memory
-async def test_any_number_waits_behind_a_fragmented_message(loop: Memory) -> None:
+async def test_any_number_waits_behind_a_fragmented_message(loop: MemoryLoop) -> None:
     more = loop.signal()
 
     async def part(client: Client) -> None:
@@ -525,7 +526,9 @@ async def test_any_number_waits_behind_a_fragmented_message(loop: Memory) -> Non
 
 @on_memory
 @pytest.mark.parametrize("bound", ["bytes", "seconds"])
-async def test_what_waits_behind_a_fragmented_message_is_bounded(loop: Memory, bound: str) -> None:
+async def test_what_waits_behind_a_fragmented_message_is_bounded(
+    loop: MemoryLoop, bound: str
+) -> None:
     async def part(client: Client) -> None:
         async with client.writer.fragment() as stream:
             await stream.send("part")
@@ -552,7 +555,7 @@ async def test_what_waits_behind_a_fragmented_message_is_bounded(loop: Memory, b
 
 
 @on_memory
-async def test_who_goes_amid_a_fragmented_message_is_reported(loop: Memory) -> None:
+async def test_who_goes_amid_a_fragmented_message_is_reported(loop: MemoryLoop) -> None:
     async def part(client: Client) -> None:
         async with client.writer.fragment() as stream:
             await stream.send("part")
@@ -573,7 +576,7 @@ async def test_who_goes_amid_a_fragmented_message_is_reported(loop: Memory) -> N
 
 
 @on_memory
-async def test_a_broadcast_that_is_given_up_is_not_sent_behind(loop: Memory) -> None:
+async def test_a_broadcast_that_is_given_up_is_not_sent_behind(loop: MemoryLoop) -> None:
     """As a send that is cancelled while it waits for its turn is not."""
     more = loop.signal()
 
@@ -603,7 +606,7 @@ async def test_a_broadcast_that_is_given_up_is_not_sent_behind(loop: Memory) -> 
 
 
 @on_memory
-async def test_amid_a_fragmented_message_of_ones_own_it_is_refused(loop: Memory) -> None:
+async def test_amid_a_fragmented_message_of_ones_own_it_is_refused(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 3)
         async with here.clients[2].writer.fragment() as stream:
@@ -701,7 +704,7 @@ async def test_from_on_connection(loop: Loop) -> None:
     ],
 )
 async def test_mistakes_are_told_and_nothing_is_sent(
-    loop: Memory, data: Any, options: dict[str, Any], kind: type[Exception], mistake: str
+    loop: MemoryLoop, data: Any, options: dict[str, Any], kind: type[Exception], mistake: str
 ) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
@@ -711,7 +714,7 @@ async def test_mistakes_are_told_and_nothing_is_sent(
 
 
 @on_memory
-async def test_what_is_no_client_is_told_and_nothing_is_sent(loop: Memory) -> None:
+async def test_what_is_no_client_is_told_and_nothing_is_sent(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
         wrong: Any
@@ -725,7 +728,7 @@ async def test_what_is_no_client_is_told_and_nothing_is_sent(loop: Memory) -> No
 
 
 @on_memory
-async def test_a_lost_connection_raises_what_sends_would(loop: Memory) -> None:
+async def test_a_lost_connection_raises_what_sends_would(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
         here.peers[0].leave()

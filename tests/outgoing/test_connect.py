@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from loops import Loop, Memory, connecting, echo, failure, on, on_each_loop, on_memory, uri_of
-from raw_server import CLOSE, End
 
+from kit.connecting import connecting, failure, uri_of
+from kit.frames import Parsed
+from kit.loops import Loop, MemoryLoop, echo, on, on_each_loop, on_memory
+from kit.raw_server import CLOSE_1000, End
 from wscore import DataType, Deflate, Reasons, Response
 from wscore.extensions import Parameters
 from wscore.extensions.deflate import Inflater, NegotiatedDeflate
@@ -45,7 +47,7 @@ async def test_the_request(loop: Loop) -> None:
 
 
 @on_memory
-async def test_headers_cookies_and_origin_are_sent(loop: Memory) -> None:
+async def test_headers_cookies_and_origin_are_sent(loop: MemoryLoop) -> None:
     lines = await asked(
         loop,
         headers=[("Cookie", "a=1; b=2"), ("X-Twice", "1"), ("X-Twice", "2")],
@@ -68,14 +70,16 @@ async def test_headers_cookies_and_origin_are_sent(loop: Memory) -> None:
         ("a%40b:p%3Aw%2F%C3%A9@", "Basic YUBiOnA6dy/DqQ=="),
     ],
 )
-async def test_user_and_password_go_into_a_header(loop: Memory, userinfo: str, sent: str) -> None:
+async def test_user_and_password_go_into_a_header(
+    loop: MemoryLoop, userinfo: str, sent: str
+) -> None:
     lines = await asked(loop, userinfo=userinfo)
     assert f"Authorization: {sent}" in lines
     assert "Host: 127.0.0.1:PORT" in lines
 
 
 @on_memory
-async def test_compression_is_offered_unless_it_is_off(loop: Memory) -> None:
+async def test_compression_is_offered_unless_it_is_off(loop: MemoryLoop) -> None:
     lines = await asked(loop)
     [offer] = [line for line in lines if line.startswith("Sec-WebSocket-Extensions: ")]
     assert "permessage-deflate" in offer
@@ -85,7 +89,7 @@ async def test_compression_is_offered_unless_it_is_off(loop: Memory) -> None:
 @on_each_loop
 async def test_what_was_agreed_on(loop: Loop) -> None:
     async with (
-        loop.serving(subprotocols=["v1", "v2"]) as server,
+        loop.serving(echo, subprotocols=["v1", "v2"]) as server,
         connecting(
             server, "/a?b", subprotocols=["v2", "v3"], headers={"X-Me": "1"}, compression=None
         ) as client,
@@ -97,7 +101,7 @@ async def test_what_was_agreed_on(loop: Loop) -> None:
         assert client.response.status == 101
         assert client.response.headers["Sec-WebSocket-Protocol"] == "v2"
         assert "Sec-WebSocket-Extensions" not in client.response.headers
-        if loop.named:
+        if loop.has_addresses:
             assert (client.addr, client.port) == ("127.0.0.1", server.port)
 
 
@@ -106,7 +110,7 @@ async def test_what_was_agreed_on(loop: Loop) -> None:
 
 @on_each_loop
 async def test_a_client_talks(loop: Loop) -> None:
-    async with loop.serving() as server, connecting(server) as client:
+    async with loop.serving(echo) as server, connecting(server) as client:
         assert client.state.name == "OPEN"
         await client.writer.send("hello")
         assert await client.receive() == "hello"
@@ -175,8 +179,8 @@ async def test_callbacks(loop: Loop) -> None:
 async def test_pings_are_answered_by_themselves(loop: Loop) -> None:
     async def talk(end: End) -> None:
         await end.accept(b"\x89\x02hi")
-        assert (await end.frame())[::2] == (0x8A, b"hi")
-        await end.part()
+        assert (await end.frame())[:2] == (0x8A, b"hi")
+        await end.close()
 
     async with loop.listening(talk) as raw, connect(raw.uri) as client:
         with pytest.raises(ConnectionClosed) as caught:
@@ -200,8 +204,8 @@ async def test_messages_behind_the_handshake_are_not_lost(loop: Loop) -> None:
     """Nor when the server leaves at once, and whoever wants them comes late."""
 
     async def talk(end: End) -> None:
-        await end.accept(b"\x81\x01a\x82\x01b" + CLOSE)
-        assert (await end.frame())[::2] == (0x88, b"\x03\xe8")
+        await end.accept(b"\x81\x01a\x82\x01b" + CLOSE_1000)
+        assert (await end.frame())[:2] == (0x88, b"\x03\xe8")
         end.pipe.close()
 
     async with loop.listening(talk) as raw:
@@ -233,7 +237,7 @@ async def test_fragments_and_feed(loop: Loop) -> None:
         yield b"one "
         yield b"two"
 
-    async with loop.serving() as server, connecting(server) as client:
+    async with loop.serving(echo) as server, connecting(server) as client:
         async with client.writer.fragment() as stream:
             await stream.send("Hello ")
             await stream.send("World!")
@@ -272,35 +276,35 @@ async def test_a_reader_is_fed_on_as_it_arrives(loop: Loop) -> None:
 @on_each_loop
 async def test_each_frame_has_a_mask_of_its_own(loop: Loop) -> None:
     """RFC 6455 section 5.3: unpredictable, chosen anew for each frame."""
-    frames: list[tuple[int, bytes, bytes]] = []
+    frames: list[Parsed] = []
     count = 20
 
     async def talk(end: End) -> None:
         await end.accept()
         for _ in range(count):
-            frames.append(await end.frame())
+            frames.append(await end.parsed())
         end.write(b"\x81\x02ok")
-        await end.part()
+        await end.close()
 
     async with loop.listening(talk) as raw, connect(raw.uri) as client:
         for number in range(count):
             await client.writer.send("same" if number % 2 else "same, but longer" * 10)
         assert await client.receive() == "ok"
-    assert {payload for _, _, payload in frames} == {b"same", b"same, but longer" * 10}
-    assert len({key for _, key, _ in frames}) == count
+    assert {one.frame.payload for one in frames} == {b"same", b"same, but longer" * 10}
+    assert len({one.key for one in frames}) == count
 
 
 @on_memory
-async def test_keepalive_pings_a_silent_server_and_gives_up(loop: Memory) -> None:
+async def test_keepalive_pings_a_silent_server_and_gives_up(loop: MemoryLoop) -> None:
     told: list[object] = []
     frames: list[tuple[int | bytes, ...]] = []
 
     async def talk(end: End) -> None:
         await end.accept()
-        first, _, payload = await end.frame()
+        first, payload, *_ = await end.frame()
         frames.append((first, payload))
         end.write(bytes([0x8A, len(payload)]) + payload)
-        frames.append((await end.frame())[::2])
+        frames.append((await end.frame())[:2])
         await end.gone()
 
     async with loop.listening(talk) as raw, connect(raw.uri, timeout=60) as client:
@@ -326,7 +330,7 @@ async def test_keepalive_pings_a_silent_server_and_gives_up(loop: Memory) -> Non
 async def test_what_the_server_may_not_send_fails_the_connection(loop: Loop) -> None:
     async def talk(end: End) -> None:
         await end.accept(b"\x81\x80abcd")  # a server must not mask
-        first, _, payload = await end.frame()
+        first, payload, *_ = await end.frame()
         assert (first, payload[:2]) == (0x88, b"\x03\xea")
         end.pipe.close()
 
@@ -385,7 +389,7 @@ async def test_the_blocks_end_answers_what_came_before(loop: Loop, last: bytes, 
         await end.accept(b"\x81\x06unread")
         await waiting.wait()
         end.write(last)
-        while (frame := (await end.frame())[::2])[0] != 0x88:
+        while (frame := (await end.frame())[:2])[0] != 0x88:
             assert frame == (0x01, b"part")
         answers.append((frame[0], frame[1][:2]))
         end.pipe.close()
@@ -414,7 +418,7 @@ async def test_the_blocks_end_answers_what_came_before(loop: Loop, last: bytes, 
 
 @on_each_loop
 async def test_an_exception_in_the_block_closes_too(loop: Loop) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         with pytest.raises(ZeroDivisionError):
             async with connecting(server) as client:
                 raise ZeroDivisionError
@@ -424,7 +428,7 @@ async def test_an_exception_in_the_block_closes_too(loop: Loop) -> None:
 
 @on_each_loop
 async def test_a_block_may_follow_another(loop: Loop) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         connection = connecting(server)
         for _ in range(2):
             async with connection as client:
@@ -436,7 +440,7 @@ async def test_a_block_may_follow_another(loop: Loop) -> None:
 
 @on("memory", "asyncio", "uvloop")  # a task of trio's may not leave what another entered
 async def test_two_tasks_do_not_enter_one_block(loop: Loop) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         connection = connecting(server)
         first, second = (loop.spawn(connection.__aenter__()) for _ in range(2))
         with pytest.raises(RuntimeError, match="entered already"):
@@ -448,7 +452,7 @@ async def test_two_tasks_do_not_enter_one_block(loop: Loop) -> None:
 @on_each_loop
 async def test_a_block_that_could_not_be_entered_may_be_tried_again(loop: Loop) -> None:
     busy = iter([Response(503), None])
-    async with loop.serving(process_request=lambda request: next(busy)) as server:
+    async with loop.serving(echo, process_request=lambda request: next(busy)) as server:
         connection = connecting(server)
         with pytest.raises(HandshakeError):
             await connection.__aenter__()
@@ -458,13 +462,13 @@ async def test_a_block_that_could_not_be_entered_may_be_tried_again(loop: Loop) 
 
 @on_memory
 async def test_a_server_that_never_answers_our_close_is_waited_for_in_bounds(
-    loop: Memory,
+    loop: MemoryLoop,
 ) -> None:
     closes: list[bytes] = []
 
     async def talk(end: End) -> None:
         await end.accept()
-        closes.append((await end.frame())[2])
+        closes.append((await end.frame()).payload)
 
     async def use(uri: str) -> None:
         async with connect(uri, close_timeout=7) as client:
@@ -485,7 +489,7 @@ async def test_a_server_that_never_answers_our_close_is_waited_for_in_bounds(
 
 
 @on_memory
-async def test_a_callback_that_runs_on_is_cancelled_in_the_end(loop: Memory) -> None:
+async def test_a_callback_that_runs_on_is_cancelled_in_the_end(loop: MemoryLoop) -> None:
     cancelled: list[float] = []
 
     async def use(uri: str) -> None:
@@ -532,7 +536,7 @@ async def test_an_extension_that_cannot_decode(
         raise MemoryError
 
     monkeypatch.setattr(Inflater, "decode", decode)
-    async with loop.serving() as server, connecting(server) as client:
+    async with loop.serving(echo) as server, connecting(server) as client:
         await client.writer.send("x" * 2000, compress=False)  # its echo is compressed
         with pytest.raises(ConnectionClosed, match="1006"):
             await client.receive()
@@ -547,7 +551,7 @@ async def test_an_extension_that_cannot_agree(
         raise MemoryError
 
     monkeypatch.setattr(Deflate, "agree", agree)
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         error = await failure(connecting(server))
         assert isinstance(error, ConnectionResetError)
         assert f"{uri_of(server)} opened no WebSocket: " in str(error)

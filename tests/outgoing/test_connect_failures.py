@@ -9,22 +9,22 @@ from functools import partial
 from typing import Any
 
 import pytest
-from loops import (
-    Job,
+
+from kit.connecting import failure, uri_of
+from kit.jobs import Job
+from kit.loops import (
+    AsyncioLoop,
     Loop,
-    Memory,
-    Sockets,
-    failure,
+    MemoryLoop,
+    echo,
     on_asyncio,
     on_each_loop,
     on_memory,
     on_own_streams,
     on_sockets,
-    open_sockets,
-    uri_of,
 )
-from raw_server import ClientLeft, End
-
+from kit.raw_server import ClientLeft, End
+from kit.sockets import open_sockets
 from wscore import Headers, Request, Response
 from wstransports import ConnectionClosed, HandshakeError, connect
 from wstransports.options import Address
@@ -38,7 +38,7 @@ async def test_a_refusal_carries_status_headers_and_body(loop: Loop) -> None:
     def process_request(request: Request) -> Response:
         return Response(401, {"WWW-Authenticate": "Basic", "X-Why": "name?"}, "who are you?\n")
 
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         error = await failure(connect(uri_of(server, "/room?token=s3cret")))
         assert str(error) == f"ws://127.0.0.1:{server.port}/room refused with 401 Unauthorized"
     assert isinstance(error, HandshakeError)
@@ -55,8 +55,8 @@ async def test_a_refusal_carries_status_headers_and_body(loop: Loop) -> None:
     ("status", "said"),
     [(200, "200 OK"), (304, "304 Not Modified"), (404, "404 Not Found"), (999, "999")],
 )
-async def test_whatever_is_no_101_is_a_refusal(loop: Memory, status: int, said: str) -> None:
-    async with loop.serving(process_request=lambda request: Response(status)) as server:
+async def test_whatever_is_no_101_is_a_refusal(loop: MemoryLoop, status: int, said: str) -> None:
+    async with loop.serving(echo, process_request=lambda request: Response(status)) as server:
         error = await failure(connect(uri_of(server)))
     assert isinstance(error, HandshakeError)
     assert error.status == status
@@ -92,9 +92,9 @@ async def test_a_server_that_refuses_and_stays_is_left(loop: Loop, answer: bytes
         end.write(answer)
 
     async with loop.listening(talk) as raw:
-        before = 0 if isinstance(loop, Memory) else open_sockets()
+        before = 0 if isinstance(loop, MemoryLoop) else open_sockets()
         assert isinstance(await failure(connect(raw.uri)), HandshakeError)
-        if isinstance(loop, Memory):
+        if isinstance(loop, MemoryLoop):
             await loop.until(lambda: raw.ends[0].lost)
         else:
             # One more than before: the server's.
@@ -104,7 +104,7 @@ async def test_a_server_that_refuses_and_stays_is_left(loop: Loop, answer: bytes
 
 @on_memory
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_a_refusal_whose_body_breaks_off(loop: Memory, how: str) -> None:
+async def test_a_refusal_whose_body_breaks_off(loop: MemoryLoop, how: str) -> None:
     """A reset is what a server's kernel sends that has not read all of ours."""
 
     async def talk(end: End) -> None:
@@ -123,7 +123,7 @@ async def test_a_refusal_whose_body_breaks_off(loop: Memory, how: str) -> None:
 
 @on_memory
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 100\r\n"])
-async def test_a_refusal_whose_body_never_ends(loop: Memory, length: bytes) -> None:
+async def test_a_refusal_whose_body_never_ends(loop: MemoryLoop, length: bytes) -> None:
     """Until the time is over, and then what came of it will do."""
 
     async def talk(end: End) -> None:
@@ -181,7 +181,7 @@ async def test_an_extension_that_was_not_offered_is_answered_1010(loop: Loop) ->
 
     async def talk(end: End) -> None:
         await end.accept(headers=b"Sec-WebSocket-Extensions: x-other\r\n")
-        first, _, payload = await end.frame()
+        first, payload, *_ = await end.frame()
         assert first == 0x88
         closes.append(payload[:2])
 
@@ -229,14 +229,16 @@ async def test_a_refused_connection(loop: Loop) -> None:
 
 
 @on_memory
-async def test_nobody_listens(loop: Memory) -> None:
+async def test_nobody_listens(loop: MemoryLoop) -> None:
     error = await failure(connect("ws://127.0.0.1:1/"))
     assert isinstance(error, ConnectionRefusedError)
     assert "cannot connect to ws://127.0.0.1:1/: nobody listens" in str(error)
 
 
 @on_asyncio
-async def test_a_host_that_has_no_address(loop: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_host_that_has_no_address(
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def getaddrinfo(*args: object, **kwargs: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -257,7 +259,7 @@ async def test_a_unix_socket_that_is_not_there(loop: Loop) -> None:
 
 
 @on_sockets
-async def test_a_unix_path_that_is_too_long(loop: Sockets) -> None:
+async def test_a_unix_path_that_is_too_long(loop: AsyncioLoop) -> None:
     error = await failure(connect("ws://localhost/", unix_path="/" + "x" * 200))
     assert isinstance(error, ConnectionError)
     assert str(error).endswith("x: AF_UNIX path too long")
@@ -268,7 +270,7 @@ async def test_a_unix_path_that_is_too_long(loop: Sockets) -> None:
 
 @on_memory
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 101 Swi", b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_a_server_that_never_answers(loop: Memory, said: bytes) -> None:
+async def test_a_server_that_never_answers(loop: MemoryLoop, said: bytes) -> None:
     async def talk(end: End) -> None:
         await end.head()
         end.write(said)
@@ -286,11 +288,11 @@ async def test_a_server_that_never_answers(loop: Memory, said: bytes) -> None:
 
 
 @on_memory
-async def test_without_a_limit_it_waits(loop: Memory) -> None:
+async def test_without_a_limit_it_waits(loop: MemoryLoop) -> None:
     async def talk(end: End) -> None:
         await answer.wait()
         await end.accept(b"\x81\x02hi")
-        await end.part()
+        await end.close()
 
     answer = loop.signal()
     async with loop.listening(talk) as raw:
@@ -305,7 +307,7 @@ async def test_without_a_limit_it_waits(loop: Memory) -> None:
 
 @on_memory
 async def test_the_systems_own_timeout_keeps_its_words(
-    loop: Memory, monkeypatch: pytest.MonkeyPatch
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def connect_nowhere(where: Address, sink: Sink, group: Any = None) -> None:
         raise OSError(errno.ETIMEDOUT, "Connection timed out")
@@ -338,7 +340,7 @@ async def talk_politely(end: End) -> None:
     """Answer the handshake and close, as far as the client goes along."""
     with suppress(ClientLeft):
         await end.accept()
-        await end.part()
+        await end.close()
 
 
 @on_each_loop
@@ -392,7 +394,7 @@ async def test_cancelled_while_the_server_is_silent(loop: Loop) -> None:
 @on_asyncio
 @pytest.mark.parametrize("stage", ["getaddrinfo", "sock_connect"])
 async def test_cancelled_before_there_is_a_connection(
-    loop: Sockets, stage: str, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_it: list[bool] = []
 

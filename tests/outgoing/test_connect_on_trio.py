@@ -1,6 +1,6 @@
 """On trio, by which of a name's addresses `connect()` gets there; the clock jumps."""
 
-# ruff: noqa: E402  # the whole module is left out first
+# the whole module is left out first
 
 import errno
 import os
@@ -14,8 +14,9 @@ import pytest
 pytest.importorskip("trio", reason="trio is not installed")
 
 import trio
-from loops import Loop, failure, on, talk_with
 
+from kit.connecting import failure, talk_with
+from kit.loops import Loop, echo, on
 from wstransports import connect
 
 on_trio = on("trio with a clock that jumps")
@@ -70,7 +71,7 @@ def closed() -> Iterator[Where]:
 
 @on_trio
 async def test_an_address_that_never_answers_holds_up_no_other(loop: Loop, silent: Where) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         resolving(silent, silent, ("127.0.0.1", server.port))
         begun = trio.current_time()
         async with connect(NAME, proxy=None) as client:
@@ -83,7 +84,7 @@ async def test_an_address_that_never_answers_holds_up_no_other(loop: Loop, silen
 async def test_behind_an_address_that_refuses_the_next_is_tried_at_once(
     loop: Loop, closed: Where
 ) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         resolving(closed, closed, ("127.0.0.1", server.port))
         begun = trio.current_time()
         async with connect(NAME, proxy=None) as client:

@@ -12,9 +12,12 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-from loops import Job, Loop, Sockets, connecting, failure, on_asyncio, on_sockets, talk_with, uri_of
-from raw_server import ClientLeft, End
 
+from kit.certificates import client_context, server_context
+from kit.connecting import connecting, failure, talk_with, uri_of
+from kit.jobs import Job
+from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
+from kit.raw_server import ClientLeft, End
 from wscore import Request, Response
 from wstransports import (
     Client,
@@ -40,24 +43,16 @@ class Certificates(NamedTuple):
 def tls() -> Certificates:
     """Certificates of an authority that nobody else knows."""
     authority = trustme.CA()
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    client = client_context(authority)
     return Certificates(
-        server_for(authority, "127.0.0.1", "localhost", "good.example"), client, authority
+        server_context(authority, "127.0.0.1", "localhost", "good.example"), client, authority
     )
-
-
-def server_for(authority: trustme.CA, *names: str) -> ssl.SSLContext:
-    """A server's context with a certificate for these names."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(*names).configure_cert(context)
-    return context
 
 
 @on_sockets
 async def test_a_client_talks(loop: Loop, tls: Certificates) -> None:
     async with (
-        loop.serving(certs=tls.server) as server,
+        loop.serving(echo, certs=tls.server) as server,
         connecting(server, ssl=tls.client) as client,
     ):
         await talk_with(client)
@@ -102,7 +97,7 @@ async def test_callbacks_on_both_sides(loop: Loop, tls: Certificates) -> None:
 async def test_by_default_an_unknown_authority_is_not_believed(
     loop: Loop, tls: Certificates
 ) -> None:
-    async with loop.serving(certs=tls.server) as server:
+    async with loop.serving(echo, certs=tls.server) as server:
         error = await failure(connecting(server))
         assert isinstance(error, ConnectionError)
         assert str(error).startswith(f"cannot connect to {uri_of(server)}: TLS failed: the server")
@@ -118,14 +113,14 @@ async def test_by_default_the_systems_authorities_are_believed(
     trusted = tmp_path / "trusted.pem"
     tls.authority.cert_pem.write_to_path(str(trusted))
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    async with loop.serving(certs=tls.server) as server, connecting(server) as client:
+    async with loop.serving(echo, certs=tls.server) as server, connecting(server) as client:
         await talk_with(client)
 
 
 @on_sockets
 async def test_a_certificate_is_for_the_host(loop: Loop, tls: Certificates) -> None:
-    certs = server_for(tls.authority, "other.example")
-    async with loop.serving(certs=certs) as server:
+    certs = server_context(tls.authority, "other.example")
+    async with loop.serving(echo, certs=certs) as server:
         error = await failure(connecting(server, ssl=tls.client))
         assert isinstance(error, ConnectionError)
         assert "IP address mismatch" in str(error)
@@ -141,7 +136,7 @@ async def test_a_certificate_expires(loop: Loop, tls: Certificates) -> None:
     expired = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     end = datetime(2021, 1, 1, tzinfo=UTC)
     tls.authority.issue_cert("127.0.0.1", not_after=end).configure_cert(expired)
-    async with loop.serving(certs=expired) as server:
+    async with loop.serving(echo, certs=expired) as server:
         error = await failure(connecting(server, ssl=tls.client))
         assert str(error) == (
             f"cannot connect to {uri_of(server)}: TLS failed:"
@@ -154,9 +149,9 @@ async def test_a_certificate_expires(loop: Loop, tls: Certificates) -> None:
 async def test_the_server_is_told_whom_we_want(loop: Loop, tls: Certificates) -> None:
     """By SNI (RFC 6066 section 3)."""
     told: list[object] = []
-    certs = server_for(tls.authority, "localhost", "good.example")
+    certs = server_context(tls.authority, "localhost", "good.example")
     certs.sni_callback = lambda sslobject, name, context: told.append(name)
-    async with loop.serving(certs=certs) as server:
+    async with loop.serving(echo, certs=certs) as server:
         async with connect(f"wss://localhost:{server.port}/", ssl=tls.client):
             pass
         async with connecting(server, ssl=tls.client, server_hostname="good.example"):
@@ -169,7 +164,10 @@ async def test_a_context_that_verifies_nothing(loop: Loop, tls: Certificates) ->
     lenient = ssl.create_default_context()
     lenient.check_hostname = False
     lenient.verify_mode = ssl.CERT_NONE
-    async with loop.serving(certs=tls.server) as server, connecting(server, ssl=lenient) as client:
+    async with (
+        loop.serving(echo, certs=tls.server) as server,
+        connecting(server, ssl=lenient) as client,
+    ):
         await talk_with(client)
 
 
@@ -180,7 +178,7 @@ async def test_a_context_that_verifies_nothing(loop: Loop, tls: Certificates) ->
 async def test_over_a_unix_socket(loop: Loop, tls: Certificates, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     async with (
-        loop.serving(certs=tls.server, unix_path=path),
+        loop.serving(echo, certs=tls.server, unix_path=path),
         connect("wss://good.example/", unix_path=path, ssl=tls.client) as client,
     ):
         await talk_with(client)
@@ -189,7 +187,7 @@ async def test_over_a_unix_socket(loop: Loop, tls: Certificates, tmp_path: Path)
 
 @on_sockets
 async def test_over_a_socket_of_ones_own(loop: Loop, tls: Certificates) -> None:
-    async with loop.serving(certs=tls.server) as server:
+    async with loop.serving(echo, certs=tls.server) as server:
         sock = socket.create_connection(("127.0.0.1", server.port))
         async with connect("wss://good.example/", sock=sock, ssl=tls.client) as client:
             await talk_with(client)
@@ -216,7 +214,9 @@ async def test_no_redirect_leads_from_wss_to_ws(loop: Loop, tls: Certificates) -
             def process_request(request: Request, location: str = location) -> Response:
                 return Response(302, {"Location": location})
 
-            async with loop.serving(certs=tls.server, process_request=process_request) as server:
+            async with loop.serving(
+                echo, certs=tls.server, process_request=process_request
+            ) as server:
                 error = await failure(connecting(server, ssl=tls.client))
             assert isinstance(error, HandshakeError)
             assert error.status == 302
@@ -230,12 +230,12 @@ async def test_a_redirect_leads_from_ws_to_wss(
 ) -> None:
     trusted = tmp_path / "trusted.pem"
     tls.authority.cert_pem.write_to_path(str(trusted))
-    async with loop.serving(certs=tls.server) as secure:
+    async with loop.serving(echo, certs=tls.server) as secure:
 
         def process_request(request: Request) -> Response:
             return Response(301, {"Location": f"https://127.0.0.1:{secure.port}/x"})
 
-        async with loop.serving(process_request=process_request) as server:
+        async with loop.serving(echo, process_request=process_request) as server:
             error = await failure(connecting(server))
             assert f"wss://127.0.0.1:{secure.port}/x" in str(error)
             assert "not accepted" in str(error)
@@ -247,15 +247,15 @@ async def test_a_redirect_leads_from_ws_to_wss(
 
 @on_sockets
 async def test_server_hostname_is_for_the_first_origin_only(loop: Loop, tls: Certificates) -> None:
-    certs = server_for(tls.authority, "alias.example")
-    async with loop.serving(certs=tls.server) as target:
+    certs = server_context(tls.authority, "alias.example")
+    async with loop.serving(echo, certs=tls.server) as target:
 
         def process_request(request: Request) -> Response | None:
             paths = {"/": "/second", "/second": uri_of(target)}
             return Response(302, {"Location": paths[request.path]})
 
         async with (
-            loop.serving(certs=certs, process_request=process_request) as server,
+            loop.serving(echo, certs=certs, process_request=process_request) as server,
             connecting(server, ssl=tls.client, server_hostname="alias.example") as client,
         ):
             await talk_with(client)
@@ -267,7 +267,7 @@ async def test_server_hostname_is_for_the_first_origin_only(loop: Loop, tls: Cer
 
 @on_sockets
 async def test_a_plain_client_at_a_tls_port(loop: Loop, tls: Certificates) -> None:
-    async with loop.serving(certs=tls.server) as server:
+    async with loop.serving(echo, certs=tls.server) as server:
         error = await failure(connect(f"ws://127.0.0.1:{server.port}/"))
         assert isinstance(error, ConnectionResetError)
         reason = "the server closed the connection before its response was complete"
@@ -279,7 +279,7 @@ async def test_a_plain_client_at_a_tls_port(loop: Loop, tls: Certificates) -> No
 
 @on_sockets
 async def test_a_tls_client_at_a_plain_port(loop: Loop, tls: Certificates) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         error = await failure(connect(f"wss://127.0.0.1:{server.port}/", ssl=tls.client))
         assert isinstance(error, ConnectionError)
         assert str(error).startswith(f"cannot connect to wss://127.0.0.1:{server.port}/: TLS fail")
@@ -325,7 +325,7 @@ async def test_a_server_that_wants_a_certificate_of_ours(
     loop: Loop, tls: Certificates, version: ssl.TLSVersion
 ) -> None:
     """With TLS 1.3 it says so when our handshake is over already."""
-    wanting = server_for(tls.authority, "127.0.0.1")
+    wanting = server_context(tls.authority, "127.0.0.1")
     wanting.verify_mode = ssl.CERT_REQUIRED
     wanting.maximum_version = version
 
@@ -359,7 +359,7 @@ async def test_a_server_that_wants_a_certificate_of_ours(
 
 @on_asyncio
 async def test_cancelled_at_whatever_stage_nothing_is_left_open(
-    loop: Sockets, tls: Certificates
+    loop: AsyncioLoop, tls: Certificates
 ) -> None:
     """After each number of the loop's turns, up to where all of it is over."""
     outcomes: list[str] = []
@@ -367,7 +367,7 @@ async def test_cancelled_at_whatever_stage_nothing_is_left_open(
     async def talk(end: End) -> None:
         with suppress(ClientLeft):
             await end.accept()
-            await end.part()
+            await end.close()
 
     def waited(job: Job[None], turns: Iterator[int]) -> bool:
         return job.done or next(turns, None) is None

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops import (
+
+from kit.connecting import talk_with
+from kit.loops import (
+    AsyncioLoop,
     Loop,
-    Memory,
-    Sockets,
+    MemoryLoop,
+    echo,
     on,
     on_asyncio,
     on_memory,
     on_own_streams,
     on_sockets,
-    talk_with,
 )
-
 from wscore import Request, Response
 from wstransports import HandshakeError, connect
 from wstransports.adapters import asyncio_dial
@@ -37,7 +38,7 @@ Found = list[tuple[int, int, int, str, tuple[object, ...]]]
 async def test_a_unix_socket(loop: Loop, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     async with (
-        loop.serving(unix_path=path) as server,
+        loop.serving(echo, unix_path=path) as server,
         connect("ws://example.com/x", unix_path=path) as client,
     ):
         await loop.until(lambda: server.clients)
@@ -45,16 +46,16 @@ async def test_a_unix_socket(loop: Loop, tmp_path: Path) -> None:
         assert theirs.request.headers["Host"] == "example.com"
         assert theirs.request.path == "/x"
         await talk_with(client)
-        if not isinstance(loop, Memory):
+        if not isinstance(loop, MemoryLoop):
             assert (client.addr, client.port) == (str(path), 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract addresses")
 @on_sockets
-async def test_an_abstract_unix_address(loop: Sockets) -> None:
+async def test_an_abstract_unix_address(loop: AsyncioLoop) -> None:
     path = f"\0wstransports {os.getpid()}"
     async with (
-        loop.serving(unix_path=path),
+        loop.serving(echo, unix_path=path),
         connect("ws://example.com/", unix_path=path) as client,
     ):
         await talk_with(client)
@@ -62,14 +63,14 @@ async def test_an_abstract_unix_address(loop: Sockets) -> None:
 
 
 @on_memory
-async def test_a_redirect_stays_at_the_unix_socket(loop: Memory, tmp_path: Path) -> None:
+async def test_a_redirect_stays_at_the_unix_socket(loop: MemoryLoop, tmp_path: Path) -> None:
     def process_request(request: Request) -> Response | None:
         if request.path == "/new":
             return None
         return Response(302, {"Location": request.path.replace("old", "new")})
 
     path = str(tmp_path / "socket")
-    async with loop.serving(unix_path=path, process_request=process_request):
+    async with loop.serving(echo, unix_path=path, process_request=process_request):
         async with connect("ws://h/old", unix_path=path) as client:
             assert client.request.path == "/new"
         with pytest.raises(HandshakeError, match="does not lead") as caught:
@@ -82,7 +83,7 @@ async def test_a_redirect_stays_at_the_unix_socket(loop: Memory, tmp_path: Path)
 
 @on_sockets
 async def test_a_socket_of_ones_own(loop: Loop) -> None:
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         sock = socket.create_connection(("127.0.0.1", server.port))
         async with connect("ws://example.com/", sock=sock) as client:
             await talk_with(client)
@@ -94,7 +95,7 @@ async def test_a_socket_of_ones_own(loop: Loop) -> None:
 
 
 @on_asyncio
-async def test_half_of_a_socket_pair(loop: Sockets) -> None:
+async def test_half_of_a_socket_pair(loop: AsyncioLoop) -> None:
     ours, theirs = socket.socketpair()
     asked: list[bytes] = []
 
@@ -120,7 +121,7 @@ async def test_a_socket_of_ones_own_follows_no_redirect(loop: Loop) -> None:
     def process_request(request: Request) -> Response | None:
         return None if request.path == "/new" else Response(302, {"Location": "/new"})
 
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         sock = socket.create_connection(("127.0.0.1", server.port))
         with pytest.raises(HandshakeError, match="does not lead"):
             await connect(f"ws://127.0.0.1:{server.port}/", sock=sock).__aenter__()
@@ -132,7 +133,7 @@ async def test_a_socket_of_ones_own_follows_no_redirect(loop: Loop) -> None:
 @on_sockets
 async def test_an_ipv6_address(loop: Loop) -> None:
     async with (
-        loop.serving(host="::1") as server,
+        loop.serving(echo, host="::1") as server,
         connect(f"ws://[::1]:{server.port}/") as client,
     ):
         await talk_with(client)
@@ -160,9 +161,9 @@ def resolving(found: list[tuple[str, int]]) -> Callable[..., Coroutine[Any, Any,
 @pytest.mark.parametrize("listens", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("first", ["127.0.0.1", "::1"])
 async def test_localhost_is_two_addresses_and_one_listens(
-    loop: Sockets, listens: str, first: str, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, listens: str, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with loop.serving(host=listens) as server:
+    async with loop.serving(echo, host=listens) as server:
         found = sorted(["127.0.0.1", "::1"], key=lambda host: host != first)
         monkeypatch.setattr(
             asyncio.get_running_loop(),
@@ -176,7 +177,7 @@ async def test_localhost_is_two_addresses_and_one_listens(
 
 @on("asyncio", "uvloop")
 async def test_an_address_that_never_answers_holds_up_no_other(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 8305: the next one is tried beside it after a moment."""
     events = asyncio.get_running_loop()
@@ -194,7 +195,7 @@ async def test_an_address_that_never_answers_holds_up_no_other(
         finally:
             given_up.append(address[0])
 
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         hosts = ["2001:db8::1", "2001:db8::2", "192.0.2.1", "127.0.0.1"]
         monkeypatch.setattr(events, "getaddrinfo", resolving([(h, server.port) for h in hosts]))
         monkeypatch.setattr(events, "sock_connect", sock_connect)
@@ -208,7 +209,7 @@ async def test_an_address_that_never_answers_holds_up_no_other(
 
 @on_asyncio
 async def test_the_first_address_may_still_answer_when_the_others_have_failed(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = asyncio.get_running_loop()
     others_failed = events.create_future()
@@ -221,7 +222,7 @@ async def test_the_first_address_may_still_answer_when_the_others_have_failed(
         await others_failed
         await really_connect(sock, address)
 
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         found = [("127.0.0.1", server.port), ("::1", server.port)]
         monkeypatch.setattr(events, "getaddrinfo", resolving(found))
         monkeypatch.setattr(events, "sock_connect", sock_connect)
@@ -232,7 +233,7 @@ async def test_the_first_address_may_still_answer_when_the_others_have_failed(
 
 @on_asyncio
 async def test_where_two_addresses_answer_at_once_one_is_closed(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loops.run sees to it that no socket is left."""
     events = asyncio.get_running_loop()
@@ -247,7 +248,7 @@ async def test_where_two_addresses_answer_at_once_one_is_closed(
             both.set_result(None)
         await both
 
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         monkeypatch.setattr(events, "getaddrinfo", resolving([("127.0.0.1", server.port)] * 2))
         monkeypatch.setattr(events, "sock_connect", sock_connect)
         monkeypatch.setattr(asyncio_dial, "HEAD_START", 0)
@@ -258,7 +259,7 @@ async def test_where_two_addresses_answer_at_once_one_is_closed(
 
 @on_asyncio
 async def test_where_no_address_answers_all_causes_are_told(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = asyncio.get_running_loop()
 
@@ -280,6 +281,6 @@ async def test_where_no_address_answers_all_causes_are_told(
 @pytest.mark.parametrize(
     ("uri", "options"), [("wss://h/", {}), ("ws://h/", {"proxy": "http://p:1"})]
 )
-async def test_memory_has_none_of_that(loop: Memory, uri: str, options: dict[str, Any]) -> None:
+async def test_memory_has_none_of_that(loop: MemoryLoop, uri: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="streams in memory"):
         await connect(uri, **options).__aenter__()

@@ -2,16 +2,17 @@
 
 import asyncio
 import socket
-import ssl
 import sys
 from typing import Any
 
 import pytest
 import trustme
-from loops import Loop, Sockets, connecting, failure, on_asyncio, on_sockets, talk_with
 from proxies import proxying
-from raw_server import End
 
+from kit.certificates import client_context, server_context
+from kit.connecting import connecting, failure, talk_with
+from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
+from kit.raw_server import End
 from wstransports import HandshakeError, connect, worth_retrying
 from wstransports.connecting.proxy import checked_proxy, environment_proxy, is_loopback
 from wstransports.connecting.uri import URI
@@ -35,7 +36,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_proxy_of_each_kind(loop: Loop, kind: str) -> None:
     """It is the proxy that looks up the name, which nobody here knows."""
-    async with loop.serving() as server, proxying(kind, server.port) as proxy:
+    async with loop.serving(echo) as server, proxying(kind, server.port) as proxy:
         uri = "ws://server.example:8080/chat"
         async with connect(uri, proxy=f"{kind}://127.0.0.1:{proxy.port}") as client:
             await talk_with(client)
@@ -47,11 +48,9 @@ async def test_a_proxy_of_each_kind(loop: Loop, kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 async def test_wss_goes_through_it_unread(loop: Loop, kind: str) -> None:
     authority = trustme.CA()
-    certs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("server.example").configure_cert(certs)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    async with loop.serving(certs=certs) as server, proxying(kind, server.port) as proxy:
+    certs = server_context(authority, "server.example")
+    trusting = client_context(authority)
+    async with loop.serving(echo, certs=certs) as server, proxying(kind, server.port) as proxy:
         url = f"{kind}://127.0.0.1:{proxy.port}"
         async with connect("wss://server.example/", ssl=trusting, proxy=url) as client:
             await talk_with(client)
@@ -74,7 +73,7 @@ async def test_wss_goes_through_it_unread(loop: Loop, kind: str) -> None:
 async def test_a_proxy_that_wants_credentials(
     loop: Loop, kind: str, userinfo: str, credentials: str
 ) -> None:
-    async with loop.serving() as server, proxying(kind, server.port, credentials) as proxy:
+    async with loop.serving(echo) as server, proxying(kind, server.port, credentials) as proxy:
         url = f"{kind}://{userinfo}@127.0.0.1:{proxy.port}"
         async with connect("ws://server.example/", proxy=url) as client:
             await talk_with(client)
@@ -94,7 +93,7 @@ async def test_a_proxy_that_wants_credentials(
 @on_asyncio
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_proxys_answer_may_come_in_pieces(
-    loop: Sockets, kind: str, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = asyncio.get_running_loop()
     really_receive = events.sock_recv
@@ -103,7 +102,7 @@ async def test_a_proxys_answer_may_come_in_pieces(
         return await really_receive(sock, min(most, 1))
 
     monkeypatch.setattr(events, "sock_recv", sock_recv)
-    async with loop.serving() as server, proxying(kind, server.port) as proxy:
+    async with loop.serving(echo) as server, proxying(kind, server.port) as proxy:
         url = f"{kind}://127.0.0.1:{proxy.port}"
         async with connect("ws://server.example/", proxy=url) as client:
             await talk_with(client)
@@ -112,7 +111,7 @@ async def test_a_proxys_answer_may_come_in_pieces(
 @on_sockets
 async def test_an_ipv6_address_goes_to_the_proxy(loop: Loop) -> None:
     for kind in ("http", "socks5"):
-        async with loop.serving() as server, proxying(kind, server.port) as proxy:
+        async with loop.serving(echo) as server, proxying(kind, server.port) as proxy:
             url = f"{kind}://127.0.0.1:{proxy.port}"
             async with connect("ws://[2001:db8::1]/", proxy=url) as client:
                 await talk_with(client)
@@ -206,7 +205,7 @@ async def test_a_proxy_that_never_answers(loop: Loop, kind: str) -> None:
 
 
 @on_asyncio
-async def test_cancelled_amid_the_talk_with_a_proxy(loop: Sockets) -> None:
+async def test_cancelled_amid_the_talk_with_a_proxy(loop: AsyncioLoop) -> None:
     """Loops.run sees to it that nothing is left open."""
 
     async def talk(end: End) -> None:
@@ -365,7 +364,7 @@ def test_what_is_no_proxy_is_refused_at_the_call(url: str) -> None:
 
 @on_sockets
 async def test_the_environments_proxy_is_taken(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with loop.serving() as server, proxying("socks5", server.port) as proxy:
+    async with loop.serving(echo) as server, proxying("socks5", server.port) as proxy:
         monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{proxy.port}")
         async with connect("ws://server.example/") as client:
             await talk_with(client)
@@ -384,7 +383,7 @@ async def test_the_environments_proxy_is_taken(loop: Loop, monkeypatch: pytest.M
 @on_asyncio
 @pytest.mark.parametrize("proxy", [None, False])
 async def test_without_a_proxy_the_environment_is_not_asked(
-    loop: Sockets, proxy: bool | None, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, proxy: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
 
@@ -398,10 +397,10 @@ async def test_without_a_proxy_the_environment_is_not_asked(
 
 @on_sockets
 async def test_a_socket_of_ones_own_needs_no_proxy(
-    loop: Sockets, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "gopher://p")
-    async with loop.serving() as server:
+    async with loop.serving(echo) as server:
         sock = socket.create_connection(("127.0.0.1", server.port))
         async with connect("ws://server.example/", sock=sock) as client:
             await talk_with(client)

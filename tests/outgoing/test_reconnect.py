@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
-from loops import Loop, Memory, connecting, echo, on_each_loop, on_memory, on_sockets, uri_of
-from raw_server import End, acceptance
 
+from kit.connecting import connecting, uri_of
+from kit.handshake import acceptance
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
+from kit.raw_server import End
 from wscore import Reasons, Request, Response
 from wstransports import (
     Client,
@@ -56,7 +58,7 @@ def test_delays_grow_and_vary() -> None:
 @on_memory
 @pytest.mark.usefixtures("no_jitter")
 async def test_after_each_failure_it_waits_longer(
-    loop: Memory, caplog: pytest.LogCaptureFixture
+    loop: MemoryLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[float] = []
 
@@ -68,7 +70,7 @@ async def test_after_each_failure_it_waits_longer(
         async for _ in connecting(server):
             raise AssertionError("never")
 
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         using = loop.spawn(use())
         await loop.advance(300)
         assert tries == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5, 63.5, 123.5, 183.5, 243.5]
@@ -84,7 +86,7 @@ async def test_after_each_failure_it_waits_longer(
 
 @on_memory
 @pytest.mark.usefixtures("no_jitter")
-async def test_after_a_success_it_starts_anew(loop: Memory) -> None:
+async def test_after_a_success_it_starts_anew(loop: MemoryLoop) -> None:
     tries: list[float] = []
     answers = iter([503, 503, 503, None, 503, 503, None])
 
@@ -115,7 +117,7 @@ async def test_after_a_success_it_starts_anew(loop: Memory) -> None:
 
 
 @on_memory
-async def test_cancelled_while_it_waits(loop: Memory) -> None:
+async def test_cancelled_while_it_waits(loop: MemoryLoop) -> None:
     async def use() -> None:
         async for _ in connect("ws://127.0.0.1:1/"):
             raise AssertionError("never")
@@ -139,7 +141,7 @@ async def test_each_connection_is_a_client(loop: Loop) -> None:
 
     async def steps() -> None:
         # On memory it is the test that turns the clock.
-        if isinstance(loop, Memory):
+        if isinstance(loop, MemoryLoop):
             await loop.advance(60)
 
     async def use() -> None:
@@ -238,9 +240,9 @@ async def test_whoever_keeps_an_exception_does_not_keep_the_connection(loop: Loo
         told.append(client._session.core.close_frames[0].code)
         return client
 
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         using = loop.spawn(use())
-        if isinstance(loop, Memory):
+        if isinstance(loop, MemoryLoop):
             await loop.advance(60)
         client = await using.wait()
         await loop.until(lambda: client.state.name == "CLOSED")
@@ -249,7 +251,7 @@ async def test_whoever_keeps_an_exception_does_not_keep_the_connection(loop: Loo
 
 
 @on_memory
-async def test_a_left_connection_that_never_answers_is_dropped_in_the_end(loop: Memory) -> None:
+async def test_a_left_connection_that_never_answers_is_dropped_in_the_end(loop: MemoryLoop) -> None:
     cancelled: list[float] = []
 
     async def talk(end: End) -> None:
@@ -322,8 +324,8 @@ def test_left_when_its_event_loop_is_over() -> None:
         kept.pop()
 
     for _ in range(2):
-        Memory().runtime.run(open_one)
-    Memory().run(leave)
+        MemoryLoop().runtime.run(open_one)
+    MemoryLoop().run(leave)
     kept.pop()
     assert [client.state.name for client in clients] == ["OPEN", "OPEN"]
 
@@ -378,7 +380,7 @@ def test_a_certificate_is_not_accepted_the_next_time_either() -> None:
 
 @on_each_loop
 async def test_what_is_not_worth_it_is_raised(loop: Loop) -> None:
-    async with loop.serving(process_request=lambda request: Response(401)) as server:
+    async with loop.serving(echo, process_request=lambda request: Response(401)) as server:
         with pytest.raises(HandshakeError) as caught:
             async for _ in connecting(server):
                 raise AssertionError("never")
@@ -386,7 +388,7 @@ async def test_what_is_not_worth_it_is_raised(loop: Loop) -> None:
 
 
 @on_memory
-async def test_it_can_be_told_what_is_worth_it(loop: Memory) -> None:
+async def test_it_can_be_told_what_is_worth_it(loop: MemoryLoop) -> None:
     asked: list[Exception] = []
     statuses = iter([401, 403, 404])
 
@@ -398,7 +400,7 @@ async def test_it_can_be_told_what_is_worth_it(loop: Memory) -> None:
         async for _ in connecting(server, retry=retry):
             raise AssertionError("never")
 
-    async with loop.serving(process_request=lambda r: Response(next(statuses))) as server:
+    async with loop.serving(echo, process_request=lambda r: Response(next(statuses))) as server:
         using = loop.spawn(use())
         await loop.advance(60)
         with pytest.raises(HandshakeError, match="404"):
@@ -407,7 +409,7 @@ async def test_it_can_be_told_what_is_worth_it(loop: Memory) -> None:
 
 
 @on_memory
-async def test_what_retry_raises_ends_the_loop(loop: Memory) -> None:
+async def test_what_retry_raises_ends_the_loop(loop: MemoryLoop) -> None:
     def retry(error: Exception) -> bool:
         raise ZeroDivisionError
 

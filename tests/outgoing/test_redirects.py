@@ -4,9 +4,10 @@ from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
-from loops import Loop, Memory, connecting, on_each_loop, on_memory, uri_of
-from raw_server import End
 
+from kit.connecting import connecting, uri_of
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
+from kit.raw_server import End
 from wscore import Request, Response
 from wstransports import HandshakeError, WebSocketServer, connect
 
@@ -36,7 +37,7 @@ def redirecting(
 async def test_a_redirect_is_followed(loop: Loop, status: int) -> None:
     _, process_request = redirecting(lambda path: "/new?x=1" if path == "/old" else None, status)
     async with (
-        loop.serving(process_request=process_request) as server,
+        loop.serving(echo, process_request=process_request) as server,
         connecting(server, "/old") as client,
     ):
         assert (client.request.path, client.request.query) == ("/new", "x=1")
@@ -46,17 +47,17 @@ async def test_a_redirect_is_followed(loop: Loop, status: int) -> None:
 
 @on_memory
 @pytest.mark.parametrize("status", [300, 304, 305, 306])
-async def test_other_3xx_are_refusals(loop: Memory, status: int) -> None:
+async def test_other_3xx_are_refusals(loop: MemoryLoop, status: int) -> None:
     _, process_request = redirecting(lambda path: "/new", status)
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         with pytest.raises(HandshakeError) as caught:
             await connecting(server).__aenter__()
     assert caught.value.status == status
 
 
 @on_memory
-async def test_a_redirect_to_nowhere_is_a_refusal(loop: Memory) -> None:
-    async with loop.serving(process_request=lambda request: Response(302)) as server:
+async def test_a_redirect_to_nowhere_is_a_refusal(loop: MemoryLoop) -> None:
+    async with loop.serving(echo, process_request=lambda request: Response(302)) as server:
         with pytest.raises(HandshakeError, match="refused with 302 Found"):
             await connecting(server).__aenter__()
 
@@ -75,12 +76,14 @@ async def test_a_redirect_to_nowhere_is_a_refusal(loop: Memory) -> None:
         ("/c#part", "/c"),
     ],
 )
-async def test_a_redirect_is_relative_or_absolute(loop: Memory, location: str, path: str) -> None:
+async def test_a_redirect_is_relative_or_absolute(
+    loop: MemoryLoop, location: str, path: str
+) -> None:
     asked, process_request = redirecting(
         lambda path: location.format(port=server.port) if path == "/a/b" else None
     )
     async with (
-        loop.serving(process_request=process_request) as server,
+        loop.serving(echo, process_request=process_request) as server,
         connecting(server, "/a/b"),
     ):
         pass
@@ -101,9 +104,11 @@ async def test_a_redirect_is_relative_or_absolute(loop: Memory, location: str, p
         ("http://user:hunter2@h:x/", "malformed"),
     ],
 )
-async def test_a_redirect_that_makes_no_sense(loop: Memory, location: str, mistake: str) -> None:
+async def test_a_redirect_that_makes_no_sense(
+    loop: MemoryLoop, location: str, mistake: str
+) -> None:
     _, process_request = redirecting(lambda path: location)
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         with pytest.raises(HandshakeError, match=mistake) as caught:
             await connecting(server).__aenter__()
         assert str(caught.value).startswith(f"{uri_of(server)}: ")
@@ -115,7 +120,7 @@ async def test_a_redirect_that_makes_no_sense(loop: Memory, location: str, mista
 @on_each_loop
 async def test_redirects_are_bounded(loop: Loop) -> None:
     asked, process_request = redirecting(lambda path: f"{path}x")
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         with pytest.raises(HandshakeError) as caught:
             await connecting(server, "/").__aenter__()
         uri = uri_of(server)
@@ -134,16 +139,16 @@ async def test_redirects_are_bounded(loop: Loop) -> None:
 
 
 @on_memory
-async def test_a_loop_of_redirects_ends(loop: Memory) -> None:
+async def test_a_loop_of_redirects_ends(loop: MemoryLoop) -> None:
     asked, process_request = redirecting(lambda path: "/b" if path == "/a" else "/a")
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         with pytest.raises(HandshakeError, match="more than 5"):
             await connecting(server, "/a").__aenter__()
     assert [request.path for request in asked] == ["/a", "/b"] * 3
 
 
 @on_memory
-async def test_all_redirects_together_have_open_timeout(loop: Memory) -> None:
+async def test_all_redirects_together_have_open_timeout(loop: MemoryLoop) -> None:
     async def talk(end: End) -> None:
         await end.head()
         await loop.runtime.sleep(3)
@@ -168,11 +173,11 @@ def secrets(request: Request) -> dict[str, str]:
 
 
 @on_memory
-async def test_within_the_origin_all_goes_along(loop: Memory) -> None:
+async def test_within_the_origin_all_goes_along(loop: MemoryLoop) -> None:
     asked, process_request = redirecting(lambda path: None if path == "/b" else "/b")
     headers = {**SECRETS, "X": "y"}
     async with (
-        loop.serving(process_request=process_request) as server,
+        loop.serving(echo, process_request=process_request) as server,
         connecting(server, headers=headers, origin="http://me", subprotocols=["v1"]),
     ):
         pass
@@ -184,7 +189,7 @@ async def test_within_the_origin_all_goes_along(loop: Memory) -> None:
 
 
 @on_memory
-async def test_another_origin_is_told_no_secrets(loop: Memory) -> None:
+async def test_another_origin_is_told_no_secrets(loop: MemoryLoop) -> None:
     """And the first one is told them again, for whom they were meant."""
     there: list[WebSocketServer] = []
     asked_here, process_here = redirecting(
@@ -192,8 +197,8 @@ async def test_another_origin_is_told_no_secrets(loop: Memory) -> None:
     )
     asked_there, process_there = redirecting(lambda path: uri_of(here, "/back"))
     async with (
-        loop.serving(process_request=process_here) as here,
-        loop.serving(process_request=process_there) as other,
+        loop.serving(echo, process_request=process_here) as here,
+        loop.serving(echo, process_request=process_there) as other,
     ):
         there.append(other)
         async with connecting(here, headers={**SECRETS, "X": "y"}):
@@ -205,15 +210,15 @@ async def test_another_origin_is_told_no_secrets(loop: Memory) -> None:
 
 
 @on_memory
-async def test_user_and_password_of_the_address_stay_with_its_origin(loop: Memory) -> None:
+async def test_user_and_password_of_the_address_stay_with_its_origin(loop: MemoryLoop) -> None:
     there: list[WebSocketServer] = []
     asked_here, process_here = redirecting(
         lambda path: {"/a": "/b", "/b": uri_of(there[0])}.get(path)
     )
     asked_there, process_there = redirecting(lambda path: None)
     async with (
-        loop.serving(process_request=process_here) as here,
-        loop.serving(process_request=process_there) as other,
+        loop.serving(echo, process_request=process_here) as here,
+        loop.serving(echo, process_request=process_there) as other,
     ):
         there.append(other)
         async with connect(f"ws://user:pass@127.0.0.1:{here.port}/a"):
@@ -224,12 +229,12 @@ async def test_user_and_password_of_the_address_stay_with_its_origin(loop: Memor
 
 
 @on_memory
-async def test_a_redirect_may_bring_a_user_of_its_own(loop: Memory) -> None:
+async def test_a_redirect_may_bring_a_user_of_its_own(loop: MemoryLoop) -> None:
     asked, process_request = redirecting(
         lambda path: f"ws://new:pass@127.0.0.1:{server.port}/b" if path == "/a" else None
     )
     async with (
-        loop.serving(process_request=process_request) as server,
+        loop.serving(echo, process_request=process_request) as server,
         connect(f"ws://user:pass@127.0.0.1:{server.port}/a"),
     ):
         pass
@@ -238,12 +243,12 @@ async def test_a_redirect_may_bring_a_user_of_its_own(loop: Memory) -> None:
 
 
 @on_memory
-async def test_a_redirects_own_user_takes_the_place_of_the_header(loop: Memory) -> None:
+async def test_a_redirects_own_user_takes_the_place_of_the_header(loop: MemoryLoop) -> None:
     asked, process_request = redirecting(
         lambda path: f"ws://new:pass@127.0.0.1:{server.port}/b" if path == "/a" else None
     )
     async with (
-        loop.serving(process_request=process_request) as server,
+        loop.serving(echo, process_request=process_request) as server,
         connecting(server, "/a", headers={"Authorization": "Bearer token", "X": "y"}),
     ):
         pass
@@ -254,12 +259,12 @@ async def test_a_redirects_own_user_takes_the_place_of_the_header(loop: Memory) 
 
 
 @on_memory
-async def test_another_host_name_is_another_origin(loop: Memory) -> None:
+async def test_another_host_name_is_another_origin(loop: MemoryLoop) -> None:
     """As the port is, and the scheme."""
     asked, process_request = redirecting(
         lambda path: f"ws://localhost:{server.port}/b" if path == "/" else None
     )
-    async with loop.serving(process_request=process_request) as server:
+    async with loop.serving(echo, process_request=process_request) as server:
         [(address, listener)] = loop.runtime._listeners.items()
         assert address == ("127.0.0.1", server.port)
         loop.runtime._listeners["localhost", server.port] = listener

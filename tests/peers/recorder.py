@@ -1,22 +1,12 @@
-"""A relay between the two ends of a connection: what it carries is seen, and can be cut."""
+"""A relay between the two ends of a connection, which records what it carries and can cut it."""
 
 import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
 
-from wscore import DataType
-
-
-class Frame(NamedTuple):
-    """A frame on the wire, unmasked."""
-
-    type: DataType
-    last: bool
-    compressed: bool  # RSV1 is set: the first frame of a compressed message (RFC 7692 section 6)
-    payload: bytes
+from kit.frames import BINARY, TEXT, Frame, parse
 
 
 class Stream:
@@ -31,33 +21,19 @@ class Stream:
         return self.data.partition(b"\r\n\r\n")[0].decode("ascii")
 
     def frames(self) -> list[Frame]:
-        """All frames up to now, which must be whole."""
+        """All frames up to now, which must be complete."""
         data = bytes(self.data.partition(b"\r\n\r\n")[2])
         frames = []
-        at = 0
-        while at < len(data):
-            first, size = data[at], data[at + 1] & 0x7F
-            is_masked = data[at + 1] & 0x80
-            at += 2
-            if size > 125:
-                long = 2 if size == 126 else 8
-                size = int.from_bytes(data[at : at + long])
-                at += long
-            key = data[at : at + 4] if is_masked else bytes(4)
-            at += 4 if is_masked else 0
-            payload = data[at : at + size]
-            assert len(payload) == size, "half a frame"
-            at += size
-            mask = (key * (size // 4 + 1))[:size]
-            payload = (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(size)
-            frames.append(
-                Frame(DataType(first & 0x0F), first & 0x80 != 0, first & 0x40 != 0, payload)
-            )
+        while data:
+            parsed = parse(data)
+            assert parsed is not None, "a part of a frame"
+            frames.append(parsed.frame)
+            data = data[parsed.size :]
         return frames
 
     def messages(self) -> list[Frame]:
         """The frames that begin a message."""
-        return [one for one in self.frames() if one.type in (DataType.TEXT, DataType.BINARY)]
+        return [frame for frame in self.frames() if frame.opcode in (TEXT, BINARY)]
 
 
 class Wire:

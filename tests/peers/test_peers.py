@@ -1,7 +1,7 @@
 """Other implementations, both ways round: our server and their client, our client and their server.
 
-One source for all of them, and for each event loop that our end may run on. What passes between the two ends is recorded, so that a test can say
-what was on the wire, whatever an API tells.
+One source serves all of them, and each event loop that our end may run on. What passes between the
+two ends is recorded, so that a test can say what was on the wire.
 """
 
 import asyncio
@@ -20,8 +20,10 @@ from with_chromium import PAGE, ChromiumPeer
 from with_node import PACKAGES, NodePeer
 from with_websockets import WebsocketsPeer
 
-from wscore import DataType
+from kit.frames import CLOSE, CONTINUATION, FIN, PONG, RSV1, TEXT, Frame
 from wstransports import Deflate, HandshakeError
+
+pytestmark = pytest.mark.slow
 
 P = ParamSpec("P")
 Test = Callable[P, Coroutine[object, object, None]]
@@ -257,8 +259,8 @@ async def test_their_fragments(side: Side, agreement: Agreement) -> None:
         await exchange(meet, ["and after that" * 100])
         check_compression(meet, agreement)
         first, *rest = meet.from_them.frames()
-        assert (first.type, first.last) == (DataType.TEXT, False)
-        assert all(one.type is DataType.CONTINUATION for one in rest[: len(parts) - 1])
+        assert first.first & ~RSV1 == TEXT
+        assert all(one.opcode == CONTINUATION for one in rest[: len(parts) - 1])
         assert not any(one.last for one in rest[: len(parts) - 2])
 
 
@@ -324,7 +326,7 @@ PINGS = [b"ping", b"", bytes(range(125))]
 
 
 def pongs(stream: Stream) -> list[bytes]:
-    return [one.payload for one in stream.frames() if one.type is DataType.PONG]
+    return [one.payload for one in stream.frames() if one.opcode == PONG]
 
 
 @with_peers()
@@ -362,9 +364,9 @@ NOT_FOR_BROWSERS = {"1001": (1001, "away"), "1011": (1011, "")}
 def check_close(meet: Meeting, sender: Stream, code: int, reason: str) -> tuple[int, str]:
     """A Close was the last that either end sent; returns what the answer to the sender's says."""
     *_, close = sender.frames()
-    assert close == (DataType.CLOSE, True, False, code.to_bytes(2) + reason.encode())
+    assert close == Frame(FIN | CLOSE, code.to_bytes(2) + reason.encode())
     *_, answer = (meet.from_them if sender is meet.from_us else meet.from_us).frames()
-    assert answer.type is DataType.CLOSE
+    assert answer.first == FIN | CLOSE
     return int.from_bytes(answer.payload[:2]), answer.payload[2:].decode()
 
 

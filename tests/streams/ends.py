@@ -1,6 +1,5 @@
 """Byte streams of every kind, each with its two ends here."""
 
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +9,9 @@ import anyio
 import trustme
 from anyio.abc import ByteStream, Listener, SocketAttribute
 from anyio.streams.tls import TLSListener
-from in_process import stream_pair
+
+from kit.certificates import client_context, server_context
+from kit.in_process import stream_pair
 
 
 @asynccontextmanager
@@ -50,9 +51,7 @@ async def unix(path: Path) -> AsyncIterator[tuple[ByteStream, ByteStream]]:
 async def tls() -> AsyncIterator[tuple[ByteStream, ByteStream]]:
     """The two ends of a TLS connection."""
     authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
+    server, client = server_context(authority, "localhost"), client_context(authority)
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)
     async with accepting(TLSListener(listener, server)) as accepted:

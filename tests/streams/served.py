@@ -6,8 +6,8 @@ from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
-from in_process import MemoryStream, stream_pair
 
+from kit.in_process import MemoryStream, stream_pair
 from wstransports import Client, WebSocketReader
 from wstransports.anyio import serve_stream
 

@@ -1,6 +1,6 @@
 """What a cancellation ends over anyio's streams, and how; nothing outlives it."""
 
-# ruff: noqa: E402  # the whole module is left out first
+# the whole module is left out first
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,9 +13,9 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 
 import anyio
 from anyio.lowlevel import checkpoint
-from in_process import on_each_backend, stream_pair
 from served import URI, OnConnection, echo, served, until
 
+from kit.in_process import on_each_backend, stream_pair
 from wscore import ClientConnection, Reasons, State
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
 from wstransports.adapters.anyio_tasks import AnyioTasks

@@ -1,6 +1,6 @@
 """The adapter over anyio's streams keeps the contract, whichever the stream and the back end."""
 
-# ruff: noqa: E402  # the whole module is left out first
+# the whole module is left out first
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -13,8 +13,8 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 import anyio
 from anyio.abc import ByteStream
 from ends import memory, tcp, tls, unix
-from in_process import InProcessRuntime, on_each_backend
 
+from kit.in_process import InProcessRuntime, on_each_backend
 from wstransports.adapters.anyio import AnyioRuntime
 from wstransports.options import Address
 from wstransports.runtime import Sink

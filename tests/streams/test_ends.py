@@ -1,6 +1,6 @@
 """How connections over anyio's streams end: failed, refused; and nothing outlives."""
 
-# ruff: noqa: E402  # the whole module is left out first
+# the whole module is left out first
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 
 import anyio
 from anyio.lowlevel import checkpoint
-from in_process import MemoryStream, on_each_backend, stream_pair
 from served import URI, echo, served, until
 
+from kit.in_process import MemoryStream, on_each_backend, stream_pair
 from wscore import Reasons
 from wstransports import (
     Client,
@@ -317,6 +317,7 @@ async def test_a_stream_serves_one_connection(backend: str) -> None:
                     raise AssertionError("there is one stream")
 
 
+@pytest.mark.slow
 def test_without_anyio_it_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['anyio'] = None; import wstransports; import wstransports.anyio"

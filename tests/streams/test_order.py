@@ -1,6 +1,6 @@
 """Callbacks begin before what arrives next, in whatever order the back end begins its tasks."""
 
-# ruff: noqa: E402  # the whole module is left out first
+# the whole module is left out first
 
 from collections import deque
 
@@ -10,8 +10,8 @@ pytest.importorskip("anyio", reason="anyio is not installed")
 
 from anyio import BrokenResourceError
 from anyio.lowlevel import checkpoint
-from in_process import MemoryStream, on_each_backend, stream_pair
 
+from kit.in_process import MemoryStream, on_each_backend, stream_pair
 from wscore import ClientConnection
 from wstransports import Client
 from wstransports.anyio import serve_stream

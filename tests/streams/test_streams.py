@@ -1,6 +1,6 @@
-"""`serve_stream` and `connect_stream` over every kind of byte stream, on each back end of anyio's."""
+"""`serve_stream` and `connect_stream` over every kind of byte stream, on each anyio back end."""
 
-# ruff: noqa: E402  # the whole module is left out first
+# the whole module is left out first
 
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +13,9 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from ends import memory, tcp, tls, unix
-from in_process import on_each_backend, stream_pair
 from served import URI, echo, served
 
+from kit.in_process import on_each_backend, stream_pair
 from wscore import ClientConnection, State
 from wstransports import (
     Client,

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from harness import World
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kit.loops import Loop, on_each_loop
 from wstransports import Buffer, IncompleteReadError
 from wstransports.testing.memory import MemoryRuntime
 
@@ -23,7 +23,8 @@ async def filled(*pieces: bytes, limit: int = 65536, eof: bool = False) -> Buffe
 # --- read
 
 
-async def test_read_n_bytes(world: World) -> None:
+@on_each_loop
+async def test_read_n_bytes(loop: Loop) -> None:
     buffer = await filled(b"abc", b"def")
     assert await buffer.read(2) == b"ab"
     assert await buffer.read(3) == b"cde"
@@ -31,58 +32,64 @@ async def test_read_n_bytes(world: World) -> None:
     assert await buffer.read(1) == b"f"
 
 
-async def test_read_waits_for_all_n(world: World) -> None:
+@on_each_loop
+async def test_read_waits_for_all_n(loop: Loop) -> None:
     buffer = await filled(b"abc")
-    reading = world.spawn(buffer.read(5))
+    reading = loop.spawn(buffer.read(5))
     for piece in (b"d", b"ef"):
-        await world.checkpoint()
+        await loop.checkpoint()
         assert not reading.done
         await buffer.write(piece)
     assert await reading.wait() == b"abcde"
     assert await buffer.read(1) == b"f"
 
 
-async def test_read_gives_fewer_only_at_the_end(world: World) -> None:
+@on_each_loop
+async def test_read_gives_fewer_only_at_the_end(loop: Loop) -> None:
     buffer = await filled(b"abc")
-    reading = world.spawn(buffer.read(5))
-    await world.checkpoint()
+    reading = loop.spawn(buffer.read(5))
+    await loop.checkpoint()
     buffer.feed_eof()
     assert await reading.wait() == b"abc"
     assert await buffer.read(5) == b""
     assert await buffer.read() == b""
 
 
-async def test_read_to_the_end(world: World) -> None:
+@on_each_loop
+async def test_read_to_the_end(loop: Loop) -> None:
     buffer = await filled(b"abc")
-    reading = world.spawn(buffer.read())
-    await world.checkpoint()
+    reading = loop.spawn(buffer.read())
+    await loop.checkpoint()
     await buffer.write(b"def")
-    await world.checkpoint()
+    await loop.checkpoint()
     assert not reading.done
     buffer.feed_eof()
     assert await reading.wait() == b"abcdef"
 
 
-async def test_what_is_read_is_bytes(world: World) -> None:
+@on_each_loop
+async def test_what_is_read_is_bytes(loop: Loop) -> None:
     buffer = await filled(b"abc", eof=True)
     assert type(await buffer.read(2)) is bytes
     assert type(await buffer.read()) is bytes
 
 
-async def test_n_may_exceed_the_limit(world: World) -> None:
+@on_each_loop
+async def test_n_may_exceed_the_limit(loop: Loop) -> None:
     buffer = Buffer(limit=4)
 
     async def write() -> None:
         for _ in range(10):
             await buffer.write(b"abc")
 
-    writing = world.spawn(write())
+    writing = loop.spawn(write())
     assert await buffer.read(28) == (b"abc" * 10)[:28]
     await writing.wait()
     assert await buffer.read(2) == b"bc"
 
 
-async def test_read_to_the_end_of_more_than_the_limit(world: World) -> None:
+@on_each_loop
+async def test_read_to_the_end_of_more_than_the_limit(loop: Loop) -> None:
     buffer = Buffer(limit=4)
 
     async def write() -> None:
@@ -90,45 +97,48 @@ async def test_read_to_the_end_of_more_than_the_limit(world: World) -> None:
             await buffer.write(b"abc")
         buffer.feed_eof()
 
-    world.spawn(write())
+    loop.spawn(write())
     assert await buffer.read() == b"abc" * 10
 
 
-async def test_a_cancelled_read_puts_back_what_it_took(world: World) -> None:
+@on_each_loop
+async def test_a_cancelled_read_puts_back_what_it_took(loop: Loop) -> None:
     for n in (8, -1):
         buffer = await filled(b"abc")
-        reading = world.spawn(buffer.read(n))
-        await world.checkpoint()
+        reading = loop.spawn(buffer.read(n))
+        await loop.checkpoint()
         await buffer.write(b"def")
-        await world.checkpoint()
+        await loop.checkpoint()
         reading.cancel()
-        with pytest.raises(world.cancelled):
+        with pytest.raises(loop.cancelled):
             await reading.wait()
         await buffer.write(b"ghi")
         assert await buffer.read(9) == b"abcdefghi"
 
 
-async def test_a_read_that_was_put_back_holds_writers_again(world: World) -> None:
+@on_each_loop
+async def test_a_read_that_was_put_back_holds_writers_again(loop: Loop) -> None:
     buffer = await filled(b"abc", limit=3)
-    reading = world.spawn(buffer.read(10))
-    await world.checkpoint()
+    reading = loop.spawn(buffer.read(10))
+    await loop.checkpoint()
     await buffer.write(b"def")
-    await world.checkpoint()
+    await loop.checkpoint()
     reading.cancel()
-    with pytest.raises(world.cancelled):
+    with pytest.raises(loop.cancelled):
         await reading.wait()
-    writing = world.spawn(buffer.write(b"g"))
-    await world.checkpoint()
+    writing = loop.spawn(buffer.write(b"g"))
+    await loop.checkpoint()
     assert not writing.done
     assert await buffer.read(4) == b"abcd"
     await writing.wait()
     assert await buffer.read(3) == b"efg"
 
 
-async def test_two_tasks_cannot_read_at_once(world: World) -> None:
+@on_each_loop
+async def test_two_tasks_cannot_read_at_once(loop: Loop) -> None:
     buffer = Buffer()
-    reading = world.spawn(buffer.read(1))
-    await world.checkpoint()
+    reading = loop.spawn(buffer.read(1))
+    await loop.checkpoint()
     with pytest.raises(RuntimeError, match="another task"):
         await buffer.read(1)
     await buffer.write(b"a")
@@ -139,7 +149,8 @@ async def test_two_tasks_cannot_read_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
-async def test_read_into(world: World, kind: Any) -> None:
+@on_each_loop
+async def test_read_into(loop: Loop, kind: Any) -> None:
     buffer = await filled(b"abcdef")
     target = kind(b"........")
     assert await buffer.read_into(target, 3) == 3
@@ -150,7 +161,8 @@ async def test_read_into(world: World, kind: Any) -> None:
     assert bytes(target) == b"abc..de."
 
 
-async def test_short_results_are_cut_never_zero_filled(world: World) -> None:
+@on_each_loop
+async def test_short_results_are_cut_never_zero_filled(loop: Loop) -> None:
     buffer = await filled(b"abc", eof=True)
     target = bytearray(b"........")
     assert await buffer.read_into(target, 6, 1) == 3
@@ -161,9 +173,8 @@ async def test_short_results_are_cut_never_zero_filled(world: World) -> None:
 
 
 @pytest.mark.parametrize(("n", "offset"), [(9, 0), (8, 1), (0, 9), (-1, 0), (1, -1)])
-async def test_what_does_not_fit_raises_and_takes_nothing(
-    world: World, n: int, offset: int
-) -> None:
+@on_each_loop
+async def test_what_does_not_fit_raises_and_takes_nothing(loop: Loop, n: int, offset: int) -> None:
     buffer = await filled(b"abc", eof=True)
     target = bytearray(8)
     for read in (buffer.read_into, buffer.read_into_exactly):
@@ -173,7 +184,8 @@ async def test_what_does_not_fit_raises_and_takes_nothing(
     assert await buffer.read() == b"abc"
 
 
-async def test_read_into_exactly(world: World) -> None:
+@on_each_loop
+async def test_read_into_exactly(loop: Loop) -> None:
     buffer = await filled(b"abcdef", eof=True)
     target = bytearray(8)
     await buffer.read_into_exactly(target, 4, 2)
@@ -185,25 +197,27 @@ async def test_read_into_exactly(world: World) -> None:
     assert isinstance(caught.value, EOFError)
 
 
-async def test_read_into_exactly_waits(world: World) -> None:
+@on_each_loop
+async def test_read_into_exactly_waits(loop: Loop) -> None:
     buffer = Buffer()
     target = bytearray(4)
-    reading = world.spawn(buffer.read_into_exactly(target, 4))
+    reading = loop.spawn(buffer.read_into_exactly(target, 4))
     for letter in b"abcd":
         assert not reading.done
         await buffer.write(bytes([letter]))
-        await world.checkpoint()
+        await loop.checkpoint()
     await reading.wait()
     assert target == b"abcd"
 
 
-async def test_a_cancelled_read_into_leaves_the_target_alone(world: World) -> None:
+@on_each_loop
+async def test_a_cancelled_read_into_leaves_the_target_alone(loop: Loop) -> None:
     buffer = await filled(b"abc")
     target = bytearray(b"....")
-    reading = world.spawn(buffer.read_into(target, 4))
-    await world.checkpoint()
+    reading = loop.spawn(buffer.read_into(target, 4))
+    await loop.checkpoint()
     reading.cancel()
-    with pytest.raises(world.cancelled):
+    with pytest.raises(loop.cancelled):
         await reading.wait()
     assert target == b"...."
     buffer.feed_eof()
@@ -213,24 +227,26 @@ async def test_a_cancelled_read_into_leaves_the_target_alone(world: World) -> No
 # --- write
 
 
-async def test_write_waits_while_more_than_the_limit_is_unread(world: World) -> None:
+@on_each_loop
+async def test_write_waits_while_more_than_the_limit_is_unread(loop: Loop) -> None:
     buffer = Buffer(limit=4)
     await buffer.write(b"abcd")
-    writing = world.spawn(buffer.write(b"e"))
-    await world.checkpoint()
+    writing = loop.spawn(buffer.write(b"e"))
+    await loop.checkpoint()
     assert not writing.done
     assert await buffer.read(1) == b"a"
     await writing.wait()
 
 
-async def test_several_writers_keep_their_order(world: World) -> None:
+@on_each_loop
+async def test_several_writers_keep_their_order(loop: Loop) -> None:
     buffer = Buffer(limit=1)
 
     async def write(name: bytes) -> None:
         for number in (b"1", b"2", b"3"):
             await buffer.write(name + number)
 
-    writers = [world.spawn(write(name)) for name in (b"a", b"b", b"c")]
+    writers = [loop.spawn(write(name)) for name in (b"a", b"b", b"c")]
     pieces = [await buffer.read(2) for _ in range(9)]
     for writer in writers:
         await writer.wait()
@@ -240,41 +256,46 @@ async def test_several_writers_keep_their_order(world: World) -> None:
         ]
 
 
-async def test_a_cancelled_write_has_written(world: World) -> None:
+@on_each_loop
+async def test_a_cancelled_write_has_written(loop: Loop) -> None:
     buffer = Buffer(limit=1)
-    writing = world.spawn(buffer.write(b"abc"))
-    await world.checkpoint()
+    writing = loop.spawn(buffer.write(b"abc"))
+    await loop.checkpoint()
     writing.cancel()
-    with pytest.raises(world.cancelled):
+    with pytest.raises(loop.cancelled):
         await writing.wait()
     assert await buffer.read(3) == b"abc"
 
 
-async def test_a_piece_longer_than_the_limit(world: World) -> None:
+@on_each_loop
+async def test_a_piece_longer_than_the_limit(loop: Loop) -> None:
     buffer = Buffer(limit=4)
-    writing = world.spawn(buffer.write(b"x" * 100))
-    await world.checkpoint()
+    writing = loop.spawn(buffer.write(b"x" * 100))
+    await loop.checkpoint()
     assert await buffer.read(95) == b"x" * 95
-    await world.checkpoint()
+    await loop.checkpoint()
     assert not writing.done
     assert await buffer.read(1) == b"x"
     await writing.wait()
 
 
 @pytest.mark.parametrize("data", [b"ab", bytearray(b"ab"), memoryview(b"ab")])
-async def test_every_bytes_like_can_be_written(world: World, data: Any) -> None:
+@on_each_loop
+async def test_every_bytes_like_can_be_written(loop: Loop, data: Any) -> None:
     assert await (await filled(data, eof=True)).read() == b"ab"
 
 
 @pytest.mark.parametrize("data", ["ab", 2, None])
-async def test_anything_else_is_a_type_error(world: World, data: Any) -> None:
+@on_each_loop
+async def test_anything_else_is_a_type_error(loop: Loop, data: Any) -> None:
     buffer = Buffer()
     with pytest.raises(TypeError):
         await buffer.write(data)
     assert buffer.empty()
 
 
-async def test_write_after_feed_eof_raises(world: World) -> None:
+@on_each_loop
+async def test_write_after_feed_eof_raises(loop: Loop) -> None:
     buffer = await filled(b"abc", eof=True)
     with pytest.raises(RuntimeError, match="feed_eof"):
         await buffer.write(b"def")
@@ -290,7 +311,8 @@ def test_a_limit_is_at_least_a_byte(limit: int) -> None:
 # --- empty, at_eof, set_exception
 
 
-async def test_empty_and_at_eof(world: World) -> None:
+@on_each_loop
+async def test_empty_and_at_eof(loop: Loop) -> None:
     buffer = Buffer()
     assert (buffer.empty(), buffer.at_eof()) == (True, False)
     await buffer.write(b"ab")
@@ -303,7 +325,8 @@ async def test_empty_and_at_eof(world: World) -> None:
     assert (buffer.empty(), buffer.at_eof()) == (True, True)
 
 
-async def test_set_exception_raises_from_the_next_read_and_every_one_after(world: World) -> None:
+@on_each_loop
+async def test_set_exception_raises_from_the_next_read_and_every_one_after(loop: Loop) -> None:
     buffer = await filled(b"abc")
     error = OSError("gone")
     buffer.set_exception(error)
@@ -319,25 +342,27 @@ async def test_set_exception_raises_from_the_next_read_and_every_one_after(world
         assert caught.value is error
 
 
-async def test_set_exception_wakes_who_reads_and_who_writes(world: World) -> None:
+@on_each_loop
+async def test_set_exception_wakes_who_reads_and_who_writes(loop: Loop) -> None:
     buffer = Buffer(limit=1)
-    writing = world.spawn(buffer.write(b"abc"))
-    await world.checkpoint()
+    writing = loop.spawn(buffer.write(b"abc"))
+    await loop.checkpoint()
     buffer.set_exception(OSError("gone"))
     await writing.wait()
 
     buffer = Buffer()
-    reading = world.spawn(buffer.read(1))
-    await world.checkpoint()
+    reading = loop.spawn(buffer.read(1))
+    await loop.checkpoint()
     buffer.set_exception(OSError("gone"))
     with pytest.raises(OSError, match="gone"):
         await reading.wait()
 
 
-async def test_what_a_failed_read_took_is_put_back(world: World) -> None:
+@on_each_loop
+async def test_what_a_failed_read_took_is_put_back(loop: Loop) -> None:
     buffer = await filled(b"abc")
-    reading = world.spawn(buffer.read(9))
-    await world.until(buffer.empty)
+    reading = loop.spawn(buffer.read(9))
+    await loop.until(buffer.empty)
     buffer.set_exception(OSError("gone"))
     with pytest.raises(OSError, match="gone"):
         await reading.wait()

@@ -7,18 +7,31 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness import AsyncioWorld, Frame, Log, MemoryWorld, Peer, World, echo, masked
 
+from kit.frames import CLOSE, FIN, PING, PONG, Frame, masked
+from kit.log import Log
+from kit.loops import (
+    AsyncioLoop,
+    Loop,
+    MemoryLoop,
+    echo,
+    on_asyncio,
+    on_each_loop,
+    on_memory,
+    on_sockets,
+)
+from kit.peer import Peer
 from wscore import DataType, State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 # --- What it is
 
 
-async def test_its_attributes(real: World) -> None:
-    async with real.serving(echo) as server:
-        peer = await real.connect(server, target="/room")
-        await real.until(lambda: server.clients)
+@on_sockets
+async def test_its_attributes(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server, target="/room")
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         assert client.state is State.OPEN
         assert client.request.path == "/room"
@@ -29,12 +42,13 @@ async def test_its_attributes(real: World) -> None:
         assert repr(client) == f"<Client 127.0.0.1:{client.port} OPEN>"
         peer.close()
         await peer.closed()
-        await real.until(lambda: client.state is State.CLOSED)
+        await loop.until(lambda: client.state is State.CLOSED)
         assert client.writer.closed
         assert repr(client) == f"<Client 127.0.0.1:{client.port} CLOSED>"
 
 
-async def test_users_may_set_attributes_of_their_own(world: World) -> None:
+@on_each_loop
+async def test_users_may_set_attributes_of_their_own(loop: Loop) -> None:
     names: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -44,8 +58,8 @@ async def test_users_may_set_attributes_of_their_own(world: World) -> None:
         async def on_closed(code: int, reason: str) -> None:
             names.append(client.name)  # type: ignore[attr-defined]
 
-    async with world.serving(on_connection) as server:
-        await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        await loop.connect(server)
     assert names == ["ann"]
 
 
@@ -53,8 +67,9 @@ async def test_users_may_set_attributes_of_their_own(world: World) -> None:
 
 
 @pytest.mark.parametrize("which", ["message", "ping", "pong", "closed"])
+@on_each_loop
 async def test_decorators_return_the_function_and_refuse_what_is_not_async_def(
-    world: World, which: str
+    loop: Loop, which: str
 ) -> None:
     tried: list[bool] = []
 
@@ -73,15 +88,16 @@ async def test_decorators_return_the_function_and_refuse_what_is_not_async_def(
                 register(wrong)
         tried.append(True)
 
-    async with world.serving(on_connection) as server:
-        await world.connect(server)
-        await world.until(lambda: tried)
+    async with loop.serving(on_connection) as server:
+        await loop.connect(server)
+        await loop.until(lambda: tried)
 
 
 # --- on_message
 
 
-async def test_it_is_given_a_reader(world: World) -> None:
+@on_each_loop
+async def test_it_is_given_a_reader(loop: Loop) -> None:
     readers: list[Any] = []
 
     async def on_connection(client: Client) -> None:
@@ -89,8 +105,8 @@ async def test_it_is_given_a_reader(world: World) -> None:
         async def on_message(reader: WebSocketReader) -> None:
             readers.append((isinstance(reader, WebSocketReader), reader.data_type))
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("text")
         peer.send(b"binary")
         await peer.nothing()
@@ -100,15 +116,16 @@ async def test_it_is_given_a_reader(world: World) -> None:
         ]
 
 
-async def test_it_is_called_when_the_first_bytes_are_here(world: World) -> None:
+@on_each_loop
+async def test_it_is_called_when_the_first_bytes_are_here(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             await client.writer.send("it begins")
             await client.writer.send(await reader.get())
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.part("Hello ")
         assert await peer.message() == "it begins"
         await peer.nothing()
@@ -116,15 +133,16 @@ async def test_it_is_called_when_the_first_bytes_are_here(world: World) -> None:
         assert await peer.message() == "Hello World!"
 
 
-async def test_it_is_called_amid_a_frame(world: World) -> None:
+@on_each_loop
+async def test_it_is_called_amid_a_frame(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             await client.writer.send(await reader.read(3))
             await client.writer.send(await reader.get())
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         frame = masked(0x82, b"abcdef")
         peer.raw(frame[:10])
         assert await peer.message() == b"abc"
@@ -132,8 +150,9 @@ async def test_it_is_called_amid_a_frame(world: World) -> None:
         assert await peer.message() == b"def"
 
 
-async def test_messages_come_one_at_a_time_and_in_order(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_messages_come_one_at_a_time_and_in_order(loop: Loop) -> None:
+    may_go_on = loop.signal()
     story: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -144,12 +163,12 @@ async def test_messages_come_one_at_a_time_and_in_order(world: World) -> None:
             if name == "1":
                 await may_go_on.wait()
             else:
-                await world.checkpoint()
+                await loop.checkpoint()
             story.append(f"{name} ends")
             await client.writer.send(name)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         for name in "123":
             peer.send(name)
         await peer.nothing()
@@ -159,17 +178,19 @@ async def test_messages_come_one_at_a_time_and_in_order(world: World) -> None:
         assert story == [f"{name} {what}" for name in "123" for what in ("begins", "ends")]
 
 
-async def test_messages_of_one_read_come_in_order(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_messages_of_one_read_come_in_order(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for number in range(1000):
                 peer.send(str(number))
         assert [await peer.message() for _ in range(1000)] == [str(n) for n in range(1000)]
 
 
-async def test_concurrent_messages_overlap(world: World) -> None:
-    may_go_on = {name: world.signal() for name in "1234"}
+@on_each_loop
+async def test_concurrent_messages_overlap(loop: Loop) -> None:
+    may_go_on = {name: loop.signal() for name in "1234"}
     running: set[str] = set()
     most = 0
 
@@ -184,23 +205,24 @@ async def test_concurrent_messages_overlap(world: World) -> None:
             running.discard(name)
             await client.writer.send(name)
 
-    async with world.serving(on_connection, concurrent_messages=3) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection, concurrent_messages=3) as server:
+        peer = await loop.connect(server)
         for name in "1234":
             peer.send(name)
         await peer.nothing()
-        await world.until(lambda: running == {"1", "2", "3"})
+        await loop.until(lambda: running == {"1", "2", "3"})
         may_go_on["2"].set()
         assert await peer.message() == "2"
-        await world.until(lambda: running == {"1", "3", "4"})
+        await loop.until(lambda: running == {"1", "3", "4"})
         for name in "431":
             may_go_on[name].set()
             assert await peer.message() == name
         assert most == 3
 
 
-async def test_a_slow_callback_pushes_back_on_its_own_peer_only(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_a_slow_callback_pushes_back_on_its_own_peer_only(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -209,13 +231,13 @@ async def test_a_slow_callback_pushes_back_on_its_own_peer_only(memory: MemoryWo
                 await may_go_on.wait()
             await client.writer.send("done")
 
-    async with memory.serving(on_connection, read_limit=1000) as server:
-        slow, quick = await memory.connect(server), await memory.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        slow, quick = await loop.connect(server), await loop.connect(server)
         slow.send("wait")
-        await memory.settle()
+        await loop.settle()
         for _ in range(100):
             slow.send("x" * 5000)
-            await memory.settle()
+            await loop.settle()
         # Some of it is not taken any more.
         assert slow.waiting() > 400_000
         quick.send("at once")
@@ -225,21 +247,22 @@ async def test_a_slow_callback_pushes_back_on_its_own_peer_only(memory: MemoryWo
             assert await slow.message() == "done"
 
 
-async def test_what_waits_is_bounded(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_what_waits_is_bounded(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             await may_go_on.wait()
 
-    memory.runtime.chunk = 100
-    async with memory.serving(on_connection, read_limit=10_000) as server:
-        peer = await memory.connect(server)
+    loop.runtime.chunk = 100
+    async with loop.serving(on_connection, read_limit=10_000) as server:
+        peer = await loop.connect(server)
         [client] = server.clients.values()
         for _ in range(10_000):
             peer.send("")  # 6 bytes, and much more in the bookkeeping
-        await memory.settle()
+        await loop.settle()
         taken = 60_000 - peer.waiting()
         assert taken < 10_000 / 250 * 6 + 200
         assert client.state is State.OPEN
@@ -247,14 +270,15 @@ async def test_what_waits_is_bounded(memory: MemoryWorld) -> None:
         await peer.nothing()
 
 
-async def test_what_a_callback_leaves_unread_is_discarded(world: World) -> None:
+@on_each_loop
+async def test_what_a_callback_leaves_unread_is_discarded(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             await client.writer.send(await reader.read(2))
 
-    async with world.serving(on_connection, read_limit=1000) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for letter in (b"a", b"b", b"c"):
             peer.part(letter * 5)
             assert await peer.message() == letter * 2
@@ -265,15 +289,16 @@ async def test_what_a_callback_leaves_unread_is_discarded(world: World) -> None:
         assert await peer.message() == b"wh"
 
 
-async def test_a_callback_registered_late_is_given_what_waited(world: World) -> None:
-    may_register = world.signal()
+@on_each_loop
+async def test_a_callback_registered_late_is_given_what_waited(loop: Loop) -> None:
+    may_register = loop.signal()
 
     async def on_connection(client: Client) -> None:
         await may_register.wait()
         await echo(client)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("early")
         peer.send(b"birds")
         await peer.nothing()
@@ -281,9 +306,10 @@ async def test_a_callback_registered_late_is_given_what_waited(world: World) -> 
         assert [await peer.message(), await peer.message()] == ["early", b"birds"]
 
 
-async def test_it_is_not_called_before_on_connection_suspends_or_ends(world: World) -> None:
+@on_each_loop
+async def test_it_is_not_called_before_on_connection_suspends_or_ends(loop: Loop) -> None:
     story: list[str] = []
-    may_register, may_end = world.signal(), world.signal()
+    may_register, may_end = loop.signal(), loop.signal()
 
     async def on_connection(client: Client) -> None:
         await may_register.wait()
@@ -298,38 +324,40 @@ async def test_it_is_not_called_before_on_connection_suspends_or_ends(world: Wor
         await may_end.wait()
         story.append("ended")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("message")
         await peer.nothing()
         may_register.set()
         assert await peer.message() == "called"
         assert story == ["registered", "still running", "message"]
         may_end.set()
-        await world.until(lambda: len(server.clients) == 1)
+        await loop.until(lambda: len(server.clients) == 1)
 
 
-async def test_what_waits_for_a_callback_is_bounded(memory: MemoryWorld) -> None:
-    may_register = memory.signal()
+@on_memory
+async def test_what_waits_for_a_callback_is_bounded(loop: MemoryLoop) -> None:
+    may_register = loop.signal()
 
     async def on_connection(client: Client) -> None:
         await may_register.wait()
         await echo(client)
 
-    async with memory.serving(on_connection, read_limit=1000) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(20):
             peer.send("x" * 10_000)
-            await memory.settle()
+            await loop.settle()
         assert peer.waiting() > 180_000
         may_register.set()
         for _ in range(20):
             assert await peer.message() == "x" * 10_000
 
 
-async def test_the_rest_of_a_read_counts_while_the_callback_waits(world: World) -> None:
+@on_each_loop
+async def test_the_rest_of_a_read_counts_while_the_callback_waits(loop: Loop) -> None:
     """Also where it has come to our own checkpoints before, on a loop that has them."""
-    may_go_on = world.signal()
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -337,9 +365,9 @@ async def test_the_rest_of_a_read_counts_while_the_callback_waits(world: World) 
             await client.writer.send(await reader.get())
             await may_go_on.wait()
 
-    async with world.serving(on_connection, read_limit=1000) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         inbox = client._session.inbox
         with peer.in_one_write():
@@ -355,14 +383,15 @@ async def test_the_rest_of_a_read_counts_while_the_callback_waits(world: World) 
         assert inbox.unread == 0
 
 
+@on_each_loop
 async def test_without_a_callback_messages_are_discarded_with_one_line(
-    world: World, log: Log
+    loop: Loop, log: Log
 ) -> None:
     async def on_connection(client: Client) -> None:
         """Registers nothing."""
 
-    async with world.serving(on_connection, read_limit=1000) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(5):
             peer.send("x" * 2000)
             await peer.nothing()
@@ -374,14 +403,15 @@ async def test_without_a_callback_messages_are_discarded_with_one_line(
         assert log.lines() == ["its messages are discarded: no on_message is registered"]
 
 
-async def test_a_callback_registered_after_that_is_called(world: World, log: Log) -> None:
+@on_each_loop
+async def test_a_callback_registered_after_that_is_called(loop: Loop, log: Log) -> None:
     clients: list[Client] = []
 
     async def on_connection(client: Client) -> None:
         clients.append(client)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("lost")
         await peer.nothing()
         await echo(clients[0])
@@ -391,8 +421,9 @@ async def test_a_callback_registered_after_that_is_called(world: World, log: Log
 
 
 @pytest.mark.parametrize("in_one_read", [False, True])
+@on_each_loop
 async def test_a_callback_that_replaces_itself_is_given_no_more(
-    world: World, in_one_read: bool
+    loop: Loop, in_one_read: bool
 ) -> None:
     """First a name, then messages: how these fall into reads must not matter."""
 
@@ -405,8 +436,8 @@ async def test_a_callback_that_replaces_itself_is_given_no_more(
             async def on_message(reader: WebSocketReader) -> None:
                 await client.writer.send(f"{name}: {await reader.get(str)}")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         if in_one_read:
             with peer.in_one_write():
                 peer.send("ann")
@@ -421,16 +452,18 @@ async def test_a_callback_that_replaces_itself_is_given_no_more(
 # --- on_ping, on_pong
 
 
-async def test_pings_are_answered(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_pings_are_answered(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         for payload in (b"", b"hello", b"\x00\xff" * 62):
             peer.ping(payload)
-            assert await peer.frame() == Frame(DataType.PONG, payload)
+            assert await peer.frame() == Frame(FIN | PONG, payload)
 
 
-async def test_pings_are_answered_while_a_callback_runs(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_pings_are_answered_while_a_callback_runs(loop: Loop) -> None:
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -439,20 +472,21 @@ async def test_pings_are_answered_while_a_callback_runs(world: World) -> None:
             await may_go_on.wait()
             await client.writer.send("done")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("")
         assert await peer.message() == "begun"
         peer.ping(b"alive?")
-        assert await peer.frame() == Frame(DataType.PONG, b"alive?")
+        assert await peer.frame() == Frame(FIN | PONG, b"alive?")
         peer.part("also amid a message")
         peer.ping(b"still?")
-        assert await peer.frame() == Frame(DataType.PONG, b"still?")
+        assert await peer.frame() == Frame(FIN | PONG, b"still?")
         may_go_on.set()
         assert await peer.message() == "done"
 
 
-async def test_on_ping_replaces_the_automatic_pong(world: World) -> None:
+@on_each_loop
+async def test_on_ping_replaces_the_automatic_pong(loop: Loop) -> None:
     told: list[tuple[bytes, int]] = []
 
     async def on_connection(client: Client) -> None:
@@ -462,19 +496,20 @@ async def test_on_ping_replaces_the_automatic_pong(world: World) -> None:
             if payload != b"silence":
                 await client.writer.pong(length, payload)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.ping(b"silence")
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
         peer.ping(b"answer")
-        assert await peer.frame() == Frame(DataType.PONG, b"answer")
+        assert await peer.frame() == Frame(FIN | PONG, b"answer")
         peer.ping()
-        assert await peer.frame() == Frame(DataType.PONG, b"")
+        assert await peer.frame() == Frame(FIN | PONG, b"")
         assert told == [(b"silence", 7), (b"answer", 6), (b"", 0)]
 
 
-async def test_while_on_ping_runs_only_the_latest_waits(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_while_on_ping_runs_only_the_latest_waits(loop: Loop) -> None:
+    may_go_on = loop.signal()
     told: list[bytes] = []
 
     async def on_connection(client: Client) -> None:
@@ -487,22 +522,23 @@ async def test_while_on_ping_runs_only_the_latest_waits(world: World) -> None:
             if payload == b"1":
                 await may_go_on.wait()
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.ping(b"1")
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
         for payload in (b"2", b"3", b"4"):
             peer.ping(payload)
         peer.send("messages go on")
-        assert await peer.frame() == Frame(DataType.PONG, b"1")
+        assert await peer.frame() == Frame(FIN | PONG, b"1")
         assert await peer.message() == "messages go on"
         may_go_on.set()
-        assert await peer.frame() == Frame(DataType.PONG, b"4")
+        assert await peer.frame() == Frame(FIN | PONG, b"4")
         assert told == [b"1", b"4"]
 
 
-async def test_a_flood_of_pings_while_on_ping_runs_takes_no_memory(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_a_flood_of_pings_while_on_ping_runs_takes_no_memory(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
     told = 0
 
     async def on_connection(client: Client) -> None:
@@ -512,18 +548,19 @@ async def test_a_flood_of_pings_while_on_ping_runs_takes_no_memory(memory: Memor
             told += 1
             await may_go_on.wait()
 
-    async with memory.serving(on_connection, read_limit=1000) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(5000):
             peer.ping(b"x" * 125)
-        await memory.settle()
+        await loop.settle()
         assert peer.waiting() == 0
         may_go_on.set()
-        await memory.settle()
+        await loop.settle()
         assert told == 2
 
 
-async def test_on_pong(world: World) -> None:
+@on_each_loop
+async def test_on_pong(loop: Loop) -> None:
     told: list[tuple[bytes, int]] = []
 
     async def on_connection(client: Client) -> None:
@@ -534,18 +571,19 @@ async def test_on_pong(world: World) -> None:
         await client.writer.ping(b"there?")
         await client.writer.ping()
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         for payload in (b"there?", b""):
-            assert await peer.frame() == Frame(DataType.PING, payload)
+            assert await peer.frame() == Frame(FIN | PING, payload)
             peer.pong(payload)
         peer.pong(b"unasked")
         await peer.nothing()
         assert told == [(b"there?", 6), (b"", 0), (b"unasked", 7)]
 
 
-async def test_pongs_that_wait_for_on_pong_push_back(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_pongs_that_wait_for_on_pong_push_back(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
     told = 0
 
     async def on_connection(client: Client) -> None:
@@ -555,21 +593,22 @@ async def test_pongs_that_wait_for_on_pong_push_back(memory: MemoryWorld) -> Non
             told += 1
             await may_go_on.wait()
 
-    memory.runtime.chunk = 1000
-    async with memory.serving(on_connection, read_limit=1000) as server:
-        peer = await memory.connect(server)
+    loop.runtime.chunk = 1000
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(5000):
             peer.pong(b"x" * 125)
-        await memory.settle()
+        await loop.settle()
         assert peer.waiting() > 600_000
         may_go_on.set()
         await peer.nothing()
         assert told == 5000
 
 
-async def test_without_on_pong_pongs_are_ignored(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_without_on_pong_pongs_are_ignored(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         peer.pong(b"unasked")
         await peer.nothing()
 
@@ -640,58 +679,62 @@ ENDS: list[tuple[Callable[[Peer], None], int, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("end", "code", "reason", "lines"), ENDS)
+@on_each_loop
 async def test_on_closed_is_called_once_whatever_the_peer_does(
-    world: World, log: Log, end: Callable[[Peer], None], code: int, reason: str, lines: list[str]
+    loop: Loop, log: Log, end: Callable[[Peer], None], code: int, reason: str, lines: list[str]
 ) -> None:
     told: list[tuple[Any, str]] = []
 
     async def on_connection(client: Client) -> None:
         await tell(client, told)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         end(peer)
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
         assert told == [(code, reason)]
         if code != 1006 or end is half_close:
             frames = list(peer.frames)
-            assert [frame.type for frame in frames] == ([] if code == 1006 else [DataType.CLOSE])
+            assert [frame.opcode for frame in frames] == ([] if code == 1006 else [CLOSE])
             peer.frames.clear()
     assert told == [(code, reason)]
     assert log.lines() == lines
 
 
-async def test_on_closed_when_we_close(world: World) -> None:
+@on_each_loop
+async def test_on_closed_when_we_close(loop: Loop) -> None:
     told: list[tuple[Any, str]] = []
 
     async def on_connection(client: Client) -> None:
         await tell(client, told)
         await client.close(1001, "off")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         assert await peer.closed() == (1001, "off")
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
     assert told == [(1001, "")]  # what the peer's Close said (RFC 6455 sections 7.1.5, 7.1.6)
 
 
-async def test_codes_are_reasons_where_there_is_one(world: World) -> None:
+@on_each_loop
+async def test_codes_are_reasons_where_there_is_one(loop: Loop) -> None:
     told: list[tuple[Any, str]] = []
 
     async def on_connection(client: Client) -> None:
         await tell(client, told)
 
-    async with world.serving(on_connection) as server:
+    async with loop.serving(on_connection) as server:
         for code in (1000, 3999):
-            peer = await world.connect(server)
+            peer = await loop.connect(server)
             peer.close(code)
             await peer.closed()
-        await world.until(lambda: len(told) == 2)
+        await loop.until(lambda: len(told) == 2)
     assert [repr(code) for code, _ in told] == ["<Reasons.NORMAL: 1000>", "3999"]
 
 
-async def test_on_closed_does_not_wait_for_message_callbacks(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_on_closed_does_not_wait_for_message_callbacks(loop: Loop) -> None:
+    may_go_on = loop.signal()
     told: list[tuple[Any, str]] = []
     ended: list[bool] = []
 
@@ -704,38 +747,40 @@ async def test_on_closed_does_not_wait_for_message_callbacks(world: World) -> No
             await may_go_on.wait()
             ended.append(True)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("")
         assert await peer.message() == "begun"
         peer.reset()
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
         assert not ended
         may_go_on.set()
-        await world.until(lambda: ended)
+        await loop.until(lambda: ended)
 
 
-async def test_on_closed_may_wait_itself_and_the_block_waits_for_it(world: World) -> None:
+@on_each_loop
+async def test_on_closed_may_wait_itself_and_the_block_waits_for_it(loop: Loop) -> None:
     ended: list[int] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
             for _ in range(5):
-                await world.checkpoint()
+                await loop.checkpoint()
             ended.append(code)
 
-    async with world.serving(on_connection) as server:
-        await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        await loop.connect(server)
     assert ended == [1001]
 
 
-async def test_on_closed_tells_the_others(world: World, log: Log) -> None:
+@on_each_loop
+async def test_on_closed_tells_the_others(loop: Loop, log: Log) -> None:
     """What a chat does: the client has left `clients`, and its own sends end the callback."""
     names = iter("abc")
     counts: list[int] = []
 
-    async with world.serving() as server:
+    async with loop.serving() as server:
 
         @server.connection
         async def on_connection(client: Client) -> None:
@@ -750,8 +795,8 @@ async def test_on_closed_tells_the_others(world: World, log: Log) -> None:
                 await client.writer.send("never sent")
                 pytest.fail("not reached")
 
-        leaver, second, third = [await world.connect(server) for _ in range(3)]
-        await world.until(lambda: len(server.clients) == 3)
+        leaver, second, third = [await loop.connect(server) for _ in range(3)]
+        await loop.until(lambda: len(server.clients) == 3)
         leaver.close()
         assert await leaver.closed() == (1000, "")
         assert [await peer.message() for peer in (second, third)] == ["a has left"] * 2
@@ -761,8 +806,9 @@ async def test_on_closed_tells_the_others(world: World, log: Log) -> None:
         assert log.lines() == []
 
 
-async def test_on_closed_registered_too_late_is_not_called(world: World) -> None:
-    may_register = world.signal()
+@on_each_loop
+async def test_on_closed_registered_too_late_is_not_called(loop: Loop) -> None:
+    may_register = loop.signal()
     told: list[tuple[Any, str]] = []
     states: list[State] = []
 
@@ -771,17 +817,17 @@ async def test_on_closed_registered_too_late_is_not_called(world: World) -> None
         states.append(client.state)
         await tell(client, told)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.close()
         await peer.closed()
-        other = await world.connect(server)
+        other = await loop.connect(server)
         await other.nothing()
         may_register.set()
-        await world.until(lambda: len(states) == 2)
+        await loop.until(lambda: len(states) == 2)
         other.close()
         await other.closed()
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
     assert set(states) == {State.CLOSED, State.OPEN}  # trio wakes in any order
     assert told == [(1000, "")]
 
@@ -791,8 +837,9 @@ async def test_on_closed_registered_too_late_is_not_called(world: World) -> None
 
 @pytest.mark.parametrize("callback", ["connection", "message", "ping", "pong", "closed"])
 @pytest.mark.parametrize("suspended", [False, True], ids=["at once", "later"])
+@on_each_loop
 async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else(
-    world: World, log: Log, callback: str, suspended: bool
+    loop: Loop, log: Log, callback: str, suspended: bool
 ) -> None:
     error = ZeroDivisionError("mine")
     told: list[tuple[Any, str]] = []
@@ -803,7 +850,7 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
         nonlocal calls
         calls += 1
         if suspended:
-            await world.checkpoint()
+            await loop.checkpoint()
         raise error
 
     async def on_connection(client: Client) -> None:
@@ -816,9 +863,9 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
         else:
             getattr(client, callback)(fail)
 
-    async with world.serving(on_connection) as server:
-        good = await world.connect(server, target="/good")
-        bad = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        good = await loop.connect(server, target="/good")
+        bad = await loop.connect(server)
         code = 1011
         if callback == "message":
             with bad.in_one_write():
@@ -834,14 +881,15 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
         assert await bad.closed() == (code, "")
         good.send("undisturbed")
         assert await good.message() == "undisturbed"
-        await world.until(lambda: callback == "closed" or told)
-        await world.until(lambda: log.records)
+        await loop.until(lambda: callback == "closed" or told)
+        await loop.until(lambda: log.records)
         assert log.tracebacks() == [(f"on_{callback} raised", error)]
         assert told == ([] if callback == "closed" else [(1011, "")])
         assert calls == 1
 
 
-async def test_what_comes_after_an_exception_is_not_delivered(world: World, log: Log) -> None:
+@on_each_loop
+async def test_what_comes_after_an_exception_is_not_delivered(loop: Loop, log: Log) -> None:
     """The peer has not seen our Close yet, and goes on."""
     calls = 0
 
@@ -852,11 +900,11 @@ async def test_what_comes_after_an_exception_is_not_delivered(world: World, log:
             calls += 1
             raise KeyError
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.answers_close = False
         peer.send("first")
-        assert (await peer.frame()).type is DataType.CLOSE
+        assert (await peer.frame()).opcode == CLOSE
         peer.send("second")
         peer.part("third")
         peer.acknowledge()
@@ -865,8 +913,9 @@ async def test_what_comes_after_an_exception_is_not_delivered(world: World, log:
         assert len(log.tracebacks()) == 1
 
 
-async def test_an_exception_behind_the_peers_close_is_logged_too(world: World, log: Log) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_an_exception_behind_the_peers_close_is_logged_too(loop: Loop, log: Log) -> None:
+    may_go_on = loop.signal()
     error = ZeroDivisionError("mine")
 
     async def on_connection(client: Client) -> None:
@@ -875,11 +924,11 @@ async def test_an_exception_behind_the_peers_close_is_logged_too(world: World, l
             await may_go_on.wait()
             raise error
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("")
         peer.close()
-        await world.until(lambda: server.clients == {})
+        await loop.until(lambda: server.clients == {})
         may_go_on.set()
         assert await peer.closed() == (1011, "")
         assert log.tracebacks() == [("on_message raised", error)]
@@ -891,8 +940,9 @@ def group(*errors: Exception) -> ExceptionGroup[Exception]:
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("callback", ["message", "ping", "pong", "connection"])
+@on_each_loop
 async def test_connection_closed_about_its_own_client_just_ends_the_callback(
-    world: World, log: Log, grouped: bool, callback: str
+    loop: Loop, log: Log, grouped: bool, callback: str
 ) -> None:
     ended: list[bool] = []
     begun: list[bool] = []
@@ -903,7 +953,7 @@ async def test_connection_closed_about_its_own_client_just_ends_the_callback(
             try:
                 while True:
                     await client.writer.send("more")
-                    await world.checkpoint()
+                    await loop.checkpoint()
             except ConnectionClosed as closed:
                 ended.append(closed.client is client)
                 if grouped:
@@ -915,20 +965,21 @@ async def test_connection_closed_about_its_own_client_just_ends_the_callback(
         else:
             getattr(client, callback)(work)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         if callback != "connection":
             peer.raw(masked({"message": 0x82, "ping": 0x89, "pong": 0x8A}[callback]))
-        await world.until(lambda: begun)
+        await loop.until(lambda: begun)
         peer.reset()
-        await world.until(lambda: ended)
+        await loop.until(lambda: ended)
         assert ended == [True]
         assert log.lines() == []
 
 
 @pytest.mark.parametrize("grouped", [False, True])
+@on_each_loop
 async def test_connection_closed_about_another_client_closes_nobody(
-    world: World, log: Log, grouped: bool
+    loop: Loop, log: Log, grouped: bool
 ) -> None:
     clients: list[Client] = []
 
@@ -944,8 +995,8 @@ async def test_connection_closed_about_another_client_closes_nobody(
                     raise group(closed) from None
                 raise
 
-    async with world.serving(on_connection) as server:
-        gone, staying = await world.connect(server), await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        gone, staying = await loop.connect(server), await loop.connect(server)
         gone.close(1000, "bye")
         await gone.closed()
         staying.send("x")
@@ -955,7 +1006,8 @@ async def test_connection_closed_about_another_client_closes_nobody(
         ]
 
 
-async def test_a_group_with_anything_else_in_it_is_an_exception(world: World, log: Log) -> None:
+@on_each_loop
+async def test_a_group_with_anything_else_in_it_is_an_exception(loop: Loop, log: Log) -> None:
     clients: list[Client] = []
 
     async def on_connection(client: Client) -> None:
@@ -968,8 +1020,8 @@ async def test_a_group_with_anything_else_in_it_is_an_exception(world: World, lo
             except ConnectionClosed as closed:
                 raise group(closed, KeyError()) from None
 
-    async with world.serving(on_connection) as server:
-        gone, peer = await world.connect(server), await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        gone, peer = await loop.connect(server), await loop.connect(server)
         gone.close()
         await gone.closed()
         peer.send("x")
@@ -977,8 +1029,9 @@ async def test_a_group_with_anything_else_in_it_is_an_exception(world: World, lo
         assert len(log.tracebacks()) == 1
 
 
+@on_each_loop
 async def test_on_connection_ended_by_another_client_leaves_its_own_open(
-    world: World, log: Log
+    loop: Loop, log: Log
 ) -> None:
     clients: list[Client] = []
 
@@ -991,12 +1044,12 @@ async def test_on_connection_ended_by_another_client_leaves_its_own_open(
         async def on_message(reader: WebSocketReader) -> None:
             """Is not registered for the second one."""
 
-    async with world.serving(on_connection) as server:
-        gone = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        gone = await loop.connect(server)
         gone.close()
         await gone.closed()
-        peer = await world.connect(server)
-        await world.until(lambda: len(server.clients) == 1)
+        peer = await loop.connect(server)
+        await loop.until(lambda: len(server.clients) == 1)
         peer.send("nobody hears this")
         await peer.nothing()
         assert log.lines() == [
@@ -1005,8 +1058,9 @@ async def test_on_connection_ended_by_another_client_leaves_its_own_open(
         ]
 
 
-async def test_when_a_connection_ends_callbacks_are_not_cancelled(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_when_a_connection_ends_callbacks_are_not_cancelled(loop: Loop) -> None:
+    may_go_on = loop.signal()
     story: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -1027,18 +1081,19 @@ async def test_when_a_connection_ends_callbacks_are_not_cancelled(world: World) 
             await client.close()
             story.append("closed")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.part("begun")
         await peer.nothing()
         peer.reset()
-        await world.until(lambda: not server.clients)
+        await loop.until(lambda: not server.clients)
         may_go_on.set()
-        await world.until(lambda: len(story) == 6)
+        await loop.until(lambda: len(story) == 6)
         assert story == ["went on", "1006", "1006", "1006", "1006", "closed"]
 
 
-async def test_a_callback_cancelled_from_outside_harms_nobody(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_a_callback_cancelled_from_outside_harms_nobody(loop: AsyncioLoop) -> None:
     tasks: list[asyncio.Task[Any] | None] = []
 
     async def on_connection(client: Client) -> None:
@@ -1049,8 +1104,8 @@ async def test_a_callback_cancelled_from_outside_harms_nobody(sockets: AsyncioWo
                 await asyncio.Event().wait()
             await client.writer.send("done")
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             peer.send("wait")
             peer.send("go on")
@@ -1065,58 +1120,61 @@ async def test_a_callback_cancelled_from_outside_harms_nobody(sockets: AsyncioWo
         assert await peer.closed() == (1000, "")
 
 
-async def test_nothing_is_kept_of_a_client_that_is_gone(real: World) -> None:
+@on_sockets
+async def test_nothing_is_kept_of_a_client_that_is_gone(loop: Loop) -> None:
     kept: list[weakref.ref[Any]] = []
 
     async def on_connection(client: Client) -> None:
         kept.append(weakref.ref(client))
         await echo(client)
 
-    async with real.serving(on_connection) as server:
+    async with loop.serving(on_connection) as server:
         for end in (Peer.close, Peer.reset, Peer.end):
-            peer = await real.connect(server)
+            peer = await loop.connect(server)
             peer.send("x")
             assert await peer.message() == "x"
             end(peer)
-            await real.until(lambda: not server._acceptor._sessions)
+            await loop.until(lambda: not server._acceptor._sessions)
 
         def gone() -> bool:
             gc.collect()
             return [reference() for reference in kept] == [None] * 3
 
-        await real.until(gone)  # tasks of theirs may be about to end
+        await loop.until(gone)  # tasks of theirs may be about to end
 
 
 # --- latency
 
 
-async def test_latency_is_that_of_the_last_keepalive_ping(memory: MemoryWorld) -> None:
-    async with memory.serving(echo, timeout=10) as server:
-        peer = await memory.connect(server)
+@on_memory
+async def test_latency_is_that_of_the_last_keepalive_ping(loop: MemoryLoop) -> None:
+    async with loop.serving(echo, timeout=10) as server:
+        peer = await loop.connect(server)
         [client] = server.clients.values()
         assert client.latency is None
         for seconds in (1.5, 0.5):
-            await memory.advance(5)
+            await loop.advance(5)
             frame = await peer.frame()
-            assert frame.type is DataType.PING
-            await memory.advance(seconds)
+            assert frame.opcode == PING
+            await loop.advance(seconds)
             peer.pong(frame.payload)
-            await memory.settle()
+            await loop.settle()
             assert client.latency == pytest.approx(seconds)
 
 
 # --- max_message_size of one client
 
 
-async def test_max_message_size_of_one_client(world: World, log: Log) -> None:
+@on_each_loop
+async def test_max_message_size_of_one_client(loop: Loop, log: Log) -> None:
     async def on_connection(client: Client) -> None:
         if client.request.path == "/trusted":
             client.max_message_size = 3000
         await echo(client)
 
-    async with world.serving(on_connection, max_message_size=1000) as server:
-        trusted = await world.connect(server, target="/trusted")
-        anybody = await world.connect(server)
+    async with loop.serving(on_connection, max_message_size=1000) as server:
+        trusted = await loop.connect(server, target="/trusted")
+        anybody = await loop.connect(server)
         for peer in (trusted, anybody):
             peer.send("x" * 1000)
             assert await peer.message() == "x" * 1000
@@ -1129,13 +1187,14 @@ async def test_max_message_size_of_one_client(world: World, log: Log) -> None:
         assert len(log.lines()) == 2
 
 
-async def test_it_holds_for_what_came_with_the_request_too(world: World) -> None:
+@on_each_loop
+async def test_it_holds_for_what_came_with_the_request_too(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         client.max_message_size = 3000
         await echo(client)
 
-    async with world.serving(on_connection, max_message_size=1000) as server:
-        peer = await world.dial(server)
+    async with loop.serving(on_connection, max_message_size=1000) as server:
+        peer = await loop.dial(server)
         with peer.in_one_write():
             peer.handshake()
             peer.raw(masked(0x82, b"x" * 3000))
@@ -1143,10 +1202,11 @@ async def test_it_holds_for_what_came_with_the_request_too(world: World) -> None
 
 
 @pytest.mark.parametrize("size", [-1, 1.5, "1"])
-async def test_a_mistaken_max_message_size_raises(world: World, size: Any) -> None:
-    async with world.serving(echo) as server:
-        await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_a_mistaken_max_message_size_raises(loop: Loop, size: Any) -> None:
+    async with loop.serving(echo) as server:
+        await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         with pytest.raises(ValueError, match="max_message_size"):
             client.max_message_size = size

@@ -3,16 +3,18 @@
 from collections.abc import Iterable
 
 import pytest
-from harness import Log, MemoryWorld, World, echo
 
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
 from wscore import State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 
-async def test_a_client_is_found_by_address_and_port(real: World) -> None:
-    async with real.serving() as server:
-        peer = await real.connect(server)
-        await real.until(lambda: server.clients)
+@on_sockets
+async def test_a_client_is_found_by_address_and_port(loop: Loop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [(key, client)] = server.clients.items()
         assert key == (client.addr, client.port)
         assert client.addr == "127.0.0.1"
@@ -29,10 +31,11 @@ async def test_a_client_is_found_by_address_and_port(real: World) -> None:
         assert len(server.clients) == 0
 
 
-async def test_inside_on_connection_it_holds_all_the_others(world: World) -> None:
+@on_each_loop
+async def test_inside_on_connection_it_holds_all_the_others(loop: Loop) -> None:
     before: list[int] = []
 
-    async with world.serving() as server:
+    async with loop.serving() as server:
 
         @server.connection
         async def on_connection(client: Client) -> None:
@@ -41,30 +44,32 @@ async def test_inside_on_connection_it_holds_all_the_others(world: World) -> Non
             before.append(len(server.clients))
 
         for _ in range(3):
-            await world.connect(server)
-            await world.until(lambda: len(server.clients) == len(before))
+            await loop.connect(server)
+            await loop.until(lambda: len(server.clients) == len(before))
     assert before == [0, 1, 2]
 
 
-async def test_a_client_enters_when_on_connection_has_returned(world: World) -> None:
-    may_return = world.signal()
+@on_each_loop
+async def test_a_client_enters_when_on_connection_has_returned(loop: Loop) -> None:
+    may_return = loop.signal()
 
     async def on_connection(client: Client) -> None:
         await client.writer.send("begun")
         await may_return.wait()
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         assert await peer.message() == "begun"
         await peer.nothing()
         assert not server.clients
         may_return.set()
-        await world.until(lambda: len(server.clients) == 1)
+        await loop.until(lambda: len(server.clients) == 1)
 
 
 @pytest.mark.parametrize("form", ["receive", "async for"])
-async def test_a_client_enters_at_its_first_receive(world: World, form: str) -> None:
-    may_receive = world.signal()
+@on_each_loop
+async def test_a_client_enters_at_its_first_receive(loop: Loop, form: str) -> None:
+    may_receive = loop.signal()
     ended: list[bool] = []
 
     async def on_connection(client: Client) -> None:
@@ -76,22 +81,23 @@ async def test_a_client_enters_at_its_first_receive(world: World, form: str) -> 
                 break
         ended.append(True)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         await peer.nothing()
         assert not server.clients
         may_receive.set()
-        await world.until(lambda: len(server.clients) == 1)
+        await loop.until(lambda: len(server.clients) == 1)
         assert not ended
         peer.send("done")
-        await world.until(lambda: ended)
+        await loop.until(lambda: ended)
         assert len(server.clients) == 1
 
 
-async def test_a_client_leaves_when_its_state_leaves_open(memory: MemoryWorld) -> None:
+@on_memory
+async def test_a_client_leaves_when_its_state_leaves_open(loop: MemoryLoop) -> None:
     seen: list[tuple[State, int]] = []
 
-    async with memory.serving() as server:
+    async with loop.serving() as server:
 
         @server.connection
         async def on_connection(client: Client) -> None:
@@ -99,41 +105,43 @@ async def test_a_client_leaves_when_its_state_leaves_open(memory: MemoryWorld) -
             async def on_message(reader: WebSocketReader) -> None:
                 await reader.get()
                 seen.append((client.state, len(server.clients)))
-                closing = memory.spawn(client.close())
-                await memory.checkpoint()
+                closing = loop.spawn(client.close())
+                await loop.checkpoint()
                 seen.append((client.state, len(server.clients)))
                 await closing.wait()
                 seen.append((client.state, len(server.clients)))
 
-        peer = await memory.connect(server)
+        peer = await loop.connect(server)
         peer.send("close me")
         assert await peer.closed() == (1000, "")
-        await memory.settle()
+        await loop.settle()
         assert seen == [(State.OPEN, 1), (State.CLOSING, 0), (State.CLOSED, 0)]
 
 
-async def test_a_client_leaves_as_soon_as_the_peers_close_is_here(world: World) -> None:
-    may_return = world.signal()
+@on_each_loop
+async def test_a_client_leaves_as_soon_as_the_peers_close_is_here(loop: Loop) -> None:
+    may_return = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             await may_return.wait()
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         peer.send("wait")
         peer.close()
-        await world.until(lambda: not server.clients)
+        await loop.until(lambda: not server.clients)
         assert client.state is State.CLOSING
         may_return.set()
         assert await peer.closed() == (1000, "")
 
 
-async def test_one_that_is_gone_before_on_connection_returns_never_enters(world: World) -> None:
-    may_return = world.signal()
+@on_each_loop
+async def test_one_that_is_gone_before_on_connection_returns_never_enters(loop: Loop) -> None:
+    may_return = loop.signal()
     left: list[int] = []
 
     async def on_connection(client: Client) -> None:
@@ -143,21 +151,22 @@ async def test_one_that_is_gone_before_on_connection_returns_never_enters(world:
 
         await may_return.wait()
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.reset()
-        await world.until(lambda: left)
+        await loop.until(lambda: left)
         may_return.set()
-        other = await world.connect(server)
+        other = await loop.connect(server)
         await other.nothing()
         assert len(server.clients) == 1
     assert left[0] == 1006
 
 
-async def test_iterating_steps_over_a_snapshot(world: World) -> None:
-    async with world.serving(echo) as server:
-        peers = [await world.connect(server) for _ in range(4)]
-        await world.until(lambda: len(server.clients) == 4)
+@on_each_loop
+async def test_iterating_steps_over_a_snapshot(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peers = [await loop.connect(server) for _ in range(4)]
+        await loop.until(lambda: len(server.clients) == 4)
         clients = list(server.clients.values())
         leaver = peers[2]
         met: list[Client] = []
@@ -166,16 +175,17 @@ async def test_iterating_steps_over_a_snapshot(world: World) -> None:
             if client is clients[0]:
                 leaver.close()
                 await leaver.closed()  # leaves in the middle
-                await world.connect(server)  # comes in the middle
-                await world.until(lambda: len(server.clients) == 4)
+                await loop.connect(server)  # comes in the middle
+                await loop.until(lambda: len(server.clients) == 4)
         assert met == [clients[0], clients[1], clients[3]]
 
 
 @pytest.mark.parametrize("view", ["values", "items", "keys", "itself"])
-async def test_every_way_of_iterating_skips_who_has_left(world: World, view: str) -> None:
-    async with world.serving(echo) as server:
-        peers = [await world.connect(server) for _ in range(3)]
-        await world.until(lambda: len(server.clients) == 3)
+@on_each_loop
+async def test_every_way_of_iterating_skips_who_has_left(loop: Loop, view: str) -> None:
+    async with loop.serving(echo) as server:
+        peers = [await loop.connect(server) for _ in range(3)]
+        await loop.until(lambda: len(server.clients) == 3)
         clients = server.clients
         views: dict[str, Iterable[object]] = {
             "values": clients.values(),
@@ -193,11 +203,12 @@ async def test_every_way_of_iterating_skips_who_has_left(world: World, view: str
         assert met == 1
 
 
+@on_each_loop
 async def test_a_broadcast_survives_one_that_leaves_and_one_that_is_gone(
-    world: World, log: Log
+    loop: Loop, log: Log
 ) -> None:
     """The loop of the user's document, over clients of which one leaves meanwhile."""
-    async with world.serving() as server:
+    async with loop.serving() as server:
 
         @server.connection
         async def on_connection(client: Client) -> None:
@@ -209,19 +220,19 @@ async def test_a_broadcast_survives_one_that_leaves_and_one_that_is_gone(
                     await leaver.closed()
 
         leavers = []
-        first = await world.connect(server)
-        await world.until(lambda: len(server.clients) == 1)
-        second = await world.connect(server)
-        await world.until(lambda: len(server.clients) == 2)
-        third = await world.connect(server)
-        await world.until(lambda: len(server.clients) == 3)
+        first = await loop.connect(server)
+        await loop.until(lambda: len(server.clients) == 1)
+        second = await loop.connect(server)
+        await loop.until(lambda: len(server.clients) == 2)
+        third = await loop.connect(server)
+        await loop.until(lambda: len(server.clients) == 3)
         for peer, greetings in ((first, 2), (second, 1)):
             for _ in range(greetings):
                 assert await peer.message() == "You are a client connected to my server."
             await peer.nothing()
         leavers.append(second)
-        fourth = await world.connect(server)
-        await world.until(lambda: len(server.clients) == 3)
+        fourth = await loop.connect(server)
+        await loop.until(lambda: len(server.clients) == 3)
         assert await first.message() == "You are a client connected to my server."
         assert await third.message() == "You are a client connected to my server."
         await third.nothing()
@@ -229,7 +240,8 @@ async def test_a_broadcast_survives_one_that_leaves_and_one_that_is_gone(
         assert log.lines() == []
 
 
-async def test_a_send_to_one_that_is_gone_ends_the_callback_alone(world: World, log: Log) -> None:
+@on_each_loop
+async def test_a_send_to_one_that_is_gone_ends_the_callback_alone(loop: Loop, log: Log) -> None:
     others: list[Client] = []
 
     async def on_connection(client: Client) -> None:
@@ -240,8 +252,8 @@ async def test_a_send_to_one_that_is_gone_ends_the_callback_alone(world: World, 
 
         others.append(client)
 
-    async with world.serving(on_connection) as server:
-        gone, staying = await world.connect(server), await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        gone, staying = await loop.connect(server), await loop.connect(server)
         gone.close()
         await gone.closed()
         staying.send("anybody there?")
@@ -254,17 +266,19 @@ async def test_a_send_to_one_that_is_gone_ends_the_callback_alone(world: World, 
         assert await staying.message() == "echo, then"
 
 
-async def test_two_servers_have_clients_of_their_own(world: World) -> None:
-    async with world.serving() as one, world.serving() as other:
-        await world.connect(one)
-        await world.until(lambda: one.clients)
+@on_each_loop
+async def test_two_servers_have_clients_of_their_own(loop: Loop) -> None:
+    async with loop.serving() as one, loop.serving() as other:
+        await loop.connect(one)
+        await loop.until(lambda: one.clients)
         assert not other.clients
 
 
-async def test_sends_to_a_client_that_left_raise(world: World) -> None:
-    async with world.serving() as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_sends_to_a_client_that_left_raise(loop: Loop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         peer.close(4321, "bye")
         await peer.closed()

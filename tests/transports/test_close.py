@@ -4,20 +4,24 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import Frame, Log, MemoryWorld, Peer, World, echo, masked, state_of
 
-from wscore import DataType, Reasons, State
+from kit.frames import CLOSE, FIN, PING, Frame, masked
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, state_of
+from kit.peer import Peer
+from wscore import Reasons, State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 # --- A close takes effect in order
 
 
 @pytest.mark.parametrize("end", [lambda peer: peer.close(), lambda peer: peer.raw(masked(0x83))])
+@on_each_loop
 async def test_answers_to_earlier_messages_of_the_same_read_go_out_before(
-    world: World, log: Log, end: Callable[[Peer], None]
+    loop: Loop, log: Log, end: Callable[[Peer], None]
 ) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for number in range(300):
                 peer.send(str(number))
@@ -29,61 +33,64 @@ async def test_answers_to_earlier_messages_of_the_same_read_go_out_before(
 
 
 @pytest.mark.parametrize("concurrent", [1, 2])
-async def test_also_where_the_answers_take_their_time(memory: MemoryWorld, concurrent: int) -> None:
+@on_memory
+async def test_also_where_the_answers_take_their_time(loop: MemoryLoop, concurrent: int) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             message = await reader.get()
-            await memory.runtime.sleep(2)
+            await loop.runtime.sleep(2)
             await client.writer.send(message)
 
-    async with memory.serving(on_connection, concurrent_messages=concurrent) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, concurrent_messages=concurrent) as server:
+        peer = await loop.connect(server)
         [client] = server.clients.values()
         with peer.in_one_write():
             for number in range(4):
                 peer.send(str(number))
             peer.close()
-        await memory.settle()
+        await loop.settle()
         assert state_of(client) is State.CLOSING
         assert not server.clients
-        await memory.advance(8 / concurrent - 0.1)
+        await loop.advance(8 / concurrent - 0.1)
         assert not peer.at_eof
-        await memory.advance(0.2)
+        await loop.advance(0.2)
         assert [await peer.message() for _ in range(4)] == ["0", "1", "2", "3"]
         assert await peer.closed() == (1000, "")
         assert state_of(client) is State.CLOSED
 
 
-async def test_at_most_close_timeout_later(memory: MemoryWorld) -> None:
+@on_memory
+async def test_at_most_close_timeout_later(loop: MemoryLoop) -> None:
     sent: list[Any] = []
 
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            await memory.runtime.sleep(2)
+            await loop.runtime.sleep(2)
             await client.writer.send("in time")
-            await memory.runtime.sleep(2)
+            await loop.runtime.sleep(2)
             with pytest.raises(ConnectionClosed) as caught:
                 await client.writer.send("too late")
-            sent.append((memory.now(), caught.value.code, caught.value.client is client))
+            sent.append((loop.now(), caught.value.code, caught.value.client is client))
 
-    async with memory.serving(on_connection, close_timeout=3) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, close_timeout=3) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             peer.send("")
             peer.close(1000, "bye")
-        await memory.advance(2.9)
+        await loop.advance(2.9)
         assert await peer.message() == "in time"
         assert not peer.at_eof
-        await memory.advance(0.2)
+        await loop.advance(0.2)
         assert await peer.closed() == (1000, "")
-        await memory.advance(1)
+        await loop.advance(1)
         assert sent == [(4, 1000, True)]
 
 
-async def test_state_is_closing_at_once_and_sends_still_work(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_state_is_closing_at_once_and_sends_still_work(loop: Loop) -> None:
+    may_go_on = loop.signal()
     states: list[State] = []
 
     async def on_connection(client: Client) -> None:
@@ -101,23 +108,24 @@ async def test_state_is_closing_at_once_and_sends_still_work(world: World) -> No
             await client.writer.ping(b"ping")
             states.append(client.state)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         peer.send("")
         await peer.nothing()
         peer.close()
-        await world.until(lambda: state_of(client) is State.CLOSING)
+        await loop.until(lambda: state_of(client) is State.CLOSING)
         may_go_on.set()
         for answer in ("by send", "by fragment", "by feed"):
             assert await peer.message() == answer
-        assert await peer.frame() == Frame(DataType.PING, b"ping")
+        assert await peer.frame() == Frame(FIN | PING, b"ping")
         assert await peer.closed() == (1000, "")
         assert states == [State.OPEN, State.CLOSING, State.CLOSING]
 
 
-async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
+@on_each_loop
+async def test_once_our_close_is_sent_everything_raises(loop: Loop) -> None:
     raised: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -128,8 +136,8 @@ async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
             async with writer.fragment() as stream:
                 await stream.send("x")
 
-        closing = world.spawn(client.close(4000, "done"))
-        await world.until(lambda: writer.closed)
+        closing = loop.spawn(client.close(4000, "done"))
+        await loop.until(lambda: writer.closed)
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "send": lambda: writer.send("x"),
             "send with force": lambda: writer.send("x", force=True),
@@ -146,18 +154,19 @@ async def test_once_our_close_is_sent_everything_raises(world: World) -> None:
             raised.append(name)
         await closing.wait()
 
-    async with world.serving(on_connection) as server:
-        peer = await world.dial(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.dial(server)
         peer.answers_close = False  # for what it answers counts from then on
         peer.handshake()
         assert await peer.message() == "last"
-        assert await peer.frame() == Frame(DataType.CLOSE, (4000).to_bytes(2) + b"done")
-        await world.until(lambda: len(raised) == 6)
+        assert await peer.frame() == Frame(FIN | CLOSE, (4000).to_bytes(2) + b"done")
+        await loop.until(lambda: len(raised) == 6)
         peer.acknowledge()
         await peer.eof()
 
 
-async def test_messages_after_our_close_are_still_delivered(world: World) -> None:
+@on_each_loop
+async def test_messages_after_our_close_are_still_delivered(loop: Loop) -> None:
     """They were on their way when the peer had not seen it yet (RFC 6455 section 1.4)."""
     got: list[Any] = []
 
@@ -168,14 +177,14 @@ async def test_messages_after_our_close_are_still_delivered(world: World) -> Non
 
         await client.writer.send("ready")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.answers_close = False
         assert await peer.message() == "ready"
-        await world.until(lambda: server.clients)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
-        closing = world.spawn(client.close())
-        assert (await peer.frame()).type is DataType.CLOSE
+        closing = loop.spawn(client.close())
+        assert (await peer.frame()).opcode == CLOSE
         peer.send("one more")
         peer.acknowledge()
         await closing.wait()
@@ -185,24 +194,26 @@ async def test_messages_after_our_close_are_still_delivered(world: World) -> Non
 # --- client.close
 
 
-async def test_close_waits_for_the_closing_handshake(memory: MemoryWorld) -> None:
-    async with memory.serving(echo, close_timeout=5) as server:
-        peer = await memory.connect(server)
+@on_memory
+async def test_close_waits_for_the_closing_handshake(loop: MemoryLoop) -> None:
+    async with loop.serving(echo, close_timeout=5) as server:
+        peer = await loop.connect(server)
         peer.answers_close = False
         [client] = server.clients.values()
-        closing = memory.spawn(client.close(1001, "for today"))
-        await memory.advance(4)
-        assert await peer.frame() == Frame(DataType.CLOSE, b"\x03\xe9for today")
+        closing = loop.spawn(client.close(1001, "for today"))
+        await loop.advance(4)
+        assert await peer.frame() == Frame(FIN | CLOSE, b"\x03\xe9for today")
         assert not closing.done
         assert state_of(client) is State.CLOSING
         assert not server.clients
         peer.acknowledge()
-        await memory.settle()
+        await loop.settle()
         assert closing.done
         assert state_of(client) is State.CLOSED
 
 
-async def test_but_at_most_close_timeout(memory: MemoryWorld) -> None:
+@on_memory
+async def test_but_at_most_close_timeout(loop: MemoryLoop) -> None:
     told: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
@@ -210,44 +221,47 @@ async def test_but_at_most_close_timeout(memory: MemoryWorld) -> None:
         async def on_closed(code: int, reason: str) -> None:
             told.append((code, reason))
 
-    async with memory.serving(on_connection, close_timeout=5) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, close_timeout=5) as server:
+        peer = await loop.connect(server)
         peer.answers_close = False
         [client] = server.clients.values()
-        closing = memory.spawn(client.close())
-        await memory.advance(4.9)
+        closing = loop.spawn(client.close())
+        await loop.advance(4.9)
         assert not closing.done
-        await memory.advance(0.2)
+        await loop.advance(0.2)
         assert closing.done
         assert peer.lost
         assert told == [(1006, "the Close was not answered within 5 s")]
 
 
-async def test_a_peer_that_closes_and_stays_is_dropped(memory: MemoryWorld) -> None:
+@on_memory
+async def test_a_peer_that_closes_and_stays_is_dropped(loop: MemoryLoop) -> None:
     """RFC 6455 section 7.1.1: the server ends the stream, and does not wait for ever."""
-    async with memory.serving(echo, close_timeout=5) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(echo, close_timeout=5) as server:
+        peer = await loop.connect(server)
         peer.answers_eof = False
         [client] = server.clients.values()
         peer.close()
         assert await peer.closed() == (1000, "")
-        await memory.advance(4.9)
+        await loop.advance(4.9)
         assert not peer.lost
-        await memory.advance(0.2)
+        await loop.advance(0.2)
         assert peer.lost
         assert state_of(client) is State.CLOSED
 
 
-async def test_what_a_peer_sends_after_its_close_is_dropped(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_what_a_peer_sends_after_its_close_is_dropped(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             peer.close()
             peer.raw(masked(0x81, b"after the Close") + b"and garbage" * 1000)
         assert await peer.closed() == (1000, "")
 
 
-async def test_close_from_a_message_callback(world: World) -> None:
+@on_each_loop
+async def test_close_from_a_message_callback(loop: Loop) -> None:
     story: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -257,18 +271,19 @@ async def test_close_from_a_message_callback(world: World) -> None:
             await client.close(4000, "enough")
             story.append(client.state.name)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             peer.send("1")
             peer.send("2")
         assert await peer.closed() == (4000, "enough")
-        await world.until(lambda: len(story) == 4)
+        await loop.until(lambda: len(story) == 4)
         assert story == ["1", "CLOSED", "2", "CLOSED"]
 
 
 @pytest.mark.parametrize("callback", ["ping", "pong", "closed", "connection"])
-async def test_close_from_every_other_callback(world: World, callback: str) -> None:
+@on_each_loop
+async def test_close_from_every_other_callback(loop: Loop, callback: str) -> None:
     story: list[State] = []
 
     async def on_connection(client: Client) -> None:
@@ -281,18 +296,19 @@ async def test_close_from_every_other_callback(world: World, callback: str) -> N
         else:
             getattr(client, callback)(close)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         if callback == "closed":
             peer.close()
         elif callback != "connection":
             peer.raw(masked({"ping": 0x89, "pong": 0x8A}[callback]))
         assert await peer.closed() == (1000, "")
-        await world.until(lambda: story)
+        await loop.until(lambda: story)
         assert story == [State.CLOSED]
 
 
-async def test_close_from_a_callback_while_the_backlog_is_full(memory: MemoryWorld) -> None:
+@on_memory
+async def test_close_from_a_callback_while_the_backlog_is_full(loop: MemoryLoop) -> None:
     """Reading was paused, and the peer's answer must be seen all the same."""
     story: list[float] = []
 
@@ -300,36 +316,38 @@ async def test_close_from_a_callback_while_the_backlog_is_full(memory: MemoryWor
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             if not story:
-                await memory.runtime.sleep(1)
+                await loop.runtime.sleep(1)
                 await client.close()
-                story.append(memory.now())
+                story.append(loop.now())
 
-    async with memory.serving(on_connection, read_limit=1000) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(100):
             peer.send("x" * 10_000)
-        await memory.settle()
+        await loop.settle()
         assert peer.waiting() > 500_000
-        await memory.advance(1)
+        await loop.advance(1)
         assert await peer.closed() == (1000, "")
-        await memory.settle()
+        await loop.settle()
         assert story == [1]
 
 
-async def test_close_twice_and_from_two_tasks(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_close_twice_and_from_two_tasks(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
-        first = world.spawn(client.close(4001, "first"))
-        second = world.spawn(client.close(4002, "second"))
+        first = loop.spawn(client.close(4001, "first"))
+        second = loop.spawn(client.close(4002, "second"))
         await first.wait()
         await second.wait()
         await client.close(4003, "third")
         assert await peer.closed() == (4001, "first")
 
 
-async def test_close_simultaneously_with_the_peers(world: World) -> None:
+@on_each_loop
+async def test_close_simultaneously_with_the_peers(loop: Loop) -> None:
     told: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
@@ -337,21 +355,22 @@ async def test_close_simultaneously_with_the_peers(world: World) -> None:
         async def on_closed(code: int, reason: str) -> None:
             told.append((code, reason))
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         peer.close(4001, "mine")
         await client.close(4002, "yours")
         code = await peer.closed()
         # Whether the peer's was here before ours was sent depends on the loop.
         assert code in ((4001, ""), (4002, "yours"))
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
         assert told == [(4001, "mine")]
 
 
-async def test_close_in_our_own_words_after_the_peers(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_close_in_our_own_words_after_the_peers(loop: Loop) -> None:
+    may_go_on = loop.signal()
     told: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
@@ -364,21 +383,22 @@ async def test_close_in_our_own_words_after_the_peers(world: World) -> None:
         async def on_closed(code: int, reason: str) -> None:
             told.append((code, reason))
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("")
         peer.close(4001, "bye")
-        await world.until(lambda: not server.clients)
+        await loop.until(lambda: not server.clients)
         may_go_on.set()
         assert await peer.closed() == (4002, "I know")
-        await world.until(lambda: told)
+        await loop.until(lambda: told)
         assert told == [(4001, "bye")]
 
 
-async def test_writer_close_is_the_same(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_writer_close_is_the_same(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         await client.writer.close(Reasons.POLICY_VIOLATION, "no")
         assert state_of(client) is State.CLOSED
@@ -402,12 +422,13 @@ async def test_writer_close_is_the_same(world: World) -> None:
         (1000, 5, TypeError),
     ],
 )
+@on_each_loop
 async def test_a_mistaken_code_or_reason_raises_and_closes_nothing(
-    world: World, code: Any, reason: Any, error: type[Exception]
+    loop: Loop, code: Any, reason: Any, error: type[Exception]
 ) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         for call in (client.close, client.writer.close):
             with pytest.raises(error):
@@ -419,69 +440,74 @@ async def test_a_mistaken_code_or_reason_raises_and_closes_nothing(
         assert await peer.message() == "undisturbed"
 
 
-async def test_the_longest_reason(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_the_longest_reason(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         await client.close(1000, "é" * 61 + "x")
         assert await peer.closed() == (1000, "é" * 61 + "x")
 
 
-async def test_a_cancelled_close_has_sent_its_close_all_the_same(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_a_cancelled_close_has_sent_its_close_all_the_same(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         peer.answers_close = False
-        await world.until(lambda: server.clients)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
-        closing = world.spawn(client.close())
-        assert (await peer.frame()).type is DataType.CLOSE
+        closing = loop.spawn(client.close())
+        assert (await peer.frame()).opcode == CLOSE
         closing.cancel()
-        with pytest.raises(world.cancelled):
+        with pytest.raises(loop.cancelled):
             await closing.wait()
         peer.acknowledge()
-        await world.until(lambda: state_of(client) is State.CLOSED)
+        await loop.until(lambda: state_of(client) is State.CLOSED)
         await client.close()
 
 
-async def test_close_of_a_peer_that_reads_nothing(memory: MemoryWorld) -> None:
-    async with memory.serving(echo, close_timeout=5, timeout=0) as server:
-        peer = await memory.connect(server)
+@on_memory
+async def test_close_of_a_peer_that_reads_nothing(loop: MemoryLoop) -> None:
+    async with loop.serving(echo, close_timeout=5, timeout=0) as server:
+        peer = await loop.connect(server)
         [client] = server.clients.values()
         peer.stop_reading()
-        sending = memory.spawn(client.writer.send(b"x" * 500_000))
-        await memory.settle()
+        sending = loop.spawn(client.writer.send(b"x" * 500_000))
+        await loop.settle()
         assert not sending.done
-        closing = memory.spawn(client.close())
-        await memory.advance(4.9)
+        closing = loop.spawn(client.close())
+        await loop.advance(4.9)
         assert not closing.done
-        await memory.advance(0.2)
+        await loop.advance(0.2)
         assert closing.done
         with pytest.raises(ConnectionClosed):
             await sending.wait()
 
 
+@on_each_loop
 async def test_messages_that_wait_hold_the_answer_until_a_callback_has_had_them(
-    world: World,
+    loop: Loop,
 ) -> None:
-    may_register = world.signal()
+    may_register = loop.signal()
 
     async def on_connection(client: Client) -> None:
         await may_register.wait()
         await echo(client)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("early")
         peer.close()
-        await world.checkpoint()
+        await loop.checkpoint()
         may_register.set()
         assert await peer.message() == "early"
         assert await peer.closed() == (1000, "")
 
 
-async def test_a_half_closed_peer_still_gets_its_answers(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_a_half_closed_peer_still_gets_its_answers(loop: Loop) -> None:
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -490,24 +516,25 @@ async def test_a_half_closed_peer_still_gets_its_answers(world: World) -> None:
             await may_go_on.wait()
             await client.writer.send(message)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("and now?")
         peer.end()
-        await world.until(lambda: not server.clients)
+        await loop.until(lambda: not server.clients)
         may_go_on.set()
         assert await peer.message() == "and now?"
         await peer.eof()  # without a Close: nobody would answer it
 
 
-async def test_without_close_timeout_there_is_all_the_time(memory: MemoryWorld) -> None:
-    async with memory.serving(echo, close_timeout=0) as server:
-        peer = await memory.connect(server)
+@on_memory
+async def test_without_close_timeout_there_is_all_the_time(loop: MemoryLoop) -> None:
+    async with loop.serving(echo, close_timeout=0) as server:
+        peer = await loop.connect(server)
         peer.answers_close = False
         [client] = server.clients.values()
-        closing = memory.spawn(client.close())
-        await memory.advance(100_000)
+        closing = loop.spawn(client.close())
+        await loop.advance(100_000)
         assert not closing.done
-        assert (await peer.frame()).type is DataType.CLOSE
+        assert (await peer.frame()).opcode == CLOSE
         peer.acknowledge()
         await closing.wait()

@@ -1,10 +1,11 @@
 """What `wstransports` offers: the names, the numbers, and what its exceptions say."""
 
 import pytest
-from harness import MemoryWorld
 
 import wscore
 import wstransports
+from kit.frames import PING
+from kit.loops import MemoryLoop, on_memory
 from wstransports import (
     Buffer,
     Client,
@@ -95,7 +96,8 @@ SHOWN = {
 }
 
 
-async def test_what_users_hold_shows_the_documented_api_alone(memory: MemoryWorld) -> None:
+@on_memory
+async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) -> None:
     """In `help()`, and where an editor completes."""
     held: dict[str, object] = {"buffer": Buffer(), "connect": connect("ws://localhost")}
 
@@ -108,12 +110,12 @@ async def test_what_users_hold_shows_the_documented_api_alone(memory: MemoryWorl
             async with client.writer.fragment() as held["fragment"]:
                 await client.writer.ping()
 
-    async with memory.serving(on_connection) as server:
+    async with loop.serving(on_connection) as server:
         held["server"] = server
         held["clients"] = server.clients
-        peer = await memory.connect(server)
+        peer = await loop.connect(server)
         peer.send("message")
-        assert (await peer.frame()).type is DataType.PING
+        assert (await peer.frame()).opcode == PING
     shown = {
         name: {member for member in dir(one) if not member.startswith("_")}
         for name, one in held.items()

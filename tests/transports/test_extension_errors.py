@@ -1,10 +1,12 @@
 """An extension that raises, or zlib for want of memory: its connection ends, and nobody else's."""
 
 import pytest
-from harness import Log, MemoryWorld, World, masked
 from test_hostile import Scene, scene
 
 import wstransports.receiving.intake
+from kit.frames import masked
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
 from wscore import Deflate
 from wscore.extensions.deflate import Inflater
 from wstransports import Client, Reasons, WebSocketReader
@@ -35,27 +37,27 @@ def one_error(log: Log) -> None:
 
 async def dropped(here: Scene, log: Log) -> None:
     """Our end is told once, and nothing is left of it."""
-    await here.world.until(lambda: len(here.server._acceptor._sessions) == 1)
+    await here.loop.until(lambda: len(here.server._acceptor._sessions) == 1)
     assert here.told == [(Reasons.ABNORMAL_CLOSE, "the connection was lost")]
     one_error(log)
     await here.undisturbed()
 
 
-async def test_as_it_comes(world: World, log: Log) -> None:
-    async with scene(world) as here:
-        peer = await world.connect(here.server, extensions=[Deflate()])
+@on_each_loop
+async def test_as_it_comes(loop: Loop, log: Log) -> None:
+    async with scene(loop) as here:
+        peer = await loop.connect(here.server, extensions=[Deflate()])
         peer.send(BROKEN)
         await peer.eof()
         await dropped(here, log)
 
 
-async def test_in_what_was_kept_back(
-    world: World, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@on_each_loop
+async def test_in_what_was_kept_back(loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is parsed on a later turn of the loop."""
     monkeypatch.setattr(wstransports.receiving.intake, "WORK_AT_ONCE", 0)
-    async with scene(world, read_limit=10**6) as here:
-        peer = await world.connect(here.server, extensions=[Deflate()])
+    async with scene(loop, read_limit=10**6) as here:
+        peer = await loop.connect(here.server, extensions=[Deflate()])
         with peer.in_one_write():
             peer.raw(masked(0x8A) * 300)
             peer.send(BROKEN)
@@ -63,23 +65,24 @@ async def test_in_what_was_kept_back(
         await dropped(here, log)
 
 
-async def test_in_what_was_kept_back_of_a_peer_that_is_lost(memory: MemoryWorld, log: Log) -> None:
+@on_memory
+async def test_in_what_was_kept_back_of_a_peer_that_is_lost(loop: MemoryLoop, log: Log) -> None:
     """There is no stream to drop any more; and the end comes all the same."""
     begun = 0
-    may_go_on = memory.signal()
+    may_go_on = loop.signal()
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
         nonlocal begun
         begun += 1
         await may_go_on.wait()
 
-    async with scene(memory, on_message, read_limit=1) as here:
-        peer = await memory.connect(here.server, extensions=[Deflate()])
+    async with scene(loop, on_message, read_limit=1) as here:
+        peer = await loop.connect(here.server, extensions=[Deflate()])
         with peer.in_one_write():
             peer.raw(masked(0x82, b"x") * 300)
             peer.send(BROKEN)
-        await memory.until(lambda: begun)
+        await loop.until(lambda: begun)
         peer.reset()
-        await memory.until(lambda: here.told)
+        await loop.until(lambda: here.told)
         may_go_on.set()
         await dropped(here, log)

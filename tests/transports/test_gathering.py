@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from harness import AsyncioWorld, Frame, Log, MemoryWorld, Peer, World, echo, masked
 from test_writer import only_client
 
-from wscore import DataType
+from kit.frames import FIN, PING, PONG, TEXT, Frame, masked
+from kit.log import Log
+from kit.loops import AsyncioLoop, Loop, MemoryLoop, echo, on_asyncio, on_each_loop, on_memory
+from kit.peer import Peer
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer, broadcast
 from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.options import Address
@@ -68,14 +70,14 @@ class CountingRuntime(AsyncioRuntime):
 class Counted:
     """A server whose writes are counted."""
 
-    def __init__(self, world: AsyncioWorld, server: WebSocketServer, runtime: CountingRuntime):
-        self.world = world
+    def __init__(self, loop: AsyncioLoop, server: WebSocketServer, runtime: CountingRuntime):
+        self.loop = loop
         self.server = server
         self._runtime = runtime
 
     async def connect(self, path: str = "/") -> tuple[Peer, list[bytes]]:
         """A peer, and the writes to it from here on."""
-        peer = await self.world.connect(self.server, target=path)
+        peer = await self.loop.connect(self.server, target=path)
         writes = self._runtime.writes[-1]
         await peer.nothing()
         writes.clear()
@@ -84,15 +86,16 @@ class Counted:
 
 @asynccontextmanager
 async def counting(
-    world: AsyncioWorld, on_connection: Any = None, **options: Any
+    loop: AsyncioLoop, on_connection: Any = None, **options: Any
 ) -> AsyncIterator[Counted]:
     runtime = CountingRuntime()
-    async with world.serving(on_connection, runtime=runtime, **options) as server:
-        yield Counted(world, server, runtime)
+    async with loop.serving(on_connection, runtime=runtime, **options) as server:
+        yield Counted(loop, server, runtime)
 
 
-async def test_the_answers_to_one_read_are_one_write(sockets: AsyncioWorld) -> None:
-    async with counting(sockets, echo) as counted:
+@on_asyncio
+async def test_the_answers_to_one_read_are_one_write(loop: AsyncioLoop) -> None:
+    async with counting(loop, echo) as counted:
         peer, writes = await counted.connect()
         with peer.in_one_write():
             for number in range(64):
@@ -101,20 +104,22 @@ async def test_the_answers_to_one_read_are_one_write(sockets: AsyncioWorld) -> N
         assert len(writes) == 1
 
 
-async def test_pongs_and_answers_together(sockets: AsyncioWorld) -> None:
-    async with counting(sockets, echo) as counted:
+@on_asyncio
+async def test_pongs_and_answers_together(loop: AsyncioLoop) -> None:
+    async with counting(loop, echo) as counted:
         peer, writes = await counted.connect()
         with peer.in_one_write():
             peer.send("1")
             peer.ping(b"2")
             peer.send("3")
-        await sockets.until(lambda: len(peer.frames) == 3)
+        await loop.until(lambda: len(peer.frames) == 3)
         assert len(writes) == 1
         peer.frames.clear()
 
 
-async def test_answers_and_the_close_together(sockets: AsyncioWorld) -> None:
-    async with counting(sockets, echo) as counted:
+@on_asyncio
+async def test_answers_and_the_close_together(loop: AsyncioLoop) -> None:
+    async with counting(loop, echo) as counted:
         peer, writes = await counted.connect()
         with peer.in_one_write():
             peer.send("1")
@@ -124,8 +129,9 @@ async def test_answers_and_the_close_together(sockets: AsyncioWorld) -> None:
         assert len(writes) == 1
 
 
-async def test_a_broadcast_is_one_write_for_each_connection(sockets: AsyncioWorld) -> None:
-    async with counting(sockets) as counted:
+@on_asyncio
+async def test_a_broadcast_is_one_write_for_each_connection(loop: AsyncioLoop) -> None:
+    async with counting(loop) as counted:
 
         @counted.server.connection
         async def on_connection(client: Client) -> None:
@@ -136,7 +142,7 @@ async def test_a_broadcast_is_one_write_for_each_connection(sockets: AsyncioWorl
                     await other.writer.send(message)
 
         ends = [await counted.connect() for _ in range(4)]
-        await sockets.until(lambda: len(counted.server.clients) == 4)
+        await loop.until(lambda: len(counted.server.clients) == 4)
         sender, _ = ends[0]
         with sender.in_one_write():
             for number in range(20):
@@ -146,10 +152,11 @@ async def test_a_broadcast_is_one_write_for_each_connection(sockets: AsyncioWorl
             assert len(writes) == 1
 
 
+@on_asyncio
 async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_once(
-    sockets: AsyncioWorld,
+    loop: AsyncioLoop,
 ) -> None:
-    async with counting(sockets) as counted:
+    async with counting(loop) as counted:
         written: list[list[int]] = []
 
         @counted.server.connection
@@ -161,7 +168,7 @@ async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_
                 await client.writer.send("behind")
 
         ends = [await counted.connect() for _ in range(3)]
-        await sockets.until(lambda: len(counted.server.clients) == 3)
+        await loop.until(lambda: len(counted.server.clients) == 3)
         sender, its_writes = ends[0]
         with sender.in_one_write():
             for number in range(20):
@@ -180,8 +187,9 @@ async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_
         assert len(its_writes) == 3
 
 
-async def test_a_send_before_a_sleep_is_not_held_back(sockets: AsyncioWorld) -> None:
-    forever = sockets.signal()
+@on_asyncio
+async def test_a_send_before_a_sleep_is_not_held_back(loop: AsyncioLoop) -> None:
+    forever = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -190,7 +198,7 @@ async def test_a_send_before_a_sleep_is_not_held_back(sockets: AsyncioWorld) -> 
             await client.writer.send("2")
             await forever.wait()
 
-    async with counting(sockets, on_connection) as counted:
+    async with counting(loop, on_connection) as counted:
         peer, writes = await counted.connect()
         peer.send("")
         assert [await peer.message(), await peer.message()] == ["1", "2"]
@@ -198,8 +206,9 @@ async def test_a_send_before_a_sleep_is_not_held_back(sockets: AsyncioWorld) -> 
         forever.set()
 
 
-async def test_also_to_another_client(sockets: AsyncioWorld) -> None:
-    forever = sockets.signal()
+@on_asyncio
+async def test_also_to_another_client(loop: AsyncioLoop) -> None:
+    forever = loop.signal()
     clients: list[Client] = []
 
     async def on_connection(client: Client) -> None:
@@ -211,7 +220,7 @@ async def test_also_to_another_client(sockets: AsyncioWorld) -> None:
             await clients[0].writer.send("2")
             await forever.wait()
 
-    async with counting(sockets, on_connection) as counted:
+    async with counting(loop, on_connection) as counted:
         other, writes = await counted.connect()
         peer, _ = await counted.connect()
         peer.send("")
@@ -220,7 +229,8 @@ async def test_also_to_another_client(sockets: AsyncioWorld) -> None:
         forever.set()
 
 
-async def test_also_where_the_callback_raises(sockets: AsyncioWorld, log: Log) -> None:
+@on_asyncio
+async def test_also_where_the_callback_raises(loop: AsyncioLoop, log: Log) -> None:
     clients: list[Client] = []
 
     async def on_connection(client: Client) -> None:
@@ -232,7 +242,7 @@ async def test_also_where_the_callback_raises(sockets: AsyncioWorld, log: Log) -
             await client.writer.send("to itself")
             raise KeyError
 
-    async with counting(sockets, on_connection) as counted:
+    async with counting(loop, on_connection) as counted:
         other, writes = await counted.connect()
         peer, own_writes = await counted.connect()
         peer.send("")
@@ -243,7 +253,8 @@ async def test_also_where_the_callback_raises(sockets: AsyncioWorld, log: Log) -
         log.tracebacks()
 
 
-async def test_what_follows_a_suspension_is_written_at_once(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_what_follows_a_suspension_is_written_at_once(loop: AsyncioLoop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
@@ -255,17 +266,18 @@ async def test_what_follows_a_suspension_is_written_at_once(sockets: AsyncioWorl
             assert writes[-1].endswith(b"3")
 
     writes: list[bytes] = []
-    async with counting(sockets, on_connection) as counted:
+    async with counting(loop, on_connection) as counted:
         peer, writes = await counted.connect()
         peer.send("")
         assert [await peer.message() for _ in range(3)] == ["1", "2", "3"]
         assert len(writes) == 3
 
 
-async def test_a_send_from_a_task_is_written_at_once(sockets: AsyncioWorld) -> None:
-    async with counting(sockets) as counted:
+@on_asyncio
+async def test_a_send_from_a_task_is_written_at_once(loop: AsyncioLoop) -> None:
+    async with counting(loop) as counted:
         peer, writes = await counted.connect()
-        client = await only_client(sockets, counted.server)
+        client = await only_client(loop, counted.server)
         await client.writer.send("1")
         assert len(writes) == 1
         await client.writer.ping()
@@ -273,11 +285,12 @@ async def test_a_send_from_a_task_is_written_at_once(sockets: AsyncioWorld) -> N
         await client.writer.pong(0, b"")
         assert len(writes) == 3
         assert await peer.message() == "1"
-        assert (await peer.frame()).type is DataType.PING
-        assert (await peer.frame()).type is DataType.PONG
+        assert (await peer.frame()).opcode == PING
+        assert (await peer.frame()).opcode == PONG
 
 
-async def test_a_task_that_a_callback_starts_is_outside_too(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_a_task_that_a_callback_starts_is_outside_too(loop: AsyncioLoop) -> None:
     async def send(client: Client) -> None:
         for number in "345":
             await client.writer.send(number)
@@ -291,15 +304,16 @@ async def test_a_task_that_a_callback_starts_is_outside_too(sockets: AsyncioWorl
             tasks.append(asyncio.create_task(send(client)))
             await client.writer.send("2")
 
-    async with counting(sockets, on_connection) as counted:
+    async with counting(loop, on_connection) as counted:
         peer, writes = await counted.connect()
         peer.send("")
         assert [await peer.message() for _ in range(5)] == list("12345")
         assert len(writes) == 4
 
 
-async def test_more_than_64_kib_leaves_at_once(sockets: AsyncioWorld) -> None:
-    async with counting(sockets, echo, read_limit=10**6) as counted:
+@on_asyncio
+async def test_more_than_64_kib_leaves_at_once(loop: AsyncioLoop) -> None:
+    async with counting(loop, echo, read_limit=10**6) as counted:
         peer, writes = await counted.connect()
         with peer.in_one_write():
             for _ in range(64):
@@ -308,8 +322,9 @@ async def test_more_than_64_kib_leaves_at_once(sockets: AsyncioWorld) -> None:
         assert all(len(data) < 65536 + 10_100 for data in writes)
 
 
+@on_asyncio
 async def test_a_large_payload_is_written_as_it_is_behind_what_was_gathered(
-    sockets: AsyncioWorld,
+    loop: AsyncioLoop,
 ) -> None:
     """Joining it to its header would copy it."""
     payload = b"x" * 1_000_000
@@ -320,7 +335,7 @@ async def test_a_large_payload_is_written_as_it_is_behind_what_was_gathered(
             await client.writer.send("before")
             await client.writer.send(payload)
 
-    async with counting(sockets, on_connection) as counted:
+    async with counting(loop, on_connection) as counted:
         peer, writes = await counted.connect()
         peer.send("")
         assert await peer.message() == "before"
@@ -329,19 +344,20 @@ async def test_a_large_payload_is_written_as_it_is_behind_what_was_gathered(
         assert writes[1] is payload
 
 
-async def test_what_was_gathered_goes_out_before_a_wait_for_room(memory: MemoryWorld) -> None:
+@on_memory
+async def test_what_was_gathered_goes_out_before_a_wait_for_room(loop: MemoryLoop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             for _ in range(100):
                 await client.writer.send(b"x" * 1000)
 
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
-        client = await only_client(memory, server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
         peer.stop_reading()
         peer.send("")
-        await memory.settle()
+        await loop.settle()
         assert client._session.core.unsent == 0
         assert client._session.pipe.waiting() > 65_000
         peer.start_reading()
@@ -349,12 +365,13 @@ async def test_what_was_gathered_goes_out_before_a_wait_for_room(memory: MemoryW
             assert await peer.message() == b"x" * 1000
 
 
-async def test_nothing_stays_gathered_when_a_callback_waits_for_anything(world: World) -> None:
+@on_each_loop
+async def test_nothing_stays_gathered_when_a_callback_waits_for_anything(loop: Loop) -> None:
     """Whatever a callback waits for, what it sent before is on its way."""
     waits: dict[str, Callable[[Client, WebSocketReader], Any]] = {
         "the rest of its message": lambda client, reader: reader.get(),
-        "a checkpoint": lambda client, reader: world.checkpoint(),
-        "a signal": lambda client, reader: world.signal().wait(),
+        "a checkpoint": lambda client, reader: loop.checkpoint(),
+        "a signal": lambda client, reader: loop.signal().wait(),
         "its close": lambda client, reader: client.close(),
     }
 
@@ -365,15 +382,16 @@ async def test_nothing_stays_gathered_when_a_callback_waits_for_anything(world: 
             await client.writer.send("sent before")
             await list(waits.values())[int(name)](client, reader)
 
-    async with world.serving(on_connection, close_timeout=0.1) as server:
+    async with loop.serving(on_connection, close_timeout=0.1) as server:
         for index in range(len(waits)):
-            peer = await world.connect(server)
+            peer = await loop.connect(server)
             peer.part(str(index))
             assert await peer.message() == "sent before"
             peer.reset()
 
 
-async def test_callbacks_enter_the_core_again(world: World) -> None:
+@on_each_loop
+async def test_callbacks_enter_the_core_again(loop: Loop) -> None:
     """All events of a read come first, callbacks after; these send at once."""
 
     async def on_connection(client: Client) -> None:
@@ -392,8 +410,8 @@ async def test_callbacks_enter_the_core_again(world: World) -> None:
             await client.writer.send(f"ping {payload.decode()}")
             await client.writer.pong(length, payload)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             peer.send("1")
             peer.ping(b"2")
@@ -402,15 +420,16 @@ async def test_callbacks_enter_the_core_again(world: World) -> None:
         frames = [await peer.frame() for _ in range(14)]
         assert await peer.closed() == (1000, "")
         # on_ping and on_message are two sequences: each keeps its order.
-        pong = Frame(DataType.PONG, b"2")
-        assert frames.index(Frame(DataType.TEXT, b"ping 2")) < frames.index(pong)
+        pong = Frame(FIN | PONG, b"2")
+        assert frames.index(Frame(FIN | TEXT, b"ping 2")) < frames.index(pong)
         assert [frame.payload.decode() for frame in frames if b"2" not in frame.payload] == [
             *("1 first", "1", "1 ", "second", "1 ", "third"),
             *("3 first", "3", "3 ", "second", "3 ", "third"),
         ]
 
 
-async def test_a_callback_closes_at_once_amid_a_read(world: World, log: Log) -> None:
+@on_each_loop
+async def test_a_callback_closes_at_once_amid_a_read(loop: Loop, log: Log) -> None:
     got: list[Any] = []
 
     async def on_connection(client: Client) -> None:
@@ -421,8 +440,8 @@ async def test_a_callback_closes_at_once_amid_a_read(world: World, log: Log) -> 
             with pytest.raises(ConnectionClosed):
                 await client.writer.send("x")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for number in range(600):
                 peer.send(str(number))
@@ -434,7 +453,8 @@ async def test_a_callback_closes_at_once_amid_a_read(world: World, log: Log) -> 
 # --- Slices and fairness
 
 
-async def test_a_flood_of_tiny_frames_lets_others_run(memory: MemoryWorld) -> None:
+@on_memory
+async def test_a_flood_of_tiny_frames_lets_others_run(loop: MemoryLoop) -> None:
     """A read of 10,000 frames whose callbacks take 0.1 ms each: nobody waits for a second."""
     gaps: list[float] = []
     answered = 0
@@ -443,20 +463,20 @@ async def test_a_flood_of_tiny_frames_lets_others_run(memory: MemoryWorld) -> No
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             nonlocal answered
-            memory.work(0.0001)
+            loop.work(0.0001)
             answered += 1
 
     async def watch() -> None:
-        last = memory.now()
+        last = loop.now()
         while answered < 10_000:
-            await memory.checkpoint()
-            gaps.append(memory.now() - last)
-            last = memory.now()
+            await loop.checkpoint()
+            gaps.append(loop.now() - last)
+            last = loop.now()
 
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
-        memory.runtime.chunk = 10**6
-        watching = memory.spawn(watch())
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        loop.runtime.chunk = 10**6
+        watching = loop.spawn(watch())
         peer.raw(masked(0x81) * 10_000)
         await watching.wait()
         # A slice of 256 frames is not interrupted, and 5 ms may have passed before it.
@@ -465,7 +485,8 @@ async def test_a_flood_of_tiny_frames_lets_others_run(memory: MemoryWorld) -> No
         await peer.nothing()
 
 
-async def test_two_floods_take_turns(memory: MemoryWorld) -> None:
+@on_memory
+async def test_two_floods_take_turns(loop: MemoryLoop) -> None:
     order: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -473,13 +494,13 @@ async def test_two_floods_take_turns(memory: MemoryWorld) -> None:
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            memory.work(0.0001)
+            loop.work(0.0001)
             if not order or order[-1] != name:
                 order.append(name)
 
-    async with memory.serving(on_connection) as server:
-        peers = [await memory.connect(server, target=path) for path in ("/a", "/b")]
-        memory.runtime.chunk = 10**6
+    async with loop.serving(on_connection) as server:
+        peers = [await loop.connect(server, target=path) for path in ("/a", "/b")]
+        loop.runtime.chunk = 10**6
         for peer in peers:
             peer.raw(masked(0x81) * 2000)
         for peer in peers:
@@ -487,37 +508,39 @@ async def test_two_floods_take_turns(memory: MemoryWorld) -> None:
         assert len(order) > 8
 
 
-async def test_the_rest_of_a_read_is_handled_before_what_comes_later(memory: MemoryWorld) -> None:
+@on_memory
+async def test_the_rest_of_a_read_is_handled_before_what_comes_later(loop: MemoryLoop) -> None:
     got: list[str] = []
 
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            memory.work(0.001)
+            loop.work(0.001)
             got.append(await reader.get(str))
 
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
-        memory.runtime.chunk = 10**6
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        loop.runtime.chunk = 10**6
         for start in range(0, 3000, 1000):
             with peer.in_one_write():
                 for number in range(start, start + 1000):
                     peer.send(str(number))
-            await memory.checkpoint()
+            await loop.checkpoint()
         await peer.nothing()
         assert got == [str(number) for number in range(3000)]
 
 
-async def test_a_close_behind_a_flood_is_answered_behind_it(memory: MemoryWorld) -> None:
+@on_memory
+async def test_a_close_behind_a_flood_is_answered_behind_it(loop: MemoryLoop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            memory.work(0.001)
+            loop.work(0.001)
             await client.writer.send(await reader.get())
 
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
-        memory.runtime.chunk = 10**6
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        loop.runtime.chunk = 10**6
         with peer.in_one_write():
             for number in range(2000):
                 peer.send(str(number))
@@ -527,7 +550,8 @@ async def test_a_close_behind_a_flood_is_answered_behind_it(memory: MemoryWorld)
         assert await peer.closed() == (1000, "")
 
 
-async def test_what_came_before_a_loss_is_delivered(memory: MemoryWorld) -> None:
+@on_memory
+async def test_what_came_before_a_loss_is_delivered(loop: MemoryLoop) -> None:
     got = 0
     told: list[int] = []
 
@@ -535,19 +559,19 @@ async def test_what_came_before_a_loss_is_delivered(memory: MemoryWorld) -> None
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             nonlocal got
-            memory.work(0.001)
+            loop.work(0.001)
             got += 1
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
             told.append(got)
 
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
-        memory.runtime.chunk = 10**6
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        loop.runtime.chunk = 10**6
         peer.raw(masked(0x81) * 2000)
-        await memory.checkpoint()
+        await loop.checkpoint()
         peer.reset()
-        await memory.settle()
+        await loop.settle()
         assert got == 2000
         assert told == [2000]

@@ -1,4 +1,4 @@
-"""Peers that do wrong, by mistake or on purpose: one log line at most, no hang, nobody disturbed."""
+"""Peers that break rules: one log line at most, no hang, and no other client is disturbed."""
 
 import random
 import socket
@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from harness import Log, MemoryWorld, Peer, World, echo, masked
 
 import wstransports.receiving.intake
-from wscore import DataType, Deflate
+from kit.frames import CLOSE, masked
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
+from kit.peer import Peer
+from wscore import Deflate
 from wstransports import Client, ConnectionClosed, Request, WebSocketReader, WebSocketServer
 
 REQUEST = (
@@ -28,8 +31,8 @@ MEBIBYTE = zlib.compress(bytes(2**20), wbits=-15) + b"\0"
 class Scene:
     """A server, somebody who behaves, and what on_closed told of everybody else."""
 
-    def __init__(self, world: World, server: WebSocketServer, bystander: Peer) -> None:
-        self.world = world
+    def __init__(self, loop: Loop, server: WebSocketServer, bystander: Peer) -> None:
+        self.loop = loop
         self.server = server
         self.bystander = bystander
         self.told: list[tuple[int, str]] = []
@@ -42,7 +45,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(world: World, on_message: Any = None, **options: Any) -> AsyncIterator[Scene]:
+async def scene(loop: Loop, on_message: Any = None, **options: Any) -> AsyncIterator[Scene]:
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
@@ -56,10 +59,10 @@ async def scene(world: World, on_message: Any = None, **options: Any) -> AsyncIt
             else:
                 await on_message(client, reader)
 
-    async with world.serving(on_connection, **options) as server:
-        bystander = await world.connect(server, target="/bystander")
-        await world.until(lambda: len(server.clients) == 1)
-        current = Scene(world, server, bystander)
+    async with loop.serving(on_connection, **options) as server:
+        bystander = await loop.connect(server, target="/bystander")
+        await loop.until(lambda: len(server.clients) == 1)
+        current = Scene(loop, server, bystander)
         yield current
 
 
@@ -88,11 +91,12 @@ async def scene(world: World, on_message: Any = None, **options: Any) -> AsyncIt
         (masked(0x81, b"a frame"), 400),
     ],
 )
+@on_each_loop
 async def test_garbage_is_a_4xx_and_one_line(
-    world: World, log: Log, garbage: bytes, status: int
+    loop: Loop, log: Log, garbage: bytes, status: int
 ) -> None:
-    async with scene(world) as here:
-        peer = await world.dial(here.server)
+    async with scene(loop) as here:
+        peer = await loop.dial(here.server)
         peer.raw(garbage)
         await peer.eof()
         assert peer.head.startswith(b"HTTP/1.1 %d " % status)
@@ -103,10 +107,11 @@ async def test_garbage_is_a_4xx_and_one_line(
 
 
 @pytest.mark.parametrize("size", [1, 3])
-async def test_garbage_that_trickles_in(memory: MemoryWorld, log: Log, size: int) -> None:
-    memory.runtime.chunk = size
-    async with scene(memory) as here:
-        peer = await memory.dial(here.server)
+@on_memory
+async def test_garbage_that_trickles_in(loop: MemoryLoop, log: Log, size: int) -> None:
+    loop.runtime.chunk = size
+    async with scene(loop) as here:
+        peer = await loop.dial(here.server)
         peer.raw(b"SSH-2.0-OpenSSH_9.2p1\r\n")
         await peer.eof()
         assert peer.head.startswith(b"HTTP/1.1 400 ")
@@ -114,10 +119,11 @@ async def test_garbage_that_trickles_in(memory: MemoryWorld, log: Log, size: int
         await here.undisturbed()
 
 
-async def test_a_body_too_long_to_be_read_behind_a_refusal(world: World, log: Log) -> None:
+@on_each_loop
+async def test_a_body_too_long_to_be_read_behind_a_refusal(loop: Loop, log: Log) -> None:
     """What the peer goes on sending must not turn our answer into a reset."""
-    async with scene(world) as here:
-        peer = await world.dial(here.server)
+    async with scene(loop) as here:
+        peer = await loop.dial(here.server)
         peer.answers_eof = False
         peer.raw(
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(1_000_000)
@@ -130,33 +136,35 @@ async def test_a_body_too_long_to_be_read_behind_a_refusal(world: World, log: Lo
         await here.undisturbed()
 
 
-async def test_more_than_64_kib_before_the_answer(world: World, log: Log) -> None:
-    forever = world.signal()
+@on_each_loop
+async def test_more_than_64_kib_before_the_answer(loop: Loop, log: Log) -> None:
+    forever = loop.signal()
 
     async def process_request(request: Request) -> None:
         if request.path != "/bystander":
             await forever.wait()
 
-    async with scene(world, process_request=process_request) as here:
-        peer = await world.dial(here.server)
+    async with scene(loop, process_request=process_request) as here:
+        peer = await loop.dial(here.server)
         peer.raw(REQUEST + bytes(200_000))
         peer.end()
-        if isinstance(world, MemoryWorld):
+        if isinstance(loop, MemoryLoop):
             # Reading is paused meanwhile.
-            await world.settle()
+            await loop.settle()
             assert peer.waiting() > 60_000
         await here.undisturbed()
         forever.set()
-        await world.until(lambda: peer.at_eof)
+        await loop.until(lambda: peer.at_eof)
         log.lines()
         peer.frames.clear()
 
 
-async def test_half_a_handshake_and_gone(world: World, log: Log) -> None:
-    async with scene(world) as here:
+@on_each_loop
+async def test_half_a_handshake_and_gone(loop: Loop, log: Log) -> None:
+    async with scene(loop) as here:
         for end in (Peer.end, Peer.reset):
             for size in (0, 1, 20, len(REQUEST) - 1):
-                peer = await world.dial(here.server)
+                peer = await loop.dial(here.server)
                 peer.raw(REQUEST[:size])
                 end(peer)
         await here.undisturbed()
@@ -164,12 +172,13 @@ async def test_half_a_handshake_and_gone(world: World, log: Log) -> None:
         assert all(line.startswith("no handshake: ") for line in log.lines())
 
 
-async def test_a_hundred_half_handshakes(memory: MemoryWorld, log: Log) -> None:
-    async with scene(memory, open_timeout=5) as here:
-        peers = [await memory.dial(here.server) for _ in range(100)]
+@on_memory
+async def test_a_hundred_half_handshakes(loop: MemoryLoop, log: Log) -> None:
+    async with scene(loop, open_timeout=5) as here:
+        peers = [await loop.dial(here.server) for _ in range(100)]
         for number, peer in enumerate(peers):
             peer.raw(REQUEST[:number])
-        await memory.advance(5)
+        await loop.advance(5)
         for peer in peers:
             await peer.eof()
             assert peer.head.startswith(b"HTTP/1.1 408 ")
@@ -204,73 +213,78 @@ async def test_a_hundred_half_handshakes(memory: MemoryWorld, log: Log) -> None:
         (b"\x82\xff\x7f" + b"\xff" * 7 + bytes(4), 1009),
     ],
 )
+@on_each_loop
 async def test_a_violation_is_a_close_and_one_line(
-    world: World, log: Log, frames: bytes, code: int
+    loop: Loop, log: Log, frames: bytes, code: int
 ) -> None:
-    async with scene(world) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop) as here:
+        peer = await loop.connect(here.server)
         peer.raw(frames)
         got, reason = await peer.closed()
         assert got == code
-        await world.until(lambda: here.told)
+        await loop.until(lambda: here.told)
         assert here.told == [(code, reason)]
         assert log.lines() == [f"failed with {code}, {reason}"]
         await here.undisturbed()
 
 
-async def test_a_violation_and_everything_behind_it(world: World, log: Log) -> None:
-    async with scene(world) as here:
-        peer = await world.connect(here.server)
+@on_each_loop
+async def test_a_violation_and_everything_behind_it(loop: Loop, log: Log) -> None:
+    async with scene(loop) as here:
+        peer = await loop.connect(here.server)
         peer.raw(masked(0x83) + masked(0x83) * 10_000 + bytes(500_000))
         assert (await peer.closed())[0] == 1002
         assert len(log.lines()) == 1
         await here.undisturbed()
 
 
-async def test_frames_after_the_close(world: World, log: Log) -> None:
-    async with scene(world) as here:
-        peer = await world.connect(here.server)
+@on_each_loop
+async def test_frames_after_the_close(loop: Loop, log: Log) -> None:
+    async with scene(loop) as here:
+        peer = await loop.connect(here.server)
         peer.answers_eof = False
         peer.close(1000, "bye")
         assert await peer.closed() == (1000, "")
         for _ in range(10):
             peer.raw(masked(0x81, b"I am still here") * 100)
-            await world.checkpoint()
+            await loop.checkpoint()
         peer.end()
-        await world.until(lambda: here.told)
+        await loop.until(lambda: here.told)
         assert here.told == [(1000, "bye")]
         assert log.lines() == []
         await here.undisturbed()
 
 
-async def test_random_bytes_after_the_handshake(world: World, log: Log) -> None:
+@on_each_loop
+async def test_random_bytes_after_the_handshake(loop: Loop, log: Log) -> None:
     generator = random.Random(6455)
-    async with scene(world) as here:
+    async with scene(loop) as here:
         for _ in range(50):
-            peer = await world.connect(here.server)
+            peer = await loop.connect(here.server)
             peer.raw(generator.randbytes(generator.randrange(1, 200)))
             peer.end()
-        await world.until(lambda: len(here.told) == 50)
+        await loop.until(lambda: len(here.told) == 50)
         lines = log.lines()
         assert all(line.startswith("failed with ") for line in lines)
         assert len(lines) <= 50
         await here.undisturbed()
 
 
-async def test_random_frames(memory: MemoryWorld, log: Log) -> None:
+@on_memory
+async def test_random_frames(loop: MemoryLoop, log: Log) -> None:
     generator = random.Random(6455)
-    async with scene(memory, read_limit=500, max_message_size=2000) as here:
+    async with scene(loop, read_limit=500, max_message_size=2000) as here:
         for _ in range(100):
-            memory.runtime.chunk = generator.choice([1, 7, 100, 65536])
-            peer = await memory.connect(here.server)
+            loop.runtime.chunk = generator.choice([1, 7, 100, 65536])
+            peer = await loop.connect(here.server)
             for _ in range(generator.randrange(1, 30)):
                 first = generator.choice([0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A, 0x88])
                 peer.raw(masked(first, b"x" * generator.choice([0, 2, 100, 125, 126, 1000])))
             generator.choice([Peer.end, Peer.reset])(peer)
-            await memory.settle()
+            await loop.settle()
         assert len(here.told) == 100
         assert all(line.startswith("failed with ") for line in log.lines())
-        memory.runtime.chunk = 65536
+        loop.runtime.chunk = 65536
         await here.undisturbed()
 
 
@@ -278,12 +292,13 @@ async def test_random_frames(memory: MemoryWorld, log: Log) -> None:
 
 
 @pytest.mark.parametrize("kind", ["messages", "fragments", "pings", "pongs"])
-async def test_a_flood_of_tiny_frames(world: World, kind: str) -> None:
+@on_each_loop
+async def test_a_flood_of_tiny_frames(loop: Loop, kind: str) -> None:
     answers = 0
     count = 20_000
 
-    async with scene(world, max_message_size=None) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop, max_message_size=None) as here:
+        peer = await loop.connect(here.server)
         frames = {
             "messages": masked(0x81) * count,
             "fragments": masked(0x01) + masked(0x00) * (count - 2) + masked(0x80),
@@ -294,17 +309,18 @@ async def test_a_flood_of_tiny_frames(world: World, kind: str) -> None:
         here.bystander.send("in between")
         assert await here.bystander.message() == "in between"
         answers = {"messages": count, "fragments": 1, "pings": count, "pongs": 0}[kind]
-        await world.until(lambda: len(peer.frames) >= answers)
+        await loop.until(lambda: len(peer.frames) >= answers)
         assert len(peer.frames) == answers
         peer.frames.clear()
         await peer.nothing()
 
 
+@on_each_loop
 async def test_too_many_tiny_fragments_are_charged_for_their_bookkeeping(
-    world: World, log: Log
+    loop: Loop, log: Log
 ) -> None:
-    async with scene(world, max_message_size=100_000) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop, max_message_size=100_000) as here:
+        peer = await loop.connect(here.server)
         peer.raw(masked(0x01) + masked(0x00) * 5000)
         assert await peer.closed() == (1009, "a message has too many small fragments")
         assert len(log.lines()) == 1
@@ -312,8 +328,9 @@ async def test_too_many_tiny_fragments_are_charged_for_their_bookkeeping(
 
 
 @pytest.mark.parametrize("end", [Peer.reset, Peer.end])
+@on_each_loop
 async def test_a_flood_and_gone(
-    world: World,
+    loop: Loop,
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
     log: Log,
@@ -329,13 +346,13 @@ async def test_a_flood_and_gone(
         begun += 1
         await client.writer.send("answer")
 
-    async with scene(world, on_message, read_limit=10**7) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop, on_message, read_limit=10**7) as here:
+        peer = await loop.connect(here.server)
         with peer.in_one_write():
             peer.raw(masked(0x82, b"x") * 9000)
-        await world.until(lambda: begun)
+        await loop.until(lambda: begun)
         end(peer)
-        await world.until(lambda: here.told)
+        await loop.until(lambda: here.told)
         assert here.told[0][0] == 1006
         assert log.lines() == []
         await here.undisturbed()
@@ -344,79 +361,79 @@ async def test_a_flood_and_gone(
 # --- Reset at every stage
 
 
-async def stage_handshake(world: World, here: Scene) -> Peer:
-    peer = await world.dial(here.server)
+async def stage_handshake(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.dial(here.server)
     peer.handshake()
     return peer
 
 
-async def stage_open(world: World, here: Scene) -> Peer:
-    return await world.connect(here.server)
+async def stage_open(loop: Loop, here: Scene) -> Peer:
+    return await loop.connect(here.server)
 
 
-async def stage_amid_a_frame(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_amid_a_frame(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.raw(masked(0x82, bytes(1000))[:500])
-    await world.checkpoint()
+    await loop.checkpoint()
     return peer
 
 
-async def stage_amid_a_message(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_amid_a_message(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.part("begun")
     await peer.nothing()
     return peer
 
 
-async def stage_answers_on_their_way(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_answers_on_their_way(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     for _ in range(100):
         peer.send(b"x" * 1000)
     return peer
 
 
-async def stage_output_blocked(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_output_blocked(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.stop_reading()
     for _ in range(20):
         peer.send(b"x" * 500_000)
     for _ in range(100):
-        await world.checkpoint()
+        await loop.checkpoint()
     return peer
 
 
-async def stage_it_has_closed(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_it_has_closed(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.answers_eof = False
     peer.close()
     return peer
 
 
-async def stage_close_and_reset_in_one_go(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_close_and_reset_in_one_go(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.raw(masked(0x81, b"x") + masked(0x88, b"\x03\xe8"))
     return peer
 
 
-async def stage_we_have_closed(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_we_have_closed(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.answers_close = False
-    await world.until(lambda: len(here.server.clients) == 2)
+    await loop.until(lambda: len(here.server.clients) == 2)
     [client] = [one for one in here.server.clients.values() if one.request.path == "/"]
-    world.spawn(client.close())
-    assert (await peer.frame()).type is DataType.CLOSE
+    loop.spawn(client.close())
+    assert (await peer.frame()).opcode == CLOSE
     return peer
 
 
-async def stage_both_have_closed(world: World, here: Scene) -> Peer:
-    peer = await stage_we_have_closed(world, here)
+async def stage_both_have_closed(loop: Loop, here: Scene) -> Peer:
+    peer = await stage_we_have_closed(loop, here)
     peer.answers_eof = False
     peer.acknowledge()
     return peer
 
 
-async def stage_half_closed(world: World, here: Scene) -> Peer:
-    peer = await world.connect(here.server)
+async def stage_half_closed(loop: Loop, here: Scene) -> Peer:
+    peer = await loop.connect(here.server)
     peer.answers_eof = False
     peer.end()
     return peer
@@ -439,15 +456,16 @@ async def stage_half_closed(world: World, here: Scene) -> Peer:
     ],
 )
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
+@on_each_loop
 async def test_a_reset_at_every_stage(
-    world: World, log: Log, stage: Callable[[World, Scene], Awaitable[Peer]], turns: int
+    loop: Loop, log: Log, stage: Callable[[Loop, Scene], Awaitable[Peer]], turns: int
 ) -> None:
-    async with scene(world) as here:
-        peer = await stage(world, here)
+    async with scene(loop) as here:
+        peer = await stage(loop, here)
         for _ in range(turns):
-            await world.checkpoint()
+            await loop.checkpoint()
         peer.reset()
-        await world.until(lambda: len(here.server._acceptor._sessions) == 1)
+        await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
         if stage is not stage_handshake:
             assert len(here.told) == 1
             assert here.told[0][0] in (1000, 1006)
@@ -458,47 +476,50 @@ async def test_a_reset_at_every_stage(
         await here.undisturbed()
 
 
+@on_each_loop
 async def test_one_that_closes_and_is_gone_before_the_answer(
-    world: World, request: pytest.FixtureRequest, log: Log
+    loop: Loop, request: pytest.FixtureRequest, log: Log
 ) -> None:
     """Our Close is answered by a reset, and there is no half left to end."""
-    may_go_on = world.signal()
+    may_go_on = loop.signal()
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
         await may_go_on.wait()
 
-    async with scene(world, on_message) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop, on_message) as here:
+        peer = await loop.connect(here.server)
         peer.send("x")
         peer.close(1000, "bye")
-        await world.until(lambda: len(here.server.clients) == 1)
+        await loop.until(lambda: len(here.server.clients) == 1)
         peer.vanish()
-        await world.until(lambda: peer.lost)
+        await loop.until(lambda: peer.lost)
         may_go_on.set()
-        await world.until(lambda: len(here.server._acceptor._sessions) == 1)
+        await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
         assert here.told == [(1000, "bye")]
         assert log.lines() == []
         await here.undisturbed()
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_one_that_vanishes_at_once(world: World, log: Log, turns: int) -> None:
-    async with scene(world) as here:
+@on_each_loop
+async def test_one_that_vanishes_at_once(loop: Loop, log: Log, turns: int) -> None:
+    async with scene(loop) as here:
         for _ in range(20):
-            peer = await world.connect(here.server)
+            peer = await loop.connect(here.server)
             peer.send("x")
             for _ in range(turns):
-                await world.checkpoint()
+                await loop.checkpoint()
             peer.vanish()
-        await world.until(lambda: len(here.server._acceptor._sessions) == 1)
+        await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
         assert [code for code, _ in here.told] == [1006] * 20
         assert log.lines() == []
         await here.undisturbed()
 
 
-async def test_a_reset_while_reading_is_paused(world: World) -> None:
+@on_each_loop
+async def test_a_reset_while_reading_is_paused(loop: Loop) -> None:
     """asyncio does not notice it then, uvloop does; nobody may depend on either."""
-    may_go_on = world.signal()
+    may_go_on = loop.signal()
     raised: list[int] = []
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
@@ -506,21 +527,21 @@ async def test_a_reset_while_reading_is_paused(world: World) -> None:
         try:
             for _ in range(3):
                 await client.writer.send("x")
-                await world.checkpoint()
+                await loop.checkpoint()
         except ConnectionClosed as closed:
             raised.append(closed.code)
 
-    async with scene(world, on_message, read_limit=1000) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop, on_message, read_limit=1000) as here:
+        peer = await loop.connect(here.server)
         for _ in range(10):
             peer.send("x" * 5000)
         for _ in range(10):
-            await world.checkpoint()
+            await loop.checkpoint()
         peer.reset()
         for _ in range(10):
-            await world.checkpoint()
+            await loop.checkpoint()
         may_go_on.set()
-        await world.until(lambda: here.told)
+        await loop.until(lambda: here.told)
         assert here.told[0][0] == 1006
         await here.undisturbed()
 
@@ -530,12 +551,13 @@ async def test_a_reset_while_reading_is_paused(world: World) -> None:
     [(masked(0x82), 0), (masked(0x82, bytes(1000)), 1000), (masked(0xC2, MEBIBYTE), 2**20)],
     ids=["empty", "plain", "inflated"],
 )
+@on_memory
 async def test_a_reset_while_a_read_waits(
-    memory: MemoryWorld, log: Log, frame: bytes, size: int
+    loop: MemoryLoop, log: Log, frame: bytes, size: int
 ) -> None:
     """All of it is handled still, unless that were to take a thousand times its bytes."""
-    memory.runtime.chunk = 2**18
-    may_go_on = memory.signal()
+    loop.runtime.chunk = 2**18
+    may_go_on = loop.signal()
     got = 0
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
@@ -544,9 +566,9 @@ async def test_a_reset_while_a_read_waits(
         assert len(await reader.get()) == size
         got += 1
 
-    async with scene(memory, on_message) as here:
-        peer = await memory.connect(here.server, extensions=[Deflate()])
-        await memory.until(lambda: len(here.server.clients) == 2)
+    async with scene(loop, on_message) as here:
+        peer = await loop.connect(here.server, extensions=[Deflate()])
+        await loop.until(lambda: len(here.server.clients) == 2)
         [inbox] = [
             client._session.inbox
             for client in here.server.clients.values()
@@ -554,14 +576,14 @@ async def test_a_reset_while_a_read_waits(
         ]
         count = 2**18 // len(frame)
         peer.raw(frame * count)
-        await memory.until(lambda: inbox.unread > 2**16)
+        await loop.until(lambda: inbox.unread > 2**16)
         assert inbox.unread < 2**20
         peer.reset()
-        await memory.until(lambda: here.told)
+        await loop.until(lambda: here.told)
         assert here.told == [(1006, "the connection was lost")]
         assert inbox.unread < 2**24 + 2**20
         may_go_on.set()
-        await memory.until(lambda: len(here.server._acceptor._sessions) == 1)
+        await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
         if size < 2**20:
             assert got == count
             assert log.lines() == []
@@ -572,13 +594,14 @@ async def test_a_reset_while_a_read_waits(
         await here.undisturbed()
 
 
-async def test_a_loop_of_sends_to_a_peer_that_is_gone_ends(real: World, log: Log) -> None:
+@on_sockets
+async def test_a_loop_of_sends_to_a_peer_that_is_gone_ends(loop: Loop, log: Log) -> None:
     """The transport takes what it is given, and tells of the loss on the loop's next turn: a
     loop that never let others run would not come to an end."""
-    async with real.serving() as server:
+    async with loop.serving() as server:
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.sendall(REQUEST)
-            await real.until(lambda: server.clients)
+            await loop.until(lambda: server.clients)
             [client] = server.clients.values()
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         try:
@@ -591,7 +614,8 @@ async def test_a_loop_of_sends_to_a_peer_that_is_gone_ends(real: World, log: Log
         assert not noise
 
 
-async def test_also_within_a_read(memory: MemoryWorld) -> None:
+@on_memory
+async def test_also_within_a_read(loop: MemoryLoop) -> None:
     sent = 0
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
@@ -601,10 +625,10 @@ async def test_also_within_a_read(memory: MemoryWorld) -> None:
             await client.writer.send(b"x" * 1000)
             sent += 1
 
-    async with scene(memory, on_message) as here:
-        peer = await memory.connect(here.server)
+    async with scene(loop, on_message) as here:
+        peer = await loop.connect(here.server)
         peer.send("x")
-        await memory.settle()
+        await loop.settle()
         assert here.told == [(1006, "the connection was lost")]
         assert sent < 2000
         await here.undisturbed()
@@ -615,8 +639,9 @@ async def test_also_within_a_read(memory: MemoryWorld) -> None:
 
 @pytest.mark.parametrize("end", [Peer.end, Peer.reset, Peer.vanish, Peer.close])
 @pytest.mark.parametrize("stage", ["open", "amid a message", "answers on their way"])
+@on_sockets
 async def test_ends_over_tls(
-    real: World,
+    loop: Loop,
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     log: Log,
     end: Callable[[Peer], None],
@@ -632,36 +657,38 @@ async def test_ends_over_tls(
         async def on_closed(code: int, reason: str) -> None:
             told.append(code)
 
-    async with real.serving(on_connection, certs=for_server) as server:
-        peer = await real.connect(server, tls=for_client)
+    async with loop.serving(on_connection, certs=for_server) as server:
+        peer = await loop.connect(server, tls=for_client)
         if stage == "amid a message":
             peer.part("begun")
         elif stage == "answers on their way":
             for _ in range(50):
                 peer.send(b"x" * 10_000)
         end(peer)
-        await real.until(lambda: told)
+        await loop.until(lambda: told)
         assert told[0] == (1000 if end is Peer.close else 1006)
         assert log.lines() == []
 
 
+@on_sockets
 async def test_a_reset_in_the_tls_handshake(
-    real: World, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+    loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> None:
-    async with real.serving(certs=contexts[0]) as server:
+    async with loop.serving(certs=contexts[0]) as server:
         for start in (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
-            peer = await real.dial(server)
+            peer = await loop.dial(server)
             peer.raw(start)
-            await real.checkpoint()
+            await loop.checkpoint()
             peer.reset()
-            await real.until(lambda: peer.lost)  # noqa: B023
+            await loop.until(lambda: peer.lost)  # noqa: B023
         assert not server.clients
 
 
 # --- Callers who go on regardless
 
 
-async def test_a_callback_that_ignores_the_end_is_told_so_each_time(world: World) -> None:
+@on_each_loop
+async def test_a_callback_that_ignores_the_end_is_told_so_each_time(loop: Loop) -> None:
     raised = 0
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
@@ -669,14 +696,14 @@ async def test_a_callback_that_ignores_the_end_is_told_so_each_time(world: World
         while raised < 100:
             try:
                 await client.writer.send("x")
-                await world.checkpoint()
+                await loop.checkpoint()
             except ConnectionClosed:
                 raised += 1
 
-    async with scene(world, on_message) as here:
-        peer = await world.connect(here.server)
+    async with scene(loop, on_message) as here:
+        peer = await loop.connect(here.server)
         peer.send("go")
         assert await peer.message() == "x"
         peer.reset()
-        await world.until(lambda: raised == 100)
+        await loop.until(lambda: raised == 100)
         await here.undisturbed()

@@ -4,9 +4,9 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from harness import AsyncioWorld, MemoryWorld, World, echo
 from test_writer import only_client
 
+from kit.loops import AsyncioLoop, Loop, MemoryLoop, echo, on_asyncio, on_each_loop, on_memory
 from wscore.frames import LARGE
 from wstransports import Client, WebSocketReader
 from wstransports.runtime import Pipe
@@ -60,11 +60,12 @@ def noting(client: Client) -> NotingPipe:
     return pipe
 
 
-async def test_header_and_payload_are_one_call(world: World) -> None:
+@on_each_loop
+async def test_header_and_payload_are_one_call(loop: Loop) -> None:
     payload = bytes(range(256)) * (LARGE // 256)
-    async with world.serving() as server:
-        peer = await world.connect(server)
-        client = await only_client(world, server)
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
         pipe = noting(client)
         await client.writer.send(payload)
         assert await peer.message() == payload
@@ -75,8 +76,9 @@ async def test_header_and_payload_are_one_call(world: World) -> None:
 
 
 @pytest.mark.parametrize(("size", "sends_in_a_turn"), [(MIB, 4), (MIB // 16 - 4, 16)])
+@on_memory
 async def test_a_loop_of_sends_lets_others_run(
-    memory: MemoryWorld, size: int, sends_in_a_turn: int
+    loop: MemoryLoop, size: int, sends_in_a_turn: int
 ) -> None:
     """A large message is sent in less time than the same bytes in many small ones."""
     turns = 0
@@ -84,15 +86,15 @@ async def test_a_loop_of_sends_lets_others_run(
     async def count() -> None:
         nonlocal turns
         while True:
-            await memory.runtime.checkpoint()
+            await loop.runtime.checkpoint()
             turns += 1
 
-    async with memory.serving() as server:
-        await memory.connect(server)
-        client = await only_client(memory, server)
+    async with loop.serving() as server:
+        await loop.connect(server)
+        client = await only_client(loop, server)
         pipe = GreedyPipe()
         kept, client._session.outbox.pipe = client._session.outbox.pipe, cast(Pipe, pipe)
-        counting = memory.spawn(count())
+        counting = loop.spawn(count())
         try:
             for _ in range(16 * sends_in_a_turn):
                 await client.writer.send(bytes(size))
@@ -103,19 +105,21 @@ async def test_a_loop_of_sends_lets_others_run(
         assert 14 <= turns <= 17
 
 
-async def test_who_waits_for_the_whole_does_not_stop_reading(memory: MemoryWorld) -> None:
-    async with memory.serving(echo) as server:
-        peer = await memory.connect(server)
-        pipe = noting(await only_client(memory, server))
+@on_memory
+async def test_who_waits_for_the_whole_does_not_stop_reading(loop: MemoryLoop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        pipe = noting(await only_client(loop, server))
         peer.part(b"x" * 100_000)  # more than may wait unread
-        await memory.settle()
+        await loop.settle()
         peer.part(b"y" * 100_000, last=True)
         assert await peer.message() == b"x" * 100_000 + b"y" * 100_000
         assert [call for call, _ in pipe.calls] == ["write"]
 
 
-async def test_who_does_not_take_it_does(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_who_does_not_take_it_does(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -123,13 +127,13 @@ async def test_who_does_not_take_it_does(memory: MemoryWorld) -> None:
             await may_go_on.wait()
             await client.writer.send(await reader.get())
 
-    memory.runtime.chunk = 2**18
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
-        client = await only_client(memory, server)
+    loop.runtime.chunk = 2**18
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
         pipe = noting(client)
         peer.part(b"x" * 100_000)
-        await memory.settle()
+        await loop.settle()
         assert pipe.calls == [("pause_reading", None)]
         assert 100_000 <= client._session.inbox.unread <= 101_000
         may_go_on.set()
@@ -138,14 +142,15 @@ async def test_who_does_not_take_it_does(memory: MemoryWorld) -> None:
         assert client._session.inbox.unread == 0
 
 
-async def test_a_stream_that_is_lost_is_not_watched_again(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_a_stream_that_is_lost_is_not_watched_again(loop: AsyncioLoop) -> None:
     """A file descriptor that asyncio still watches is trouble for whoever gets the same later."""
-    async with sockets.serving() as server:
-        await sockets.connect(server)
-        pipe = (await only_client(sockets, server))._session.pipe
+    async with loop.serving() as server:
+        await loop.connect(server)
+        pipe = (await only_client(loop, server))._session.pipe
         number = pipe.info("socket").fileno()
         pipe.abort()
         pipe.writelines([b"header", bytes(LARGE)])
         assert pipe.full  # so that who sends waits, and is told of the loss
-        await sockets.until(lambda: not server.clients)
+        await loop.until(lambda: not server.clients)
         assert not asyncio.get_running_loop().remove_writer(number)

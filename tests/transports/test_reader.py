@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from harness import Log, MemoryWorld, Peer, World, masked
 
+from kit.frames import masked
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
+from kit.peer import Peer
 from wscore import DataType
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
 
@@ -16,7 +19,7 @@ Use = Callable[[WebSocketReader], Awaitable[object]]
 
 @asynccontextmanager
 async def reading(
-    world: World, *uses: Use, **options: Any
+    loop: Loop, *uses: Use, **options: Any
 ) -> AsyncIterator[tuple[Peer, list[Any], WebSocketServer]]:
     """A peer whose messages are given to `uses` in turn, and what these returned."""
     results: list[Any] = []
@@ -29,8 +32,8 @@ async def reading(
             results.append(await use(reader))
             await client.writer.send("next")
 
-    async with world.serving(on_connection, **options) as server:
-        yield await world.connect(server), results, server
+    async with loop.serving(on_connection, **options) as server:
+        yield await loop.connect(server), results, server
 
 
 async def get(reader: WebSocketReader) -> Any:
@@ -42,10 +45,11 @@ async def get(reader: WebSocketReader) -> Any:
 
 @pytest.mark.parametrize("in_parts", [False, True])
 @pytest.mark.parametrize("message", ["text", "", "é😀", b"binary", b"", b"\xff\x00"])
+@on_each_loop
 async def test_get_is_str_for_text_and_bytes_for_binary(
-    world: World, message: str | bytes, in_parts: bool
+    loop: Loop, message: str | bytes, in_parts: bool
 ) -> None:
-    async with reading(world, get) as (peer, results, _):
+    async with reading(loop, get) as (peer, results, _):
         if in_parts:
             peer.part(message)
             peer.part(message)
@@ -72,13 +76,14 @@ async def test_get_is_str_for_text_and_bytes_for_binary(
         ("", bytes, b""),
     ],
 )
+@on_each_loop
 async def test_get_as_kind_says(
-    world: World, message: str | bytes, kind: Any, result: str | bytes
+    loop: Loop, message: str | bytes, kind: Any, result: str | bytes
 ) -> None:
     async def use(reader: WebSocketReader) -> Any:
         return await reader.get(kind)
 
-    async with reading(world, use) as (peer, results, _):
+    async with reading(loop, use) as (peer, results, _):
         peer.send(message)
         assert await peer.message() == "next"
         assert results == [result]
@@ -86,69 +91,74 @@ async def test_get_as_kind_says(
 
 
 @pytest.mark.parametrize("kind", [int, "str", DataType.CLOSE, 1, 2])
-async def test_a_mistaken_kind_is_a_type_error(world: World, kind: Any) -> None:
+@on_each_loop
+async def test_a_mistaken_kind_is_a_type_error(loop: Loop, kind: Any) -> None:
     async def use(reader: WebSocketReader) -> Any:
         with pytest.raises(TypeError, match="kind"):
             await reader.get(kind)
         return await reader.get()
 
-    async with reading(world, use) as (peer, results, _):
+    async with reading(loop, use) as (peer, results, _):
         peer.send("still there")
         assert await peer.message() == "next"
         assert results == ["still there"]
 
 
-async def test_bytes_that_are_no_text_asked_for_as_str(world: World) -> None:
+@on_each_loop
+async def test_bytes_that_are_no_text_asked_for_as_str(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         with pytest.raises(UnicodeDecodeError):
             await reader.get(str)
         return await reader.get()
 
-    async with reading(world, use) as (peer, results, _):
+    async with reading(loop, use) as (peer, results, _):
         peer.send(b"\xff")
         assert await peer.message() == "next"
         assert results == [b"\xff"]
 
 
-async def test_get_is_the_rest(world: World) -> None:
+@on_each_loop
+async def test_get_is_the_rest(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         return [await reader.read(2), await reader.get(), await reader.get(), await reader.read()]
 
-    async with reading(world, use, use) as (peer, results, _):
+    async with reading(loop, use, use) as (peer, results, _):
         peer.send("abcd")
         peer.send(b"abcd")
         assert [await peer.message() for _ in range(2)] == ["next"] * 2
         assert results == [[b"ab", "cd", "", b""], [b"ab", b"cd", b"", b""]]
 
 
-async def test_get_twice(world: World) -> None:
+@on_each_loop
+async def test_get_twice(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         return [await reader.get(), await reader.get(), reader.empty(), reader.at_eof()]
 
-    async with reading(world, use, use) as (peer, results, _):
+    async with reading(loop, use, use) as (peer, results, _):
         peer.send("once")
         peer.send(b"once")
         assert [await peer.message() for _ in range(2)] == ["next"] * 2
         assert results == [["once", "", True, True], [b"once", b"", True, True]]
 
 
-async def test_a_cancelled_get_puts_back_what_it_took(world: World) -> None:
+@on_each_loop
+async def test_a_cancelled_get_puts_back_what_it_took(loop: Loop) -> None:
     readers: list[WebSocketReader] = []
-    may_end = world.signal()
+    may_end = loop.signal()
 
     async def use(reader: WebSocketReader) -> None:
         readers.append(reader)
         await may_end.wait()
 
-    async with reading(world, use) as (peer, _, _):
+    async with reading(loop, use) as (peer, _, _):
         peer.part("one, ")
         await peer.nothing()
-        getting = world.spawn(readers[0].get())
-        await world.checkpoint()
+        getting = loop.spawn(readers[0].get())
+        await loop.checkpoint()
         peer.part("two, ")
         await peer.nothing()
         getting.cancel()
-        with pytest.raises(world.cancelled):
+        with pytest.raises(loop.cancelled):
             await getting.wait()
         peer.part("three", last=True)
         assert await readers[0].get() == "one, two, three"
@@ -156,18 +166,19 @@ async def test_a_cancelled_get_puts_back_what_it_took(world: World) -> None:
         assert await peer.message() == "next"
 
 
-async def test_what_follows_a_get_that_was_given_up_is_discarded(world: World) -> None:
+@on_each_loop
+async def test_what_follows_a_get_that_was_given_up_is_discarded(loop: Loop) -> None:
     """Also where nothing was left unread when the callback returned."""
 
     async def give_up(reader: WebSocketReader) -> Any:
-        getting = world.spawn(reader.get())
-        await world.checkpoint()
+        getting = loop.spawn(reader.get())
+        await loop.checkpoint()
         getting.cancel()
-        with pytest.raises(world.cancelled):
+        with pytest.raises(loop.cancelled):
             await getting.wait()
         return await reader.read(5)
 
-    async with reading(world, give_up, get, read_limit=1000) as (peer, results, server):
+    async with reading(loop, give_up, get, read_limit=1000) as (peer, results, server):
         peer.part(b"first")
         assert await peer.message() == "next"
         for _ in range(10):
@@ -181,39 +192,41 @@ async def test_what_follows_a_get_that_was_given_up_is_discarded(world: World) -
 
 
 @pytest.mark.parametrize("checkpoints", range(5))
+@on_each_loop
 async def test_a_get_given_up_behind_its_callback_counts_nothing(
-    world: World, checkpoints: int
+    loop: Loop, checkpoints: int
 ) -> None:
     """Whether the rest came before, or with the end of the callback, or later."""
 
     async def leave(reader: WebSocketReader) -> Any:
-        getting = world.spawn(reader.get())
-        await world.checkpoint()
+        getting = loop.spawn(reader.get())
+        await loop.checkpoint()
         peer.part(b"rest", last=True)
         for _ in range(checkpoints):
-            await world.checkpoint()
+            await loop.checkpoint()
         getting.cancel()
         return getting
 
-    async with reading(world, leave, get, read_limit=1) as (peer, results, server):
+    async with reading(loop, leave, get, read_limit=1) as (peer, results, server):
         peer.part(b"first")
         assert await peer.message() == "next"
         peer.send(b"whole")
         assert await peer.message() == "next"
-        with suppress(world.cancelled):
+        with suppress(loop.cancelled):
             await results[0].wait()
         assert results[1] == b"whole"
         [client] = server.clients.values()
         assert client._session.inbox.unread == 0
 
 
-async def test_what_is_read_counts_no_more_than_its_bytes(world: World) -> None:
+@on_each_loop
+async def test_what_is_read_counts_no_more_than_its_bytes(loop: Loop) -> None:
     """Or who waits for the rest would wait for ever where the limit is low."""
 
     async def use(reader: WebSocketReader) -> Any:
         return [await reader.read(5), await reader.read(5)]
 
-    async with reading(world, use, read_limit=1) as (peer, results, _):
+    async with reading(loop, use, read_limit=1) as (peer, results, _):
         peer.part(b"first")
         await peer.nothing()
         peer.part(b"then", last=True)
@@ -221,7 +234,8 @@ async def test_what_is_read_counts_no_more_than_its_bytes(world: World) -> None:
         assert results == [[b"first", b"then"]]
 
 
-async def test_get_of_more_than_max_size_closes_with_1009(world: World, log: Log) -> None:
+@on_each_loop
+async def test_get_of_more_than_max_size_closes_with_1009(loop: Loop, log: Log) -> None:
     raised: list[Any] = []
 
     async def use(reader: WebSocketReader) -> None:
@@ -232,7 +246,7 @@ async def test_get_of_more_than_max_size_closes_with_1009(world: World, log: Log
     async def short(reader: WebSocketReader) -> Any:
         return await reader.get(max_size=10)
 
-    async with reading(world, short, use) as (peer, results, _):
+    async with reading(loop, short, use) as (peer, results, _):
         peer.send("x" * 10)
         assert await peer.message() == "next"
         assert results == ["x" * 10]
@@ -242,11 +256,12 @@ async def test_get_of_more_than_max_size_closes_with_1009(world: World, log: Log
         log.lines()
 
 
-async def test_max_size_counts_bytes(world: World) -> None:
+@on_each_loop
+async def test_max_size_counts_bytes(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         return await reader.get(max_size=4)
 
-    async with reading(world, use, use) as (peer, results, _):
+    async with reading(loop, use, use) as (peer, results, _):
         peer.send("éé")
         assert await peer.message() == "next"
         assert results == ["éé"]
@@ -254,21 +269,23 @@ async def test_max_size_counts_bytes(world: World) -> None:
         assert (await peer.closed())[0] == 1009
 
 
-async def test_max_size_is_judged_as_it_arrives(world: World) -> None:
+@on_each_loop
+async def test_max_size_is_judged_as_it_arrives(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         return await reader.get(max_size=10)
 
-    async with reading(world, use) as (peer, _, _):
+    async with reading(loop, use) as (peer, _, _):
         peer.part(b"x" * 8)
         peer.part(b"x" * 8)
         assert (await peer.closed())[0] == 1009
 
 
-async def test_without_max_message_size_get_takes_a_megabyte(world: World) -> None:
+@on_each_loop
+async def test_without_max_message_size_get_takes_a_megabyte(loop: Loop) -> None:
     async def more(reader: WebSocketReader) -> Any:
         return await reader.get(max_size=2**21)
 
-    async with reading(world, get, more, get, max_message_size=None) as (peer, results, _):
+    async with reading(loop, get, more, get, max_message_size=None) as (peer, results, _):
         for size in (2**20, 2**21):
             peer.send(bytes(size))
             assert await peer.message() == "next"
@@ -277,10 +294,11 @@ async def test_without_max_message_size_get_takes_a_megabyte(world: World) -> No
         assert await peer.closed() == (1009, "a message is longer than 1048576 bytes")
 
 
+@on_each_loop
 async def test_max_message_size_bounds_every_message_before_a_callback_runs(
-    world: World, log: Log
+    loop: Loop, log: Log
 ) -> None:
-    async with reading(world, get, max_message_size=100) as (peer, results, _):
+    async with reading(loop, get, max_message_size=100) as (peer, results, _):
         peer.send(b"x" * 100)
         assert await peer.message() == "next"
         peer.raw(masked(0x82, bytes(101))[:8])  # the header alone
@@ -289,7 +307,8 @@ async def test_max_message_size_bounds_every_message_before_a_callback_runs(
         assert len(log.lines()) == 1
 
 
-async def test_also_in_fragments(world: World, log: Log) -> None:
+@on_each_loop
+async def test_also_in_fragments(loop: Loop, log: Log) -> None:
     raised: list[Any] = []
 
     async def use(reader: WebSocketReader) -> None:
@@ -298,7 +317,7 @@ async def test_also_in_fragments(world: World, log: Log) -> None:
             await reader.read(60)
         raised.append(caught.value.code)
 
-    async with reading(world, use, max_message_size=100) as (peer, _, _):
+    async with reading(loop, use, max_message_size=100) as (peer, _, _):
         peer.part(b"x" * 60)
         await peer.nothing()
         peer.raw(masked(0x80, bytes(41))[:6])
@@ -316,25 +335,27 @@ async def chunks(reader: WebSocketReader) -> Any:
 
 
 @pytest.mark.parametrize("message", ["é😀" * 3, b"\xff\x00" * 3])
-async def test_async_for_yields_pieces_as_they_arrive(world: World, message: str | bytes) -> None:
+@on_each_loop
+async def test_async_for_yields_pieces_as_they_arrive(loop: Loop, message: str | bytes) -> None:
     got: list[Any] = []
 
     async def use(reader: WebSocketReader) -> None:
         async for chunk in reader:
             got.append(chunk)
 
-    async with reading(world, use) as (peer, _, _):
+    async with reading(loop, use) as (peer, _, _):
         for _ in range(4):
             before = len(got)
             peer.part(message)
-            await world.until(lambda: len(got) > before)  # noqa: B023
+            await loop.until(lambda: len(got) > before)  # noqa: B023
         peer.part(message[:0], last=True)
         assert await peer.message() == "next"
         assert got == [message] * 4
 
 
-async def test_async_for_of_an_empty_message_yields_nothing(world: World) -> None:
-    async with reading(world, chunks, chunks, chunks) as (peer, results, _):
+@on_each_loop
+async def test_async_for_of_an_empty_message_yields_nothing(loop: Loop) -> None:
+    async with reading(loop, chunks, chunks, chunks) as (peer, results, _):
         peer.send("")
         peer.send(b"")
         peer.part("")
@@ -343,10 +364,11 @@ async def test_async_for_of_an_empty_message_yields_nothing(world: World) -> Non
         assert results == [[], [], []]
 
 
-async def test_text_is_never_cut_inside_a_code_point(world: World) -> None:
+@on_each_loop
+async def test_text_is_never_cut_inside_a_code_point(loop: Loop) -> None:
     """However the frames are cut, and however long the message."""
     message = "aé€😀" * 30_000  # 300,000 bytes
-    async with reading(world, chunks, chunks) as (peer, results, _):
+    async with reading(loop, chunks, chunks) as (peer, results, _):
         data = message.encode()
         first = 0x01
         for start in range(0, len(data), 997):
@@ -360,11 +382,12 @@ async def test_text_is_never_cut_inside_a_code_point(world: World) -> None:
             assert "".join(result) == message
 
 
-async def test_async_for_is_the_rest(world: World) -> None:
+@on_each_loop
+async def test_async_for_is_the_rest(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         return [await reader.read(3), *[chunk async for chunk in reader], await reader.get()]
 
-    async with reading(world, use) as (peer, results, _):
+    async with reading(loop, use) as (peer, results, _):
         peer.send("abcdef")
         assert await peer.message() == "next"
         assert results == [[b"abc", "def", ""]]
@@ -373,7 +396,8 @@ async def test_async_for_is_the_rest(world: World) -> None:
 # --- The Buffer's methods
 
 
-async def test_low_level_reads(world: World) -> None:
+@on_each_loop
+async def test_low_level_reads(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         target = bytearray(4)
         before = reader.empty(), reader.at_eof()
@@ -388,7 +412,7 @@ async def test_low_level_reads(world: World) -> None:
             (reader.empty(), reader.at_eof()),
         ]
 
-    async with reading(world, use, use) as (peer, results, _):
+    async with reading(loop, use, use) as (peer, results, _):
         peer.send("abcdefg")
         peer.send(b"abcdefg")
         assert [await peer.message() for _ in range(2)] == ["next"] * 2
@@ -396,13 +420,14 @@ async def test_low_level_reads(world: World) -> None:
         assert results == [expected, expected]
 
 
-async def test_an_attribute_that_is_none_is_named(world: World) -> None:
+@on_each_loop
+async def test_an_attribute_that_is_none_is_named(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         with pytest.raises(AttributeError, match="nonsense"):
             _ = reader.nonsense  # type: ignore[attr-defined]
         return await reader.get()
 
-    async with reading(world, use) as (peer, results, _):
+    async with reading(loop, use) as (peer, results, _):
         peer.send("x")
         assert await peer.message() == "next"
         assert results == ["x"]
@@ -458,8 +483,9 @@ READS: list[Use] = [
         (close, 4000),
     ],
 )
+@on_each_loop
 async def test_a_later_fault_is_raised_from_the_next_read(
-    world: World, log: Log, read: Use, fault: Callable[[Peer], None], code: int
+    loop: Loop, log: Log, read: Use, fault: Callable[[Peer], None], code: int
 ) -> None:
     raised: list[Any] = []
 
@@ -469,18 +495,19 @@ async def test_a_later_fault_is_raised_from_the_next_read(
                 await read(reader)
             raised.append(caught.value.code)
 
-    async with reading(world, use) as (peer, _, _):
+    async with reading(loop, use) as (peer, _, _):
         peer.part("begun")
         await peer.nothing()
         fault(peer)
-        await world.until(lambda: len(raised) == 2)
+        await loop.until(lambda: len(raised) == 2)
         assert raised == [code, code]
         log.lines()
         peer.frames.clear()
 
 
-async def test_a_message_that_is_whole_can_be_read_after_the_end(world: World) -> None:
-    may_go_on = world.signal()
+@on_each_loop
+async def test_a_message_that_is_whole_can_be_read_after_the_end(loop: Loop) -> None:
+    may_go_on = loop.signal()
     got: list[Any] = []
 
     async def use(reader: WebSocketReader) -> None:
@@ -488,24 +515,25 @@ async def test_a_message_that_is_whole_can_be_read_after_the_end(world: World) -
         got.append(await reader.read(2))
         got.append(await reader.get())
 
-    async with reading(world, use) as (peer, _, server):
+    async with reading(loop, use) as (peer, _, server):
         peer.send("whole")
         await peer.nothing()
         peer.reset()
-        await world.until(lambda: not server.clients)
+        await loop.until(lambda: not server.clients)
         may_go_on.set()
-        await world.until(lambda: len(got) == 2)
+        await loop.until(lambda: len(got) == 2)
         assert got == [b"wh", "ole"]
 
 
-async def test_reading_after_the_callback_has_returned_raises(world: World) -> None:
+@on_each_loop
+async def test_reading_after_the_callback_has_returned_raises(loop: Loop) -> None:
     readers: list[WebSocketReader] = []
 
     async def use(reader: WebSocketReader) -> None:
         readers.append(reader)
         await reader.read(1)
 
-    async with reading(world, use) as (peer, _, _):
+    async with reading(loop, use) as (peer, _, _):
         peer.part("begun")
         assert await peer.message() == "next"
         peer.part("ended", last=True)
@@ -541,12 +569,13 @@ async def total_by_read_into(reader: WebSocketReader) -> Any:
 
 @pytest.mark.parametrize("use", [total, total_by_read, total_by_read_into])
 @pytest.mark.parametrize("in_parts", [False, True])
+@on_memory
 async def test_a_message_of_any_size_is_read_in_constant_memory(
-    memory: MemoryWorld, use: Use, in_parts: bool
+    loop: MemoryLoop, use: Use, in_parts: bool
 ) -> None:
     size = 20_000_000
     piece = bytes(100_000)
-    async with reading(memory, use, max_message_size=None) as (peer, results, _):
+    async with reading(loop, use, max_message_size=None) as (peer, results, _):
         if not in_parts:
             head = masked(0x82)[:1] + b"\xff" + size.to_bytes(8) + bytes(4)
             peer.raw(head)
@@ -558,7 +587,7 @@ async def test_a_message_of_any_size_is_read_in_constant_memory(
                     peer.raw(masked(first, piece))
                 else:
                     peer.raw(piece)
-                await memory.settle()
+                await loop.settle()
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -567,37 +596,39 @@ async def test_a_message_of_any_size_is_read_in_constant_memory(
         assert peak < 2_000_000
 
 
-async def test_what_waits_unread_of_a_message_of_any_size_is_bounded(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_what_waits_unread_of_a_message_of_any_size_is_bounded(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
 
     async def use(reader: WebSocketReader) -> Any:
         await may_go_on.wait()
         return await total(reader)
 
-    async with reading(memory, use, max_message_size=None, read_limit=10_000) as (peer, results, _):
+    async with reading(loop, use, max_message_size=None, read_limit=10_000) as (peer, results, _):
         for number in range(100):
             peer.raw(masked(0x02 if number == 0 else 0x00, bytes(10_000)))
         peer.raw(masked(0x80))
-        await memory.settle()
+        await loop.settle()
         assert peer.waiting() > 900_000
         may_go_on.set()
         assert await peer.message() == "next"
         assert results == [1_000_000]
 
 
+@on_memory
 async def test_tiny_fragments_of_a_message_of_any_size_are_bounded_too(
-    memory: MemoryWorld,
+    loop: MemoryLoop,
 ) -> None:
-    may_go_on = memory.signal()
+    may_go_on = loop.signal()
 
     async def use(reader: WebSocketReader) -> Any:
         await may_go_on.wait()
         return await total(reader)
 
-    memory.runtime.chunk = 1000
-    async with reading(memory, use, max_message_size=None, read_limit=10_000) as (peer, results, _):
+    loop.runtime.chunk = 1000
+    async with reading(loop, use, max_message_size=None, read_limit=10_000) as (peer, results, _):
         peer.raw(masked(0x02, b"x") + masked(0x00, b"x") * 30_000 + masked(0x80))
-        await memory.settle()
+        await loop.settle()
         assert peer.waiting() > 7 * 18_000
         may_go_on.set()
         assert await peer.message() == "next"

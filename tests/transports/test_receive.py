@@ -5,9 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness import AsyncioWorld, Frame, Log, MemoryWorld, Peer, World, masked
 
-from wscore import DataType, State
+from kit.frames import FIN, PONG, Frame, masked
+from kit.log import Log
+from kit.loops import AsyncioLoop, Loop, MemoryLoop, on_asyncio, on_each_loop, on_memory
+from kit.peer import Peer
+from wscore import State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 
@@ -17,7 +20,8 @@ async def echo_loop(client: Client) -> None:
         await client.writer.send(message)
 
 
-async def test_receive_gives_whole_messages(world: World) -> None:
+@on_each_loop
+async def test_receive_gives_whole_messages(loop: Loop) -> None:
     got: list[str | bytes] = []
 
     async def on_connection(client: Client) -> None:
@@ -25,22 +29,23 @@ async def test_receive_gives_whole_messages(world: World) -> None:
             got.append(await client.receive())
         await client.writer.send("thanks")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("text")
         peer.send(b"binary")
         peer.part("in ")
         peer.ping(b"between")
-        assert await peer.frame() == Frame(DataType.PONG, b"between")
+        assert await peer.frame() == Frame(FIN | PONG, b"between")
         peer.part("parts", last=True)
         peer.send("")
         assert await peer.message() == "thanks"
         assert got == ["text", b"binary", "in parts", ""]
 
 
-async def test_async_for_answers_in_order(world: World) -> None:
-    async with world.serving(echo_loop) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_async_for_answers_in_order(loop: Loop) -> None:
+    async with loop.serving(echo_loop) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for number in range(1000):
                 peer.send(str(number))
@@ -49,9 +54,10 @@ async def test_async_for_answers_in_order(world: World) -> None:
         assert await peer.closed() == (1000, "")
 
 
-async def test_answers_to_messages_before_a_close_go_out_before_it(world: World) -> None:
-    async with world.serving(echo_loop) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_answers_to_messages_before_a_close_go_out_before_it(loop: Loop) -> None:
+    async with loop.serving(echo_loop) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for number in range(3):
                 peer.send(str(number))
@@ -60,15 +66,16 @@ async def test_answers_to_messages_before_a_close_go_out_before_it(world: World)
         assert await peer.closed() == (1000, "")
 
 
-async def test_also_where_each_answer_takes_its_time(world: World) -> None:
+@on_each_loop
+async def test_also_where_each_answer_takes_its_time(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         async for message in client:
             for _ in range(3):
-                await world.checkpoint()
+                await loop.checkpoint()
             await client.writer.send(message)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for number in range(3):
                 peer.send(str(number))
@@ -98,8 +105,9 @@ def leave_amid_a_message(peer: Peer) -> None:
     "end", [close_behind, violate_behind, violate_amid_a_message, leave_amid_a_message]
 )
 @pytest.mark.parametrize("own_task", [False, True], ids=["in on_connection", "in its own task"])
+@on_memory
 async def test_the_close_is_answered_when_the_loop_is_done_not_at_close_timeout(
-    memory: MemoryWorld, log: Log, end: Callable[[Peer], None], own_task: bool
+    loop: MemoryLoop, log: Log, end: Callable[[Peer], None], own_task: bool
 ) -> None:
     ended: list[int] = []
 
@@ -112,26 +120,27 @@ async def test_the_close_is_answered_when_the_loop_is_done_not_at_close_timeout(
 
     async def on_connection(client: Client) -> None:
         if own_task:
-            memory.spawn(work(client))
-            await memory.checkpoint()
+            loop.spawn(work(client))
+            await loop.checkpoint()
         else:
             await work(client)
 
-    async with memory.serving(on_connection) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             peer.send("answer me")
             end(peer)
         assert await peer.message() == "answer me"
-        await memory.settle()  # and no second passes
+        await loop.settle()  # and no second passes
         assert peer.lost
         assert ended
         log.lines()
 
 
-async def test_it_waits_for_the_rest_of_a_message(world: World) -> None:
-    async with world.serving(echo_loop) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_it_waits_for_the_rest_of_a_message(loop: Loop) -> None:
+    async with loop.serving(echo_loop) as server:
+        peer = await loop.connect(server)
         peer.part("Hello ")
         await peer.nothing()
         peer.part("World!", last=True)
@@ -139,8 +148,9 @@ async def test_it_waits_for_the_rest_of_a_message(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1001, None])
+@on_each_loop
 async def test_async_for_ends_where_the_peer_closes_in_good_order(
-    world: World, code: int | None
+    loop: Loop, code: int | None
 ) -> None:
     ended: list[State] = []
 
@@ -149,8 +159,8 @@ async def test_async_for_ends_where_the_peer_closes_in_good_order(
             await client.writer.send(message)
         ended.append(client.state)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("one")
         assert await peer.message() == "one"
         peer.close(code)
@@ -159,8 +169,9 @@ async def test_async_for_ends_where_the_peer_closes_in_good_order(
 
 
 @pytest.mark.parametrize("end", [Peer.reset, Peer.end, lambda peer: peer.close(4000)])
+@on_each_loop
 async def test_async_for_raises_where_it_ends_otherwise(
-    world: World, end: Callable[[Peer], None]
+    loop: Loop, end: Callable[[Peer], None]
 ) -> None:
     ended: list[int] = []
 
@@ -170,15 +181,16 @@ async def test_async_for_raises_where_it_ends_otherwise(
                 pass
         ended.append(caught.value.code)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         end(peer)
-        await world.until(lambda: ended)
+        await loop.until(lambda: ended)
         assert ended[0] in (1006, 4000)
         peer.frames.clear()
 
 
-async def test_after_the_end_it_raises_every_time(world: World) -> None:
+@on_each_loop
+async def test_after_the_end_it_raises_every_time(loop: Loop) -> None:
     codes: list[int] = []
 
     async def on_connection(client: Client) -> None:
@@ -189,16 +201,17 @@ async def test_after_the_end_it_raises_every_time(world: World) -> None:
         async for _ in client:
             codes.append(-1)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.close()
         assert await peer.closed() == (1000, "")
-        await world.until(lambda: codes)
+        await loop.until(lambda: codes)
         assert codes == [1000] * 3
 
 
-async def test_messages_that_came_before_the_end_are_still_given(world: World) -> None:
-    may_begin = world.signal()
+@on_each_loop
+async def test_messages_that_came_before_the_end_are_still_given(loop: Loop) -> None:
+    may_begin = loop.signal()
     got: list[Any] = []
 
     async def on_connection(client: Client) -> None:
@@ -207,45 +220,47 @@ async def test_messages_that_came_before_the_end_are_still_given(world: World) -
             got.append(message)
         got.append("end")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("1")
         peer.send("2")
         peer.close()
-        await world.checkpoint()
+        await loop.checkpoint()
         may_begin.set()
         assert await peer.closed() == (1000, "")
         assert got == ["1", "2", "end"]
 
 
-async def test_a_cancelled_receive_loses_nothing(world: World) -> None:
-    async with world.serving() as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_a_cancelled_receive_loses_nothing(loop: Loop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         # Before anything came, and amid a message.
         for part in (None, "one, ", "two, "):
             if part is not None:
                 peer.part(part)
-            await world.checkpoint()
-            receiving = world.spawn(client.receive())
+            await loop.checkpoint()
+            receiving = loop.spawn(client.receive())
             await peer.nothing()
             receiving.cancel()
-            with pytest.raises(world.cancelled):
+            with pytest.raises(loop.cancelled):
                 await receiving.wait()
         peer.part("three", last=True)
         assert await client.receive() == "one, two, three"
         # A message is here, and the task is cancelled before it ran on.
-        receiving = world.spawn(client.receive())
+        receiving = loop.spawn(client.receive())
         await peer.nothing()
         peer.send("four")
         receiving.cancel()
-        with pytest.raises(world.cancelled):
+        with pytest.raises(loop.cancelled):
             await receiving.wait()
         assert await client.receive() == "four"
 
 
-async def test_a_timeout_around_receive(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_a_timeout_around_receive(loop: AsyncioLoop) -> None:
     async def on_connection(client: Client) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
@@ -253,14 +268,15 @@ async def test_a_timeout_around_receive(sockets: AsyncioWorld) -> None:
         await client.writer.send("nothing came")
         await client.writer.send(await client.receive())
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         assert await peer.message() == "nothing came"
         peer.send("late")
         assert await peer.message() == "late"
 
 
-async def test_receive_and_a_callback_exclude_each_other(world: World) -> None:
+@on_each_loop
+async def test_receive_and_a_callback_exclude_each_other(loop: Loop) -> None:
     tried: list[str] = []
 
     async def on_message(reader: WebSocketReader) -> None:
@@ -281,21 +297,22 @@ async def test_receive_and_a_callback_exclude_each_other(world: World) -> None:
                 client.message(on_message)
             tried.append("receive")
 
-    async with world.serving(on_connection) as server:
-        await world.connect(server, target="/callback")
-        await world.until(lambda: tried)
-        peer = await world.connect(server, target="/receive")
+    async with loop.serving(on_connection) as server:
+        await loop.connect(server, target="/callback")
+        await loop.until(lambda: tried)
+        peer = await loop.connect(server, target="/receive")
         peer.send("")
-        await world.until(lambda: len(tried) == 2)
+        await loop.until(lambda: len(tried) == 2)
         assert tried == ["callback", "receive"]
 
 
-async def test_two_tasks_cannot_receive_at_once(world: World) -> None:
-    async with world.serving() as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_two_tasks_cannot_receive_at_once(loop: Loop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
-        receiving = world.spawn(client.receive())
+        receiving = loop.spawn(client.receive())
         await peer.nothing()
         with pytest.raises(RuntimeError, match="another task"):
             await client.receive()
@@ -307,38 +324,41 @@ async def test_two_tasks_cannot_receive_at_once(world: World) -> None:
         assert await receiving.wait() == "begun, ended"
 
 
-async def test_a_slow_loop_pushes_back(memory: MemoryWorld) -> None:
-    may_go_on = memory.signal()
+@on_memory
+async def test_a_slow_loop_pushes_back(loop: MemoryLoop) -> None:
+    may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:
         async for message in client:
             await may_go_on.wait()
             await client.writer.send(str(len(message)))
 
-    async with memory.serving(on_connection, read_limit=1000) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(on_connection, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(20):
             peer.send("x" * 10_000)
-            await memory.settle()
+            await loop.settle()
         assert peer.waiting() > 160_000
         may_go_on.set()
         for _ in range(20):
             assert await peer.message() == "10000"
 
 
-async def test_a_message_may_be_longer_than_read_limit(world: World) -> None:
-    async with world.serving(echo_loop, read_limit=1000) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_a_message_may_be_longer_than_read_limit(loop: Loop) -> None:
+    async with loop.serving(echo_loop, read_limit=1000) as server:
+        peer = await loop.connect(server)
         for _ in range(2):
             peer.send(b"x" * 500_000)
             assert await peer.message() == b"x" * 500_000
 
 
+@on_each_loop
 async def test_without_max_message_size_a_message_is_bounded_all_the_same(
-    world: World, log: Log
+    loop: Loop, log: Log
 ) -> None:
-    async with world.serving(echo_loop, max_message_size=None) as server:
-        peer = await world.connect(server)
+    async with loop.serving(echo_loop, max_message_size=None) as server:
+        peer = await loop.connect(server)
         peer.send(b"x" * 2**20)
         assert await peer.message() == b"x" * 2**20
         peer.send(b"x" * (2**20 + 1))
@@ -346,20 +366,22 @@ async def test_without_max_message_size_a_message_is_bounded_all_the_same(
         log.lines()
 
 
-async def test_closing_from_the_loop(world: World) -> None:
+@on_each_loop
+async def test_closing_from_the_loop(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         async for message in client:
             if message == "stop":
                 await client.close(4001, "stopped")
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("go on")
         peer.send("stop")
         assert await peer.closed() == (4001, "stopped")
 
 
-async def test_a_loop_that_a_close_from_elsewhere_ends(world: World) -> None:
+@on_each_loop
+async def test_a_loop_that_a_close_from_elsewhere_ends(loop: Loop) -> None:
     ended: list[bool] = []
 
     async def on_connection(client: Client) -> None:
@@ -367,10 +389,10 @@ async def test_a_loop_that_a_close_from_elsewhere_ends(world: World) -> None:
             pass
         ended.append(True)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         await client.close()
         assert await peer.closed() == (1000, "")
-        await world.until(lambda: ended)
+        await loop.until(lambda: ended)

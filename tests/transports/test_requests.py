@@ -5,19 +5,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness import Log, MemoryWorld, World, echo, masked
 
+from kit.frames import masked
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
 from wstransports import Client, Request, Response
 
 
-async def test_the_clients_request(world: World) -> None:
+@on_each_loop
+async def test_the_clients_request(loop: Loop) -> None:
     requests: list[Request] = []
 
     async def on_connection(client: Client) -> None:
         requests.append(client.request)
 
-    async with world.serving(on_connection) as server:
-        peer = await world.connect(server, target="/chat?room=1", headers={"X-Token": "abc"})
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server, target="/chat?room=1", headers={"X-Token": "abc"})
         await peer.nothing()
         [request] = requests
         assert request.path == "/chat"
@@ -25,17 +28,18 @@ async def test_the_clients_request(world: World) -> None:
         assert request.headers["x-token"] == request.headers["X-TOKEN"] == "abc"
 
 
-async def test_process_request_sees_every_request(world: World) -> None:
+@on_each_loop
+async def test_process_request_sees_every_request(loop: Loop) -> None:
     seen: list[tuple[str, str, bool]] = []
 
     def process_request(request: Request) -> None:
         seen.append((request.path, request.query, request.is_upgrade))
 
-    async with world.serving(echo, process_request=process_request) as server:
-        peer = await world.connect(server, target="/a?b")
+    async with loop.serving(echo, process_request=process_request) as server:
+        peer = await loop.connect(server, target="/a?b")
         peer.send("through")
         assert await peer.message() == "through"
-        plain = await world.dial(server)
+        plain = await loop.dial(server)
         plain.raw(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
         await plain.eof()
         assert seen == [("/a", "b", True), ("/page", "", False)]
@@ -60,10 +64,11 @@ def asynchronous(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "async")
 
 
-async def test_a_response_is_the_answer(world: World, asynchronous: bool) -> None:
+@on_each_loop
+async def test_a_response_is_the_answer(loop: Loop, asynchronous: bool) -> None:
     answer = Response(401, {"WWW-Authenticate": "Basic"}, "who are you?")
-    async with world.serving(echo, process_request=respond(answer, asynchronous)) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=respond(answer, asynchronous)) as server:
+        peer = await loop.dial(server)
         peer.handshake()
         response = await peer.answer()
         assert response.status == 401
@@ -74,37 +79,41 @@ async def test_a_response_is_the_answer(world: World, asynchronous: bool) -> Non
         assert not server.clients
 
 
-async def test_a_page_for_an_ordinary_request(world: World, asynchronous: bool) -> None:
+@on_each_loop
+async def test_a_page_for_an_ordinary_request(loop: Loop, asynchronous: bool) -> None:
     answer = Response(200, {"Content-Type": "text/html"}, "<p>hello")
-    async with world.serving(echo, process_request=respond(answer, asynchronous)) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=respond(answer, asynchronous)) as server:
+        peer = await loop.dial(server)
         peer.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await peer.eof()
         assert peer.head.startswith(b"HTTP/1.1 200 ")
         assert peer.head.endswith(b"\r\n\r\n<p>hello")
 
 
+@on_each_loop
 async def test_an_ordinary_request_that_nobody_answers_is_a_426(
-    world: World, asynchronous: bool
+    loop: Loop, asynchronous: bool
 ) -> None:
-    async with world.serving(echo, process_request=respond(None, asynchronous)) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=respond(None, asynchronous)) as server:
+        peer = await loop.dial(server)
         peer.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await peer.eof()
         assert peer.head.startswith(b"HTTP/1.1 426 ")
 
 
-async def test_none_goes_on(world: World, asynchronous: bool) -> None:
-    async with world.serving(echo, process_request=respond(None, asynchronous)) as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_none_goes_on(loop: Loop, asynchronous: bool) -> None:
+    async with loop.serving(echo, process_request=respond(None, asynchronous)) as server:
+        peer = await loop.connect(server)
         peer.send("through")
         assert await peer.message() == "through"
 
 
-async def test_an_exception_is_a_500(world: World, asynchronous: bool, log: Log) -> None:
+@on_each_loop
+async def test_an_exception_is_a_500(loop: Loop, asynchronous: bool, log: Log) -> None:
     error = KeyError("mine")
-    async with world.serving(echo, process_request=respond(error, asynchronous)) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=respond(error, asynchronous)) as server:
+        peer = await loop.dial(server)
         peer.handshake()
         assert (await peer.answer()).status == 500
         assert b"mine" not in (await peer.answer()).body
@@ -113,11 +122,12 @@ async def test_an_exception_is_a_500(world: World, asynchronous: bool, log: Log)
 
 
 @pytest.mark.parametrize("answer", [200, "page", b"page", True, {"status": 200}])
+@on_each_loop
 async def test_anything_else_is_a_500_too(
-    world: World, asynchronous: bool, log: Log, answer: Any
+    loop: Loop, asynchronous: bool, log: Log, answer: Any
 ) -> None:
-    async with world.serving(echo, process_request=respond(answer, asynchronous)) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=respond(answer, asynchronous)) as server:
+        peer = await loop.dial(server)
         peer.handshake()
         assert (await peer.answer()).status == 500
         await peer.eof()
@@ -128,12 +138,13 @@ async def test_anything_else_is_a_500_too(
 
 
 @pytest.mark.parametrize("status", [100, 101, 199])
+@on_each_loop
 async def test_an_answer_that_is_no_final_one_is_a_500_too(
-    world: World, asynchronous: bool, log: Log, status: int
+    loop: Loop, asynchronous: bool, log: Log, status: int
 ) -> None:
     process_request = respond(Response(status), asynchronous)
-    async with world.serving(echo, process_request=process_request) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=process_request) as server:
+        peer = await loop.dial(server)
         peer.handshake()
         assert (await peer.answer()).status == 500
         await peer.eof()
@@ -142,40 +153,43 @@ async def test_an_answer_that_is_no_final_one_is_a_500_too(
         assert str(status) in str(error)
 
 
-async def test_state_is_handed_on(world: World) -> None:
+@on_each_loop
+async def test_state_is_handed_on(loop: Loop) -> None:
     async def process_request(request: Request) -> None:
-        await world.checkpoint()
+        await loop.checkpoint()
         request.state.user = "ann"
 
     async def on_connection(client: Client) -> None:
         await client.writer.send(client.request.state.user)
 
-    async with world.serving(on_connection, process_request=process_request) as server:
-        peer = await world.connect(server)
+    async with loop.serving(on_connection, process_request=process_request) as server:
+        peer = await loop.connect(server)
         assert await peer.message() == "ann"
 
 
-async def test_frames_sent_before_an_answer_that_takes_its_time_are_kept(world: World) -> None:
-    may_answer = world.signal()
+@on_each_loop
+async def test_frames_sent_before_an_answer_that_takes_its_time_are_kept(loop: Loop) -> None:
+    may_answer = loop.signal()
 
     async def process_request(request: Request) -> None:
         await may_answer.wait()
 
-    async with world.serving(echo, process_request=process_request) as server:
-        peer = await world.dial(server)
+    async with loop.serving(echo, process_request=process_request) as server:
+        peer = await loop.dial(server)
         peer.handshake()
         with peer.in_one_write():
             for number in range(600):  # more than the core handles in one go
                 peer.raw(early(str(number)))
-        await world.checkpoint()
+        await loop.checkpoint()
         may_answer.set()
         for number in range(600):
             assert await peer.message() == str(number)
 
 
-async def test_frames_in_the_same_read_as_the_request(world: World) -> None:
-    async with world.serving(echo) as server:
-        peer = await world.dial(server)
+@on_each_loop
+async def test_frames_in_the_same_read_as_the_request(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.dial(server)
         with peer.in_one_write():
             peer.handshake()
             peer.raw(b"".join(early(str(number)) for number in range(600)))
@@ -188,69 +202,73 @@ def early(text: str) -> bytes:
     return masked(0x81, text.encode())
 
 
-async def test_slower_than_open_timeout_is_a_503(memory: MemoryWorld, log: Log) -> None:
+@on_memory
+async def test_slower_than_open_timeout_is_a_503(loop: MemoryLoop, log: Log) -> None:
     story: list[str] = []
 
     async def process_request(request: Request) -> None:
         try:
-            await memory.runtime.sleep(100)
-        except memory.cancelled:
+            await loop.runtime.sleep(100)
+        except loop.cancelled:
             story.append("cancelled")
             raise
 
     options = {"process_request": process_request, "open_timeout": 5}
-    async with memory.serving(echo, **options) as server:
-        peer = await memory.dial(server)
+    async with loop.serving(echo, **options) as server:
+        peer = await loop.dial(server)
         peer.handshake()
-        await memory.advance(4.9)
+        await loop.advance(4.9)
         assert peer.response is None
-        await memory.advance(0.2)
+        await loop.advance(0.2)
         assert (await peer.answer()).status == 503
         await peer.eof()
         assert story == ["cancelled"]
         assert log.lines() == ["no handshake: the server did not respond to the request in time"]
 
 
-async def test_a_request_that_never_comes_whole_is_a_408(memory: MemoryWorld, log: Log) -> None:
-    async with memory.serving(echo, open_timeout=5) as server:
-        peer = await memory.dial(server)
+@on_memory
+async def test_a_request_that_never_comes_whole_is_a_408(loop: MemoryLoop, log: Log) -> None:
+    async with loop.serving(echo, open_timeout=5) as server:
+        peer = await loop.dial(server)
         peer.raw(b"GET / HTTP/1.1\r\n")
         for _ in range(5):  # that bytes trickle in does not help
-            await memory.advance(0.99)
+            await loop.advance(0.99)
             peer.raw(b"X: y\r\n")
         assert not peer.at_eof
-        await memory.advance(0.1)
+        await loop.advance(0.1)
         await peer.eof()
         assert peer.head.startswith(b"HTTP/1.1 408 ")
         assert log.lines() == ["no handshake: the request did not arrive in time"]
 
 
-async def test_without_open_timeout_there_is_all_the_time(memory: MemoryWorld) -> None:
-    async with memory.serving(echo, open_timeout=0) as server:
-        peer = await memory.dial(server)
-        await memory.advance(100_000)
+@on_memory
+async def test_without_open_timeout_there_is_all_the_time(loop: MemoryLoop) -> None:
+    async with loop.serving(echo, open_timeout=0) as server:
+        peer = await loop.dial(server)
+        await loop.advance(100_000)
         peer.handshake()
         assert (await peer.answer()).status == 101
 
 
-async def test_process_request_ends_with_a_lost_connection(memory: MemoryWorld, log: Log) -> None:
+@on_memory
+async def test_process_request_ends_with_a_lost_connection(loop: MemoryLoop, log: Log) -> None:
     """Nobody waits for the answer any more: it must not hold on to anything for longer."""
     story: list[str] = []
 
     async def process_request(request: Request) -> None:
         story.append("asked")
         try:
-            await memory.runtime.sleep(1000)
-        except memory.cancelled:
-            story.append(f"cancelled at {memory.now():g}")
+            await loop.runtime.sleep(1000)
+        except loop.cancelled:
+            story.append(f"cancelled at {loop.now():g}")
             raise
 
-    async with memory.serving(echo, process_request=process_request, open_timeout=5) as server:
-        peer = await memory.dial(server)
+    async with loop.serving(echo, process_request=process_request, open_timeout=5) as server:
+        peer = await loop.dial(server)
         peer.handshake()
-        await memory.settle()
+        await loop.settle()
         peer.reset()
-        await memory.advance(5)
+        await loop.advance(5)
         assert story == ["asked", "cancelled at 0"]
         assert log.lines() == ["no handshake: the connection was lost during the opening handshake"]
 
@@ -270,14 +288,15 @@ async def test_process_request_ends_with_a_lost_connection(memory: MemoryWorld, 
         (["v2"], ["v1"], None),
     ],
 )
+@on_each_loop
 async def test_the_first_of_ours_that_was_offered(
-    world: World, spoken: list[str], offered: list[str], chosen: str | None
+    loop: Loop, spoken: list[str], offered: list[str], chosen: str | None
 ) -> None:
     async def on_connection(client: Client) -> None:
         await client.writer.send(json.dumps(client.subprotocol))
 
-    async with world.serving(on_connection, subprotocols=spoken) as server:
-        peer = await world.connect(server, subprotocols=offered)
+    async with loop.serving(on_connection, subprotocols=spoken) as server:
+        peer = await loop.connect(server, subprotocols=offered)
         assert json.loads(str(await peer.message())) == chosen
         assert (await peer.answer()).headers.get("Sec-WebSocket-Protocol") == chosen
 
@@ -297,11 +316,12 @@ async def test_the_first_of_ours_that_was_offered(
         ([], "https://example.com", 403),
     ],
 )
+@on_each_loop
 async def test_origins(
-    world: World, log: Log, origins: list[str | None] | None, origin: str | None, status: int
+    loop: Loop, log: Log, origins: list[str | None] | None, origin: str | None, status: int
 ) -> None:
-    async with world.serving(echo, origins=origins) as server:
-        peer = await world.dial(server, origin=origin)
+    async with loop.serving(echo, origins=origins) as server:
+        peer = await loop.dial(server, origin=origin)
         peer.handshake()
         assert (await peer.answer()).status == status
         if status == 403:

@@ -5,9 +5,10 @@ import ssl
 from collections.abc import Iterator
 
 import pytest
-from harness import AsyncioWorld, Peer, echo
 from test_writer import only_client
 
+from kit.loops import AsyncioLoop, echo, on_asyncio
+from kit.peer import Peer
 from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, BufferedPipe, Rooms
 from wstransports.runtime import Pipe
 
@@ -70,14 +71,15 @@ def test_rooms_are_shared(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
+@on_asyncio
 async def test_whatever_the_loop_large_reads_go_there(
-    sockets: AsyncioWorld, contexts: tuple[ssl.SSLContext, ssl.SSLContext], tls: bool
+    loop: AsyncioLoop, contexts: tuple[ssl.SSLContext, ssl.SSLContext], tls: bool
 ) -> None:
     """uvloop's transports begin by making room for each read."""
     for_server, for_client = contexts if tls else (None, None)
-    async with sockets.serving(echo, certs=for_server) as server:
-        peer = await sockets.connect(server, tls=for_client)
-        pipe = (await only_client(sockets, server))._session.pipe
+    async with loop.serving(echo, certs=for_server) as server:
+        peer = await loop.connect(server, tls=for_client)
+        pipe = (await only_client(loop, server))._session.pipe
         # The kernel lets a connection have more on its way as it sees that read.
         for number in range(100):
             await echoes(peer, bytes([number]) * 1_000_000)

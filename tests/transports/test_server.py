@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import trustme
-from harness import Log, MemoryWorld, World, echo, masked
 
-from wscore import DataType, Reasons, Request, State
+from kit.certificates import certificate_files, client_context
+from kit.frames import CLOSE, masked
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
+from wscore import Reasons, Request, State
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
 from wstransports.runtime import Signal, running
 
@@ -37,12 +40,13 @@ def test_defaults() -> None:
     assert server.timeout == 120
 
 
-async def test_port_0_picks_a_free_one(world: World) -> None:
-    server = world.server()
+@on_each_loop
+async def test_port_0_picks_a_free_one(loop: Loop) -> None:
+    server = loop.server()
     assert server.port == 0
     async with server:
         assert server.port > 0
-        peer = await world.connect(server)
+        peer = await loop.connect(server)
         peer.close()
         await peer.closed()
     assert server.port == 0
@@ -119,27 +123,30 @@ def test_what_is_not_async_def_is_refused(callback: Any) -> None:
         WebSocketServer("127.0.0.1", 0).connection(callback)
 
 
-async def test_an_object_with_an_async_call_is_a_callback(world: World) -> None:
+@on_each_loop
+async def test_an_object_with_an_async_call_is_a_callback(loop: Loop) -> None:
     class Greeter:
         async def __call__(self, client: Client) -> None:
             await client.writer.send("hello")
 
-    async with world.serving(Greeter()) as server:
-        assert await (await world.connect(server)).message() == "hello"
+    async with loop.serving(Greeter()) as server:
+        assert await (await loop.connect(server)).message() == "hello"
 
 
-async def test_a_bound_method_is_a_callback(world: World) -> None:
+@on_each_loop
+async def test_a_bound_method_is_a_callback(loop: Loop) -> None:
     class Greeter:
         async def greet(self, client: Client) -> None:
             await client.writer.send("hello")
 
-    async with world.serving(Greeter().greet) as server:
-        assert await (await world.connect(server)).message() == "hello"
+    async with loop.serving(Greeter().greet) as server:
+        assert await (await loop.connect(server)).message() == "hello"
 
 
-async def test_without_on_connection_messages_are_discarded(world: World, log: Log) -> None:
-    async with world.serving() as server:
-        peer = await world.connect(server)
+@on_each_loop
+async def test_without_on_connection_messages_are_discarded(loop: Loop, log: Log) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
         peer.send("anybody?")
         await peer.nothing()
         assert log.lines() == ["its messages are discarded: no on_message is registered"]
@@ -148,17 +155,19 @@ async def test_without_on_connection_messages_are_discarded(world: World, log: L
 # --- Where it listens
 
 
-async def test_the_block_yields_the_asyncio_server(real: World) -> None:
-    server = real.server()
+@on_sockets
+async def test_the_block_yields_the_asyncio_server(loop: Loop) -> None:
+    server = loop.server()
     async with server as listening:
         assert listening.sockets[0].getsockname() == ("127.0.0.1", server.port)
-        peer = await real.connect(server)
+        peer = await loop.connect(server)
         peer.close()
         await peer.closed()
 
 
-async def test_an_address_in_use_is_named(real: World) -> None:
-    async with real.serving() as server:
+@on_sockets
+async def test_an_address_in_use_is_named(loop: Loop) -> None:
+    async with loop.serving() as server:
         other = WebSocketServer("127.0.0.1", server.port)
         with pytest.raises(OSError, match=f"127.0.0.1:{server.port}.*port 0"):
             await other.__aenter__()
@@ -167,39 +176,43 @@ async def test_an_address_in_use_is_named(real: World) -> None:
             await other.__aexit__(None, None, None)
 
 
-async def test_an_address_in_use_in_memory(memory: MemoryWorld) -> None:
-    async with memory.serving() as server:
-        other = WebSocketServer("127.0.0.1", server.port, runtime=memory.runtime)
+@on_memory
+async def test_an_address_in_use_in_memory(loop: MemoryLoop) -> None:
+    async with loop.serving() as server:
+        other = WebSocketServer("127.0.0.1", server.port, runtime=loop.runtime)
         with pytest.raises(OSError, match="listens at"):
             await other.__aenter__()
 
 
-async def test_a_server_can_serve_again(world: World) -> None:
-    server = world.server()
+@on_each_loop
+async def test_a_server_can_serve_again(loop: Loop) -> None:
+    server = loop.server()
     server.connection(echo)
     for _ in range(2):
         async with server:
-            peer = await world.connect(server)
+            peer = await loop.connect(server)
             peer.send("again")
             assert await peer.message() == "again"
             peer.close()
             assert await peer.closed() == (1000, "")
 
 
-async def test_it_is_entered_once_at_a_time(world: World) -> None:
-    async with world.serving() as server:
+@on_each_loop
+async def test_it_is_entered_once_at_a_time(loop: Loop) -> None:
+    async with loop.serving() as server:
         with pytest.raises(RuntimeError, match="listens already"):
             await server.__aenter__()
 
 
-async def test_a_socket_of_the_users(real: World) -> None:
+@on_sockets
+async def test_a_socket_of_the_users(loop: Loop) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     server = WebSocketServer(None, 0, sock=listening)
     server.connection(echo)
     async with server:
         assert server.port == listening.getsockname()[1]
         server.addr = "127.0.0.1"
-        peer = await real.connect(server)
+        peer = await loop.connect(server)
         peer.send("here")
         assert await peer.message() == "here"
         peer.close()
@@ -207,7 +220,8 @@ async def test_a_socket_of_the_users(real: World) -> None:
     listening.close()
 
 
-async def test_ipv6(real: World) -> None:
+@on_sockets
+async def test_ipv6(loop: Loop) -> None:
     if not socket.has_ipv6:
         pytest.skip("this Python was built without IPv6")
     keys: list[tuple[str, int]] = []
@@ -218,15 +232,16 @@ async def test_ipv6(real: World) -> None:
         keys.append((client.addr, client.port))
 
     async with server:
-        peer = await real.connect(server)
-        await real.until(lambda: server.clients)
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         assert list(server.clients) == keys
         assert keys[0][0] == "::1"
         peer.close()
         await peer.closed()
 
 
-async def test_reuse_port_shares_a_port(real: World) -> None:
+@on_sockets
+async def test_reuse_port_shares_a_port(loop: Loop) -> None:
     first = WebSocketServer("127.0.0.1", 0, reuse_port=True)
     async with first:
         second = WebSocketServer("127.0.0.1", first.port, reuse_port=True)
@@ -234,15 +249,16 @@ async def test_reuse_port_shares_a_port(real: World) -> None:
             assert second.port == first.port
 
 
-async def test_a_unix_path(real: World, tmp_path: Path) -> None:
+@on_sockets
+async def test_a_unix_path(loop: Loop, tmp_path: Path) -> None:
     path = os.fspath(tmp_path / "socket")
     async with WebSocketServer(None, 0, unix_path=path) as _:
         pass
     server = WebSocketServer(None, 0, unix_path=path)
     server.connection(echo)
     async with server:
-        peers = [await real.connect(server, unix_path=path) for _ in range(2)]
-        await real.until(lambda: len(server.clients) == 2)
+        peers = [await loop.connect(server, unix_path=path) for _ in range(2)]
+        await loop.until(lambda: len(server.clients) == 2)
         addresses = {addr for addr, _ in server.clients}
         assert addresses == {path}
         for (key, client), peer in zip(server.clients.items(), peers, strict=True):
@@ -253,10 +269,11 @@ async def test_a_unix_path(real: World, tmp_path: Path) -> None:
             await peer.closed()
 
 
-async def test_in_memory_a_client_has_a_number(memory: MemoryWorld) -> None:
-    async with memory.serving() as server:
-        await memory.connect(server)
-        await memory.connect(server)
+@on_memory
+async def test_in_memory_a_client_has_a_number(loop: MemoryLoop) -> None:
+    async with loop.serving() as server:
+        await loop.connect(server)
+        await loop.connect(server)
         assert [addr for addr, _ in server.clients] == ["", ""]
         assert len({port for _, port in server.clients}) == 2
 
@@ -271,35 +288,26 @@ def authority() -> trustme.CA:
 
 @pytest.fixture
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-def certificate_files(authority: trustme.CA, folder: Path) -> tuple[Path, Path]:
-    issued = authority.issue_cert("127.0.0.1")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    key.write_bytes(issued.private_key_pem.bytes())
-    return cert, key
+    return client_context(authority)
 
 
 @pytest.mark.parametrize("form", ["files", "context"])
+@on_sockets
 async def test_certs(
-    real: World,
+    loop: Loop,
     authority: trustme.CA,
     trusting: ssl.SSLContext,
     tmp_path: Path,
     form: str,
 ) -> None:
-    files = certificate_files(authority, tmp_path)
+    files = certificate_files(authority, tmp_path, "127.0.0.1")
     certs: Any = files
     if form == "context":
         certs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certs.load_cert_chain(*files)
-    async with real.serving(echo, certs=certs) as server:
+    async with loop.serving(echo, certs=certs) as server:
         assert server.certs is certs
-        peer = await real.connect(server, tls=trusting)
+        peer = await loop.connect(server, tls=trusting)
         for size in (5, 300_000):
             peer.send(b"x" * size)
             assert await peer.message() == b"x" * size
@@ -307,8 +315,9 @@ async def test_certs(
         assert await peer.closed() == (1000, "")
 
 
+@on_sockets
 async def test_a_request_and_frames_right_behind_the_tls_handshake(
-    real: World, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
+    loop: Loop, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
     """They arrive in the same read as the handshake's last step."""
     request = (
@@ -316,29 +325,35 @@ async def test_a_request_and_frames_right_behind_the_tls_handshake(
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
     frames = b"".join(masked(0x81, str(number).encode()) for number in range(1000))
-    async with real.serving(echo, certs=certificate_files(authority, tmp_path)) as server:
-        peer = await real.dial(server, tls=trusting, at_once=request + frames)
+    async with loop.serving(
+        echo, certs=certificate_files(authority, tmp_path, "127.0.0.1")
+    ) as server:
+        peer = await loop.dial(server, tls=trusting, at_once=request + frames)
         assert [await peer.message() for _ in range(1000)] == [str(n) for n in range(1000)]
         peer.reset()
 
 
+@on_sockets
 async def test_the_block_closes_tls_connections_too(
-    real: World, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
+    loop: Loop, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    server = real.server(certs=certificate_files(authority, tmp_path))
+    server = loop.server(certs=certificate_files(authority, tmp_path, "127.0.0.1"))
     async with server:
-        peer = await real.connect(server, tls=trusting)
+        peer = await loop.connect(server, tls=trusting)
     assert await peer.closed() == (1001, "")
 
 
+@on_sockets
 async def test_plain_http_at_a_tls_port(
-    real: World, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
+    loop: Loop, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    async with real.serving(echo, certs=certificate_files(authority, tmp_path)) as server:
-        plain = await real.dial(server)
+    async with loop.serving(
+        echo, certs=certificate_files(authority, tmp_path, "127.0.0.1")
+    ) as server:
+        plain = await loop.dial(server)
         plain.handshake()
         await plain.eof()
-        other = await real.connect(server, tls=trusting)
+        other = await loop.connect(server, tls=trusting)
         other.send("undisturbed")
         assert await other.message() == "undisturbed"
 
@@ -372,8 +387,9 @@ def test_with_makes_a_loop_where_there_is_none() -> None:
     assert ports
 
 
-async def test_with_inside_a_running_loop_names_the_right_form(world: World) -> None:
-    with pytest.raises(RuntimeError, match="async with"), world.server():
+@on_each_loop
+async def test_with_inside_a_running_loop_names_the_right_form(loop: Loop) -> None:
+    with pytest.raises(RuntimeError, match="async with"), loop.server():
         pass
 
 
@@ -383,25 +399,27 @@ def test_async_with_needs_a_loop() -> None:
         entering.send(None)
 
 
-async def test_serve_forever_until_cancelled(world: World) -> None:
-    server = world.server()
+@on_each_loop
+async def test_serve_forever_until_cancelled(loop: Loop) -> None:
+    server = loop.server()
     server.connection(echo)
-    serving = world.spawn(server.serve_forever())
-    await world.until(lambda: server.port)
-    peer = await world.connect(server)
+    serving = loop.spawn(server.serve_forever())
+    await loop.until(lambda: server.port)
+    peer = await loop.connect(server)
     peer.send("hello")
     assert await peer.message() == "hello"
     serving.cancel()
     assert await peer.closed() == (1001, "")
-    with pytest.raises(world.cancelled):
+    with pytest.raises(loop.cancelled):
         await serving.wait()
 
 
 # --- The block's end
 
 
-async def test_the_end_closes_every_client_with_1001(world: World) -> None:
-    server = world.server()
+@on_each_loop
+async def test_the_end_closes_every_client_with_1001(loop: Loop) -> None:
+    server = loop.server()
     told: list[tuple[int, str]] = []
 
     @server.connection
@@ -411,29 +429,31 @@ async def test_the_end_closes_every_client_with_1001(world: World) -> None:
             told.append((code, reason))
 
     async with server:
-        peers = [await world.connect(server) for _ in range(3)]
+        peers = [await loop.connect(server) for _ in range(3)]
     for peer in peers:
         assert await peer.closed() == (1001, "")
     assert told == [(1001, "")] * 3
     assert not server.clients
 
 
-async def test_the_end_is_bounded_where_a_client_does_not_answer(memory: MemoryWorld) -> None:
-    server = memory.server(close_timeout=3)
+@on_memory
+async def test_the_end_is_bounded_where_a_client_does_not_answer(loop: MemoryLoop) -> None:
+    server = loop.server(close_timeout=3)
     await server.__aenter__()
-    peer = await memory.connect(server)
+    peer = await loop.connect(server)
     peer.answers_close = False
-    leaving = memory.spawn(server.__aexit__(None, None, None))
-    await memory.advance(2.9)
+    leaving = loop.spawn(server.__aexit__(None, None, None))
+    await loop.advance(2.9)
     assert not leaving.done
-    await memory.advance(0.2)
+    await loop.advance(0.2)
     assert leaving.done
     await leaving.wait()
     assert peer.lost
 
 
-async def test_the_end_is_bounded_where_a_client_reads_nothing(memory: MemoryWorld) -> None:
-    server = memory.server(close_timeout=3)
+@on_memory
+async def test_the_end_is_bounded_where_a_client_reads_nothing(loop: MemoryLoop) -> None:
+    server = loop.server(close_timeout=3)
     sending: list[Any] = []
 
     @server.connection
@@ -444,31 +464,33 @@ async def test_the_end_is_bounded_where_a_client_reads_nothing(memory: MemoryWor
         sending.append(caught.value.client is client)
 
     await server.__aenter__()
-    peer = await memory.dial(server)
+    peer = await loop.dial(server)
     peer.handshake()
     peer.stop_reading()
-    leaving = memory.spawn(server.__aexit__(None, None, None))
-    await memory.advance(3.1)
+    leaving = loop.spawn(server.__aexit__(None, None, None))
+    await loop.advance(3.1)
     assert leaving.done
     await leaving.wait()
     assert sending == [True]
     assert peer.lost
 
 
-async def test_the_end_answers_half_a_handshake_with_503(world: World, log: Log) -> None:
-    server = world.server()
+@on_each_loop
+async def test_the_end_answers_half_a_handshake_with_503(loop: Loop, log: Log) -> None:
+    server = loop.server()
     async with server:
-        peer = await world.dial(server)
+        peer = await loop.dial(server)
         peer.raw(b"GET / HTTP/1.1\r\nHost: ")
-        other = await world.connect(server)
+        other = await loop.connect(server)
         await other.nothing()
     await peer.eof()
     assert peer.head.startswith(b"HTTP/1.1 503 ")
     assert log.lines() == []
 
 
-async def test_callbacks_get_close_timeout_and_then_cancellation(memory: MemoryWorld) -> None:
-    server = memory.server(close_timeout=3)
+@on_memory
+async def test_callbacks_get_close_timeout_and_then_cancellation(loop: MemoryLoop) -> None:
+    server = loop.server(close_timeout=3)
     story: list[str] = []
 
     @server.connection
@@ -477,95 +499,99 @@ async def test_callbacks_get_close_timeout_and_then_cancellation(memory: MemoryW
         async def on_message(reader: WebSocketReader) -> None:
             seconds = float(await reader.get(str))
             try:
-                await memory.runtime.sleep(seconds)
-                story.append(f"{seconds:g} done at {memory.now():g}")
-            except memory.cancelled:
-                story.append(f"{seconds:g} cancelled at {memory.now():g}")
+                await loop.runtime.sleep(seconds)
+                story.append(f"{seconds:g} done at {loop.now():g}")
+            except loop.cancelled:
+                story.append(f"{seconds:g} cancelled at {loop.now():g}")
                 raise
 
     await server.__aenter__()
-    quick, slow = await memory.connect(server), await memory.connect(server)
+    quick, slow = await loop.connect(server), await loop.connect(server)
     quick.send("2")
     slow.send("4")
-    await memory.settle()
-    leaving = memory.spawn(server.__aexit__(None, None, None))
-    await memory.advance(2.9)
+    await loop.settle()
+    leaving = loop.spawn(server.__aexit__(None, None, None))
+    await loop.advance(2.9)
     assert story == ["2 done at 2"]
     assert not leaving.done
-    await memory.advance(0.2)
+    await loop.advance(0.2)
     assert story == ["2 done at 2", "4 cancelled at 3"]
     assert leaving.done
     await leaving.wait()
 
 
+@on_memory
 async def test_even_a_callback_that_refuses_to_end_does_not_hold_the_end(
-    memory: MemoryWorld,
+    loop: MemoryLoop,
 ) -> None:
-    server = memory.server(close_timeout=3)
-    stubborn = memory.signal()
+    server = loop.server(close_timeout=3)
+    stubborn = loop.signal()
 
     @server.connection
     async def on_connection(client: Client) -> None:
-        while not memory.now() > 100:
-            with contextlib.suppress(memory.cancelled):
+        while not loop.now() > 100:
+            with contextlib.suppress(loop.cancelled):
                 await stubborn.wait()
 
     await server.__aenter__()
-    await memory.connect(server)
-    leaving = memory.spawn(server.__aexit__(None, None, None))
-    await memory.advance(6.1)
+    await loop.connect(server)
+    leaving = loop.spawn(server.__aexit__(None, None, None))
+    await loop.advance(6.1)
     assert leaving.done
-    await memory.advance(100)
+    await loop.advance(100)
     stubborn.set()
 
 
-async def test_whoever_comes_while_the_block_ends_is_refused(memory: MemoryWorld) -> None:
-    server = memory.server(close_timeout=3)
+@on_memory
+async def test_whoever_comes_while_the_block_ends_is_refused(loop: MemoryLoop) -> None:
+    server = loop.server(close_timeout=3)
     await server.__aenter__()
-    peer = await memory.connect(server)
+    peer = await loop.connect(server)
     peer.answers_close = False
     port = server.port
-    leaving = memory.spawn(server.__aexit__(None, None, None))
-    await memory.settle()
+    leaving = loop.spawn(server.__aexit__(None, None, None))
+    await loop.settle()
     with pytest.raises(ConnectionRefusedError):
-        memory.runtime.open("127.0.0.1", port)
-    await memory.advance(10)
+        loop.runtime.open("127.0.0.1", port)
+    await loop.advance(10)
     await leaving.wait()
 
 
 @pytest.mark.parametrize("turns", range(6))
+@on_sockets
 async def test_whoever_is_being_accepted_while_the_block_ends(
-    real: World, log: Log, turns: int
+    loop: Loop, log: Log, turns: int
 ) -> None:
-    server = real.server()
+    server = loop.server()
     await server.__aenter__()
-    peer = await real.dial(server)
+    peer = await loop.dial(server)
     peer.handshake()
     for _ in range(turns):
-        await real.checkpoint()
+        await loop.checkpoint()
     await server.__aexit__(None, None, None)
-    await real.until(lambda: peer.at_eof)
+    await loop.until(lambda: peer.at_eof)
     assert peer.head == b"" or peer.head.startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 101 "))
     peer.frames.clear()
     assert log.lines() in ([], ["refused with 503: the server is full or closing"])
 
 
-async def test_the_end_answers_a_request_that_is_still_processed(world: World, log: Log) -> None:
+@on_each_loop
+async def test_the_end_answers_a_request_that_is_still_processed(loop: Loop, log: Log) -> None:
     story: list[str] = []
 
     async def process_request(request: Request) -> None:
         story.append("begun")
         try:
-            await world.signal().wait()
-        except world.cancelled:
+            await loop.signal().wait()
+        except loop.cancelled:
             story.append("cancelled")
             raise
 
-    server = world.server(process_request=process_request)
+    server = loop.server(process_request=process_request)
     async with server:
-        peer = await world.dial(server)
+        peer = await loop.dial(server)
         peer.handshake()
-        await world.until(lambda: story)
+        await loop.until(lambda: story)
     await peer.eof()
     assert peer.head.startswith(b"HTTP/1.1 503 ")
     assert story == ["begun", "cancelled"]
@@ -579,10 +605,11 @@ async def serve_until(server: WebSocketServer, may_end: Signal) -> None:
     await running().checkpoint()  # on trio the end is shielded: a cancellation shows behind it
 
 
-async def test_the_end_leaves_a_callback_the_answer_it_owes(world: World) -> None:
+@on_each_loop
+async def test_the_end_leaves_a_callback_the_answer_it_owes(loop: Loop) -> None:
     """The peer has closed already: its Close is answered when the callback has returned."""
-    may_go_on = world.signal()
-    server = world.server()
+    may_go_on = loop.signal()
+    server = loop.server()
 
     @server.connection
     async def on_connection(client: Client) -> None:
@@ -591,42 +618,44 @@ async def test_the_end_leaves_a_callback_the_answer_it_owes(world: World) -> Non
             await may_go_on.wait()
             await client.writer.send("the answer")
 
-    may_end = world.signal()
-    serving = world.spawn(serve_until(server, may_end))
-    await world.until(lambda: server.port)
-    peer = await world.connect(server)
+    may_end = loop.signal()
+    serving = loop.spawn(serve_until(server, may_end))
+    await loop.until(lambda: server.port)
+    peer = await loop.connect(server)
     peer.send("the question")
     peer.close()
-    await world.until(lambda: not server.clients)
+    await loop.until(lambda: not server.clients)
     may_end.set()
-    await world.checkpoint()
+    await loop.checkpoint()
     may_go_on.set()
     assert await peer.message() == "the answer"
     assert await peer.closed() == (1000, "")
     await serving.wait()
 
 
-async def test_a_cancelled_end_still_leaves_nothing_open(world: World) -> None:
-    server = world.server(close_timeout=0.1)  # on trio the end is shielded, and lasts that long
-    may_end = world.signal()
-    serving = world.spawn(serve_until(server, may_end))
-    await world.until(lambda: server.port)
-    peer = await world.connect(server)
+@on_each_loop
+async def test_a_cancelled_end_still_leaves_nothing_open(loop: Loop) -> None:
+    server = loop.server(close_timeout=0.1)  # on trio the end is shielded, and lasts that long
+    may_end = loop.signal()
+    serving = loop.spawn(serve_until(server, may_end))
+    await loop.until(lambda: server.port)
+    peer = await loop.connect(server)
     peer.answers_close = False
     may_end.set()
-    assert (await peer.frame()).type is DataType.CLOSE
+    assert (await peer.frame()).opcode == CLOSE
     serving.cancel()
-    with pytest.raises(world.cancelled):
+    with pytest.raises(loop.cancelled):
         await serving.wait()
-    await world.until(lambda: peer.lost)
+    await loop.until(lambda: peer.lost)
 
 
-async def test_an_exception_in_the_block_passes_through(world: World) -> None:
-    server = world.server()
+@on_each_loop
+async def test_an_exception_in_the_block_passes_through(loop: Loop) -> None:
+    server = loop.server()
     peer = None
     with pytest.raises(KeyError):
         async with server:
-            peer = await world.connect(server)
+            peer = await loop.connect(server)
             raise KeyError
     assert peer is not None
     assert await peer.closed() == (1001, "")
@@ -635,10 +664,11 @@ async def test_an_exception_in_the_block_passes_through(world: World) -> None:
 # --- disconnect_client, max_connections
 
 
-async def test_disconnect_client(world: World) -> None:
-    async with world.serving() as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_disconnect_client(loop: Loop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         await server.disconnect_client(client, Reasons.POLICY_VIOLATION, "no cheating")
         assert client.state is State.CLOSED
@@ -646,19 +676,21 @@ async def test_disconnect_client(world: World) -> None:
         assert not server.clients
 
 
-async def test_disconnect_client_by_default_says_1000(world: World) -> None:
-    async with world.serving() as server:
-        peer = await world.connect(server)
-        await world.until(lambda: server.clients)
+@on_each_loop
+async def test_disconnect_client_by_default_says_1000(loop: Loop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
         [client] = server.clients.values()
         await server.disconnect_client(client)
         assert await peer.closed() == (1000, "")
 
 
-async def test_max_connections(world: World, log: Log) -> None:
-    async with world.serving(echo, max_connections=2) as server:
-        first, second = await world.connect(server), await world.connect(server)
-        third = await world.dial(server)
+@on_each_loop
+async def test_max_connections(loop: Loop, log: Log) -> None:
+    async with loop.serving(echo, max_connections=2) as server:
+        first, second = await loop.connect(server), await loop.connect(server)
+        third = await loop.dial(server)
         third.handshake()
         assert (await third.answer()).status == 503
         await third.eof()
@@ -668,25 +700,26 @@ async def test_max_connections(world: World, log: Log) -> None:
             assert await peer.message() == "undisturbed"
         first.close()
         await first.closed()
-        await world.until(lambda: len(server._acceptor._sessions) == 1)
-        fourth = await world.connect(server)
+        await loop.until(lambda: len(server._acceptor._sessions) == 1)
+        fourth = await loop.connect(server)
         fourth.send("room")
         assert await fourth.message() == "room"
 
 
-async def test_those_refused_do_not_count(memory: MemoryWorld, log: Log) -> None:
+@on_memory
+async def test_those_refused_do_not_count(loop: MemoryLoop, log: Log) -> None:
     """They stay until they have read the answer, and take nobody's place meanwhile."""
-    async with memory.serving(echo, max_connections=1) as server:
-        first = await memory.connect(server)
+    async with loop.serving(echo, max_connections=1) as server:
+        first = await loop.connect(server)
         for _ in range(5):
-            refused = await memory.dial(server)
+            refused = await loop.dial(server)
             refused.answers_eof = False
             assert refused.head.startswith(b"HTTP/1.1 503 ")
         assert len(log.lines()) == 5
         first.close()
         await first.closed()
-        await memory.settle()
-        second = await memory.connect(server)
+        await loop.settle()
+        second = await loop.connect(server)
         second.send("room")
         assert await second.message() == "room"
 
@@ -694,8 +727,9 @@ async def test_those_refused_do_not_count(memory: MemoryWorld, log: Log) -> None
 # --- Which loop
 
 
-async def test_the_memory_runtime_is_found_by_itself(memory: MemoryWorld) -> None:
+@on_memory
+async def test_the_memory_runtime_is_found_by_itself(loop: MemoryLoop) -> None:
     server = WebSocketServer("127.0.0.1", 0)
     async with server:
-        peer = await memory.connect(server)
+        peer = await loop.connect(server)
     assert await peer.closed() == (1001, "")

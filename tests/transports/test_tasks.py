@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import AsyncioWorld, MemoryWorld, echo
 
+from kit.loops import AsyncioLoop, MemoryLoop, echo, on_asyncio, on_memory
 from wstransports import Client, Request, WebSocketReader
 
 Work = Callable[[], Awaitable[object]]
@@ -85,7 +85,7 @@ async def gathering() -> object:
 
 async def locking() -> object:
     lock = asyncio.Lock()
-    async with lock, asyncio.timeout(10):
+    async with lock, asyncio.timeout(10):  # noqa: ASYNC100  # that a Task runs it is the point
         return "locked"
 
 
@@ -105,8 +105,9 @@ WORKS: list[tuple[Work, str]] = [
 @pytest.mark.parametrize(("work", "result"), WORKS)
 @pytest.mark.parametrize("callback", ["connection", "message", "ping", "pong", "closed"])
 @pytest.mark.parametrize("suspended", [False, True], ids=["at once", "after a suspension"])
+@on_asyncio
 async def test_asyncio_works_in_every_callback(
-    sockets: AsyncioWorld, work: Work, result: str, callback: str, suspended: bool
+    loop: AsyncioLoop, work: Work, result: str, callback: str, suspended: bool
 ) -> None:
     results: list[object] = []
 
@@ -121,8 +122,8 @@ async def test_asyncio_works_in_every_callback(
         else:
             getattr(client, callback)(call)
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             if callback == "message":
                 peer.send("")
@@ -132,24 +133,26 @@ async def test_asyncio_works_in_every_callback(
                 peer.pong()
             elif callback == "closed":
                 peer.close()
-        await sockets.until(lambda: results)
+        await loop.until(lambda: results)
         assert results == [result]
         peer.frames.clear()
 
 
 @pytest.mark.parametrize(("work", "result"), WORKS)
-async def test_and_in_process_request(sockets: AsyncioWorld, work: Work, result: str) -> None:
+@on_asyncio
+async def test_and_in_process_request(loop: AsyncioLoop, work: Work, result: str) -> None:
     async def process_request(request: Request) -> None:
         request.state.result = await work()
 
     async def on_connection(client: Client) -> None:
         await client.writer.send(client.request.state.result)
 
-    async with sockets.serving(on_connection, process_request=process_request) as server:
-        assert await (await sockets.connect(server)).message() == result
+    async with loop.serving(on_connection, process_request=process_request) as server:
+        assert await (await loop.connect(server)).message() == result
 
 
-async def test_the_messages_of_one_read_share_a_task(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_the_messages_of_one_read_share_a_task(loop: AsyncioLoop) -> None:
     tasks: list[asyncio.Task[Any] | None] = []
 
     async def on_connection(client: Client) -> None:
@@ -158,8 +161,8 @@ async def test_the_messages_of_one_read_share_a_task(sockets: AsyncioWorld) -> N
             tasks.append(asyncio.current_task())
             await client.writer.send(await reader.get())
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         for _ in range(3):
             with peer.in_one_write():
                 for _ in range(10):
@@ -172,7 +175,8 @@ async def test_the_messages_of_one_read_share_a_task(sockets: AsyncioWorld) -> N
         assert len(set(tasks)) == 3
 
 
-async def test_a_timeout_of_one_message_leaves_the_next_alone(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_a_timeout_of_one_message_leaves_the_next_alone(loop: AsyncioLoop) -> None:
     """They share a task, and a timeout cancels it."""
 
     async def on_connection(client: Client) -> None:
@@ -188,18 +192,19 @@ async def test_a_timeout_of_one_message_leaves_the_next_alone(sockets: AsyncioWo
             await nap()
             await client.writer.send(name)
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         with peer.in_one_write():
             for name in ("1", "slow", "2", "slow", "3"):
                 peer.send(name)
         assert [await peer.message() for _ in range(5)] == ["1", "timed out", "2", "timed out", "3"]
 
 
-async def test_a_callback_that_does_not_suspend_runs_within_its_read(memory: MemoryWorld) -> None:
+@on_memory
+async def test_a_callback_that_does_not_suspend_runs_within_its_read(loop: MemoryLoop) -> None:
     """No turn of the loop lies between a read and its answer."""
-    async with memory.serving(echo) as server:
-        peer = await memory.connect(server)
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         [client] = server.clients.values()
         session = client._session
         frame = peer.core
@@ -209,7 +214,8 @@ async def test_a_callback_that_does_not_suspend_runs_within_its_read(memory: Mem
         assert await peer.message() == "hello"
 
 
-async def test_context_variables_of_one_client_do_not_reach_another(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_context_variables_of_one_client_do_not_reach_another(loop: AsyncioLoop) -> None:
     name = contextvars.ContextVar("name", default="nobody")
     seen: list[str] = []
 
@@ -217,23 +223,25 @@ async def test_context_variables_of_one_client_do_not_reach_another(sockets: Asy
         seen.append(name.get())
         name.set(client.request.path)
 
-    async with sockets.serving(on_connection) as server:
+    async with loop.serving(on_connection) as server:
         for path in ("/ann", "/bob"):
-            await sockets.connect(server, target=path)
-        await sockets.until(lambda: len(seen) == 2)
+            await loop.connect(server, target=path)
+        await loop.until(lambda: len(seen) == 2)
         assert seen == ["nobody", "nobody"]
 
 
-async def test_the_loops_own_call_soon_is_back(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_the_loops_own_call_soon_is_back(loop: AsyncioLoop) -> None:
     """On Python 3.11 it is borrowed to run a task's first step."""
-    async with sockets.serving(echo) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
         peer.send("x")
         assert await peer.message() == "x"
         assert "call_soon" not in vars(asyncio.get_running_loop())
 
 
-async def test_in_debug_mode(sockets: AsyncioWorld) -> None:
+@on_asyncio
+async def test_in_debug_mode(loop: AsyncioLoop) -> None:
     """asyncio looks closely then: at threads, and at coroutines nobody awaits."""
     asyncio.get_running_loop().set_debug(True)
 
@@ -245,8 +253,8 @@ async def test_in_debug_mode(sockets: AsyncioWorld) -> None:
                 await nap()
                 await client.writer.send(message)
 
-    async with sockets.serving(on_connection) as server:
-        peer = await sockets.connect(server)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
         peer.send("x")
         assert await peer.message() == "x"
         peer.part("y")

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from peer import BINARY, TEXT, Peer, connected
-from serving import BOTH_LOOPS, NewLoop, serving
 
+from kit.blocking_peer import BlockingPeer, connected
+from kit.certificates import certificate_files
+from kit.frames import BINARY, FIN, TEXT, Frame
+from kit.in_thread import BOTH_LOOPS, NewLoop, serving
 from wstransports import Buffer, Client, ConnectionClosed, WebSocketReader, WebSocketServer
 
 
@@ -107,12 +109,8 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def write_certs(folder: Path) -> tuple[Path, Path]:
-    """A certificate and its key, made anew."""
-    issued = trustme.CA().issue_cert("localhost")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    issued.cert_chain_pems[0].write_to_path(cert)
-    issued.private_key_pem.write_to_path(key)
-    return cert, key
+    """A certificate and its key, made for this call."""
+    return certificate_files(trustme.CA(), folder, "localhost")
 
 
 @pytest.mark.parametrize("as_type", [str, Path])
@@ -384,8 +382,8 @@ def in_on_connection(use: Callable[[Client], Awaitable[object]]) -> None:
         await client.writer.send("fine")
 
     with serving(serve) as port, connected(port) as peer:
-        assert peer.receive() == (TEXT, b"fine")
-        peer.close()
+        assert peer.frame() == Frame(FIN | TEXT, b"fine")
+        peer.finish()
 
 
 @pytest.mark.parametrize("decorator", DECORATORS)
@@ -486,8 +484,8 @@ def test_the_parts_of_a_message_are_of_one_type() -> None:
     serve = server()
     serve.connection(use)
     with serving(serve) as port, connected(port) as peer:
-        assert [peer.receive(), peer.receive()] == [(0x01, b"all "), (0x80, b"str")]
-        peer.close()
+        assert [peer.frame(), peer.frame()] == [Frame(TEXT, b"all "), Frame(FIN, b"str")]
+        peer.finish()
 
 
 AFTER_CLOSE: list[Callable[[Client], Awaitable[object]]] = [
@@ -504,14 +502,14 @@ AFTER_CLOSE: list[Callable[[Client], Awaitable[object]]] = [
 
 @pytest.mark.parametrize("use", AFTER_CLOSE)
 def test_sending_after_a_close_of_ours(use: Callable[[Client], Awaitable[object]]) -> None:
-    caught = used_after_close(use, lambda peer: peer.closed_by_server(), close=True)
+    caught = used_after_close(use, lambda peer: peer.closed(), close=True)
     assert (caught.code, caught.reason) == (3000, "")  # the peer's answer (RFC 6455 7.1.6)
     assert str(caught) == "3000 (private code)"
 
 
 @pytest.mark.parametrize("use", AFTER_CLOSE)
 def test_sending_after_a_close_of_the_peers(use: Callable[[Client], Awaitable[object]]) -> None:
-    caught = used_after_close(use, lambda peer: peer.close(1001), close=False)
+    caught = used_after_close(use, lambda peer: peer.finish(1001), close=False)
     assert (caught.code, caught.reason) == (1001, "")
     assert str(caught) == "1001 (going away)"
 
@@ -524,7 +522,7 @@ def test_sending_after_a_loss(use: Callable[[Client], Awaitable[object]]) -> Non
 
 
 def used_after_close(
-    use: Callable[[Client], Awaitable[object]], end: Callable[[Peer], object], close: bool
+    use: Callable[[Client], Awaitable[object]], end: Callable[[BlockingPeer], object], close: bool
 ) -> ConnectionClosed:
     """What a use of a client raises once its connection is over."""
     serve = server()
@@ -585,6 +583,6 @@ def test_what_a_message_can_be_read_as() -> None:
             await client.writer.send(await reader.get(bytes))
 
     with serving(serve) as port, connected(port) as peer:
-        peer.send_text("text")
-        assert peer.receive() == (BINARY, b"text")
-        peer.close()
+        peer.send("text")
+        assert peer.frame() == Frame(FIN | BINARY, b"text")
+        peer.finish()

@@ -1,14 +1,16 @@
-"""What a peer may send: it gets an answer that says why, the log a line, and nobody else notices."""
+"""Peers that break rules get an answer that says why, and the log gets one line."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from logs import one_line
-from peer import BINARY, CLOSE, KEY, REQUEST, TEXT, connected, dialled
-from serving import BOTH_LOOPS, NewLoop, serving
 
+from kit.blocking_peer import BlockingPeer, connected
+from kit.frames import BINARY, CLOSE, FIN, TEXT, Frame
+from kit.handshake import KEY, REQUEST
+from kit.in_thread import BOTH_LOOPS, NewLoop, serving
+from kit.log import one_line
 from wstransports import Client, WebSocketReader, WebSocketServer
 
 KiB = 1024
@@ -27,9 +29,9 @@ def beside_another_client(new_loop: NewLoop) -> Iterator[int]:
 
     with serving(server, new_loop) as port, connected(port) as other:
         yield port
-        other.send_text("still here?")
-        assert other.receive() == (TEXT, b"still here?")
-        other.close()
+        other.send("still here?")
+        assert other.frame() == Frame(FIN | TEXT, b"still here?")
+        other.finish()
 
 
 def lines(*lines: str) -> bytes:
@@ -83,8 +85,8 @@ def test_what_is_no_opening_handshake(
     sent: bytes, status: int, why: str, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with beside_another_client(new_loop) as port, dialled(port) as peer:
-        peer.send(sent)
+    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+        peer.raw(sent)
         head, _, body = peer.read_to_end().partition(b"\r\n\r\n")
         first, *fields = head.decode().split("\r\n")
         assert first.startswith(f"HTTP/1.1 {status} ")
@@ -99,8 +101,8 @@ def test_what_is_no_opening_handshake(
 
 @BOTH_LOOPS
 def test_a_request_that_does_not_end(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
-    with beside_another_client(new_loop) as port, dialled(port) as peer:
-        peer.send(REQUEST[:-1])
+    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+        peer.raw(REQUEST[:-1])
         assert peer.read_to_end().startswith(b"HTTP/1.1 408 ")
         peer.leave()
     assert one_line(caplog) == f"{peer}: no handshake: the request did not arrive in time"
@@ -111,8 +113,8 @@ def test_a_request_that_does_not_end(new_loop: NewLoop, caplog: pytest.LogCaptur
 def test_whoever_leaves_before_the_handshake_leaves_no_trace(
     sent: bytes, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with beside_another_client(new_loop) as port, dialled(port) as peer:
-        peer.send(sent)
+    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+        peer.raw(sent)
         peer.leave()
     assert caplog.record_tuples == []
 
@@ -122,8 +124,8 @@ def test_whoever_leaves_before_the_handshake_leaves_no_trace(
 def test_whoever_resets_before_the_handshake_leaves_a_line_at_most(
     sent: bytes, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with beside_another_client(new_loop) as port, dialled(port) as peer:
-        peer.send(sent)
+    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+        peer.raw(sent)
         peer.reset()
     lost = "no handshake: the connection was lost during the opening handshake"
     if caplog.records:
@@ -154,8 +156,9 @@ def test_frames_that_break_the_rules(
     sent: bytes, code: int, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with beside_another_client(new_loop) as port, connected(port) as peer:
-        peer.send(sent)
-        received, reason = peer.receive_close()
+        peer.answers_close = False
+        peer.raw(sent)
+        received, reason = peer.close_frame()
         assert received == code
         assert reason
         peer.end()
@@ -167,9 +170,9 @@ def test_what_came_before_the_fault_is_answered_before_it(
     new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with beside_another_client(new_loop) as port, connected(port) as peer:
-        peer.send(b"\x82\x81" + bytes(4) + b"1" + b"\x82\x81" + bytes(4) + b"2" + b"\xff\xff")
-        assert peer.receive() == (BINARY, b"1")
-        assert peer.receive() == (BINARY, b"2")
-        assert peer.receive().first == CLOSE
+        peer.raw(b"\x82\x81" + bytes(4) + b"1" + b"\x82\x81" + bytes(4) + b"2" + b"\xff\xff")
+        assert peer.frame() == Frame(FIN | BINARY, b"1")
+        assert peer.frame() == Frame(FIN | BINARY, b"2")
+        assert peer.frame().opcode == CLOSE
         peer.end()
     assert one_line(caplog).startswith(f"{peer}: failed with 1002, ")

@@ -6,8 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from peer import TEXT, connected
-from script import Script
+
+from kit.blocking_peer import connected
+from kit.frames import FIN, TEXT, Frame
+from kit.script import Script
+
+pytestmark = pytest.mark.slow
 
 IMPORTS = """\
 import asyncio, signal, threading
@@ -58,7 +62,7 @@ def test_a_signal_runs_what_follows_run_forever(
     peers = [stack.enter_context(connected(port)) for port in [script.number()] * 2]
     script.signal(number)
     for peer in peers:
-        assert peer.closed_by_server() == 1001
+        assert peer.closed() == (1001, "")
     assert script.end() == (CLOSING, "", 0)
 
 
@@ -86,9 +90,10 @@ def test_a_second_signal_interrupts_at_once(
     source = WITH.format(loop=loop, close_timeout=600)
     script = stack.enter_context(Script(source, tmp_path))
     peer = stack.enter_context(connected(script.number()))
+    peer.answers_close = False
     script.signal(first)
     assert script.line() == "The server is going to close!"
-    assert peer.receive_close() == (1001, "")  # and it is never answered
+    assert peer.close_frame() == (1001, "")  # and it is never answered
     script.signal(number)
     lines, stderr, status = script.end()
     assert lines == []
@@ -106,8 +111,9 @@ def test_who_does_not_answer_the_close_holds_it_up_for_a_bounded_time(
 ) -> None:
     script = stack.enter_context(Script(WITH.format(loop=loop, close_timeout=0.1), tmp_path))
     peer = stack.enter_context(connected(script.number()))
+    peer.answers_close = False
     script.signal(signal.SIGINT)
-    assert peer.receive_close() == (1001, "")
+    assert peer.close_frame() == (1001, "")
     assert script.end() == (CLOSING, "", 0)
 
 
@@ -169,7 +175,7 @@ assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     peer = stack.enter_context(connected(script.number()))
     script.signal(signal.SIGTERM)
     script.signal(signal.SIGINT)
-    assert peer.closed_by_server() == 1001
+    assert peer.closed() == (1001, "")
     assert script.end() == (["mine", "going to close"], "", 0)
 
 
@@ -229,7 +235,7 @@ assert loops[0].is_closed()  # for the block had made it
     peer = stack.enter_context(connected(script.number()))
     script.signal(signal.SIGINT)
     assert script.line() == "interrupted"
-    assert peer.closed_by_server() == 1001
+    assert peer.closed() == (1001, "")
     assert script.end() == (["going to close", "closed"], "", 0)
 
 
@@ -287,7 +293,7 @@ print("closed")
     script = stack.enter_context(Script(source, tmp_path))
     peer = stack.enter_context(connected(script.number()))
     script.signal(number)
-    assert peer.closed_by_server() == 1001
+    assert peer.closed() == (1001, "")
     assert script.end() == (["closed"], "", 0)
 
 
@@ -367,9 +373,9 @@ print("closed")
     )
     script = stack.enter_context(Script(source, tmp_path))
     peer = stack.enter_context(connected(script.number()))
-    assert peer.receive() == (TEXT, b"Hello!")
+    assert peer.frame() == Frame(FIN | TEXT, b"Hello!")
     script.signal(number)
-    assert peer.closed_by_server() == 1001
+    assert peer.closed() == (1001, "")
     assert script.end() == (["closed"], "", 0)
 
 
@@ -406,7 +412,7 @@ def test_ctrl_c_inside_a_running_loop_closes_gracefully(
     peers = [stack.enter_context(connected(port)) for port in [script.number()] * 2]
     script.signal(signal.SIGINT)
     for peer in peers:
-        assert peer.closed_by_server() == 1001
+        assert peer.closed() == (1001, "")
     assert script.end() == (["interrupted"], "", 0)
 
 
@@ -417,8 +423,9 @@ def test_a_second_ctrl_c_inside_a_running_loop_interrupts_at_once(
 ) -> None:
     script = stack.enter_context(Script(IN_A_LOOP.format(loop=loop, form=form), tmp_path))
     peer = stack.enter_context(connected(script.number()))
+    peer.answers_close = False
     script.signal(signal.SIGINT)
-    assert peer.receive_close() == (1001, "")  # and it is never answered
+    assert peer.close_frame() == (1001, "")  # and it is never answered
     script.signal(signal.SIGINT)
     assert script.end() == (["interrupted"], "", 0)
 

@@ -16,8 +16,12 @@ from pathlib import Path
 from textwrap import indent
 
 import pytest
-from peer import BINARY, TEXT, Frame, connected
-from script import Script
+
+from kit.blocking_peer import connected
+from kit.frames import BINARY, FIN, TEXT, Frame, masked
+from kit.script import Script
+
+pytestmark = pytest.mark.slow
 
 IMPORTS = """\
 import asyncio
@@ -253,7 +257,7 @@ def test_a_connection_calls_on_connection(serve: Serve, stack: ExitStack) -> Non
     for _ in range(2):
         peer = stack.enter_context(connected(server.port))
         assert server.line() == "We just got a new connection!"
-        peer.close()
+        peer.finish()
     assert server.stop() == []
 
 
@@ -265,7 +269,7 @@ def test_the_loop_keeps_the_server_alive_until_it_stops(serve: Serve, stack: Exi
     server.signal(signal.SIGINT)
     assert server.line() == "The server is going to close!"
     for peer in peers:
-        assert peer.closed_by_server() == 1001
+        assert peer.closed() == (1001, "")
     lines, stderr, status = server.end()
     assert lines == ["The server closed"]
     assert complaints(stderr) == ""
@@ -278,7 +282,7 @@ def test_a_client_has_the_address_and_the_port_of_the_remote_socket(
     server = serve(ADDRESSES)
     peer = stack.enter_context(connected(server.port))
     assert server.line() == f"We just got a new connection from {peer.name}!"
-    peer.close()
+    peer.finish()
     assert server.stop() == []
 
 
@@ -292,14 +296,14 @@ def test_amid_on_connection_clients_holds_all_but_the_new_one(
         f"Client {first.name} was connected before {third.name}",
         f"Client {second.name} was connected before {third.name}",
     ]
-    first.close()
+    first.finish()
     fourth = stack.enter_context(connected(server.port))
     assert [server.line() for _ in range(2)] == [
         f"Client {second.name} was connected before {fourth.name}",
         f"Client {third.name} was connected before {fourth.name}",
     ]
     for peer in (second, third, fourth):
-        peer.close()
+        peer.finish()
     assert server.stop() == []
 
 
@@ -307,23 +311,23 @@ def test_a_message_calls_on_message(serve: Serve, stack: ExitStack) -> None:
     server = serve(ON_MESSAGE)
     peers = [stack.enter_context(connected(server.port)) for _ in range(2)]
     for peer in (*peers, *reversed(peers)):
-        peer.send_text("Hello!")
+        peer.send("Hello!")
         assert server.line() == f"The client {peer.name} sent an message."
     for peer in peers:
-        peer.close()
+        peer.finish()
     assert server.stop() == []
 
 
 def test_get_reads_str_and_bytes(serve: Serve, stack: ExitStack) -> None:
     server = serve(READING)
     peer = stack.enter_context(connected(server.port))
-    peer.send_text("Grüße 🦆")
+    peer.send("Grüße 🦆")
     assert server.line() == f"The client {peer.name} sent the message Grüße 🦆."
-    peer.send_frame(BINARY, b"\x00\xff")
+    peer.send(b"\x00\xff")
     assert server.line() == rf"The client {peer.name} sent the message b'\x00\xff'."
-    peer.send_text("")
+    peer.send("")
     assert server.line() == f"The client {peer.name} sent the message ."
-    peer.close()
+    peer.finish()
     assert server.stop() == []
 
 
@@ -331,45 +335,45 @@ def test_messages_are_taken_in_their_order(serve: Serve, stack: ExitStack) -> No
     server = serve(READING)
     peer = stack.enter_context(connected(server.port))
     for number in range(20):
-        peer.send_text(f"{number}")
-    peer.close()
+        peer.send(f"{number}")
+    peer.finish()
     assert server.stop() == [
         f"The client {peer.name} sent the message {number}." for number in range(20)
     ]
 
 
 def test_each_new_client_is_told_to_all_others(serve: Serve, stack: ExitStack) -> None:
-    told = Frame(TEXT, b"You are a client connected to my server.")
+    told = Frame(FIN | TEXT, b"You are a client connected to my server.")
     server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
-    assert [first.receive(), first.receive(), second.receive()] == [told, told, told]
+    assert [first.frame(), first.frame(), second.frame()] == [told, told, told]
     for peer in (first, second, third):
-        peer.close()  # and nothing else has come
+        peer.finish()  # and nothing else has come
     assert server.stop() == []
 
 
 def test_telling_all_others_survives_those_who_leave(serve: Serve, stack: ExitStack) -> None:
-    told = Frame(TEXT, b"You are a client connected to my server.")
+    told = Frame(FIN | TEXT, b"You are a client connected to my server.")
     server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
-    assert [first.receive(), first.receive(), second.receive()] == [told, told, told]
-    first.close()  # gone
+    assert [first.frame(), first.frame(), second.frame()] == [told, told, told]
+    first.finish()  # gone
     second.reset()  # gone, and perhaps not noticed yet
     newest = stack.enter_context(connected(server.port))
-    assert third.receive() == told
+    assert third.frame() == told
     for peer in (third, newest):
-        peer.close()
+        peer.finish()
     assert server.stop() == []
 
 
 @pytest.mark.parametrize(
     ("first", "payload"),
     [
-        pytest.param(TEXT, "Grüße 🦆".encode(), id="str"),
-        pytest.param(BINARY, b"\x00\xff", id="bytes"),
-        pytest.param(TEXT, b"", id="empty str"),
-        pytest.param(BINARY, b"", id="empty bytes"),
-        pytest.param(BINARY, bytes(range(256)) * 4096, id="1 MiB"),
+        pytest.param(FIN | TEXT, "Grüße 🦆".encode(), id="str"),
+        pytest.param(FIN | BINARY, b"\x00\xff", id="bytes"),
+        pytest.param(FIN | TEXT, b"", id="empty str"),
+        pytest.param(FIN | BINARY, b"", id="empty bytes"),
+        pytest.param(FIN | BINARY, bytes(range(256)) * 4096, id="1 MiB"),
     ],
 )
 def test_send_sends_str_and_bytes(
@@ -377,10 +381,10 @@ def test_send_sends_str_and_bytes(
 ) -> None:
     server = serve(ANSWERING)
     peer = stack.enter_context(connected(server.port))
-    peer.send_frame(first, payload)
-    assert peer.receive() == (TEXT, b"You just send me the following message.")
-    assert peer.receive() == (first, payload)
-    peer.close()
+    peer.raw(masked(first, payload))
+    assert peer.frame() == Frame(FIN | TEXT, b"You just send me the following message.")
+    assert peer.frame() == Frame(first, payload)
+    peer.finish()
     assert server.stop() == []
 
 
@@ -392,7 +396,7 @@ def test_the_whole_document_in_its_order_is_one_script(tmp_path: Path, stack: Ex
     peer = stack.enter_context(connected(script.number()))
     assert script.line() == "We just got a new connection!"
     script.signal(signal.SIGINT)
-    assert peer.closed_by_server() == 1001
+    assert peer.closed() == (1001, "")
     lines, stderr, status = script.end()
     assert lines == CLOSING
     assert complaints(stderr) == ""
@@ -402,8 +406,8 @@ def test_the_whole_document_in_its_order_is_one_script(tmp_path: Path, stack: Ex
 def test_the_callback_registered_last_counts(serve: Serve, stack: ExitStack) -> None:
     server = serve(ON_CONNECTION, ADDRESSES, CLIENTS, ANSWERING)
     peer = stack.enter_context(connected(server.port))
-    peer.send_text("Hello!")
-    assert peer.receive() == (TEXT, b"You just send me the following message.")
-    assert peer.receive() == (TEXT, b"Hello!")
-    peer.close()
+    peer.send("Hello!")
+    assert peer.frame() == Frame(FIN | TEXT, b"You just send me the following message.")
+    assert peer.frame() == Frame(FIN | TEXT, b"Hello!")
+    peer.finish()
     assert server.stop() == []

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import trustme
-from logs import one_line
-from peer import BINARY, REQUEST, TEXT, Peer, connected, dialled
-from serving import BOTH_LOOPS, NewLoop, serving
 
+from kit.blocking_peer import BlockingPeer, connected
+from kit.certificates import certificate_files, client_context
+from kit.frames import BINARY, FIN, TEXT, Frame, masked
+from kit.handshake import REQUEST
+from kit.in_thread import BOTH_LOOPS, NewLoop, serving
+from kit.log import one_line
 from wstransports import Client, WebSocketReader, WebSocketServer
 
 MiB = 2**20
@@ -32,20 +35,13 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="module")
 def certs(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The server's certificate and its key."""
-    folder = tmp_path_factory.mktemp("certs")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    issued = authority.issue_cert("localhost")
-    cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    return cert, key
+    return certificate_files(authority, tmp_path_factory.mktemp("certs"), "localhost")
 
 
 @pytest.fixture(scope="module")
 def trusting(authority: trustme.CA) -> ssl.SSLContext:
     """What a client needs to believe them."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+    return client_context(authority)
 
 
 Ends = SimpleQueue[tuple[int, int]]
@@ -101,15 +97,15 @@ def test_a_message_each_way_and_a_clean_close(
     trusting: ssl.SSLContext,
 ) -> None:
     with serving(echo_server(give(certs)), new_loop) as port, connected(port, trusting) as peer:
-        peer.send_text("Grüße 🦆")
-        assert peer.receive() == (TEXT, "Grüße 🦆".encode())
-        peer.send_frame(BINARY, b"\x00\xff")
-        assert peer.receive() == (BINARY, b"\x00\xff")
-        peer.close()
+        peer.send("Grüße 🦆")
+        assert peer.frame() == Frame(FIN | TEXT, "Grüße 🦆".encode())
+        peer.send(b"\x00\xff")
+        assert peer.frame() == Frame(FIN | BINARY, b"\x00\xff")
+        peer.finish()
 
 
 def hands_shaken_but_for_the_last_words(
-    peer: Peer, trusting: ssl.SSLContext
+    peer: BlockingPeer, trusting: ssl.SSLContext
 ) -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
     """TLS on a peer's socket: what arrived goes into the first, what to send into the second."""
     arrived, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -118,7 +114,7 @@ def hands_shaken_but_for_the_last_words(
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
-            peer.send(to_send.read())
+            peer.raw(to_send.read())
             arrived.write(peer.socket.recv(65536))
         else:
             assert to_send.pending
@@ -130,10 +126,10 @@ def hands_shaken_but_for_the_last_words(
 def test_a_request_right_behind_the_tls_handshake(
     new_loop: NewLoop, certs: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
-    with serving(echo_server(certs), new_loop) as port, dialled(port) as peer:
+    with serving(echo_server(certs), new_loop) as port, BlockingPeer(port) as peer:
         tls, arrived, to_send = hands_shaken_but_for_the_last_words(peer, trusting)
         tls.write(REQUEST)
-        peer.send(to_send.read())  # all in one
+        peer.raw(to_send.read())  # all in one
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             try:
@@ -150,13 +146,13 @@ def test_leaving_right_behind_the_tls_handshake(
     sent: bytes, new_loop: NewLoop, certs: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     with serving(echo_server(certs), new_loop) as port, connected(port, trusting) as other:
-        with dialled(port) as peer:
+        with BlockingPeer(port) as peer:
             tls, _, to_send = hands_shaken_but_for_the_last_words(peer, trusting)
             if sent:
                 tls.write(sent)
             with pytest.raises(ssl.SSLWantReadError):
                 tls.unwrap()  # for the server's part is to come
-            peer.send(to_send.read())
+            peer.raw(to_send.read())
             assert peer.gone()
         still_served(other)
 
@@ -169,9 +165,9 @@ def test_large_messages(
     payload = os.urandom(MiB)
     with serving(echo_server(certs), new_loop) as port, connected(port, trusting) as peer:
         for _ in range(3):
-            peer.send_frame(BINARY, payload)
-            assert peer.receive() == (BINARY, payload)
-        peer.close()
+            peer.send(payload)
+            assert peer.frame() == Frame(FIN | BINARY, payload)
+        peer.finish()
 
 
 @BOTH_LOOPS
@@ -182,10 +178,9 @@ def test_the_blocks_end_closes_with_1001(
     with ExitStack() as peers, ThreadPoolExecutor(2) as pool:
         with serving(echo_server(certs), new_loop) as port:
             closed = [
-                pool.submit(peers.enter_context(connected(port, trusting)).closed_by_server)
-                for _ in range(2)
+                pool.submit(peers.enter_context(connected(port, trusting)).closed) for _ in range(2)
             ]
-        assert [one.result() for one in closed] == [1001, 1001]
+        assert [one.result() for one in closed] == [(1001, "")] * 2
 
 
 @BOTH_LOOPS
@@ -196,18 +191,19 @@ def test_a_violation_is_told_before_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with serving(echo_server(certs), new_loop) as port, connected(port, trusting) as peer:
-        peer.send_frame(0x83, b"no such opcode")
-        code, reason = peer.receive_close()
+        peer.answers_close = False
+        peer.raw(masked(0x83, b"no such opcode"))
+        code, reason = peer.close_frame()
         assert code == 1002
         peer.end()
     assert one_line(caplog) == f"{peer}: failed with 1002, {reason}"
 
 
 @BOTH_LOOPS
-@pytest.mark.parametrize("leave", [Peer.reset, Peer.leave])
+@pytest.mark.parametrize("leave", [BlockingPeer.reset, BlockingPeer.leave])
 @pytest.mark.usefixtures("silent")
 def test_a_client_that_lets_go_of_the_stream_beneath_is_lost(
-    leave: Callable[[Peer], None],
+    leave: Callable[[BlockingPeer], None],
     new_loop: NewLoop,
     certs: tuple[Path, Path],
     trusting: ssl.SSLContext,
@@ -220,42 +216,45 @@ def test_a_client_that_lets_go_of_the_stream_beneath_is_lost(
         still_served(other)
 
 
-def still_served(peer: Peer) -> None:
+def still_served(peer: BlockingPeer) -> None:
     """A client is served as if nothing had happened."""
-    peer.send_text("still here?")
-    assert peer.receive() == (TEXT, b"still here?")
-    peer.close()
+    peer.send("still here?")
+    assert peer.frame() == Frame(FIN | TEXT, b"still here?")
+    peer.finish()
 
 
 # --- Who does not speak TLS as the server does
 
 
 def speak_plainly(port: int) -> None:
-    with dialled(port) as peer:
-        peer.send(REQUEST)
+    with BlockingPeer(port) as peer:
+        peer.raw(REQUEST)
         answer = peer.read_to_end()
         assert not answer.startswith(b"HTTP")
 
 
 def talk_rubbish(port: int) -> None:
-    with dialled(port) as peer:
-        peer.send(bytes(1000))
+    with BlockingPeer(port) as peer:
+        peer.raw(bytes(1000))
         peer.read_to_end()
 
 
 def distrust(port: int) -> None:
-    with pytest.raises(ssl.SSLCertVerificationError), dialled(port, ssl.create_default_context()):
+    with (
+        pytest.raises(ssl.SSLCertVerificationError),
+        BlockingPeer(port, tls=ssl.create_default_context()),
+    ):
         pytest.fail("not reached")
 
 
 def hang_up(port: int) -> None:
-    with dialled(port) as peer:
-        peer.send(CLIENT_HELLO)
+    with BlockingPeer(port) as peer:
+        peer.raw(CLIENT_HELLO)
 
 
 def reset(port: int) -> None:
-    with dialled(port) as peer:
-        peer.send(CLIENT_HELLO)
+    with BlockingPeer(port) as peer:
+        peer.raw(CLIENT_HELLO)
         peer.reset()
 
 
@@ -282,9 +281,9 @@ def test_open_timeout_bounds_the_tls_handshake(
     with (
         serving(echo_server(certs, open_timeout=0.2), new_loop) as port,
         connected(port, trusting) as other,
-        dialled(port) as peer,
+        BlockingPeer(port) as peer,
     ):
-        peer.send(sent)
+        peer.raw(sent)
         assert peer.gone()  # within the time that we wait at most
         still_served(other)
 
@@ -299,9 +298,9 @@ def test_open_timeout_bounds_the_handshake_inside_of_tls(
     with (
         serving(echo_server(certs, open_timeout=0.2), new_loop) as port,
         connected(port, trusting) as other,
-        dialled(port, trusting) as peer,
+        BlockingPeer(port, tls=trusting) as peer,
     ):
-        peer.send(REQUEST[:20])
+        peer.raw(REQUEST[:20])
         assert peer.read_to_end().startswith(b"HTTP/1.1 408 ")
         still_served(other)
     assert one_line(caplog) == f"{peer}: no handshake: the request did not arrive in time"
@@ -312,7 +311,7 @@ def test_tls_where_plain_http_is_spoken(
     new_loop: NewLoop, trusting: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(echo_server(None), new_loop) as port, connected(port) as other:
-        with pytest.raises(ssl.SSLError), dialled(port, trusting):
+        with pytest.raises(ssl.SSLError), BlockingPeer(port, tls=trusting):
             pytest.fail("not reached")
         still_served(other)
     assert one_line(caplog).endswith(
@@ -324,8 +323,8 @@ def test_tls_where_plain_http_is_spoken(
 def test_tls_where_plain_http_is_spoken_is_answered_by_a_400(
     new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(echo_server(None), new_loop) as port, dialled(port) as peer:
-        peer.send(CLIENT_HELLO)
+    with serving(echo_server(None), new_loop) as port, BlockingPeer(port) as peer:
+        peer.raw(CLIENT_HELLO)
         head, _, body = peer.read_to_end().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert body == b"this is a TLS handshake, but the server expects plain HTTP\n"

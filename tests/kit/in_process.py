@@ -1,4 +1,4 @@
-"""anyio with byte streams inside the process: no sockets, each of its back ends."""
+"""anyio with byte streams inside the process: no sockets, each of its backends."""
 
 import errno
 import functools
@@ -28,8 +28,14 @@ from wstransports.runtime import Sink
 PATIENCE = 10
 
 BACKENDS = [
-    pytest.param(name, marks=pytest.mark.skipif(not find_spec(name), reason=f"{name} is missing"))
-    for name in ("asyncio", "trio")
+    "asyncio",
+    pytest.param(
+        "trio",
+        marks=[
+            pytest.mark.skipif(not find_spec("trio"), reason="trio is missing"),
+            pytest.mark.slow,
+        ],
+    ),
 ]
 
 # How much may wait between two ends, in bytes.
@@ -37,14 +43,14 @@ CAPACITY = 64 * 1024
 
 
 def on_each_backend(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on each back end, which is its first argument, for a bounded time."""
+    """Run a test on each backend, its argument `backend`, for a bounded time."""
 
     @pytest.mark.parametrize("backend", BACKENDS)
     @functools.wraps(test)
     def run(backend: str, **others: Any) -> None:
         async def bounded() -> None:
             with anyio.fail_after(PATIENCE):
-                await test(backend, **others)
+                await test(backend=backend, **others)
 
         anyio.run(bounded, backend=backend)
 
@@ -81,7 +87,7 @@ class MemoryStream(ByteStream):
             await self._news.wait()
 
     async def send(self, item: bytes) -> None:
-        """As anyio says; a cancelled one has sent a part."""
+        """As anyio says; if cancelled, it has sent a part."""
         await anyio.lowlevel.checkpoint()
         peer = self._peer
         while item:
@@ -111,7 +117,7 @@ class MemoryStream(ByteStream):
         await anyio.lowlevel.checkpoint()
 
     def reset(self) -> None:
-        """Break the connection off: the other end loses what it has not taken yet."""
+        """Reset the connection: the other end loses what it has not received yet."""
         self._peer._reset = True
         self._peer._announce()
 
@@ -154,16 +160,16 @@ class InProcessRuntime(AnyioRuntime):
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink], group: None = None
     ) -> InProcessListener:
-        """Listen, at a port of its own where none is given."""
+        """Listen, at a free port if none is given."""
         if not where.port:
             where = replace(where, port=next(self._ports))
         if (where.host or "", where.port) in self.listeners:
-            raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
+            raise OSError(errno.EADDRINUSE, f"{where} is in use")
         await super().listen(where, make_sink)
         return InProcessListener(self, where, make_sink)
 
     async def connect(self, where: Address, sink: Sink, group: None = None) -> None:
-        """Connect to who listens there."""
+        """Connect to the listener there."""
         listener = self.listeners.get((where.host or "", where.port))
         if listener is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {where}")
@@ -175,7 +181,7 @@ class InProcessRuntime(AnyioRuntime):
 
 @contextmanager
 def found(runtime: AnyioRuntime) -> Iterator[None]:
-    """Make a runtime the running one, before all that are there: no adapter over streams is."""
+    """Make this the running runtime; adapters over streams are not, by themselves."""
     contract._finders.insert(0, lambda: runtime)
     try:
         yield

@@ -1,14 +1,15 @@
-"""Servers and raw peers over byte streams of anyio's, on each of its back ends."""
+"""Byte streams of anyio inside the process, on each of its backends."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
-from harness import PATIENCE, MemoryWire, Peer, World
-from in_process import InProcessRuntime, MemoryStream, found
-from jobs import ConcurrentJob, ConcurrentJobs
 
+from kit.in_process import InProcessRuntime, MemoryStream, found
+from kit.jobs import ConcurrentJob, ConcurrentJobs
+from kit.loops.base import PATIENCE, Loop, Main
+from kit.peer import Peer, PipeWire
 from wstransports import WebSocketServer
 from wstransports.adapters.anyio_pipe import AnyioPipe
 from wstransports.options import Address
@@ -17,8 +18,8 @@ from wstransports.runtime import Pipe
 T = TypeVar("T")
 
 
-class AnyioWire(MemoryWire):
-    """A Wire over a stream in the process: the adapter's pipe does, but for how it breaks off."""
+class AnyioWire(PipeWire):
+    """A Wire over the adapter's Pipe; to reset the connection takes more than that can."""
 
     def __init__(self, pipe: AnyioPipe) -> None:
         super().__init__(pipe)
@@ -36,14 +37,15 @@ class AnyioPeer(Peer):
     """A Peer on anyio."""
 
     def connected(self, pipe: Pipe) -> None:
-        """The stream stands."""
+        """The stream is connected."""
         assert isinstance(pipe, AnyioPipe)
         self.wire = AnyioWire(pipe)
 
 
-class AnyioWorld(World):
-    """No sockets, and the clock of the loop beneath."""
+class AnyioLoop(Loop):
+    """No sockets, and the clock of the backend."""
 
+    has_addresses = False
     peer_class = AnyioPeer
 
     _runtime: InProcessRuntime
@@ -52,38 +54,34 @@ class AnyioWorld(World):
     def __init__(self, backend: str) -> None:
         super().__init__()
         self.name = f"anyio on {backend}"
-        # anyio waits on asyncio until the task waits again, which that of our test does not.
-        self.cancels_who_wakes = backend == "trio"
+        # On asyncio, anyio cancels a task only when it waits again, which a test's task may not do.
+        self.cancels_woken_tasks = backend == "trio"
         self._backend = backend
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a test, and see that the library leaves no task behind."""
+    def run(self, main: Main) -> None:
+        """Run a test; fails if the library leaves tasks."""
         anyio.run(self._bounded, main, backend=self._backend)
 
-    async def _bounded(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _bounded(self, main: Main) -> None:
         self.cancelled = anyio.get_cancelled_exc_class()
         async with (
             ConcurrentJobs(anyio, anyio.create_task_group(), PATIENCE) as self._jobs,
             InProcessRuntime() as self._runtime,
         ):
-            before = len(anyio.get_running_tasks())
+            tasks = len(anyio.get_running_tasks())
             with found(self._runtime):
                 try:
                     await main()
                 finally:
-                    for peer in self._peers:
-                        if not peer.lost:
-                            peer.reset()
-                # Everybody has until the timeout to be gone.
-                while len(anyio.get_running_tasks()) > before or not all(
-                    peer.lost for peer in self._peers
-                ):
+                    self._reset_peers()
+                # All have until the timeout to end.
+                while len(anyio.get_running_tasks()) > tasks or not self._all_lost():
                     self._jobs.cancel()
                     await checkpoint()
 
-    def server(self, **options: Any) -> WebSocketServer:
+    def server(self, host: str = "127.0.0.1", **options: Any) -> WebSocketServer:
         """A server of this loop."""
-        return WebSocketServer("127.0.0.1", 0, runtime=self._runtime, **options)
+        return super().server(host, runtime=self._runtime, **options)
 
     async def dial(self, server: WebSocketServer, **request: Any) -> Peer:
         """A peer that has sent nothing yet."""
@@ -92,15 +90,15 @@ class AnyioWorld(World):
         return peer
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> ConcurrentJob[T]:
-        """Run a coroutine beside the others."""
+        """Run a coroutine next to the others."""
         return self._jobs.spawn(coroutine)
 
     async def checkpoint(self) -> None:
-        """Let the others run a few times: here each await of ours is a turn of its own."""
+        """Let the others run a few times: each of our awaits takes a turn of the loop here."""
         for _ in range(10):
             await checkpoint()
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Turn the loop; a test that waits for nothing runs out of patience."""
+        """Turn the loop; a condition that never holds ends with a timeout."""
         while not condition():
             await checkpoint()

@@ -1,34 +1,21 @@
-"""A server that does only what the test says, right or wrong."""
+"""A raw server on any event loop: it does only what the test says."""
 
-import re
-from base64 import b64encode
 from collections.abc import Callable, Coroutine
-from hashlib import sha1
 from typing import Any, cast
 
+from kit.frames import CLOSE, FIN, Frame, Parsed, parse
+from kit.handshake import acceptance
 from wstransports.runtime import Pipe, running
 
-CLOSE = b"\x88\x02\x03\xe8"  # 1000
-
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-def acceptance(head: bytes, headers: bytes = b"") -> bytes:
-    """The answer to an opening handshake that accepts it."""
-    found = re.search(rb"Sec-WebSocket-Key: (\S+)", head, re.IGNORECASE)
-    assert found is not None
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: %b\r\n%b\r\n" % (b64encode(sha1(found[1] + GUID).digest()), headers)
-    )
+CLOSE_1000 = Frame(FIN | CLOSE, (1000).to_bytes(2)).encode(masked=False)
 
 
 class ClientLeft(Exception):
-    """The test wants more from a client that has ended its half."""
+    """The test waits for data of a client that has ended its half."""
 
 
 class End:
-    """A server's end of a byte stream, which does only what the test says."""
+    """The server's end of a connection."""
 
     pipe: Pipe = cast(Pipe, None)
 
@@ -63,27 +50,27 @@ class End:
         return head + b"\r\n\r\n"
 
     async def accept(self, more: bytes = b"", headers: bytes = b"") -> bytes:
-        """Answer an opening handshake; `more` follows in the same write. Returns the request."""
+        """Accept an opening handshake, with `more` in the same write; returns the request."""
         head = await self.head()
         self.write(acceptance(head, headers) + more)
         return head
 
-    async def frame(self) -> tuple[int, bytes, bytes]:
-        """A frame of the client's: its first byte, its mask, its payload."""
-        first, second = await self.read(2)
-        assert second & 0x80, "a client must mask"
-        size = second & 0x7F
-        if size > 125:
-            size = int.from_bytes(await self.read(2 if size == 126 else 8))
-        key = await self.read(4)
-        masked = int.from_bytes(await self.read(size))
-        mask = int.from_bytes((key * (size // 4 + 1))[:size])
-        return first, key, (masked ^ mask).to_bytes(size)
+    async def parsed(self) -> Parsed:
+        """The client's next frame, with its masking key."""
+        while (parsed := parse(self._unread)) is None:
+            await self._more()
+        self._unread = self._unread[parsed.size :]
+        assert parsed.key, "a client must mask"
+        return parsed
 
-    async def part(self) -> None:
-        """Take part in a closing handshake, begun already or not, and end the stream."""
-        self.write(CLOSE)
-        while (await self.frame())[0] != 0x88:
+    async def frame(self) -> Frame:
+        """The client's next frame."""
+        return (await self.parsed()).frame
+
+    async def close(self) -> None:
+        """Send a Close, wait for the client's, and end the stream."""
+        self.write(CLOSE_1000)
+        while (await self.frame()).first != FIN | CLOSE:
             pass
         self.pipe.close()
 
@@ -100,12 +87,12 @@ class End:
     # As a sink.
 
     def connected(self, pipe: Pipe) -> None:
-        """The stream stands."""
+        """The stream is connected."""
         self.pipe = pipe
         self._talk(self)
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Bytes came."""
+        """Data came."""
         self._unread += data
         self._announce()
 
@@ -117,7 +104,7 @@ class End:
         self._announce()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The stream is gone."""
+        """The stream is closed."""
         self.ended = self.lost = True
         self._announce()
 
@@ -126,16 +113,16 @@ class End:
         news.set()
 
 
-class Raw:
-    """A listener of the test's own."""
+class RawServer:
+    """A listener."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
         self.uri = f"ws://{host}:{port}/"
         self.ends: list[End] = []
-        """Who has connected."""
+        """Its end of each connection."""
 
 
 Talk = Callable[[End], Coroutine[Any, Any, None]]
-"""What it does with a connection."""
+"""What a RawServer does with a connection."""

@@ -1,4 +1,4 @@
-"""A program of the user's: run in a process of its own, and spoken to by signals."""
+"""A user's program, which runs in a process of its own and is sent signals."""
 
 import os
 import signal
@@ -10,10 +10,10 @@ from typing import Self
 
 
 class Script:
-    """A running script. Its lines are waited for; the time limit of the test bounds that.
+    """A running script: `source`, kept in a `folder`.
 
-    Arguments: its `source`, and a `folder` to keep it in. It runs with Python's default
-    settings, whatever those of the tests are: the warning filter above all.
+    It runs with Python's default settings, the warning filter above all, not with those of the
+    tests. Only the time limit of the test bounds how long its methods wait.
     """
 
     def __init__(self, source: str, folder: Path) -> None:
@@ -23,7 +23,7 @@ class Script:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
         }
-        # A shell's background process ignores SIGINT, and so would its children.
+        # The tests may ignore SIGINT, as a shell's background jobs do; a script would inherit that.
         inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with self._complaints.open("w") as stderr:

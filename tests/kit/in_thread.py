@@ -1,4 +1,4 @@
-"""A server on a loop of its own, in a thread of its own, while the test plays its clients."""
+"""A server on a loop of its own in a thread of its own, for tests that block."""
 
 import asyncio
 import threading
@@ -17,14 +17,14 @@ BOTH_LOOPS = pytest.mark.parametrize(
     "new_loop",
     [
         pytest.param(asyncio.new_event_loop, id="asyncio"),
-        pytest.param(uvloop.new_event_loop, id="uvloop"),
+        pytest.param(uvloop.new_event_loop, id="uvloop", marks=pytest.mark.slow),
     ],
 )
 
 
 @contextmanager
 def serving(server: WebSocketServer, new_loop: NewLoop = asyncio.new_event_loop) -> Iterator[int]:
-    """Serve while the block lasts; gives the port. Raises what the server's loop raised."""
+    """Serve during the block, at the port it gives. Raises what the server's loop raised."""
     entered: Future[tuple[int, Callable[[], object]]] = Future()
     left: Future[None] = Future()
 
@@ -44,7 +44,7 @@ def serving(server: WebSocketServer, new_loop: NewLoop = asyncio.new_event_loop)
         else:
             left.set_result(None)
 
-    # A daemon: a server that hangs shall not keep the test's time limit from ending it.
+    # A daemon, so that a server that hangs cannot outlive the time limit of the test.
     threading.Thread(target=run, daemon=True).start()
     port, stop = entered.result()
     try:

@@ -1,15 +1,51 @@
-"""Coroutines that run beside a test on trio or anyio, which have the same words for most things."""
+"""Coroutines that run next to a test, on each event loop."""
 
+import asyncio
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import ModuleType, TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Job(Protocol[T_co]):
+    """A coroutine that runs next to the test."""
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    def cancel(self) -> object:
+        """Cancel it."""
+
+    async def wait(self) -> T_co:
+        """Its value, or its exception."""
+
+
+class AsyncioJob(Job[T]):
+    """A Job on asyncio."""
+
+    def __init__(self, task: asyncio.Task[T]) -> None:
+        self.task = task
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self.task.done()
+
+    def cancel(self) -> object:
+        """Cancel it."""
+        return self.task.cancel()
+
+    async def wait(self) -> T:
+        """Its value, or its exception."""
+        return await self.task
 
 
 class ConcurrentJob(Generic[T]):
-    """A Job on trio or anyio, whichever `library` is."""
+    """A Job on trio or anyio, which use the same names; `library` is one of them."""
 
     def __init__(
         self,
@@ -26,8 +62,8 @@ class ConcurrentJob(Generic[T]):
         self._error: BaseException | None = None
 
     async def run(self) -> None:
-        """What its task does; an exception waits for `wait`, as on asyncio."""
-        if self._previous is not None:  # trio begins tasks in any order
+        """Run the coroutine; `wait` raises its exception, as on asyncio."""
+        if self._previous is not None:  # trio starts tasks in random order
             await self._previous._begun.wait()
         self._begun.set()
         with self._scope:
@@ -63,10 +99,10 @@ class ConcurrentJob(Generic[T]):
 
 
 class ConcurrentJobs:
-    """A block for a test of at most so many seconds, and the jobs beside it.
+    """A block that a test has so many seconds for, and the jobs that run next to it.
 
-    `library` is trio or anyio, `manager` a nursery or task group of its, not entered yet. What the
-    test raises leaves the block as it is, not in a group.
+    `library` is trio or anyio, `manager` its nursery or task group, not entered yet. An exception
+    of the test leaves the block as it is, not in an exception group.
     """
 
     def __init__(
@@ -84,7 +120,7 @@ class ConcurrentJobs:
         return self
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> ConcurrentJob[T]:
-        """Run a coroutine beside the others."""
+        """Run a coroutine next to the others."""
         previous = self._jobs[-1] if self._jobs else None
         job = ConcurrentJob(self._library, coroutine, previous)
         self._jobs.append(job)

@@ -1,0 +1,1 @@
+"""What the tests share: event loops, peers, raw servers, frames, certificates."""
