@@ -61,18 +61,18 @@ class Acceptor:
         """Accept no more, close every client with 1001, and wait for them, for a bounded time."""
         self._open = False
         await listener.close()
-        for session in self._left():
+        for session in self._all_sessions():
             self._go_away(session)
         try:
             await self._wait_for_all(runtime)
         finally:
-            self.abandon()
+            self.abort()
         await self._wait_for_all(runtime)
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Leave nothing standing."""
-        for session in self._left():
-            session.abandon()
+        for session in self._all_sessions():
+            session.abort()
 
     # As the owner of sessions.
 
@@ -107,24 +107,24 @@ class Acceptor:
         except Exception as error:  # noqa: BLE001  # a callback may raise anything
             answer = _failure(session, error)
         if inspect.isawaitable(answer):
-            session.hold_for_answer()
+            session.pause_for_answer()
             session.callbacks.start(self._answer_later, session, request, answer)
         else:
             self._answer(session, request, answer)
 
-    def entered(self, session: Session) -> None:
+    def client_ready(self, session: Session) -> None:
         """A client is set up."""
-        self._clients._enter(_client_of(session))
+        self._clients._add(_client_of(session))
 
-    def left(self, session: Session) -> None:
+    def client_left(self, session: Session) -> None:
         """A client's state has left OPEN."""
-        self._clients._leave(_client_of(session))
+        self._clients._remove(_client_of(session))
 
-    def gone(self, session: Session) -> None:
+    def finished(self, session: Session) -> None:
         """Nothing is left of a connection."""
         self._sessions.discard(session)
         self._refused.discard(session)
-        if self._all_gone is not None and not self._left():
+        if self._all_gone is not None and not self._all_sessions():
             self._all_gone.set()
 
     # The opening handshake.
@@ -181,7 +181,7 @@ class Acceptor:
             if self.on_connection is not None:
                 await session.callbacks.call("on_connection", self.on_connection, client)
         finally:
-            session.inbox.set_up()
+            session.inbox.setup_done()
 
     # The end.
 
@@ -198,13 +198,13 @@ class Acceptor:
 
     async def _wait_for_all(self, runtime: Runtime) -> None:
         """Wait until no connection is left, but not for longer than `close_timeout`."""
-        if not self._left():
+        if not self._all_sessions():
             return
         self._all_gone = runtime.signal()
         await wait_for(runtime, self._all_gone, self._options.close_timeout)
         self._all_gone = None
 
-    def _left(self) -> tuple[Session, ...]:
+    def _all_sessions(self) -> tuple[Session, ...]:
         """All connections, in any state."""
         return (*self._sessions, *self._refused)
 

@@ -89,7 +89,7 @@ def _checked(clients: Iterable[Client] | Mapping[Any, Client]) -> Iterable[tuple
             f"broadcast() takes server.clients or an iterable of clients, not {clients!r}"
         )
     if isinstance(clients, Clients):
-        given = clients._now()
+        given = clients._snapshot()
     else:
         given = [*dict.fromkeys(clients.values() if isinstance(clients, Mapping) else clients)]
         for client in given:
@@ -126,12 +126,12 @@ def _send(
             at_once = len(message.payload) < LARGE and batch.empty()
             if at_once and batch.active:
                 batch.at_end(outbox)
-        if not outbox.offer(message, at_once, most):
+        if not outbox.try_send(message, at_once, most):
             _delay(client, outbox, message, policy, report, late)
             continue
         sent.append(client)
         if outbox.pipe.full:
-            outbox.note_congestion()
+            outbox.update_congestion()
             late[client] = Delivery(outbox, message)
     return late
 
@@ -145,18 +145,18 @@ def _delay(
     late: dict[Client, Delivery],
 ) -> None:
     """Do with a client that has no room what the policy says."""
-    outbox.note_congestion()
+    outbox.update_congestion()
     if not outbox.core.may_send:
         report.failed[client] = outbox.closed_error()
     elif policy.slow == "drop":
         report.dropped.append(client)
-    elif policy.slow == "close" and outbox.lags(policy.max_waiting, policy.max_seconds):
+    elif policy.slow == "close" and outbox.is_too_slow(policy.max_waiting, policy.max_seconds):
         client._session.fail(Reasons.TRY_AGAIN_LATER, "too slow for what is sent to all")
         report.closed.append(client)
     else:
         report.sent.append(client)
         late[client] = Delivery(outbox, message)
-        late[client].begin()
+        late[client].start()
 
 
 async def _wait_for_room(late: dict[Client, Delivery], report: BroadcastReport) -> None:
@@ -164,12 +164,12 @@ async def _wait_for_room(late: dict[Client, Delivery], report: BroadcastReport) 
     try:
         for client, delivery in late.items():
             try:
-                await delivery.room()
+                await delivery.wait()
             except ConnectionClosed as closed:
                 report.failed[client] = closed
     finally:
         for delivery in late.values():
-            delivery.withdraw()
+            delivery.cancel()
     failed = report.failed
     if failed:
         report.sent = [client for client in report.sent if client not in failed]

@@ -12,7 +12,7 @@ logger = logging.getLogger("wstransports")
 P = ParamSpec("P")
 
 
-class Caller(Protocol):
+class Link(Protocol):
     """The connection whose callbacks run: what they need of it."""
 
     client: Peer | None
@@ -23,23 +23,23 @@ class Caller(Protocol):
     def callback_failed(self) -> None:
         """Close the connection with 1011: a callback raised."""
 
-    def settle(self) -> None:
+    def advance_close(self) -> None:
         """Go on with the closing handshake, as far as it goes."""
 
 
 class Callbacks:
     """The tasks of one connection, and the callbacks that they run."""
 
-    __slots__ = ("_caller", "closing", "pipe", "running")
+    __slots__ = ("_link", "closing", "pipe", "running")
 
     pipe: Pipe
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, link: Link) -> None:
         self.running = 0
         """How many tasks have not ended."""
         self.closing = False
-        """The connection is closing: its caller settles at the end of each task."""
-        self._caller = caller
+        """The connection is closing: its link settles at the end of each task."""
+        self._link = link
 
     def start(self, function: Callable[P, Awaitable[None]], *args: P.args, **_: P.kwargs) -> None:
         """Run an async function of ours in a task."""
@@ -54,7 +54,7 @@ class Callbacks:
         """What `begin` was given has come to its end."""
         self.running -= 1
         if self.closing:
-            self._caller.settle()
+            self._link.advance_close()
 
     async def call(self, name: str, callback: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Run a callback of the user's; an exception it raises is logged, and goes no further."""
@@ -65,13 +65,13 @@ class Callbacks:
 
     def failed(self, name: str, error: Exception) -> None:
         """A callback raised: close the connection, unless all it says is that a client left."""
-        caller = self._caller
+        link = self._link
         closed = _closed_connections(error)
         if not closed:
-            logger.error("%s: %s raised", caller, name, exc_info=error)
-            caller.callback_failed()
-        elif others := [one for one in closed if one.client is not caller.client]:
-            caller.log(f"{name} ended because another client is gone: {others[0]}")
+            logger.error("%s: %s raised", link, name, exc_info=error)
+            link.callback_failed()
+        elif others := [one for one in closed if one.client is not link.client]:
+            link.log(f"{name} ended because another client is gone: {others[0]}")
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:

@@ -32,15 +32,15 @@ class Clients(Mapping[Key, Client]):
     def __repr__(self) -> str:
         return f"Clients({list(self._clients.values())!r})"
 
-    def _now(self) -> list[Client]:
+    def _snapshot(self) -> list[Client]:
         """Those that are here."""
         return list(self._clients.values())
 
-    def _enter(self, client: Client) -> None:
+    def _add(self, client: Client) -> None:
         """A client's set-up is over."""
         self._clients[client.addr, client.port] = client
 
-    def _leave(self, client: Client) -> None:
+    def _remove(self, client: Client) -> None:
         """A client's state has left OPEN."""
         if self._clients.get((client.addr, client.port)) is client:
             del self._clients[client.addr, client.port]

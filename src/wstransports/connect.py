@@ -119,7 +119,7 @@ class connect:  # it reads as the verb it is
             raise RuntimeError("this connect() is not entered: use `async with`")
         self._entered = False
         try:
-            await attempt.end()
+            await attempt.close()
         finally:
             await self._group.__aexit__(None, None, None)
 

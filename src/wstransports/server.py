@@ -137,7 +137,7 @@ class WebSocketServer:
             with runtime.shield():
                 await self._acceptor.close(listener, runtime)
         finally:
-            self._acceptor.abandon()
+            self._acceptor.abort()
             await self._group.__aexit__(None, None, None)
             self._runtime = None
         if kind is None:

@@ -30,8 +30,8 @@ class Attempt:
         self._address = address
         self._options = options
         self._failure: Exception | None = None
-        self._farewell = False  # a Close is on its way to who answered wrongly (RFC 7692 section 7)
-        self._decided = runtime.signal()
+        self._close_pending = False  # a Close is on its way to who answered wrongly (RFC 7692 section 7)
+        self._answered = runtime.signal()
         self._gone = runtime.signal()
         self._session: Session | None = None  # from where the byte stream stands
         self._client: Client | None = None
@@ -41,50 +41,50 @@ class Attempt:
         TimeoutError when the clock shows `until`."""
         try:
             async with nullcontext() if until is None else self.runtime.timeout_at(until):
-                await self._decide(core, group)
+                await self._wait_for_answer(core, group)
         except TimeoutError:
             if self._session is not None:
                 self._session.eof_received()  # of a refusal, what has come will do
-            self.abandon()
+            self.abort()
             if self.refusal is None:
                 raise
         except BaseException:
-            self.abandon()
+            self.abort()
             raise
         client = self._client
-        if self._farewell:
-            self.end_unattended()
+        if self._close_pending:
+            self.close_in_background()
         elif client is None:
-            self.abandon()
+            self.abort()
         if self._failure is not None:
             raise self._failure
         return client
 
-    def close(self) -> None:
+    def send_close(self) -> None:
         """Send our Close, unless that is done."""
-        self._standing().finish(Reasons.NORMAL, "")
+        self._started_session().close_now(Reasons.NORMAL, "")
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         """Close, and wait until nothing is left: callbacks included, and for a bounded time."""
-        self.close()
+        self.send_close()
         try:
             await wait_for(self.runtime, self._gone, self._options.close_timeout)
         finally:
-            self.abandon()
+            self.abort()
         try:
             await wait_for(self.runtime, self._gone, self._options.close_timeout)
         finally:
-            self.abandon()
+            self.abort()
 
-    def end_unattended(self) -> None:
+    def close_in_background(self) -> None:
         """The same, while nobody waits for it."""
-        self.close()
-        self._standing().pipe.start(self.end())
+        self.send_close()
+        self._started_session().pipe.start(self.close())
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Leave nothing standing."""
         if self._session is not None:
-            self._session.abandon()
+            self._session.abort()
 
     # As the owner of a session.
 
@@ -108,43 +108,43 @@ class Attempt:
             self.refusal = event.response
         else:
             assert isinstance(event, HandshakeFailed)
-            self._farewell = session.core.unsent > 0
+            self._close_pending = session.core.unsent > 0
             text = f"{self._uri} opened no WebSocket: {event.reason}"
             if isinstance(session.loss, tls.SSLError):  # TLS 1.3 refuses us behind its handshake
-                self._failure = self._explained(session.loss)
+                self._failure = self._with_address(session.loss)
                 self._failure.__cause__ = session.loss
             elif session.core.input_ended or session.lost:
                 self._failure = ConnectionResetError(ECONNRESET, text)
             else:
                 self._failure = HandshakeError(text)
-        self._decided.set()
+        self._answered.set()
 
-    def entered(self, session: Session) -> None:
+    def client_ready(self, session: Session) -> None:
         """There is no list of clients here."""
 
-    def left(self, session: Session) -> None:
+    def client_left(self, session: Session) -> None:
         """There is no list of clients here."""
 
-    def gone(self, session: Session) -> None:
+    def finished(self, session: Session) -> None:
         """Nothing is left of the connection."""
         self._gone.set()
 
     # Inside.
 
-    async def _decide(self, core: ClientConnection, group: Any) -> None:
+    async def _wait_for_answer(self, core: ClientConnection, group: Any) -> None:
         """Have the server's answer."""
         session = Session(core, self.runtime, self._options, self)
         try:
             await self.runtime.connect(self._address, session, group)
         except OSError as error:
-            raise self._explained(error) from error
-        await self._decided.wait()
+            raise self._with_address(error) from error
+        await self._answered.wait()
 
-    def _standing(self) -> Session:
+    def _started_session(self) -> Session:
         assert self._session is not None
         return self._session
 
-    def _explained(self, error: OSError) -> OSError:
+    def _with_address(self, error: OSError) -> OSError:
         """The same, naming host and cause."""
         where = str(self._uri)
         if self._address.unix_path is not None:

@@ -75,7 +75,7 @@ class Connections:
         """
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            await attempt.end()
+            await attempt.close()
             self._delays = delays()
             await self._pause(next(self._delays))
         while True:
@@ -99,7 +99,7 @@ class Connections:
         except RuntimeError:  # the loop has ended, and the connection with it
             return
         if here is self._runtime:
-            self._attempt.end_unattended()
+            self._attempt.close_in_background()
 
     async def _pause(self, seconds: float) -> None:
         await wait_for(self._runtime, self._runtime.signal(), seconds)

@@ -5,10 +5,10 @@ from typing import Protocol
 from ..runtime import Pipe, Timer
 
 
-class Wakeful(Protocol):
+class AlarmHandler(Protocol):
     """Who has an alarm."""
 
-    def ring(self) -> None:
+    def on_alarm(self) -> None:
         """A deadline may have passed."""
 
 
@@ -19,12 +19,12 @@ class Alarm:
     message.
     """
 
-    __slots__ = ("_at", "_timer", "_whose", "pipe")
+    __slots__ = ("_at", "_handler", "_timer", "pipe")
 
     pipe: Pipe
 
-    def __init__(self, whose: Wakeful) -> None:
-        self._whose = whose
+    def __init__(self, handler: AlarmHandler) -> None:
+        self._handler = handler
         self._timer: Timer | None = None
         self._at = 0.0
 
@@ -48,4 +48,4 @@ class Alarm:
     def __call__(self) -> None:
         """It is time."""
         self._timer = None
-        self._whose.ring()
+        self._handler.on_alarm()

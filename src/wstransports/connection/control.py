@@ -23,11 +23,11 @@ class Control:
     __slots__ = (
         "_callbacks",
         "_core",
-        "_held",
         "_inbox",
         "_intake",
         "_outbox",
         "_running",
+        "_unanswered",
         "_waiting",
         "on_closed",
         "on_ping",
@@ -52,17 +52,17 @@ class Control:
         self._outbox = outbox
         self._waiting: deque[tuple[bool, bytes]] | None = None  # (is it a ping, payload)
         self._running = False
-        self._held: bytes | None = None  # the latest ping, not answered for want of room
+        self._unanswered: bytes | None = None  # the latest ping, not answered for want of room
 
     def ping(self, payload: bytes) -> None:
         """A ping arrived: `on_ping` has it, or it is answered."""
         if self.on_ping is not None:
             self._queue(True, payload)
         elif self._outbox.pipe.full:
-            if self._held is None:
+            if self._unanswered is None:
                 self._intake.pause(OUTPUT)
-                self._callbacks.start(self._answer_when_room)
-            self._held = payload
+                self._callbacks.start(self._answer_when_writable)
+            self._unanswered = payload
         elif self._core.may_send:
             self._outbox.send_pong(payload)
 
@@ -82,21 +82,21 @@ class Control:
         if is_ping:
             for index, (was_ping, old) in enumerate(self._waiting):
                 if was_ping:  # only the latest needs an answer (RFC 6455 section 5.5.3)
-                    self._inbox.weigh(len(payload) - len(old))
+                    self._inbox.add_unread(len(payload) - len(old))
                     self._waiting[index] = True, payload
                     return
-        self._inbox.weigh(len(payload) + FRAME_COST)
+        self._inbox.add_unread(len(payload) + FRAME_COST)
         self._waiting.append((is_ping, payload))
         if not self._running:
             self._running = True
-            self._callbacks.start(self._drive, self._waiting)
+            self._callbacks.start(self._work, self._waiting)
 
-    async def _drive(self, waiting: deque[tuple[bool, bytes]]) -> None:
+    async def _work(self, waiting: deque[tuple[bool, bytes]]) -> None:
         """Run on_ping and on_pong for what waits."""
         try:
             while waiting:
                 is_ping, payload = waiting.popleft()
-                self._inbox.weigh(-len(payload) - FRAME_COST)
+                self._inbox.add_unread(-len(payload) - FRAME_COST)
                 callback = self.on_ping if is_ping else self.on_pong
                 if callback is not None:
                     name = "on_ping" if is_ping else "on_pong"
@@ -104,10 +104,10 @@ class Control:
         finally:
             self._running = False
 
-    async def _answer_when_room(self) -> None:
+    async def _answer_when_writable(self) -> None:
         """Answer the ping held when there is room."""
         await self._outbox.pipe.drain()
-        payload, self._held = self._held, None
+        payload, self._unanswered = self._unanswered, None
         if payload is not None and self._core.may_send:
             self._outbox.send_pong(payload)
         self._intake.resume(OUTPUT)

@@ -33,7 +33,7 @@ logger = logging.getLogger("wstransports")
 
 # What may wait unread of a peer that is lost, in bytes: all that 256 KiB of the shortest messages
 # count, but not all that one of compressed messages inflates to.
-MOST_OF_THE_LOST = 2**24
+MAX_UNREAD_AFTER_LOSS = 2**24
 
 _LAST = (CloseReceived, ConnectionFailed)
 
@@ -49,13 +49,13 @@ class Owner(Protocol):
     def handshake(self, session: "Session", event: Event) -> None:
         """The opening handshake has an outcome; `session.open` follows where it succeeded."""
 
-    def entered(self, session: "Session") -> None:
+    def client_ready(self, session: "Session") -> None:
         """The client is set up."""
 
-    def left(self, session: "Session") -> None:
+    def client_left(self, session: "Session") -> None:
         """The client's state has left OPEN."""
 
-    def gone(self, session: "Session") -> None:
+    def finished(self, session: "Session") -> None:
         """The byte stream is gone, and nothing runs for it any more; may be called again."""
 
 
@@ -63,14 +63,14 @@ class Session:
     """The `Sink` of a byte stream: drives the core, runs the callbacks, writes the output.
 
     Once it is closing (`callbacks.closing`), each entry of the sink and each task ends with
-    `settle`, which takes the closing handshake as far as it goes (RFC 6455 section 7).
+    `advance_close`, which takes the closing handshake as far as it goes (RFC 6455 section 7).
     """
 
     __slots__ = (
         "_alarm",
         "_batch",
+        "_close_waiters",
         "_now",
-        "_over",
         "_owner",
         "_stream_closed",
         "callbacks",
@@ -115,7 +115,7 @@ class Session:
         self._batch = runtime.batch
         self._now = runtime.now
         self._stream_closed = False  # our half of it
-        self._over: tuple[Signal, ...] = ()  # wait for the end
+        self._close_waiters: tuple[Signal, ...] = ()  # wait for the end
         self._alarm = Alarm(self)
 
     def __str__(self) -> str:
@@ -146,7 +146,7 @@ class Session:
             if core.more:
                 self.intake.handle_rest(now, self._now())
             if self.callbacks.closing:
-                self.settle()
+                self.advance_close()
         except Exception as error:  # noqa: BLE001  # an extension may raise anything
             self._drop(error)
         finally:
@@ -155,17 +155,17 @@ class Session:
 
     def eof_received(self) -> None:
         """As a Sink."""
-        self.turn(self._handle_eof)
+        self.run_as_batch(self._handle_eof)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
-        self.intake.reasons = 0
+        self.intake.pause_reasons = 0
         self.loss = exc
-        self.turn(self._handle_loss)
+        self.run_as_batch(self._handle_loss)
 
     # What arrives.
 
-    def turn(self, call: Callable[[], None]) -> None:
+    def run_as_batch(self, call: Callable[[], None]) -> None:
         """Handle input by `call`, and write in one go what it makes us send."""
         with self._batch:
             try:
@@ -173,7 +173,7 @@ class Session:
             except Exception as error:  # noqa: BLE001  # an extension may raise anything
                 self._drop(error)
             if self.callbacks.closing:
-                self.settle()
+                self.advance_close()
 
     def handle(self, events: list[Event]) -> None:
         """All events first, callbacks after: those may call send or close at once."""
@@ -198,7 +198,7 @@ class Session:
         if isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
             self.log(f"failed with {event.code:d}, {event.reason}")
         self._begin_closing()
-        self.inbox.break_off()
+        self.inbox.end_of_input()
 
     def _handle_eof(self) -> None:
         self.handle(self.core.receive_eof(self._now()))
@@ -211,17 +211,17 @@ class Session:
         except Exception as error:  # noqa: BLE001  # an extension may raise anything
             self._drop(error)
         if self.core.more:
-            if self.inbox.unread < max(MOST_OF_THE_LOST, self.options.read_limit):
-                self.intake.reasons = 0
-                self.intake.later(self._handle_loss)
+            if self.inbox.unread < max(MAX_UNREAD_AFTER_LOSS, self.options.read_limit):
+                self.intake.pause_reasons = 0
+                self.intake.call_soon(self._handle_loss)
                 return
             self.log("lost, and the rest of what it sent is dropped: too much waits")
         events = self.core.connection_lost()
         self.lost = self.intake.stopped = self.callbacks.closing = True
         self.handle(events)
         self._alarm.stop()
-        over, self._over = self._over, ()
-        for signal in over:
+        waiters, self._close_waiters = self._close_waiters, ()
+        for signal in waiters:
             signal.set()
         if self.client is not None:
             closed = self.closed_error()
@@ -234,7 +234,7 @@ class Session:
 
     # The opening handshake.
 
-    def hold_for_answer(self) -> None:
+    def pause_for_answer(self) -> None:
         """The answer takes its time: read no more until then."""
         self.intake.pause(ANSWER)
 
@@ -242,7 +242,7 @@ class Session:
         """The handshake succeeded: write our answer, if any, and let frames follow."""
         self.client = client
         if self.core.more:
-            self.intake.wait_a_turn()  # on_connection begins before what came along is looked at
+            self.intake.yield_to_loop()  # on_connection begins before what came along is looked at
         self.outbox.put()
         self.arm()
         self.intake.resume(ANSWER)
@@ -252,27 +252,27 @@ class Session:
         assert isinstance(self.core, ServerConnection)
         self.core.reject(response, self._now())
         self.callbacks.closing = True
-        self.settle()
+        self.advance_close()
         self.intake.resume(ANSWER)
 
     def ready(self) -> None:
         """The application is set up and takes messages."""
         if self.client is not None and self.core.phase is Phase.OPEN:
-            self._owner.entered(self)
+            self._owner.client_ready(self)
 
     # The closing handshake.
 
-    def settle(self) -> None:
+    def advance_close(self) -> None:
         """Answer the Close that is owed, once what came before it is handled; end the stream when
         all is said; report when nothing is left."""
         core = self.core
-        if core.owes_close and self.inbox.idle():
+        if core.owes_close and self.inbox.is_idle():
             core.acknowledge_close(self._now())
         if not core.may_send:
-            self.outbox.lock.disband()
+            self.outbox.lock.close()
         if self.lost:
             if not self.callbacks.running:
-                self._owner.gone(self)
+                self._owner.finished(self)
             return
         if not core.should_close:
             self.outbox.put()
@@ -284,7 +284,7 @@ class Session:
         elif not self._stream_closed:
             self._stream_closed = True
             self.outbox.flush()
-            self.intake.resume_for_end()
+            self.intake.resume_for_eof()
             self.pipe.close()
         self.arm()
 
@@ -294,7 +294,7 @@ class Session:
             self._send_close(code, reason)
         if not self.lost:
             over = self.runtime.signal()
-            self._over += (over,)
+            self._close_waiters += (over,)
             await over.wait()
 
     def fail(self, code: Reasons, reason: str) -> None:
@@ -302,17 +302,17 @@ class Session:
         if self.core.may_send:
             self._send_close(code, reason)
 
-    def finish(self, code: Reasons, reason: str) -> None:
+    def close_now(self, code: Reasons, reason: str) -> None:
         """Answer the Close that is owed, at once; else send one, unless that is done."""
         if self.core.owes_close:
             self.core.acknowledge_close(self._now())
-            self.settle()
+            self.advance_close()
         else:
             self.fail(code, reason)
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """The time is over: cancel what runs, drop what waits and the stream."""
-        self.inbox.shut()
+        self.inbox.stop()
         self.pipe.cancel()
         if not self.lost:
             self.pipe.abort()
@@ -331,18 +331,18 @@ class Session:
     def _send_close(self, code: int, reason: str) -> None:
         self.core.send_close(code, reason, self._now())
         self._begin_closing()
-        self.settle()
+        self.advance_close()
 
     def _begin_closing(self) -> None:
         self.callbacks.closing = True
         if self.client is not None:
-            self._owner.left(self)
+            self._owner.client_left(self)
 
     # Callbacks.
 
     def callback_failed(self) -> None:
         """As a Caller: a callback raised."""
-        self.inbox.shut()
+        self.inbox.stop()
         self.fail(Reasons.UNEXPECTED_CONDITION, "")
 
     def log(self, what: str) -> None:
@@ -356,13 +356,13 @@ class Session:
         if not self.lost:
             self._alarm.set(self.core.next_deadline())
 
-    def ring(self) -> None:
+    def on_alarm(self) -> None:
         """The alarm: a deadline may have passed."""
-        self.turn(self._handle_deadline)
+        self.run_as_batch(self._handle_deadline)
 
     def _handle_deadline(self) -> None:
         if self.pipe.waiting():
-            self.outbox.watch(self._now())
+            self.outbox.report_progress(self._now())
         self.handle(self.core.handle_timeout(self._now()))
         self.outbox.put()
         self.arm()

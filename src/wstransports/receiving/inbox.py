@@ -33,7 +33,7 @@ class Link(Protocol):
     def ready(self) -> None:
         """The application is set up and takes messages."""
 
-    def settle(self) -> None:
+    def advance_close(self) -> None:
         """Go on with the closing handshake, as far as it goes."""
 
     def fail(self, code: Reasons, reason: str) -> None:
@@ -43,7 +43,7 @@ class Link(Protocol):
         """What reads raise once the connection is over."""
 
 
-class Taker(Enum):
+class Consumer(Enum):
     """Takes the messages."""
 
     UNDECIDED = auto()
@@ -58,12 +58,12 @@ class Taker(Enum):
     """receive() when it is called again: the last call was given up."""
     DISCARD = auto()
     """Nothing: on_connection has ended without a choice."""
-    SHUT = auto()
+    STOPPED = auto()
     """Nothing any more: the connection fails."""
 
 
-_RECEIVING = (Taker.RECEIVE, Taker.APPLICATION, Taker.RECEIVE_AGAIN)
-_SHUT = Taker.SHUT
+_RECEIVING = (Consumer.RECEIVE, Consumer.APPLICATION, Consumer.RECEIVE_AGAIN)
+_STOPPED = Consumer.STOPPED
 
 
 class Inbox:
@@ -79,17 +79,17 @@ class Inbox:
         "_arriving",
         "_batch",
         "_callbacks",
+        "_consumer",
         "_core",
-        "_drivers",
         "_intake",
         "_limit",
         "_link",
-        "_most_drivers",
+        "_max_workers",
         "_receiver",
         "_runtime",
-        "_set_up",
-        "_taker",
+        "_setup_done",
         "_waiting",
+        "_workers",
         "callback",
         "checkpoints",
         "unread",
@@ -114,13 +114,13 @@ class Inbox:
         self._callbacks = callbacks
         self._intake = intake
         self._limit = options.read_limit
-        self._most_drivers = options.concurrent_messages
-        self._drivers = 0
+        self._max_workers = options.concurrent_messages
+        self._workers = 0
         self._waiting = _NOTHING
         self._arriving: WebSocketReader | None = None  # the message whose rest is not here
-        self._taker = Taker.UNDECIDED
+        self._consumer = Consumer.UNDECIDED
         self._receiver: Signal | None = None  # the task that waits in receive()
-        self._set_up = False  # on_connection has ended
+        self._setup_done = False  # on_connection has ended
 
     # What the session does.
 
@@ -137,7 +137,7 @@ class Inbox:
                 if piece.last:
                     self._arriving = None
             return
-        if self._taker is _SHUT or overflow:
+        if self._consumer is _STOPPED or overflow:
             return
         reader = WebSocketReader(self, piece)
         if self._waiting is _NOTHING:
@@ -145,76 +145,76 @@ class Inbox:
         self._waiting.append(reader)
         if not piece.last:
             self._arriving = reader
-        if self._drivers or self.callback is None:
-            self.charge(reader, MESSAGE_COST + len(piece.data))
+        if self._workers or self.callback is None:
+            self.count(reader, MESSAGE_COST + len(piece.data))
         elif not piece.last:
             # Most callbacks wait for the rest at once, which counts no more: to stop reading until
             # then took 1.3 system calls for a message of 1 MiB.
-            reader._charged = MESSAGE_COST + len(piece.data)
-            self.unread += reader._charged
+            reader._counted = MESSAGE_COST + len(piece.data)
+            self.unread += reader._counted
             self._count_later()
 
     def run(self) -> None:
         """Let the taker have the messages that wait."""
         waiting = self._waiting
         if self.callback is not None:
-            if len(waiting) > 1 and not self._drivers:
+            if len(waiting) > 1 and not self._workers:
                 self._count_later()
-            while waiting and self._drivers < self._most_drivers:
-                self._drivers += 1
-                self._callbacks.begin(self._drive())
+            while waiting and self._workers < self._max_workers:
+                self._workers += 1
+                self._callbacks.begin(self._work())
         elif self._receiver is not None:
             self._receiver.set()
-        elif waiting and self._set_up and self._taker not in _RECEIVING:
-            if self._taker is Taker.UNDECIDED:
-                self._taker = Taker.DISCARD
+        elif waiting and self._setup_done and self._consumer not in _RECEIVING:
+            if self._consumer is Consumer.UNDECIDED:
+                self._consumer = Consumer.DISCARD
                 self._link.log("its messages are discarded: no on_message is registered")
             self._discard()
 
-    def set_up(self) -> None:
+    def setup_done(self) -> None:
         """on_connection has ended."""
-        self._set_up = True
+        self._setup_done = True
         self._link.ready()
         self.run()
 
-    def idle(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether all that came was handled, so that a Close may be answered."""
-        handling = self._taker is Taker.APPLICATION and not self._set_up
-        return not self._drivers and not handling and not self._waiting
+        handling = self._consumer is Consumer.APPLICATION and not self._setup_done
+        return not self._workers and not handling and not self._waiting
 
-    def break_off(self) -> None:
+    def end_of_input(self) -> None:
         """Nothing more comes; a message of which the rest is missing never ends. `run` must follow."""
         if self._arriving is not None:
             self._arriving.set_exception(self._link.closed_error())
             self._arriving = None
 
-    def shut(self) -> None:
+    def stop(self) -> None:
         """Deliver nothing more, and drop what waits."""
-        self._taker = Taker.SHUT
+        self._consumer = Consumer.STOPPED
         self._discard()
 
     # What the client does.
 
     def register(self, callback: OnMessage) -> None:
         """Have a callback take the messages; RuntimeError where `receive` does."""
-        if self._taker in _RECEIVING:
+        if self._consumer in _RECEIVING:
             raise RuntimeError(
                 "receive() takes the messages of this client: use that or a callback"
             )
         self.callback = callback
-        self._let(Taker.CALLBACK)
+        self._set_consumer(Consumer.CALLBACK)
         if self._waiting:  # delivered when the caller has returned and on_connection has suspended
-            self._intake.later(self.run)
+            self._intake.call_soon(self.run)
 
     async def receive(self) -> str | bytes:
         """The next message, whole; see `Client.receive`."""
         if self.callback is not None:
             raise RuntimeError("@client.message takes the messages: use that or receive()")
-        if self._taker is Taker.RECEIVE or self._receiver is not None:
+        if self._consumer is Consumer.RECEIVE or self._receiver is not None:
             raise RuntimeError("another task waits in receive() of this client: let one do it")
-        if self._taker not in _RECEIVING:
+        if self._consumer not in _RECEIVING:
             self._link.ready()
-        self._let(Taker.RECEIVE)
+        self._set_consumer(Consumer.RECEIVE)
         waiting = self._waiting
         try:
             while not waiting:
@@ -232,38 +232,38 @@ class Inbox:
         except ConnectionClosed:
             if waiting:
                 waiting.popleft()
-            self._let(Taker.RECEIVE_AGAIN)
-            self._link.settle()
+            self._set_consumer(Consumer.RECEIVE_AGAIN)
+            self._link.advance_close()
             raise
         except BaseException:
-            self._let(Taker.RECEIVE_AGAIN)
+            self._set_consumer(Consumer.RECEIVE_AGAIN)
             raise
         if waiting:  # else everything was dropped meanwhile
             waiting.popleft()
-        if reader._charged:
+        if reader._counted:
             reader._drop()
-        self._let(Taker.APPLICATION)
+        self._set_consumer(Consumer.APPLICATION)
         return message
 
     # What the readers do.
 
-    def charge(self, reader: WebSocketReader, size: int) -> None:
+    def count(self, reader: WebSocketReader, size: int) -> None:
         """So many bytes more (fewer, where negative) wait unread in `reader`."""
-        reader._charged += size
-        self.weigh(size)
+        reader._counted += size
+        self.add_unread(size)
 
-    def weigh(self, size: int) -> None:
+    def add_unread(self, size: int) -> None:
         """So many bytes more (fewer, where negative) wait to be handled."""
         self.unread += size
         if self.unread > self._limit:
-            if not self._intake.reasons & BACKLOG and self._core.phase is Phase.OPEN:
+            if not self._intake.pause_reasons & BACKLOG and self._core.phase is Phase.OPEN:
                 self._intake.pause(BACKLOG)
-        elif self._intake.reasons & BACKLOG:
+        elif self._intake.pause_reasons & BACKLOG:
             self._intake.resume(BACKLOG)
 
     def release(self, reader: WebSocketReader) -> None:
         """Nothing waits in `reader` any more."""
-        self.charge(reader, -reader._charged)
+        self.count(reader, -reader._counted)
 
     def get_limit(self) -> int | None:
         """How much `reader.get()` may gather, where its caller does not say."""
@@ -284,12 +284,12 @@ class Inbox:
 
     # Inside.
 
-    def _let(self, taker: Taker) -> None:
+    def _set_consumer(self, consumer: Consumer) -> None:
         """Have it take the messages, unless nothing does any more."""
-        if self._taker is not _SHUT:
-            self._taker = taker
+        if self._consumer is not _STOPPED:
+            self._consumer = consumer
 
-    async def _drive(self) -> None:
+    async def _work(self) -> None:
         """Run the callback for one message after the other: one task for a whole read, because
         a task for each message takes 4.9 us where this takes 2.3 (64 in a read)."""
         waiting = self._waiting
@@ -305,12 +305,12 @@ class Inbox:
                     callbacks.failed("on_message", error)
                 finally:
                     # Where pieces may follow, or a get() put some back, nobody reads them now.
-                    if reader._charged or reader._whole is None:
+                    if reader._counted or reader._whole is None:
                         reader._drop()
         finally:
-            self._drivers -= 1
+            self._workers -= 1
             if waiting:
-                self._intake.later(self.run)  # this task was cancelled: another takes the rest
+                self._intake.call_soon(self.run)  # this task was cancelled: another takes the rest
             callbacks.end()
 
     def _discard(self) -> None:
@@ -330,7 +330,7 @@ class Inbox:
         """As `Gathering`: count what waits."""
         size = 0
         for reader in self._waiting:
-            if not reader._charged:
-                reader._charged = MESSAGE_COST + reader._size()
-                size += reader._charged
-        self.weigh(size)
+            if not reader._counted:
+                reader._counted = MESSAGE_COST + reader._size()
+                size += reader._counted
+        self.add_unread(size)

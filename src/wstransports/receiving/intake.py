@@ -24,7 +24,7 @@ class Handler(Protocol):
     def handle(self, events: list[Event]) -> None:
         """Handle what the core made of some input."""
 
-    def turn(self, call: Callable[[], None]) -> None:
+    def run_as_batch(self, call: Callable[[], None]) -> None:
         """Call it as one handling of input: what it sends leaves in one write."""
 
     def arm(self) -> None:
@@ -34,14 +34,14 @@ class Handler(Protocol):
 class Intake:
     """Lets input in: in slices of a few milliseconds, and only while nothing speaks against it."""
 
-    __slots__ = ("_core", "_handler", "_now", "pipe", "reasons", "stopped")
+    __slots__ = ("_core", "_handler", "_now", "pause_reasons", "pipe", "stopped")
 
     pipe: Pipe
 
     def __init__(
         self, handler: Handler, core: ServerConnection | ClientConnection, runtime: Runtime
     ) -> None:
-        self.reasons = 0
+        self.pause_reasons = 0
         """Why nothing is read; 0 while it is."""
         self.stopped = False
         """The stream is lost: nothing is read any more."""
@@ -51,59 +51,59 @@ class Intake:
 
     def pause(self, reason: int) -> None:
         """Read no more until `resume` takes this reason and all others away."""
-        if not self.reasons:
+        if not self.pause_reasons:
             self.pipe.pause_reading()
             self._core.pause_reading()
-        self.reasons |= reason
+        self.pause_reasons |= reason
 
     def resume(self, reason: int) -> None:
         """A reason is gone; with the last one reading goes on."""
-        if not self.reasons & reason:
+        if not self.pause_reasons & reason:
             return
-        self.reasons &= ~reason
-        if self.reasons or self.stopped:
+        self.pause_reasons &= ~reason
+        if self.pause_reasons or self.stopped:
             return
         if self._core.more:
-            self.reasons = SLICE
-            self._on_next_turn(self._next_slice)
+            self.pause_reasons = SLICE
+            self._schedule(self._next_slice)
         else:
             self._read_on()
 
-    def resume_for_end(self) -> None:
+    def resume_for_eof(self) -> None:
         """Read whatever speaks against it: only the peer's end is waited for."""
-        if self.reasons:
-            self.reasons = 0
+        if self.pause_reasons:
+            self.pause_reasons = 0
             self.pipe.resume_reading()
 
     def handle_rest(self, since: float, now: float) -> None:
         """Handle what the core kept back: for a while after `since`, then on the next turn."""
         core = self._core
-        while core.more and not self.reasons:
+        while core.more and not self.pause_reasons:
             if now > since + WORK_AT_ONCE:
-                self.wait_a_turn()
+                self.yield_to_loop()
             else:
                 self._handler.handle(core.receive_data(b"", now))
                 now = self._now()
 
-    def wait_a_turn(self) -> None:
+    def yield_to_loop(self) -> None:
         """Let others run before more is handled."""
         self.pause(SLICE)
-        self._on_next_turn(self._next_slice)
+        self._schedule(self._next_slice)
 
-    def later(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], None]) -> None:
         """Call it on the loop's next turn, as one handling of input."""
-        self._on_next_turn(partial(self._handler.turn, call))
+        self._schedule(partial(self._handler.run_as_batch, call))
 
-    def _on_next_turn(self, call: Callable[[], None]) -> None:
+    def _schedule(self, call: Callable[[], None]) -> None:
         self.pipe.call_at(self._now(), call)
 
     def _next_slice(self) -> None:
-        if not self.reasons & SLICE:
+        if not self.pause_reasons & SLICE:
             return  # the stream is lost, and the rest is handled with that
-        self.reasons &= ~SLICE
-        if not self.reasons and not self.stopped:
-            self._handler.turn(self._handle_slice)
-            if not self.reasons:
+        self.pause_reasons &= ~SLICE
+        if not self.pause_reasons and not self.stopped:
+            self._handler.run_as_batch(self._handle_slice)
+            if not self.pause_reasons:
                 self._read_on()
 
     def _handle_slice(self) -> None:

@@ -22,7 +22,7 @@ class FlowControl(Protocol):
 
     checkpoints: bool
 
-    def charge(self, reader: "WebSocketReader", size: int) -> None:
+    def count(self, reader: "WebSocketReader", size: int) -> None:
         """So many bytes more (fewer, where negative) wait unread in `reader`."""
 
     def release(self, reader: "WebSocketReader") -> None:
@@ -50,13 +50,13 @@ class WebSocketReader(Buffer):
     callback returns is discarded.
     """
 
-    __slots__ = ("_charged", "_dropped", "_flow", "_parts", "_room", "_whole", "data_type")
+    __slots__ = ("_counted", "_dropped", "_flow", "_parts", "_space_left", "_whole", "data_type")
 
     def __init__(self, flow: FlowControl, piece: MessagePiece) -> None:
         # Buffer.__init__ waits for the first low-level read (__getattr__): 0.2 us a message.
         self.data_type = piece.type
         self._flow = flow
-        self._charged = 0  # bytes that are counted as waiting here
+        self._counted = 0  # bytes that are counted as waiting here
         self._whole: str | bytes | None  # the message, where it arrived in one piece
         if piece.last and len(piece.data) <= GET_LIMIT:
             text = piece.text
@@ -66,7 +66,7 @@ class WebSocketReader(Buffer):
         # Until the first low-level read the pieces stay what they are: get() joins them, which
         # takes 0.03 ms for 1 MiB, and 1.7 by way of the Buffer.
         self._parts: list[MessagePiece] | None = [piece]
-        self._room: float | None = None  # how many more bytes get() takes, while it waits for them
+        self._space_left: float | None = None  # how many more bytes get() takes, while it waits for them
         self._dropped = False
         self._ended = piece.last
         self._error = None
@@ -98,7 +98,7 @@ class WebSocketReader(Buffer):
         whole = self._whole
         if whole is not None and kind is None and max_size is None:
             self._whole = whole[:0]
-            if self._charged:
+            if self._counted:
                 self._flow.release(self)
             return whole
         return await self._get(kind, max_size)
@@ -127,11 +127,11 @@ class WebSocketReader(Buffer):
         """Wait until all parts are here, or somebody reads them by way of the Buffer."""
         if self._reader is not None:
             raise RuntimeError("another task reads here: let one task do it")
-        self._room = math.inf if limit is None else limit - self._size()
+        self._space_left = math.inf if limit is None else limit - self._size()
         self._flow.release(self)
         try:
-            while self._room is not None:
-                if self._room < 0:
+            while self._space_left is not None:
+                if self._space_left < 0:
                     assert limit is not None
                     raise self._flow.too_big(limit)
                 if self._ended:
@@ -142,9 +142,9 @@ class WebSocketReader(Buffer):
                 finally:
                     self._reader = None
         except BaseException:
-            if self._room is not None:
-                self._room = None
-                self._flow.charge(self, self._size())
+            if self._space_left is not None:
+                self._space_left = None
+                self._flow.count(self, self._size())
             raise
 
     def _joined(self, parts: list[MessagePiece], as_text: bool) -> str | bytes:
@@ -156,7 +156,7 @@ class WebSocketReader(Buffer):
             message = b"".join([part.data for part in parts])
             if as_text:
                 message = message.decode()
-        self._parts = self._room = None
+        self._parts = self._space_left = None
         self._whole = "" if self.data_type is DataType.TEXT else b""
         return message
 
@@ -193,17 +193,17 @@ class WebSocketReader(Buffer):
         size = len(piece.data)
         if self._parts is None:
             self._add(piece.data)
-            self._flow.charge(self, size)
+            self._flow.count(self, size)
             if piece.last:
                 self.feed_eof()
             return
         self._parts.append(piece)
         self._ended = piece.last
-        if self._room is None:
-            self._flow.charge(self, size)
+        if self._space_left is None:
+            self._flow.count(self, size)
         else:
-            self._room -= size
-            if piece.last or self._room < 0:
+            self._space_left -= size
+            if piece.last or self._space_left < 0:
                 self._wake_reader()
 
     def _size(self) -> int:
@@ -228,11 +228,11 @@ class WebSocketReader(Buffer):
     def _taken(self, size: int) -> None:
         if size < 0:
             if not self._dropped:
-                self._flow.charge(self, -size)
-        elif self._charged:
+                self._flow.count(self, -size)
+        elif self._counted:
             # With all bytes its place in the line goes, too: the rest may be waited for.
-            left = self._charged - size if self._data else 0
-            self._flow.charge(self, max(left, 0) - self._charged)
+            left = self._counted - size if self._data else 0
+            self._flow.count(self, max(left, 0) - self._counted)
         super()._taken(size)
 
     async def _checkpoint(self) -> None:
@@ -244,13 +244,13 @@ class WebSocketReader(Buffer):
 
     # Lazy state.
 
-    def _unfold(self) -> None:
+    def _move_to_buffer(self) -> None:
         """Lay out in the Buffer what is here as it came."""
         whole, self._whole = self._whole, None
         if whole is not None:
             super().__init__()
             self._dropped = False
-            self._parts = self._room = None
+            self._parts = self._space_left = None
             self._data += whole.encode() if isinstance(whole, str) else whole
             self._ended = True
             return
@@ -260,9 +260,9 @@ class WebSocketReader(Buffer):
         self._ended, self._error, self._reader = state
         for part in parts or ():
             self._data += part.data
-        if self._room is not None:  # get() goes on by way of the Buffer
-            self._room = None
-            self._flow.charge(self, len(self._data))
+        if self._space_left is not None:  # get() goes on by way of the Buffer
+            self._space_left = None
+            self._flow.count(self, len(self._data))
             self._wake_reader()
 
     if not TYPE_CHECKING:  # a type checker would take any attribute for one of a reader's
@@ -271,7 +271,7 @@ class WebSocketReader(Buffer):
             """The first use of a low-level read: lay the message out in the Buffer."""
             if name not in _LAZY:
                 raise AttributeError(f"a WebSocketReader has no attribute {name!r}")
-            self._unfold()
+            self._move_to_buffer()
             return getattr(self, name)
 
 

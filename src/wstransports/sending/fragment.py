@@ -68,7 +68,7 @@ class Fragment:
         try:
             if kind is not None:
                 if held is not None:
-                    self._outbox.break_off()
+                    self._outbox.abort_message()
             elif held is None:
                 await self._outbox.checkpoint()
             else:

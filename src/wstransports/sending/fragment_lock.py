@@ -20,12 +20,12 @@ _NOTHING: deque[tuple[Waiter, object]] = deque(maxlen=0)
 class FragmentLock:
     """Held for the length of a fragmented message; others wait in the order they came."""
 
-    __slots__ = ("_over", "_waiting", "holder")
+    __slots__ = ("_closed", "_waiting", "holder")
 
     def __init__(self) -> None:
         self.holder: object = None
         """The task that sends a fragmented message; None lets all others send."""
-        self._over = False
+        self._closed = False
         self._waiting = _NOTHING
 
     async def acquire(self, runtime: Runtime) -> None:
@@ -34,7 +34,7 @@ class FragmentLock:
         Raises RuntimeError at once where this very task holds it: it would wait for itself.
         """
         task = runtime.current_task()
-        if self._over:
+        if self._closed:
             return
         if self.holder is None:
             self.holder = task
@@ -56,11 +56,11 @@ class FragmentLock:
                 self.release()  # it had just become ours
             raise
 
-    def queue(self, one: Waiter) -> None:
+    def enqueue(self, one: Waiter) -> None:
         """Have `one.set()` called in its turn, which is over when that returns."""
         self._append((one, None))
 
-    def leave(self, one: Waiter) -> bool:
+    def remove(self, one: Waiter) -> bool:
         """Take it out of the queue; False where it was called already."""
         if (one, None) not in self._waiting:
             return False
@@ -74,9 +74,9 @@ class FragmentLock:
             one, self.holder = self._waiting.popleft()
             one.set()
 
-    def disband(self) -> None:
+    def close(self) -> None:
         """Nothing can be sent any more: wake all that wait, and let `acquire` return at once."""
-        self._over = True
+        self._closed = True
         while self._waiting:
             self._waiting.popleft()[0].set()
 

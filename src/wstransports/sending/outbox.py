@@ -21,7 +21,7 @@ _YIELD_AFTER = 2**20
 # let others run after each of 1 MiB took 1.2 turns of the loop for each instead of 0.8.
 _LARGE_COUNT = 4
 
-BROKEN_OFF = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
+MESSAGE_ABORTED = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
 
 
 class Link(Protocol):
@@ -35,7 +35,7 @@ class Link(Protocol):
     def fail(self, code: Reasons, reason: str) -> None:
         """Close the connection for a fault on our side."""
 
-    def finish(self, code: Reasons, reason: str) -> None:
+    def close_now(self, code: Reasons, reason: str) -> None:
         """Answer the Close that is owed, else send one."""
 
     async def close(self, code: int, reason: str) -> None:
@@ -49,10 +49,10 @@ class Outbox:
     """The sending half of a connection."""
 
     __slots__ = (
-        "_broken_off",
         "_congested_since",
         "_gathered",
         "_link",
+        "_message_aborted",
         "_timeout",
         "_written",
         "_yield_after",
@@ -84,7 +84,7 @@ class Outbox:
         self._timeout = timeout  # seconds that a source may bring nothing; 0 for any time
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
         self._gathered = False  # the batch will flush us
-        self._broken_off = False  # a message of ours was, and that ended the connection
+        self._message_aborted = False  # a message of ours was, and that ended the connection
         self._written = 0  # bytes given to the pipe
         self._yield_after = 0 if runtime.checkpoints else _YIELD_AFTER
         self._yield_at = self._yield_after  # of those, when a sender has to let others run
@@ -131,7 +131,7 @@ class Outbox:
     async def _drain(self) -> None:
         if self.pipe.full:
             self.flush()
-            self.watch(self.runtime.now())
+            self.report_progress(self.runtime.now())
             self._link.arm()
             await self.pipe.drain()
         if self._written >= self._yield_at:
@@ -140,7 +140,7 @@ class Outbox:
         if self._link.lost:
             raise self.closed_error()
 
-    def watch(self, now: float) -> None:
+    def report_progress(self, now: float) -> None:
         """Tell the core how much the peer has taken: one that takes nothing is given up on."""
         waiting = self.pipe.waiting()
         self.core.output_progress(self._written - waiting, waiting, now)
@@ -185,7 +185,7 @@ class Outbox:
             self.lock.release()
             raise
 
-    async def send_in_turn(self, data: Data, compress: bool | None) -> None:
+    async def send_after_fragments(self, data: Data, compress: bool | None) -> None:
         """Send a message after the fragmented one that is under way."""
         await self.begin_message()
         try:
@@ -220,7 +220,7 @@ class Outbox:
                     await self.drain()
         except BaseException:
             if begun:
-                self.break_off()
+                self.abort_message()
             await source.close()
             raise
         finally:
@@ -242,22 +242,22 @@ class Outbox:
             self._link.fail(Reasons.POLICY_VIOLATION, reason)
             raise self.closed_error() from None
 
-    def break_off(self) -> None:
+    def abort_message(self) -> None:
         """Half a message is on the wire, and its rest will not come: only a Close can follow."""
         if self.core.may_send and not self.core.owes_close:
-            self._broken_off = True
-        self._link.finish(*BROKEN_OFF)
+            self._message_aborted = True
+        self._link.close_now(*MESSAGE_ABORTED)
 
     def closed_error(self) -> ConnectionClosed:
         """What sends raise once our half is closed."""
         error = self._link.closed_error()
-        if self._broken_off:  # whatever the peer answered, and if it did not
-            return ConnectionClosed(*BROKEN_OFF, error.client)
+        if self._message_aborted:  # whatever the peer answered, and if it did not
+            return ConnectionClosed(*MESSAGE_ABORTED, error.client)
         return error
 
     # Messages for many.
 
-    def offer(self, message: PreparedMessage, at_once: bool, most: int | None) -> bool:
+    def try_send(self, message: PreparedMessage, at_once: bool, most: int | None) -> bool:
         """Send a message for many where there is room for it; returns whether it is sent.
 
         There is none where more than `most` bytes wait for the peer (None: where the pipe is
@@ -282,14 +282,14 @@ class Outbox:
             self.put()
         return True
 
-    def note_congestion(self) -> None:
+    def update_congestion(self) -> None:
         """Note since when a message has to wait, for room or for the lock."""
         if not self.pipe.full and self.lock.holder is None:
             self._congested_since = None
         elif self._congested_since is None:
             self._congested_since = self.runtime.now()
 
-    def lags(self, max_waiting: int, max_seconds: float) -> bool:
+    def is_too_slow(self, max_waiting: int, max_seconds: float) -> bool:
         """Whether more bytes wait than that, or there was no room for so many seconds."""
         since = self._congested_since
         too_long = since is not None and self.runtime.now() - since >= max_seconds

@@ -39,7 +39,7 @@ class WebSocketWriter:
         """
         outbox = self._outbox
         if outbox.lock.holder is not None:
-            await outbox.send_in_turn(data, compress)
+            await outbox.send_after_fragments(data, compress)
             return
         try:
             outbox.core.send_message(data, compress)
