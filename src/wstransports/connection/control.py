@@ -1,4 +1,4 @@
-"""The callbacks besides on_message: on_ping and on_pong, one at a time, and on_closed."""
+"""Control frames: the answers to pings, and the callbacks on_ping, on_pong and on_closed."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -13,12 +13,12 @@ from ..sending.outbox import Outbox
 OnPing = Callable[[bytes, int], Awaitable[object]]
 OnClosed = Callable[[Reasons | int, str], Awaitable[object]]
 
-# What a waiting ping or pong counts besides its bytes.
+# Bytes that a waiting ping or pong counts in addition to its payload.
 FRAME_COST = 128
 
 
 class Control:
-    """Answers pings, or lets the user's callbacks do it."""
+    """Answers pings, unless on_ping does, and runs on_ping and on_pong one at a time."""
 
     __slots__ = (
         "_callbacks",
@@ -50,12 +50,12 @@ class Control:
         self._intake = intake
         self._inbox = inbox
         self._outbox = outbox
-        self._waiting: deque[tuple[bool, bytes]] | None = None  # (is it a ping, payload)
+        self._waiting: deque[tuple[bool, bytes]] | None = None  # (is_ping, payload)
         self._running = False
-        self._unanswered: bytes | None = None  # the latest ping, not answered for want of room
+        self._unanswered: bytes | None = None  # the latest ping, while output is blocked
 
     def ping(self, payload: bytes) -> None:
-        """A ping arrived: `on_ping` has it, or it is answered."""
+        """A ping arrived: call on_ping, or answer it."""
         if self.on_ping is not None:
             self._queue(True, payload)
         elif self._outbox.pipe.full:
@@ -67,12 +67,12 @@ class Control:
             self._outbox.send_pong(payload)
 
     def pong(self, payload: bytes) -> None:
-        """A pong arrived that is not the keepalive's."""
+        """A pong arrived that does not answer a keepalive ping: call on_pong."""
         if self.on_pong is not None:
             self._queue(False, payload)
 
     def closed(self, code: Reasons | int, reason: str) -> None:
-        """The connection is over: `on_closed` has it."""
+        """The connection is closed: call on_closed."""
         if self.on_closed is not None:
             self._callbacks.start(self._callbacks.call, "on_closed", self.on_closed, code, reason)
 
@@ -92,7 +92,7 @@ class Control:
             self._callbacks.start(self._work, self._waiting)
 
     async def _work(self, waiting: deque[tuple[bool, bytes]]) -> None:
-        """Run on_ping and on_pong for what waits."""
+        """Run on_ping and on_pong for all that is waiting."""
         try:
             while waiting:
                 is_ping, payload = waiting.popleft()
@@ -105,7 +105,7 @@ class Control:
             self._running = False
 
     async def _answer_when_writable(self) -> None:
-        """Answer the ping held when there is room."""
+        """Answer the latest ping once output is not blocked any more."""
         await self._outbox.pipe.drain()
         payload, self._unanswered = self._unanswered, None
         if payload is not None and self._core.may_send:

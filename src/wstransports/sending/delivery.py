@@ -1,4 +1,4 @@
-"""A message for many on its way to one client that has no room for it, or none after it."""
+"""A broadcast's message to one client without buffer space."""
 
 from wscore import PreparedMessage
 
@@ -7,7 +7,7 @@ from .outbox import Outbox
 
 
 class Delivery:
-    """The message to one client: sent, or waiting for a fragmented one to end."""
+    """The message to one client: it is sent, or waits until a fragmented message ends."""
 
     __slots__ = ("_done", "_full", "_message", "_outbox", "_sent")
 
@@ -15,11 +15,11 @@ class Delivery:
         self._outbox = outbox
         self._message = message
         self._sent = False
-        self._full = outbox.pipe.full  # there was no room after it
-        self._done: Signal | None = None  # set when it was sent in its turn, or never will be
+        self._full = outbox.pipe.full  # after it was sent
+        self._done: Signal | None = None  # set once it was sent after a wait, or cannot be
 
     def start(self) -> None:
-        """Send it now, or in its turn."""
+        """Send it now, or after the fragmented message."""
         outbox = self._outbox
         if outbox.lock.holder is None:
             self._send()
@@ -29,7 +29,7 @@ class Delivery:
             outbox.lock.enqueue(self)
 
     def set(self) -> None:
-        """As a Waiter for the lock: the turn has come, or never will."""
+        """As a Waiter: the lock is free, or closed."""
         self._outbox.held_back -= len(self._message.payload)
         if self._outbox.core.may_send:
             self._send()
@@ -37,7 +37,7 @@ class Delivery:
         self._done.set()
 
     async def wait(self) -> None:
-        """Wait until it is sent and there is room again; raises ConnectionClosed."""
+        """Wait until it is sent and there is buffer space. Raises ConnectionClosed."""
         if self._done is not None:
             await self._done.wait()
             if not self._sent:
@@ -46,7 +46,7 @@ class Delivery:
             await self._outbox.drain()
 
     def cancel(self) -> None:
-        """Do not send it, if its turn has not come."""
+        """Do not send it, unless it is sent."""
         if self._done is not None and self._outbox.lock.remove(self):
             self._outbox.held_back -= len(self._message.payload)
 
