@@ -1,4 +1,4 @@
-"""WebSocket servers and clients on an event loop, over the sans-IO core `wscore`."""
+"""WebSocket servers and clients (RFC 6455) for asyncio and trio, built on the core `wscore`."""
 
 from wscore import DataType, Reasons, Request, Response, State
 from wscore.extensions import Deflate

@@ -1,4 +1,4 @@
-"""The connections of a server: which are let in, what they are answered, how they end."""
+"""The connections of a server: accepting them, answering their requests, ending them."""
 
 import inspect
 import itertools
@@ -34,50 +34,50 @@ _RETRY_LATER = {"Retry-After": "1"}
 
 
 class Acceptor:
-    """Accepts the connections of a server, as the `Owner` of their sessions."""
+    """Accepts the connections of a server; it is the `Owner` of their sessions."""
 
     def __init__(self, options: ServerOptions, clients: Clients, local_name: str) -> None:
         self.on_connection: OnConnection | None = None
         self._options = options
         self._clients = clients
-        self._local_name = local_name  # the `addr` of clients that have none
+        self._local_name = local_name  # `addr` of clients without an address
         self._handshake = ServerHandshake(
             subprotocols=options.subprotocols,
             origins=options.origins,
             extensions=options.extensions(),
         )
-        self._open = False  # whether connections are accepted
+        self._open = False
         self._sessions: set[Session] = set()
-        self._refused: set[Session] = set()  # answered 503, not gone yet
+        self._refused: set[Session] = set()  # answered with 503, still open
         self._all_gone: Signal | None = None
         self._numbers = itertools.count(1)
 
     def open(self, runtime: Runtime) -> Callable[[], Session]:
-        """Accept connections from now on; returns what makes a session for each."""
+        """Accept connections from now on; returns the function that makes a session for each."""
         self._open = True
         return lambda: Session(self._new_core(), runtime, self._options, self)
 
     async def close(self, listener: Listener, runtime: Runtime) -> None:
-        """Accept no more, close every client with 1001, and wait for them, for a bounded time."""
+        """Stop listening, close every client with 1001, and wait for them for a bounded time."""
         self._open = False
         await listener.close()
-        for session in self._left():
+        for session in self._all_sessions():
             self._go_away(session)
         try:
             await self._wait_for_all(runtime)
         finally:
-            self.abandon()
+            self.abort()
         await self._wait_for_all(runtime)
 
-    def abandon(self) -> None:
-        """Leave nothing standing."""
-        for session in self._left():
-            session.abandon()
+    def abort(self) -> None:
+        """Drop every connection and cancel its tasks."""
+        for session in self._all_sessions():
+            session.abort()
 
-    # As the owner of sessions.
+    # The Owner of the sessions.
 
     def connected(self, session: Session) -> None:
-        """A byte stream stands."""
+        """A byte stream is connected: admit it, or answer with 503."""
         most = self._options.max_connections
         if self._open and (most is None or len(self._sessions) < most):
             self._sessions.add(session)
@@ -87,13 +87,13 @@ class Acceptor:
             session.reject(Response(503, _RETRY_LATER, "the server is full\n"))
 
     def handshake(self, session: Session, event: Event) -> None:
-        """A request wants an answer, or what came is not one."""
+        """A request arrived, or the handshake failed."""
         if isinstance(event, HandshakeFailed):
-            # A port scan, a health check, a connection held ready: those are no garbage.
+            # Port scans, health checks and preconnections are normal: no warning for them.
             core = session.core
             level = logging.INFO if core.input_ended or core.silent else logging.WARNING
-            logger.log(level, "%s: no handshake: %s", session, event.reason)
-            session.pipe.cancel()  # a process_request whose answer nobody waits for any more
+            logger.log(level, "%s: handshake failed: %s", session, event.reason)
+            session.pipe.cancel()  # process_request may still run, and its answer is useless now
             return
         assert isinstance(event, RequestReceived)
         request = event.request
@@ -107,24 +107,24 @@ class Acceptor:
         except Exception as error:  # noqa: BLE001  # a callback may raise anything
             answer = _failure(session, error)
         if inspect.isawaitable(answer):
-            session.hold_for_answer()
+            session.pause_for_answer()
             session.callbacks.start(self._answer_later, session, request, answer)
         else:
             self._answer(session, request, answer)
 
-    def entered(self, session: Session) -> None:
-        """A client is set up."""
-        self._clients._enter(_client_of(session))
+    def client_ready(self, session: Session) -> None:
+        """The client is set up: list it."""
+        self._clients._add(_client_of(session))
 
-    def left(self, session: Session) -> None:
-        """A client's state has left OPEN."""
-        self._clients._leave(_client_of(session))
+    def client_left(self, session: Session) -> None:
+        """The client's state is no longer OPEN: take it off the list."""
+        self._clients._remove(_client_of(session))
 
-    def gone(self, session: Session) -> None:
-        """Nothing is left of a connection."""
+    def finished(self, session: Session) -> None:
+        """The connection and its tasks have ended."""
         self._sessions.discard(session)
         self._refused.discard(session)
-        if self._all_gone is not None and not self._left():
+        if self._all_gone is not None and not self._all_sessions():
             self._all_gone.set()
 
     # The opening handshake.
@@ -132,7 +132,7 @@ class Acceptor:
     def _new_core(self) -> ServerConnection:
         options = self._options
         return ServerConnection(
-            handshake=self._handshake.fresh_copy(),  # 3.5 us less than to check them again
+            handshake=self._handshake.fresh_copy(),  # saves checking the options again
             max_message_size=options.max_message_size,
             open_timeout=options.open_timeout,
             close_timeout=options.close_timeout,
@@ -153,18 +153,18 @@ class Acceptor:
         if response is not None and not isinstance(response, Response):
             response = _failure(
                 session,
-                TypeError(f"process_request returns None or a Response, not {response!r}"),
+                TypeError(f"process_request must return None or a Response, not {response!r}"),
             )
         if session.core.state is not State.CONNECTING:
-            return  # it was given up meanwhile
+            return  # the handshake failed meanwhile
         if response is None and request.is_upgrade:
             self._accept(session, request)
             return
         if response is None:
-            logger.info("%s: no handshake: the request asks for no WebSocket, so 426", session)
+            logger.info("%s: handshake failed: not an upgrade, answered with 426", session)
         try:
             session.reject(response or upgrade_required())
-        except ValueError as error:  # a 1xx: the core refuses it, and nothing was sent
+        except ValueError as error:  # the core refuses a 1xx before it sends anything
             session.reject(_failure(session, error))
 
     def _accept(self, session: Session, request: Request) -> None:
@@ -176,36 +176,36 @@ class Acceptor:
         session.callbacks.start(self._set_up, session, client)
 
     async def _set_up(self, session: Session, client: Client) -> None:
-        """Have on_connection set a client up."""
+        """Run on_connection."""
         try:
             if self.on_connection is not None:
                 await session.callbacks.call("on_connection", self.on_connection, client)
         finally:
-            session.inbox.set_up()
+            session.inbox.setup_done()
 
     # The end.
 
     def _go_away(self, session: Session) -> None:
-        """The server ends: so does the connection, whatever its state."""
+        """Close a connection in any state, because the server stops."""
         if session.core.state is State.CONNECTING:
-            session.pipe.cancel()  # a process_request whose answer nobody waits for any more
-            if session.core.silent:  # browsers hold connections ready that they never use
+            session.pipe.cancel()  # process_request may still run
+            if session.core.silent:  # browsers preconnect
                 session.pipe.abort()
             else:
-                session.reject(Response(503, _RETRY_LATER, "the server is going away\n"))
+                session.reject(Response(503, _RETRY_LATER, "the server is shutting down\n"))
         elif session.core.state is State.OPEN:
             session.fail(Reasons.GOING_AWAY, "")
 
     async def _wait_for_all(self, runtime: Runtime) -> None:
-        """Wait until no connection is left, but not for longer than `close_timeout`."""
-        if not self._left():
+        """Wait until no connection is left, for at most `close_timeout` seconds."""
+        if not self._all_sessions():
             return
         self._all_gone = runtime.signal()
         await wait_for(runtime, self._all_gone, self._options.close_timeout)
         self._all_gone = None
 
-    def _left(self) -> tuple[Session, ...]:
-        """All connections, in any state."""
+    def _all_sessions(self) -> tuple[Session, ...]:
+        """All connections in any state."""
         return (*self._sessions, *self._refused)
 
 

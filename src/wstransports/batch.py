@@ -1,37 +1,37 @@
-"""Output gathered while input is being handled: one write for each connection."""
+"""Batching of output while input is handled: one write for each connection."""
 
 from collections.abc import Callable
 from typing import Protocol
 
-# When this many bytes are gathered for one connection they leave at once.
+# With this many bytes gathered for one connection, it writes at once.
 GATHER_LIMIT = 65536
 
 
 class Gathering(Protocol):
-    """Has gathered output, or has something else to do after the callbacks."""
+    """Has something to do when the input is handled, such as writing what it gathered."""
 
     def flush(self) -> None:
-        """Write it, or do that."""
+        """Do it now."""
 
 
 class Batch:
-    """Gathers what the callbacks of one read send, to any client, until they have run.
+    """Gathers what callbacks send, to any client, until the input that started them is handled.
 
-    One system call then carries many answers: with 64 messages in flight that is most of the
-    cost of a send. There is one for each event loop. `with batch:` surrounds the handling of
-    input, and the outermost block writes. An adapter whose callbacks suspend for a moment only
-    may keep what they gathered: `suspend` takes it out, `resume` puts it back.
+    One system call then carries many messages, and system calls are most of the cost of a send.
+    Each event loop has one Batch. `with batch:` surrounds the handling of input, and the
+    outermost block writes at its end. An adapter whose callbacks suspend only for a checkpoint may
+    keep the gathered output meanwhile: `suspend` takes it out, `resume` puts it back.
     """
 
     __slots__ = ("_waiting", "active", "at_end")
 
     def __init__(self) -> None:
         self.active = 0
-        """How many blocks are open: not 0 while input is being handled."""
+        """How many blocks are open; not 0 while input is handled."""
         self._waiting: list[Gathering] = []
-        # The list's own method: a method of ours would take 0.5 % of the instructions of an echo.
+        # The list's own method: one written here would cost 0.5 % of an echo's instructions.
         self.at_end: Callable[[Gathering], None] = self._waiting.append
-        """Have `flush()` called when the input is handled; only while `active`."""
+        """Call an object's `flush` when the input is handled; valid only while `active`."""
 
     def __enter__(self) -> None:
         self.active += 1
@@ -42,11 +42,11 @@ class Batch:
             self.end()
 
     def empty(self) -> bool:
-        """Whether nothing is gathered."""
+        """Whether no object is waiting for its `flush`."""
         return not self._waiting
 
     def end(self) -> None:
-        """Input is handled: write what was gathered."""
+        """The input is handled: flush all."""
         self.active = 0
         waiting = self._waiting
         if waiting:
@@ -56,13 +56,13 @@ class Batch:
                 one.flush()
 
     def suspend(self) -> list[Gathering]:
-        """Stop gathering without writing; returns what was gathered, for `resume`."""
+        """Stop gathering without a write; returns what was gathered, for `resume`."""
         self.active = 0
         gathered = self._waiting.copy()
         self._waiting.clear()
         return gathered
 
     def resume(self, gathered: list[Gathering]) -> None:
-        """Gather again, on top of what `suspend` returned; `end` or `suspend` must follow."""
+        """Gather again, after what `suspend` returned; `end` or `suspend` must follow."""
         self.active = 1
         self._waiting[:] = gathered

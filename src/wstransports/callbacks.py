@@ -1,4 +1,4 @@
-"""The one way in which a user's callback is run: counted, and with its errors contained."""
+"""Running the user's callbacks: in tasks that are counted, with their errors contained."""
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,8 +12,8 @@ logger = logging.getLogger("wstransports")
 P = ParamSpec("P")
 
 
-class Caller(Protocol):
-    """The connection whose callbacks run: what they need of it."""
+class Link(Protocol):
+    """What the callbacks need of their connection."""
 
     client: Peer | None
 
@@ -23,55 +23,58 @@ class Caller(Protocol):
     def callback_failed(self) -> None:
         """Close the connection with 1011: a callback raised."""
 
-    def settle(self) -> None:
-        """Go on with the closing handshake, as far as it goes."""
+    def advance_close(self) -> None:
+        """Continue the closing handshake as far as possible."""
 
 
 class Callbacks:
-    """The tasks of one connection, and the callbacks that they run."""
+    """The tasks of one connection, which run its callbacks."""
 
-    __slots__ = ("_caller", "closing", "pipe", "running")
+    __slots__ = ("_link", "closing", "pipe", "running")
 
     pipe: Pipe
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, link: Link) -> None:
         self.running = 0
-        """How many tasks have not ended."""
+        """The number of tasks that have not ended."""
         self.closing = False
-        """The connection is closing: its caller settles at the end of each task."""
-        self._caller = caller
+        """The connection is closing: each task ends with `advance_close`."""
+        self._link = link
 
     def start(self, function: Callable[P, Awaitable[None]], *args: P.args, **_: P.kwargs) -> None:
-        """Run an async function of ours in a task."""
+        """Run one of our async functions in a task."""
         self.begin(self._run(function, *args))
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine of ours in a task; it ends by calling `end`."""
+        """Run one of our coroutines in a task; it must end with a call of `end`."""
         self.running += 1
         self.pipe.start(coroutine)
 
     def end(self) -> None:
-        """What `begin` was given has come to its end."""
+        """A coroutine given to `begin` has ended."""
         self.running -= 1
         if self.closing:
-            self._caller.settle()
+            self._link.advance_close()
 
     async def call(self, name: str, callback: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Run a callback of the user's; an exception it raises is logged, and goes no further."""
+        """Run a user's callback; an exception is handled by `failed` and not raised."""
         try:
             await callback(*args)
         except Exception as error:  # noqa: BLE001  # a callback may raise anything
             self.failed(name, error)
 
     def failed(self, name: str, error: Exception) -> None:
-        """A callback raised: close the connection, unless all it says is that a client left."""
-        caller = self._caller
+        """A callback raised: log that, and close the connection, unless it is ConnectionClosed.
+
+        One about this client is not logged; one about another client is one line in the log.
+        """
+        link = self._link
         closed = _closed_connections(error)
         if not closed:
-            logger.error("%s: %s raised", caller, name, exc_info=error)
-            caller.callback_failed()
-        elif others := [one for one in closed if one.client is not caller.client]:
-            caller.log(f"{name} ended because another client is gone: {others[0]}")
+            logger.error("%s: %s raised", link, name, exc_info=error)
+            link.callback_failed()
+        elif others := [one for one in closed if one.client is not link.client]:
+            link.log(f"{name} ended because another client's connection is closed: {others[0]}")
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
@@ -81,7 +84,7 @@ class Callbacks:
 
 
 def _closed_connections(error: BaseException) -> list[ConnectionClosed]:
-    """The ConnectionClosed that an exception is, or a group is made of; [] for any other."""
+    """The ConnectionClosed errors that make up `error`; [] if it contains any other."""
     if isinstance(error, ConnectionClosed):
         return [error]
     if not isinstance(error, BaseExceptionGroup):

@@ -1,4 +1,4 @@
-"""One connected peer."""
+"""One connected peer: `Client`."""
 
 import inspect
 from collections.abc import Callable
@@ -13,31 +13,36 @@ from .errors import ConnectionClosed
 from .receiving.inbox import OnMessage
 from .sending.writer import WebSocketWriter
 
-# How a connection closes cleanly: `async for` ends then.
+# Close codes at which `async for` ends without an error.
 _CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 
 
 def checked_callback(callback: AsyncFunction, what: str) -> AsyncFunction:
-    """The callback itself; TypeError unless it is `async def`."""
+    """Return `callback`. Raises TypeError unless it is `async def`."""
     if callback.__class__ is FunctionType and callback.__code__.co_flags & inspect.CO_COROUTINE:
-        return callback  # a plain `async def`: inspect takes 8.6k instructions to say so
-    call = type(callback).__call__  # of an object with an async one
+        return callback  # inspect takes 8,600 instructions to find this out
+    call = type(callback).__call__  # an object may have an async __call__
     if not inspect.iscoroutinefunction(callback) and not inspect.iscoroutinefunction(call):
         raise TypeError(
-            f"{what} must be `async def`, and {getattr(callback, '__name__', callback)!r} is not"
+            f"{what} must be `async def`, but {getattr(callback, '__name__', callback)!r} is not"
         )
     return callback
 
 
 class Client:
-    """One connected peer; never built by the user, who may set attributes of their own on it.
+    """One connected peer: a server's client, or the server that `connect` reached.
 
-    `addr` and `port` are the remote end's; where it has no port (Unix sockets, memory) `addr` is
-    the path or "" and `port` a number unique in the server. `writer` sends to it. `request` is
-    the opening handshake, `response` the server's answer to it where we are the client, else
-    None; `subprotocol` is what was agreed on, or None.
+    The library creates it. You may set attributes of your own on it.
+
+    Attributes:
+        `addr`, `port`: the peer's address. Without a port (Unix sockets, memory), `addr` is the
+            path or "", and `port` a number that is unique in the server.
+        `writer`: the `WebSocketWriter` that sends to the peer.
+        `request`: the opening handshake's request (RFC 6455 section 4.1).
+        `response`: the server's response to it, if this end is the client; else None.
+        `subprotocol`: the negotiated subprotocol, or None.
     """
 
     def __init__(
@@ -56,17 +61,17 @@ class Client:
 
     @property
     def state(self) -> State:
-        """CONNECTING, OPEN, CLOSING or CLOSED."""
+        """The connection's state: CONNECTING, OPEN, CLOSING or CLOSED."""
         return self._session.core.state
 
     @property
     def latency(self) -> float | None:
-        """Seconds between the last keepalive ping and its pong; None before the first."""
+        """Seconds from the last keepalive ping to its pong; None before the first pong."""
         return self._session.core.latency
 
     @property
     def max_message_size(self) -> int | None:
-        """The longest message let in, in bytes; None for no bound. May be set in on_connection."""
+        """The longest message accepted, in bytes; None for no limit. Set it in on_connection."""
         return self._session.core.max_message_size
 
     @max_message_size.setter
@@ -78,54 +83,55 @@ class Client:
     def message(self, callback: "MessageCallback") -> "MessageCallback":
         """Register `async def on_message(reader)`, called when a message begins to arrive.
 
-        One at a time and in order, unless `concurrent_messages` says otherwise. What it leaves
-        unread is discarded. Returns the function. Raises TypeError for what is not `async def`,
-        RuntimeError where `receive()` takes the messages.
+        Calls run one at a time and in order, unless `concurrent_messages` allows more. What a
+        call leaves unread is discarded. Returns `callback`. Raises TypeError unless `callback`
+        is `async def`, RuntimeError after a call of `receive()`.
         """
         checked_callback(callback, "on_message")
         self._session.inbox.register(callback)
         return callback
 
     def ping(self, callback: "PingCallback") -> "PingCallback":
-        """Register `async def on_ping(payload, length)`; it replaces the automatic pong.
+        """Register `async def on_ping(payload, length)`, which replaces the automatic pong.
 
-        Raises TypeError for what is not `async def`. Answer with `writer.pong(length, payload)`.
+        It should answer with `client.writer.pong(length, payload)`. Returns `callback`. Raises
+        TypeError unless `callback` is `async def`.
         """
         self._session.control.on_ping = checked_callback(callback, "on_ping")
         return callback
 
     def pong(self, callback: "PingCallback") -> "PingCallback":
-        """Register `async def on_pong(payload, length)`; the keepalive's pongs are not told.
+        """Register `async def on_pong(payload, length)`, called for pongs but the keepalive's.
 
-        Raises TypeError for what is not `async def`.
+        Returns `callback`. Raises TypeError unless `callback` is `async def`.
         """
         self._session.control.on_pong = checked_callback(callback, "on_pong")
         return callback
 
     def closed(self, callback: "ClosedCallback") -> "ClosedCallback":
-        """Register `async def on_closed(code, reason)`, called once, whoever closed.
+        """Register `async def on_closed(code, reason)`, called once, whichever end closed.
 
-        `code` is a `Reasons` member, 1006 for a lost connection, or an int of the private
-        range. Raises TypeError for what is not `async def`.
+        `code` is a `Reasons` member (1006 for a lost connection), or an int from the private
+        range. Returns `callback`. Raises TypeError unless `callback` is `async def`.
         """
         self._session.control.on_closed = checked_callback(callback, "on_closed")
         return callback
 
-    # The same as a loop.
+    # Messages without a callback.
 
     async def receive(self) -> str | bytes:
-        """The next message, whole: str for text, bytes for binary.
+        """Wait for the next complete message: str for text, bytes for binary.
 
-        A cancelled call loses nothing. Raises ConnectionClosed when no more will come,
-        RuntimeError where `@client.message` is registered or another task waits here.
+        A cancelled call loses no message. Raises ConnectionClosed when no more messages will
+        come, RuntimeError if `on_message` is registered or another task is waiting here.
         """
         return await self._session.inbox.receive()
 
     def __aiter__(self) -> Self:
-        """Yield messages until the connection closes.
+        """Yield complete messages until the connection closes.
 
-        Ends where it was closed in good order (1000, 1001, no code); raises ConnectionClosed
-        otherwise.
+        The loop ends after a clean close (1000, 1001 or no code). After any other it raises
+        ConnectionClosed.
         """
         return self
 
@@ -138,12 +144,12 @@ class Client:
             raise
 
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
-        """Send a Close, and wait until the connection is over (RFC 6455 section 7.1.2).
+        """Send a Close and wait until the connection is closed (RFC 6455 section 7.1.2).
 
-        It waits for the peer's Close, `close_timeout` at most, not for callbacks, and may be
-        called from one. `reason` holds at most 123 bytes of UTF-8. Raises ValueError for a
-        longer one, or a code that may not be sent. Where the connection is closing already, it
-        waits for that.
+        `reason` is at most 123 bytes of UTF-8. This waits at most `close_timeout` seconds for
+        the peer's Close, and not for callbacks: a callback may call it. If the connection is
+        closing already, this only waits. Raises ValueError for a longer `reason`, or a `code`
+        that must not be sent.
         """
         await self._session.close(code, reason)
         await self._session.outbox.checkpoint()

@@ -1,4 +1,4 @@
-"""Who is connected: `server.clients`."""
+"""The connected clients: `server.clients`."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,8 +10,8 @@ Key = tuple[str, int]
 class Clients(Mapping[Key, Client]):
     """The connected clients by `(client.addr, client.port)`.
 
-    Iterating steps over a snapshot and skips whoever has left by then, so that awaiting inside
-    the loop is safe.
+    Iteration runs over a snapshot and skips the clients that have left meanwhile, so it is safe
+    to await inside the loop.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Clients(Mapping[Key, Client]):
         return len(self._clients)
 
     def __iter__(self) -> Iterator[Key]:
-        # values() and items() of Mapping go through here too.
+        # Mapping.values() and items() call this too.
         for key, client in tuple(self._clients.items()):
             if self._clients.get(key) is client:
                 yield key
@@ -32,15 +32,15 @@ class Clients(Mapping[Key, Client]):
     def __repr__(self) -> str:
         return f"Clients({list(self._clients.values())!r})"
 
-    def _now(self) -> list[Client]:
-        """Those that are here."""
+    def _snapshot(self) -> list[Client]:
+        """All clients."""
         return list(self._clients.values())
 
-    def _enter(self, client: Client) -> None:
-        """A client's set-up is over."""
+    def _add(self, client: Client) -> None:
+        """List a client."""
         self._clients[client.addr, client.port] = client
 
-    def _leave(self, client: Client) -> None:
-        """A client's state has left OPEN."""
+    def _remove(self, client: Client) -> None:
+        """Take a client off the list; its key may be another's by now."""
         if self._clients.get((client.addr, client.port)) is client:
             del self._clients[client.addr, client.port]

@@ -22,40 +22,52 @@ from .errors import HandshakeError
 from .options import Address, ConnectionKeywords, ConnectionOptions
 from .runtime import Runtime, running
 
-# Browsers follow 20; nobody needs more than a few.
+# Browsers follow 20 redirects, but WebSocket servers rarely need more than one.
 MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
-# What other origins are not told.
+# Headers that other origins must not get.
 _SECRET = ("authorization", "cookie", "proxy-authorization")
 
 
-class connect:  # it reads as the verb it is
-    """An outgoing connection: `async with connect("wss://host/path") as client`.
+class connect:  # lower case: it is used like a function
+    """Connect to a WebSocket server (RFC 6455): `async with connect("wss://host/path") as client`.
 
-    `uri` is a ws: or wss: address (RFC 6455 section 3); user and password in it go into an Authorization header.
-    `headers` are sent along (a Cookie header too), `origin` as the Origin header; `subprotocols`
-    are offered, best first. `ssl` is the SSLContext for wss, by default one that verifies the
-    server; `server_hostname` is whom its certificate has to be for, by default the address's
-    host. `sock` is a connected socket of the user's, which is ours from then on, `unix_path` a
-    Unix socket to use instead of the address's host. `proxy` is a proxy's URL (http, socks4,
-    socks5; needs the extra `proxy`), True for what the environment says (never for loopback),
-    None for none. At most `max_redirects` redirects are followed, never from wss to ws, and
-    credentials and cookies go to the origin they were given for only. `runtime` is another
-    adapter than the running loop's. The other keywords are those of `ConnectionOptions`. Raises
-    ValueError or TypeError for what cannot be.
+    `async with` connects, and gives the `Client`. Its end closes the connection with 1000 and
+    waits for that, for a bounded time.
 
-    Entering raises OSError where there is no connection (TimeoutError after `open_timeout`
-    seconds, redirects included) and HandshakeError where the server refuses; both name the host
-    and the cause. Raises ImportError where a proxy is to be used and python-socks is missing,
-    ValueError where the environment names what is no proxy. The block's end closes with 1000 and
-    waits, for a bounded time.
+    `async for client in connect(...)` connects again and again. It closes a connection when the
+    loop asks for the next one, or ends. Between connections, and after each failure that `retry`
+    accepts, it waits: longer after each failure. It raises any other failure.
 
-    `async for client in connect(...)` yields one connection after another. Each is closed when
-    the next is asked for, or the loop is left; after each, and after each attempt that failed and
-    that `retry` calls worth it (by default `worth_retrying`), it waits, longer after each
-    failure, and connects again. Any other failure is raised.
+    Arguments:
+        `uri`: a ws: or wss: address (RFC 6455 section 3). A user and password in it are sent in
+            an Authorization header.
+        `headers`: more header fields of the request, such as a Cookie.
+        `origin`: the value of the Origin header; None for no header.
+        `ssl`: the ssl.SSLContext for wss; None for one that verifies the server.
+        `server_hostname`: the host name that the server's certificate must match; None for the
+            host of `uri`.
+        `sock`: a connected stream socket to use. The connection owns and closes it.
+        `unix_path`: the path of a Unix socket to connect to instead of the host of `uri`.
+        `proxy`: a proxy's URL (http, socks4 or socks5; needs the extra `proxy`); True for the
+            environment's proxy, which is never used for loopback; None for no proxy.
+        `max_redirects`: how many redirects to follow, never from wss to ws. Credentials and
+            cookies are sent to the origin of `uri` only.
+        `retry`: a function that decides whether `async for` tries again after an exception.
+        `runtime`: the adapter to run on; None for that of the running loop.
+        `subprotocols`: the subprotocols offered, in order of preference.
+        `timeout`, `compression`, `max_message_size`, `read_limit`, `open_timeout`,
+            `close_timeout`, `concurrent_messages`: as for `WebSocketServer`. The seconds of
+            `open_timeout` include redirects.
+
+    Raises TypeError or ValueError for invalid arguments.
+
+    Connecting raises OSError if there is no connection (TimeoutError after `open_timeout`
+    seconds) and HandshakeError if the server refuses; both name the host and the cause. It
+    raises ImportError if a proxy is needed and python-socks is not installed, and ValueError
+    if the environment's proxy is not a valid URL.
     """
 
     def __init__(
@@ -88,13 +100,13 @@ class connect:  # it reads as the verb it is
         self._options = ConnectionOptions(**options)
         self._entered = False
         self._attempt: Attempt | None = None
-        self._group: AbstractAsyncContextManager[Any]  # where the connection's tasks live
+        self._group: AbstractAsyncContextManager[Any]  # runs the connection's tasks
         self._check()
 
     async def __aenter__(self) -> Client:
-        """Connect; see the class for what it raises."""
+        """Connect. Raises what the class says, and RuntimeError if it is entered already."""
         if self._entered:
-            raise RuntimeError("this connect() is entered already: make another one")
+            raise RuntimeError("this connect() is entered already: create another one")
         self._entered = True
         runtime = self._runtime or running()
         self._group = runtime.task_group()
@@ -113,25 +125,25 @@ class connect:  # it reads as the verb it is
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close, and wait until nothing of the connection is left, for a bounded time."""
+        """Close the connection and wait until it and its tasks have ended, for a bounded time."""
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             raise RuntimeError("this connect() is not entered: use `async with`")
         self._entered = False
         try:
-            await attempt.end()
+            await attempt.close()
         finally:
             await self._group.__aexit__(None, None, None)
 
     def __aiter__(self) -> Reconnection:
-        """Connect, again and again: see the class."""
+        """Connect again and again. Raises ValueError if `sock` was given."""
         if self._sock is not None:
-            raise ValueError("a socket serves one connection: leave sock out where there are many")
+            raise ValueError("a socket serves one connection only: leave sock out of `async for`")
         runtime = self._runtime or running()
         return Reconnection(Connections(lambda: self._open(runtime, None), self._retry, runtime))
 
     async def _open(self, runtime: Runtime, group: Any) -> tuple[Attempt, Client]:
-        """Connect, by way of redirects, within `open_timeout`."""
+        """Connect and follow redirects, within `open_timeout` seconds."""
         seconds = self._options.open_timeout
         until = runtime.now() + seconds if seconds else None
         uri, left = self._uri, self._max_redirects
@@ -140,7 +152,7 @@ class connect:  # it reads as the verb it is
             try:
                 client = await attempt.open(self._new_core(uri), until, group)
             except TimeoutError as error:
-                if error.errno is not None:  # the operating system's
+                if error.errno is not None:  # raised by the operating system
                     raise
                 raise TimeoutError(f"opening {self._uri} took longer than {seconds:g} s") from None
             if client is not None:
@@ -150,13 +162,13 @@ class connect:  # it reads as the verb it is
             left -= 1
 
     def _redirected(self, uri: URI, response: Response, left: int) -> URI:
-        """Where a refusal leads; HandshakeError where that is nowhere."""
+        """The address that a refusal redirects to. Raises HandshakeError for any other refusal."""
         location = response.headers.get("Location")
         if response.status not in _REDIRECTS or location is None:
             raise HandshakeError(f"{uri} refused with {_status(response)}", response)
         if not left:
             raise HandshakeError(
-                f"{self._uri} led to more than {self._max_redirects} redirects", response
+                f"{self._uri} redirects more than {self._max_redirects} times", response
             )
         try:
             target = uri.redirected(location)
@@ -164,7 +176,7 @@ class connect:  # it reads as the verb it is
             raise HandshakeError(f"{uri}: {error}", response) from None
         if self._sock is not None or (self._unix_path is not None and target.origin != uri.origin):
             raise HandshakeError(
-                f"{uri}: a redirect to {target}, where the given socket does not lead", response
+                f"{uri} redirects to {target}, and the given socket does not lead there", response
             )
         return target
 
@@ -212,15 +224,15 @@ class connect:  # it reads as the verb it is
         )
 
     def _check(self) -> None:
-        """Find the caller's mistakes now."""
+        """Raise TypeError or ValueError for invalid arguments, before anything connects."""
         if self._ssl is not None:
             if not isinstance(self._ssl, tls.SSLContext):
-                raise TypeError(f"ssl is an ssl.SSLContext, not {self._ssl!r}")
+                raise TypeError(f"ssl must be an ssl.SSLContext, not {self._ssl!r}")
             if self._ssl.protocol is tls.PROTOCOL_TLS_SERVER:
-                raise ValueError("ssl is an SSLContext for servers: take PROTOCOL_TLS_CLIENT")
+                raise ValueError("ssl is an SSLContext for servers: use ssl.PROTOCOL_TLS_CLIENT")
         if (self._ssl or self._server_hostname) and not self._uri.secure:
-            raise ValueError("ssl and server_hostname are for wss:// addresses; this one is ws://")
-        # Finds mistakes in these two.
+            raise ValueError("ssl and server_hostname need a wss:// address; this one is ws://")
+        # Address and ClientConnection check their arguments themselves.
         Address(self._uri.host, self._uri.port, sock=self._sock, unix_path=self._unix_path)
         if self._sock is not None:
             try:
@@ -229,14 +241,14 @@ class connect:  # it reads as the verb it is
                 raise ValueError(f"sock is not connected ({error.strerror})") from None
         ways = (self._sock, self._unix_path, self._proxy if isinstance(self._proxy, str) else None)
         if sum(way is not None for way in ways) > 1:
-            raise ValueError("sock, unix_path and proxy exclude each other: give one")
+            raise ValueError("sock, unix_path and proxy exclude each other: pass one of them")
         if not isinstance(self._max_redirects, int) or self._max_redirects < 0:
-            raise ValueError(f"max_redirects is a number from 0, not {self._max_redirects!r}")
+            raise ValueError(f"max_redirects must be 0 or more, not {self._max_redirects!r}")
         if not callable(self._retry) or inspect.iscoroutinefunction(self._retry):
-            raise TypeError("retry is a plain function: it takes an exception and returns a bool")
+            raise TypeError("retry must be a function, not async: it takes an exception")
         if self._uri.user is not None and "Authorization" in self._headers:
-            raise ValueError("the address has a user, and headers an Authorization: give one")
-        self._new_core(self._uri)  # finds mistakes in headers and subprotocols
+            raise ValueError("the address has a user, headers an Authorization: remove one")
+        self._new_core(self._uri)
 
 
 def _without(headers: list[tuple[str, str]], *names: str) -> list[tuple[str, str]]:
@@ -244,7 +256,7 @@ def _without(headers: list[tuple[str, str]], *names: str) -> list[tuple[str, str
 
 
 def _status(response: Response) -> str:
-    """A status as people read it."""
+    """A status code with its phrase."""
     try:
         return f"{response.status} {HTTPStatus(response.status).phrase}"
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the API raises besides TypeError, ValueError, RuntimeError and OSError."""
+"""The API's own exceptions."""
 
 from typing import Protocol
 
@@ -6,17 +6,17 @@ from wscore import Headers, Reasons, Response
 
 
 class Peer(Protocol):
-    """The client that an error is about: compare it with `is`."""
+    """The client that an error is about; compare it with `is`."""
 
     addr: str
     port: int
 
 
 class ConnectionClosed(Exception):
-    """The connection is over, or its sending half is.
+    """The connection is closed, or no longer open for sending.
 
-    `code` and `reason` are those of the Close, 1006 for a lost connection; `client` is the
-    client whose connection it was.
+    `code` and `reason` are those of the Close; `code` is 1006 for a lost connection. `client` is
+    the client whose connection it was.
     """
 
     def __init__(self, code: Reasons | int, reason: str, client: Peer | None = None) -> None:
@@ -31,10 +31,10 @@ class ConnectionClosed(Exception):
 
 
 class HandshakeError(Exception):
-    """The server does not open a WebSocket (RFC 6455 section 4.1).
+    """The server did not accept the opening handshake (RFC 6455 section 4.1).
 
-    `response` is what it answered instead, with `status`, `headers` and (at most 64 KiB of)
-    `body`; None where that was no HTTP or no valid handshake.
+    `response` is its HTTP response, with `status`, `headers` and at most 64 KiB of `body`; None
+    if the server's answer was not HTTP, or not a valid handshake.
     """
 
     def __init__(self, message: str, response: Response | None = None) -> None:
@@ -43,24 +43,24 @@ class HandshakeError(Exception):
 
     @property
     def status(self) -> int | None:
-        """The response's status."""
+        """The response's status code, or None."""
         return None if self.response is None else self.response.status
 
     @property
     def headers(self) -> Headers:
-        """The response's header fields."""
+        """The response's header fields; empty without a response."""
         return Headers() if self.response is None else self.response.headers
 
     @property
     def body(self) -> bytes:
-        """The response's body."""
+        """The first 64 KiB of the response's body; empty without a response."""
         return b"" if self.response is None else self.response.body
 
 
 class IncompleteReadError(EOFError):
-    """The data ended before as much was there as was asked for.
+    """The data ended before the requested number of bytes.
 
-    `partial` is how many bytes came, `expected` how many were wanted.
+    `expected` bytes were requested, `partial` bytes were read.
     """
 
     def __init__(self, partial: int, expected: int) -> None:

@@ -1,7 +1,7 @@
-"""The contract between the API and an event loop: all that an adapter supplies.
+"""The contract between the API and an event loop: everything that an adapter supplies.
 
-Synchronous wherever it can be, because between two awaits nothing else runs on any loop.
-An adapter calls the `Sink` it was given; the API calls `Pipe` and `Runtime`.
+It is synchronous wherever possible, because no loop runs anything else between two awaits. An
+adapter calls the `Sink` that it was given; the API calls `Pipe` and `Runtime`.
 """
 
 import logging
@@ -17,114 +17,114 @@ logger = logging.getLogger("wstransports")
 
 
 class Sink(Protocol):
-    """What the API is to the adapter: plain functions, called in this order.
+    """What an adapter calls: plain functions, in this order.
 
-    `connected` once, then `data_received` any number of times, `eof_received` at most once,
-    and `connection_lost` once, last, whatever ended the connection (also our own `abort`).
-    None of them is called from within a call to `Pipe`, and none raises: an error in handling what
-    came is logged, and ends in `abort`.
+    `connected` once, `data_received` any number of times, `eof_received` at most once, and
+    `connection_lost` once, last, whatever ended the connection (`Pipe.abort` included). An
+    adapter calls none of them during a call of its `Pipe`. None raises: an error in handling
+    input is logged, and leads to `Pipe.abort`.
     """
 
     def connected(self, pipe: "Pipe") -> None:
-        """The byte stream stands; `pipe` is its other side."""
+        """The byte stream is connected; `pipe` controls it."""
 
     def data_received(self, data: bytes | memoryview) -> None:
-        """Some bytes arrived; never called while reading is paused. What a memoryview shows may be
-        overwritten once this has returned."""
+        """Bytes arrived; never called while reading is paused. The memory of a memoryview may be
+        reused once this has returned."""
 
     def eof_received(self) -> None:
-        """The peer ended its half; ours still works where the transport allows it."""
+        """The peer closed its half; ours still works if the transport has half-close."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The byte stream is gone, by `exc` or (None) in good order."""
+        """The byte stream is closed: cleanly (None), or because of `exc`."""
 
 
 class Pipe(Protocol):
     """One byte stream."""
 
     full: bool
-    """More waits for the peer than the high-water mark, or the stream broke and
-    `connection_lost` is on its way: senders should `await drain()`."""
+    """More than the high-water mark waits to be sent, or the stream is broken and
+    `connection_lost` will follow: senders should `await drain()`."""
 
     def write(self, data: bytes) -> None:
-        """Send `data`; never blocks, ignored once the stream is closed or lost."""
+        """Send `data` without blocking; ignored once the stream is closed or lost."""
 
     def writelines(self, parts: list[bytes]) -> None:
-        """Send `parts` one behind the other, as `write` would their sum, which nobody makes: a large
-        message and its header go as they are, in one system call where the stream can."""
+        """Send `parts` in order, as `write` would send their concatenation. A large message and its
+        header are sent without a copy, in one system call where the stream can do that."""
 
     def waiting(self) -> int:
-        """How many written bytes the peer's side has not taken yet."""
+        """How many written bytes are still waiting to be sent."""
 
     async def drain(self) -> None:
-        """Return when `full` is False, or when the connection is lost. Any number may wait."""
+        """Wait until `full` is False or the connection is lost. Any number of tasks may wait."""
 
     def pause_reading(self) -> None:
-        """Call neither `data_received` nor `eof_received` until `resume_reading`."""
+        """Call neither `Sink.data_received` nor `eof_received` until `resume_reading`."""
 
     def resume_reading(self) -> None:
-        """Go on reading."""
+        """Read again."""
 
     def close(self) -> None:
-        """Send what is written, then end our half. What still arrives goes on to the sink;
-        `connection_lost` follows when the peer ends its half too (it may be aborted before)."""
+        """Send what is written, then close our half. The sink still gets what arrives;
+        `connection_lost` follows when the peer closes its half too, or after `abort`."""
 
     def abort(self) -> None:
-        """Drop the stream at once, unsent bytes included; `connection_lost` follows soon."""
+        """Drop the stream and all unsent bytes; `connection_lost` follows soon."""
 
     def info(self, name: str) -> Any:
-        """ "peername", "sockname", "socket", "ssl_object"; None where there is no such thing."""
+        """Look up "peername", "sockname", "socket" or "ssl_object"; None if there is none."""
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in a task that belongs to this stream; its first step at once where
-        the loop can do that. The coroutine lets no exception but cancellation escape."""
+        """Run a coroutine in a task of this stream; its first step runs at once if the loop can
+        do that. The coroutine raises nothing but the loop's cancellation."""
 
     def cancel(self) -> None:
-        """Cancel whatever `start` began and still runs."""
+        """Cancel all tasks that `start` made."""
 
     def call_at(self, when: float, call: Callable[[], None]) -> "Timer":
-        """Call `call` when the loop's clock shows `when`: on its next turn, where it does now."""
+        """Call `call` when the loop's clock reaches `when`, but never within this call."""
 
 
 class Signal(Protocol):
-    """Something one task waits for and anybody may announce, once."""
+    """A one-shot event: one task waits, and any code may set it."""
 
     def set(self) -> None:
-        """Wake who waits, now or later; a second call changes nothing."""
+        """Let `wait` return, now or later; further calls change nothing."""
 
     async def wait(self) -> None:
         """Return when `set` has been called."""
 
 
 class Timer(Protocol):
-    """A call to come, as `Pipe.call_at` returns it."""
+    """A scheduled call, as `Pipe.call_at` returns it."""
 
     def cancel(self) -> object:
-        """Do not call."""
+        """Cancel the call."""
 
 
 class Listener(Protocol):
     """An open listener, as `Runtime.listen` returns it."""
 
     server: Any
-    """What the loop itself calls a server; `async with` yields it to the user."""
+    """The loop's own server object, which `async with` returns to the user."""
 
     def address(self) -> tuple[str, int]:
-        """Where it listens: host and port, or the path and 0."""
+        """The address it listens on: host and port, or the path and 0."""
 
     async def close(self) -> None:
-        """Accept no more; connections that stand are left alone."""
+        """Stop accepting; open connections are left alone."""
 
 
 class Runtime(Protocol):
     """One event loop."""
 
     batch: Batch
-    """Output gathered while this loop handles input: the API's, one for each loop."""
+    """The loop's Batch, which the API fills and the adapter enters while it handles input."""
 
     checkpoints: bool
-    """Whether every await of the API has to let others run and be cancelled, also where there is
-    nothing to wait for: a rule on some loops, a cost on others."""
+    """Whether every await of the API must be a checkpoint, even with nothing to wait for: trio's
+    rule, and only a cost on asyncio."""
 
     def now(self) -> float:
         """The loop's clock, in seconds."""
@@ -133,40 +133,39 @@ class Runtime(Protocol):
         """A new Signal."""
 
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
-        """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
+        """A block that is cancelled, and raises TimeoutError, when the clock reaches `when`."""
 
     def checkpoint(self) -> Awaitable[None]:
-        """Let others run once."""
+        """Let other tasks run once."""
 
     def current_task(self) -> object:
-        """Who runs now, comparable with `is`."""
+        """The task that is running; compare it with `is`."""
 
     def task_group(self) -> AbstractAsyncContextManager[Any]:
-        """A block that tasks live in, where the loop's tasks do; it is left without an exception
-        in any case, and its end waits for them."""
+        """A block that owns tasks, on loops whose tasks need an owner. Its end waits for them; it
+        is always left without an exception."""
 
     def shield(self) -> AbstractContextManager[object]:
-        """A block that waits on where its task is cancelled: its time has to be bounded."""
+        """A block whose awaits cancellation does not interrupt: it must bound its time."""
 
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink], group: Any = None
     ) -> Listener:
         """Accept connections at `where`, each with a sink of its own.
 
-        All that runs for them lives in `group`, what an open `task_group` gave; without one it
-        lives as long as the loop does. Raises OSError where it is not possible, naming the
-        address.
+        Their tasks belong to `group`, which `task_group` returned on entry, or without one to the
+        loop. Raises OSError, naming the address, if it cannot listen.
         """
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
-        """Connect to `where`, TLS and proxy included; `sink.connected` has been called then.
+        """Connect to `where`, with TLS and through a proxy as needed, and call `sink.connected`.
 
-        `group` is as for `listen`. Raises OSError where it is not possible.
+        `group` is as for `listen`. Raises OSError if it cannot connect.
         """
 
 
 async def wait_for(runtime: Runtime, signal: Signal, seconds: float) -> None:
-    """Wait for a signal, `seconds` at most (0: for any time); who calls looks what came of it."""
+    """Wait for a signal, at most `seconds` (0: no limit); the caller checks whether it came."""
     if not seconds:
         await signal.wait()
         return
@@ -176,38 +175,38 @@ async def wait_for(runtime: Runtime, signal: Signal, seconds: float) -> None:
 
 
 def peer_name(pipe: Pipe) -> tuple[str, int] | None:
-    """The peer's host and port; None where it has none (Unix sockets, memory)."""
+    """The peer's host and port; None if it has none (Unix sockets, memory)."""
     name = pipe.info("peername")
     return (name[0], name[1]) if isinstance(name, tuple) else None
 
 
 def log_dropped(sink: Sink, error: Exception) -> None:
-    """Log why a connection is dropped: `error` in handling it, ours or an extension's."""
-    logger.error("%s: the connection is dropped, for an error in handling it", sink, exc_info=error)
+    """Log `error`, raised by an extension or by us, because of which a connection is dropped."""
+    logger.error("%s: dropped because of an error in handling the connection", sink, exc_info=error)
 
 
 _finders: list[Callable[[], Runtime | None]] = []
 
 
 def register(find: Callable[[], Runtime | None], first: bool = False) -> None:
-    """Make an adapter known; `find` returns its Runtime where its loop runs right here.
+    """Register an adapter; `find` returns its Runtime if its loop is running here, else None.
 
-    `first` has it asked before the others.
+    With `first` it is asked before the adapters that are registered already.
     """
     _finders.insert(0 if first else len(_finders), find)
 
 
 def running() -> Runtime:
-    """The Runtime of the loop that runs here; RuntimeError where none does."""
+    """The Runtime of the running loop. Raises RuntimeError if no loop is running."""
     for find in _finders:
         runtime = find()
         if runtime is not None:
             return runtime
-    raise RuntimeError("no event loop runs here: call this from a coroutine that one drives")
+    raise RuntimeError("no event loop is running: call this from a coroutine")
 
 
 async def checkpoint(runtime: Runtime) -> None:
-    """Let others run once, on a loop whose users expect that of every await."""
+    """Let other tasks run once, on a loop with `checkpoints`."""
     if runtime.checkpoints:
         await runtime.checkpoint()
 
@@ -216,17 +215,17 @@ class Block(Protocol):
     """A loop driven from outside, for the `with` form."""
 
     def enter(self) -> Any:
-        """Take or make the loop, enter the server in it; returns what the loop calls a server."""
+        """Take or make a loop, and enter the server in it; returns the loop's own server object."""
 
     def run_forever(self) -> None:
-        """Drive the loop until it is told to stop."""
+        """Run the loop until it is stopped."""
 
     def exit(self, error: BaseException | None) -> bool:
-        """Leave the server and put everything back; True where `error` is our stop's doing."""
+        """Exit the server and undo `enter`; returns whether our own stop caused `error`."""
 
 
 class Served(Protocol):
-    """What a block serves: a server."""
+    """The server of a block."""
 
     loop: Any
 
@@ -246,16 +245,16 @@ _blocks: list[Callable[[Served], Block]] = []
 
 
 def register_block(make: Callable[[Served], Block]) -> None:
-    """Make an adapter's Block known, for a loop that can be driven from outside."""
+    """Register an adapter's Block, for a loop that can be driven from outside."""
     _blocks.append(make)
 
 
 def block(server: Served) -> Block:
-    """The Block for a server; RuntimeError inside a running loop."""
+    """Make the Block for a server. Raises RuntimeError inside a running loop."""
     for find in _finders:
         if find() is not None:
             raise RuntimeError(
-                "a loop runs here already: use `async with socket:` or `await"
-                " socket.serve_forever()`, for `with socket:` drives a loop of its own"
+                "an event loop is running already: use `async with server:` or `await"
+                " server.serve_forever()`, because `with server:` drives a loop of its own"
             )
     return _blocks[0](server)

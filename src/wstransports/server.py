@@ -1,4 +1,4 @@
-"""The server: where it listens, how it is run, who is connected."""
+"""The server: where it listens and how it is run."""
 
 import os
 import socket
@@ -21,26 +21,41 @@ ConnectionCallback = TypeVar("ConnectionCallback", bound=Callable[[Client], Awai
 class WebSocketServer:
     """A WebSocket server (RFC 6455).
 
-    Arguments: `addr` and `port` to listen at (None: every interface, 0: a free port); `certs`,
-    (certfile, keyfile) or an ssl.SSLContext, for wss; `loop`, an asyncio loop that does not run
-    yet, for the `with` form; `timeout`, seconds of silence after which a client that answers no
-    ping is dropped (pings go out at half of it), or during which it takes none of the bytes that
-    wait for it; 0 for never. `sock`, `unix_path`, `reuse_port` listen elsewhere or differently,
-    `runtime` runs on another adapter than the running loop's.
+    Register `on_connection` with `@server.connection`. Then run the server: with `with server:`
+    in a script, with `async with server:` or `await server.serve_forever()` inside a running
+    loop, or with `server.run()`.
 
-    More keywords: `subprotocols` spoken, best first; `origins` served, None for all (a None in
-    the list for who names none, RFC 6455 section 10.2); `max_message_size` in bytes (1 MiB) or
-    None; `read_limit`, how many bytes may wait unread before reading stops (64 KiB);
-    `open_timeout` and `close_timeout`, seconds that the opening handshake and each step of the
-    closing one may take (10), 0 for any time; `max_connections` or None; `process_request`, a
-    function of a Request that returns None or the Response to answer with;
-    `concurrent_messages`, how many message callbacks of one client may overlap (1).
+    Arguments:
+        `addr`: the host name or address to listen on; None for every interface.
+        `port`: the port to listen on; 0 for a free one.
+        `certs`: (certfile, keyfile) or an ssl.SSLContext, for wss; None for ws.
+        `loop`: the asyncio loop that the `with` form drives; it must not be running yet.
+        `timeout`: seconds of silence after which a client that answers no ping is dropped
+            (pings are sent after half of them), and seconds after which a client is dropped
+            that accepts none of the bytes waiting for it; 0 for never.
+        `sock`: a stream socket to listen on instead of `addr` and `port`.
+        `unix_path`: the path of a Unix socket to listen on instead of `addr` and `port`.
+        `reuse_port`: whether other processes may listen on the same port (SO_REUSEPORT).
+        `runtime`: the adapter to run on; None for that of the running loop.
+        `subprotocols`: the subprotocols supported, in order of preference.
+        `compression`: "deflate", a `Deflate` with other settings (RFC 7692), or None.
+        `origins`: the origins accepted, None for all; a None in the list accepts clients that
+            send no Origin header (RFC 6455 section 10.2).
+        `max_message_size`: the longest message accepted, in bytes (1 MiB); None for no limit.
+        `read_limit`: the unread bytes of one client above which reading pauses (64 KiB).
+        `open_timeout`: seconds that the opening handshake may take (10); 0 for no limit.
+        `close_timeout`: seconds that each step of the closing handshake may take (10); 0 for no
+            limit.
+        `max_connections`: the most connections at a time; any other is answered with 503. None
+            for no limit.
+        `process_request`: a function, async or not, called with each `Request`; it returns None
+            to accept the request, or the `Response` to reject it with.
+        `concurrent_messages`: how many on_message callbacks of one client may overlap (1).
 
-    Raises ValueError, TypeError or FileNotFoundError for what cannot be.
+    `clients` maps `(client.addr, client.port)` to each connected client. While a `with` block
+    is active, `loop` is its loop.
 
-    `clients` are the connected clients by `(client.addr, client.port)`;
-    `loop` is the loop while a `with` block lasts. Register `connection`, then use the server as
-    `with` (a plain script), `async with` or `serve_forever()` (inside a running loop), or `run()`.
+    Raises TypeError, ValueError or FileNotFoundError for invalid arguments.
     """
 
     def __init__(
@@ -59,8 +74,8 @@ class WebSocketServer:
     ) -> None:
         if loop is not None and not hasattr(loop, "run_until_complete"):
             raise TypeError(
-                f"loop is an event loop that does not run yet, not {loop!r}: give it"
-                " loop=asyncio.new_event_loop(), or none at all"
+                f"loop must be an event loop, not {loop!r}: pass asyncio.new_event_loop(), or leave"
+                " it out"
             )
         self.addr = addr
         self.certs = certs
@@ -80,20 +95,20 @@ class WebSocketServer:
         self._acceptor = Acceptor(self._options, self.clients, str(unix_path or ""))
         self._given_runtime = runtime
         self._runtime: Runtime | None = None
-        self._group: AbstractAsyncContextManager[Any]  # where the connections' tasks live
+        self._group: AbstractAsyncContextManager[Any]  # runs the connections' tasks
         self._listener: Listener | None = None
         self._block: Block | None = None
 
     @property
     def port(self) -> int:
-        """The port: while it listens the real one, else as it was given."""
+        """The port listened on; before and after that, `port` as it was passed."""
         return self._address.port if self._listener is None else self._listener.address()[1]
 
     def connection(self, callback: ConnectionCallback) -> ConnectionCallback:
         """Register `async def on_connection(client)`, called for each new connection.
 
-        Register the client's own callbacks in it. Returns the function. Raises TypeError for
-        what is not `async def`.
+        Register the client's callbacks in it. Returns `callback`. Raises TypeError unless
+        `callback` is `async def`.
         """
         self._acceptor.on_connection = checked_callback(callback, "on_connection")
         return callback
@@ -101,15 +116,18 @@ class WebSocketServer:
     async def disconnect_client(
         self, client: Client, code: int = Reasons.NORMAL, reason: str = ""
     ) -> None:
-        """Close a client and wait until that is done: as `Client.close`, errors included."""
+        """Close `client` as `Client.close` does; it raises the same errors."""
         await client.close(code, reason)
 
     # Inside a running loop.
 
     async def __aenter__(self) -> Any:
-        """Listen; gives what the loop calls a server (asyncio.Server). Raises OSError."""
+        """Start listening; returns the loop's own server object (asyncio.Server).
+
+        Raises OSError if it cannot listen, RuntimeError if it is listening already.
+        """
         if self._runtime is not None:
-            raise RuntimeError("this server listens already: make another for another block")
+            raise RuntimeError("this server listens already: create another one for another block")
         self._runtime = runtime = self._given_runtime or running()
         self._group = runtime.task_group()
         group = await self._group.__aenter__()
@@ -128,7 +146,7 @@ class WebSocketServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Accept no more, close every client with 1001, wait for them, for a bounded time."""
+        """Stop listening, close every client with 1001, and wait for them for a bounded time."""
         listener, self._listener = self._listener, None
         runtime = self._runtime
         if listener is None or runtime is None:
@@ -137,20 +155,24 @@ class WebSocketServer:
             with runtime.shield():
                 await self._acceptor.close(listener, runtime)
         finally:
-            self._acceptor.abandon()
+            self._acceptor.abort()
             await self._group.__aexit__(None, None, None)
             self._runtime = None
         if kind is None:
             await checkpoint(runtime)
 
     async def serve_forever(self) -> None:
-        """Listen until cancelled, then close every client with 1001. Raises OSError."""
+        """Serve until cancelled, then close every client with 1001.
+
+        Raises OSError if it cannot listen, RuntimeError if it is listening already.
+        """
         await self.serve()
 
     async def serve(self, *, task_status: Any = None) -> None:
-        """Serve as `serve_forever` does; `await nursery.start(server.serve)` waits until it listens.
+        """Serve as `serve_forever` does, for `await nursery.start(server.serve)`.
 
-        It gives what `async with` gives, by way of `task_status`, a nursery's. Raises OSError.
+        Once it listens, it passes what `async with` returns to `task_status.started`. Raises
+        OSError if it cannot listen.
         """
         async with self as listener:
             if task_status is not None:
@@ -158,12 +180,12 @@ class WebSocketServer:
             assert self._runtime is not None
             await self._runtime.signal().wait()
 
-    # From outside of a loop.
+    # Outside a loop.
 
     def __enter__(self) -> Any:
-        """Listen, on a loop that this block drives; gives the asyncio.Server.
+        """Start listening on a loop that this block drives; returns the asyncio.Server.
 
-        Raises RuntimeError inside a running loop: `async with` is the form there.
+        Raises RuntimeError inside a running loop: use `async with` there.
         """
         entered = block(self)
         listener = entered.enter()
@@ -176,16 +198,16 @@ class WebSocketServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Close every client with 1001, then the server."""
+        """Stop listening, close every client with 1001, and leave the loop."""
         left, self._block = self._block, None
         if left is None:
             raise _does_not_listen()
         return left.exit(error)
 
     def run(self) -> None:
-        """Serve until SIGINT or SIGTERM: all that a plain script needs.
+        """Serve until SIGINT or SIGTERM.
 
-        Raises OSError where it cannot listen, RuntimeError inside a running loop.
+        Raises OSError if it cannot listen, RuntimeError inside a running loop.
         """
         with self:
             assert self._block is not None

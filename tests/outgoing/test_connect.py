@@ -504,7 +504,7 @@ async def test_a_callback_that_runs_on_is_cancelled_in_the_end(loop: MemoryLoop)
                     raise
 
             await client.writer.send("go on")
-            await loop.until(lambda: client._session.inbox._drivers)
+            await loop.until(lambda: client._session.inbox._workers)
 
     async with loop.serving(echo) as server:
         using = loop.spawn(use(f"ws://127.0.0.1:{server.port}"))

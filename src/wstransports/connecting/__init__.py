@@ -1,1 +1,1 @@
-"""How an outgoing connection comes about: addresses, proxies, attempts."""
+"""Opening an outgoing connection: addresses, proxies, attempts, reconnection."""

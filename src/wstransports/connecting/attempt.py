@@ -1,4 +1,4 @@
-"""One try at one address: from a byte stream to a client, or to what went wrong."""
+"""One attempt at connecting to one address: it ends with a client or an error."""
 
 import os
 import socket
@@ -18,83 +18,85 @@ from .uri import URI, shown
 
 
 class Attempt:
-    """A try at `uri`, which is reached by way of `address`; the `Owner` of its session."""
+    """An attempt at `uri`, connecting to `address`; it is the `Owner` of its session."""
 
     def __init__(
         self, uri: URI, address: Address, runtime: Runtime, options: ConnectionOptions
     ) -> None:
         self.runtime = runtime
         self.refusal: Response | None = None
-        """What the server answered, where `open` returned None."""
+        """The server's response, after `open` returned None."""
         self._uri = uri
         self._address = address
         self._options = options
         self._failure: Exception | None = None
-        self._farewell = False  # a Close is on its way to who answered wrongly (RFC 7692 section 7)
-        self._decided = runtime.signal()
+        self._close_pending = False  # a Close follows an invalid 101 (RFC 7692 section 7)
+        self._answered = runtime.signal()
         self._gone = runtime.signal()
-        self._session: Session | None = None  # from where the byte stream stands
+        self._session: Session | None = None  # set once the byte stream is connected
         self._client: Client | None = None
 
     async def open(self, core: ClientConnection, until: float | None, group: Any) -> Client | None:
-        """The connected client; None where the server refused. Raises OSError, HandshakeError;
-        TimeoutError when the clock shows `until`."""
+        """Connect, until the loop's time `until`; returns None if the server refused.
+
+        Raises OSError (TimeoutError at `until`) or HandshakeError.
+        """
         try:
             async with nullcontext() if until is None else self.runtime.timeout_at(until):
-                await self._decide(core, group)
+                await self._wait_for_answer(core, group)
         except TimeoutError:
             if self._session is not None:
-                self._session.eof_received()  # of a refusal, what has come will do
-            self.abandon()
+                self._session.eof_received()  # a refusal may lack the rest of its body
+            self.abort()
             if self.refusal is None:
                 raise
         except BaseException:
-            self.abandon()
+            self.abort()
             raise
         client = self._client
-        if self._farewell:
-            self.end_unattended()
+        if self._close_pending:
+            self.close_in_background()
         elif client is None:
-            self.abandon()
+            self.abort()
         if self._failure is not None:
             raise self._failure
         return client
 
-    def close(self) -> None:
-        """Send our Close, unless that is done."""
-        self._standing().finish(Reasons.NORMAL, "")
+    def send_close(self) -> None:
+        """Send our Close, unless it is sent."""
+        self._started_session().close_now(Reasons.NORMAL, "")
 
-    async def end(self) -> None:
-        """Close, and wait until nothing is left: callbacks included, and for a bounded time."""
-        self.close()
+    async def close(self) -> None:
+        """Close, and wait until the connection and its callbacks have ended, for a bounded time."""
+        self.send_close()
         try:
             await wait_for(self.runtime, self._gone, self._options.close_timeout)
         finally:
-            self.abandon()
+            self.abort()
         try:
             await wait_for(self.runtime, self._gone, self._options.close_timeout)
         finally:
-            self.abandon()
+            self.abort()
 
-    def end_unattended(self) -> None:
-        """The same, while nobody waits for it."""
-        self.close()
-        self._standing().pipe.start(self.end())
+    def close_in_background(self) -> None:
+        """Close as `close` does, but in a task of the connection's."""
+        self.send_close()
+        self._started_session().pipe.start(self.close())
 
-    def abandon(self) -> None:
-        """Leave nothing standing."""
+    def abort(self) -> None:
+        """Drop the connection and cancel its tasks."""
         if self._session is not None:
-            self._session.abandon()
+            self._session.abort()
 
-    # As the owner of a session.
+    # The Owner of the session.
 
     def connected(self, session: Session) -> None:
-        """The byte stream stands: send the request."""
+        """The byte stream is connected: send the request."""
         self._session = session
         session.outbox.put()
 
     def handshake(self, session: Session, event: Event) -> None:
-        """The server's answer, or that there is none."""
+        """The server answered, or the handshake failed."""
         if isinstance(event, Accepted):
             core = session.core
             assert isinstance(core, ClientConnection)
@@ -108,49 +110,50 @@ class Attempt:
             self.refusal = event.response
         else:
             assert isinstance(event, HandshakeFailed)
-            self._farewell = session.core.unsent > 0
-            text = f"{self._uri} opened no WebSocket: {event.reason}"
-            if isinstance(session.loss, tls.SSLError):  # TLS 1.3 refuses us behind its handshake
-                self._failure = self._explained(session.loss)
+            self._close_pending = session.core.unsent > 0
+            text = f"{self._uri}: the opening handshake failed: {event.reason}"
+            # With TLS 1.3 the server may refuse our certificate after the TLS handshake.
+            if isinstance(session.loss, tls.SSLError):
+                self._failure = self._with_address(session.loss)
                 self._failure.__cause__ = session.loss
             elif session.core.input_ended or session.lost:
                 self._failure = ConnectionResetError(ECONNRESET, text)
             else:
                 self._failure = HandshakeError(text)
-        self._decided.set()
+        self._answered.set()
 
-    def entered(self, session: Session) -> None:
-        """There is no list of clients here."""
+    def client_ready(self, session: Session) -> None:
+        """Nothing to do: there is no list of clients."""
 
-    def left(self, session: Session) -> None:
-        """There is no list of clients here."""
+    def client_left(self, session: Session) -> None:
+        """Nothing to do: there is no list of clients."""
 
-    def gone(self, session: Session) -> None:
-        """Nothing is left of the connection."""
+    def finished(self, session: Session) -> None:
+        """The connection and its tasks have ended."""
         self._gone.set()
 
     # Inside.
 
-    async def _decide(self, core: ClientConnection, group: Any) -> None:
-        """Have the server's answer."""
+    async def _wait_for_answer(self, core: ClientConnection, group: Any) -> None:
+        """Connect, and wait until the server has answered."""
         session = Session(core, self.runtime, self._options, self)
         try:
             await self.runtime.connect(self._address, session, group)
         except OSError as error:
-            raise self._explained(error) from error
-        await self._decided.wait()
+            raise self._with_address(error) from error
+        await self._answered.wait()
 
-    def _standing(self) -> Session:
+    def _started_session(self) -> Session:
         assert self._session is not None
         return self._session
 
-    def _explained(self, error: OSError) -> OSError:
-        """The same, naming host and cause."""
+    def _with_address(self, error: OSError) -> OSError:
+        """The same error with the address in its message."""
         where = str(self._uri)
         if self._address.unix_path is not None:
             where += f" at {os.fspath(self._address.unix_path)}"
         elif self._address.proxy is not None:
-            where += f" by way of {shown(self._address.proxy)}"
+            where += f" through {shown(self._address.proxy)}"
         if isinstance(error, tls.SSLError):
             return ConnectionError(f"cannot connect to {where}: TLS failed: {_tls_cause(error)}")
         text = f"cannot connect to {where}: {error.strerror or error}"
@@ -162,6 +165,6 @@ class Attempt:
 
 def _tls_cause(error: tls.SSLError) -> str:
     if isinstance(error, tls.SSLCertVerificationError):
-        return f"the server's certificate is not accepted: {error.verify_message}"
+        return f"the server's certificate was rejected: {error.verify_message}"
     reason = (error.reason or str(error)).replace("_", " ").lower()
     return reason if "alert" in reason else f"{reason} (does the server speak TLS?)"

@@ -1,4 +1,4 @@
-"""How long to wait before trying again."""
+"""Exponential backoff between attempts at connecting."""
 
 import random
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ FACTOR = 2
 
 
 def delays() -> Iterator[float]:
-    """Seconds to wait before each further attempt.
+    """Yield the seconds to wait before each attempt.
 
-    They grow exponentially, and each is cut by chance to between half and all of itself, so that
-    clients that lost the same server do not come back all at once.
+    They grow exponentially. Each is multiplied by a random factor between 0.5 and 1, so that
+    clients that lost the same server do not return all at once.
     """
     delay = FIRST
     while True:

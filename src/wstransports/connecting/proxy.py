@@ -1,4 +1,4 @@
-"""Which proxy an outgoing connection takes."""
+"""The proxy of an outgoing connection."""
 
 from contextlib import suppress
 from ipaddress import IPv6Address
@@ -8,8 +8,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from .uri import URI, shown
 
-# Each scheme as it is written, and as the adapters are told it. The proxy resolves names in any
-# case, which is what the h and the a ask for.
+# URL schemes, and what adapters get. The proxy always resolves host names, so that socks4a and
+# socks5h, which ask for that, need no scheme of their own.
 _SCHEMES = {
     "http": "http",
     "socks4": "socks4",
@@ -22,7 +22,7 @@ _SOCKS_PORT = 1080
 
 
 def checked_proxy(url: str) -> str:
-    """A proxy's URL as `Address.proxy` wants it. Raises ValueError for what is none."""
+    """Normalise a proxy's URL for `Address.proxy`. Raises ValueError for an invalid one."""
     try:
         parts = urlsplit(url)
         scheme = _SCHEMES.get(parts.scheme)
@@ -34,7 +34,7 @@ def checked_proxy(url: str) -> str:
         scheme = host = port = None
     if not (scheme and host and port):
         raise ValueError(
-            f"{shown(url)!r} is no proxy: write http://host:port, socks4://... or socks5://..."
+            f"{shown(url)!r} is not a proxy's URL: write http://host:port, socks4://... or socks5://..."
         )
     credentials = ""
     if parts.username is not None:
@@ -44,13 +44,14 @@ def checked_proxy(url: str) -> str:
 
 
 def environment_proxy(uri: URI) -> str | None:
-    """The proxy's URL for an address, None for none: never one for loopback.
+    """The URL of the environment's proxy for `uri`; None for a direct connection.
 
-    Of the variables WSS_PROXY, SOCKS_PROXY, HTTPS_PROXY (for ws: WS_PROXY, SOCKS_PROXY,
-    HTTPS_PROXY, HTTP_PROXY) and ALL_PROXY, in either case, the first that is set; NO_PROXY lists
-    hosts that are reached directly (RFC 6455 section 4.1). Raises ValueError for what is no proxy.
+    It is the first that is set of WSS_PROXY, SOCKS_PROXY, HTTPS_PROXY and ALL_PROXY, or for ws of
+    WS_PROXY, SOCKS_PROXY, HTTPS_PROXY, HTTP_PROXY and ALL_PROXY, in upper or lower case. Loopback
+    and the hosts in NO_PROXY need no proxy (RFC 6455 section 4.1). Raises ValueError for an
+    invalid URL.
     """
-    # An IPv6 address is listed with brackets or without.
+    # NO_PROXY may list an IPv6 address with or without brackets.
     forms = (uri.host, f"[{uri.host}]")
     if is_loopback(uri.host) or any(proxy_bypass(f"{form}:{uri.port}") for form in forms):
         return None
@@ -64,17 +65,17 @@ def environment_proxy(uri: URI) -> str | None:
             return checked_proxy(proxy if "://" in proxy else f"http://{proxy}")
         except ValueError as error:
             raise ValueError(
-                f"{kind}_proxy in the environment: {error}, or give connect() proxy=None"
+                f"{kind}_proxy in the environment: {error}, or pass proxy=None to connect()"
             ) from None
     return None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
+    """Whether `host` is this machine."""
     host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
-    with suppress(OSError):  # "127.1" is an address too, for who looks hosts up
+    with suppress(OSError):  # resolvers take "127.1" for an address
         return inet_aton(host)[0] == 127
     try:
         address = IPv6Address(host)

@@ -1,4 +1,4 @@
-"""One connection after another: what `async for client in connect(...)` steps over."""
+"""Reconnecting: `async for client in connect(...)`."""
 
 import logging
 import ssl as tls
@@ -16,17 +16,18 @@ logger = logging.getLogger("wstransports")
 
 _WORTH_RETRYING = (429, 500, 502, 503, 504)
 
-# By what an OSError that will come again was caused.
+# Causes of an OSError that will not go away by itself.
 _FINAL = (tls.SSLError, CredentialsRefused)
 
 
 def worth_retrying(error: Exception) -> bool:
-    """Whether an attempt that failed with `error` may succeed later, as `connect` judges it.
+    """Whether connecting may succeed later, after it failed with `error`.
 
-    True where the network or the server may recover: OSError (TimeoutError is one), and a
-    refusal with 429, 500, 502, 503 or 504. False for any other refusal, for what is no WebSocket
-    server, where TLS failed, by a certificate that is not accepted for instance, and where a
-    proxy refuses the credentials.
+    This is the default of `connect`'s `retry`. It returns True for errors from which the network
+    or the server may recover: OSError with its subclass TimeoutError, and a refusal with status
+    429, 500, 502, 503 or 504. It returns False for any other refusal, for a server that does not
+    speak WebSocket, for a failure of TLS such as a rejected certificate, and for a proxy that
+    rejects the credentials.
     """
     if isinstance(error, HandshakeError):
         return error.status in _WORTH_RETRYING
@@ -34,10 +35,10 @@ def worth_retrying(error: Exception) -> bool:
 
 
 class Reconnection:
-    """The iterator. A loop that is left refers to it no more, and that is how it knows.
+    """The iterator: it closes the last connection when the `async for` loop drops it.
 
-    (An async generator would need hooks that not every loop has.) So nobody else may refer to it
-    either, such as a frame that an exception's traceback keeps: it only passes calls on.
+    It only passes calls on, because a traceback that kept a frame of its own would keep it alive.
+    An async generator would need hooks that not every loop has.
     """
 
     def __init__(self, connections: "Connections") -> None:
@@ -54,7 +55,7 @@ class Reconnection:
 
 
 class Connections:
-    """What the iterator does: `open` one, and the next."""
+    """Opens one connection after another, for the iterator."""
 
     def __init__(
         self,
@@ -65,17 +66,17 @@ class Connections:
         self._open = open
         self._retry = retry
         self._runtime = runtime
-        self._attempt: Attempt | None = None  # the connection that the loop is at
+        self._attempt: Attempt | None = None  # of the current connection
         self._delays = delays()
 
     async def next(self) -> Client:
-        """Close the last connection, wait, and open the next.
+        """Close the last connection, wait, and open the next one.
 
-        Raises what `retry` does not call worth another attempt.
+        Raises the first error that `retry` rejects.
         """
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
-            await attempt.end()
+            await attempt.close()
             self._delays = delays()
             await self._pause(next(self._delays))
         while True:
@@ -91,15 +92,15 @@ class Connections:
                 return client
 
     def leave(self) -> None:
-        """Close the last connection, without waiting for that."""
+        """Close the last connection in the background."""
         if self._attempt is None:
             return
         try:
             here = running()
-        except RuntimeError:  # the loop has ended, and the connection with it
+        except RuntimeError:  # the loop has ended, and with it the connection
             return
         if here is self._runtime:
-            self._attempt.end_unattended()
+            self._attempt.close_in_background()
 
     async def _pause(self, seconds: float) -> None:
         await wait_for(self._runtime, self._runtime.signal(), seconds)

@@ -9,7 +9,7 @@ from wscore.handshake.head import is_host
 
 _MALFORMED = "its host or port is malformed"
 
-# What may stand in a request target as it is; everything else is percent-encoded.
+# Characters that a request target may contain; all others are percent-encoded.
 _SAFE = "/?:@!$&'()*+,;=-._~%[]"
 
 _ASCII = bytes(range(128)).decode()
@@ -17,12 +17,12 @@ _ASCII = bytes(range(128)).decode()
 _SCHEMES = {"ws": False, "wss": True, "http": False, "https": True}
 
 _BLANK_OR_CONTROL = re.compile(r"[\0-\x20\x7f]")
-_CREDENTIALS = re.compile(r"//.*@")  # where the address is malformed, more than those
+_CREDENTIALS = re.compile(r"//.*@")  # may match more in a malformed address
 
 
 @dataclass(frozen=True, slots=True)
 class URI:
-    """A ws: or wss: address, taken apart."""
+    """A parsed ws: or wss: address."""
 
     secure: bool
     host: str
@@ -34,21 +34,21 @@ class URI:
 
     @classmethod
     def parse(cls, text: str) -> "URI":
-        """Take an address apart. Raises ValueError for what is none, TypeError for no str."""
+        """Parse an address. Raises ValueError for an invalid one, TypeError unless it is a str."""
         if not isinstance(text, str):
-            raise TypeError(f"a WebSocket address is a str, not {type(text).__name__}")
+            raise TypeError(f"a WebSocket address must be a str, not {type(text).__name__}")
         try:
             if _BLANK_OR_CONTROL.search(text):
-                raise ValueError("percent-encode blanks and control characters")
+                raise ValueError("percent-encode its spaces and control characters")
             parts, port = _split(text)
             if parts.scheme not in ("ws", "wss"):
-                raise ValueError("begin with ws:// or wss://")
+                raise ValueError("it must begin with ws:// or wss://")
             if not parts.hostname:
-                raise ValueError("it names no host: write ws://host/path")
+                raise ValueError("it has no host: write ws://host/path")
             if "#" in text:
-                raise ValueError("it may have no fragment (#...)")
+                raise ValueError("remove its fragment (#...)")
             if port == 0:
-                raise ValueError("nobody listens at port 0")
+                raise ValueError("port 0 cannot be connected to")
             user = None if parts.username is None else unquote(parts.username)
             if user is not None and ":" in user:
                 raise ValueError("a user name with a colon cannot be sent (RFC 7617 section 2)")
@@ -56,7 +56,7 @@ class URI:
             if not is_host(host):
                 raise ValueError(_MALFORMED)
         except ValueError as error:
-            raise ValueError(f"{shown(text)!r} is no WebSocket address: {error}") from None
+            raise ValueError(f"{shown(text)!r} is not a WebSocket address: {error}") from None
         secure = _SCHEMES[parts.scheme]
         target = quote(parts.path or "/", _SAFE)
         if parts.query:
@@ -71,50 +71,50 @@ class URI:
         )
 
     def __str__(self) -> str:
-        """The address for people: without user, password and query, which may hold secrets."""
+        """The address without user, password and query, which may hold secrets."""
         return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.target.split('?')[0]}"
 
     @property
     def authority(self) -> str:
-        """The Host header's value: the port only where it is not the usual one."""
+        """The value of the Host header, without the scheme's default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
     @property
     def origin(self) -> tuple[bool, str, int]:
-        """Whom credentials are for."""
+        """The origin that credentials are for: scheme, host and port."""
         return self.secure, self.host, self.port
 
     @property
     def authorization(self) -> str | None:
-        """The Authorization header for its user and password (RFC 7617), None for no user."""
+        """The Authorization header with user and password (RFC 7617); None without a user."""
         if self.user is None:
             return None
         return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     def redirected(self, location: str) -> "URI":
-        """Where a Location header points to, seen from here; http stands for ws there.
+        """Resolve a Location header against this address; http and https mean ws and wss there.
 
-        Raises ValueError for what is no WebSocket address, and for a way from wss to ws.
+        Raises ValueError for an invalid address, and for a redirect from wss to ws.
         """
-        # Headers are read as Latin-1, and these bytes are UTF-8 as a rule.
+        # Headers are decoded as Latin-1, but this one usually holds UTF-8.
         location = quote(location, _ASCII, encoding="latin-1")
         scheme = "https" if self.secure else "http"
         try:
             target = urljoin(f"{scheme}://{self.authority}{self.target}", location)
-        except ValueError:  # its words may quote a password
-            raise ValueError(f"a redirect to {shown(location)!r} is malformed") from None
+        except ValueError:  # urllib's message may quote a password
+            raise ValueError(f"a redirect to {shown(location)!r}, which is malformed") from None
         before, colon, rest = target.partition(":")
         secure = _SCHEMES.get(before.lower())
         if secure is None:
-            raise ValueError(f"a redirect to {shown(location)!r} leads to no WebSocket address")
+            raise ValueError(f"a redirect to {shown(location)!r}, not a WebSocket address")
         if self.secure and not secure:
-            raise ValueError(f"a redirect from wss to {shown(location)!r} gives up encryption")
+            raise ValueError(f"a redirect to {shown(location)!r}, which gives up encryption")
         return URI.parse(f"{'wss' if secure else 'ws'}{colon}{rest.partition('#')[0]}")
 
 
 def _split(text: str) -> tuple[SplitResult, int | None]:
-    """The parts and the port; the ValueError does not quote them, as urllib's own would."""
+    """Split an address; unlike urllib's, the ValueError does not quote it."""
     try:
         parts = urlsplit(text)
         return parts, parts.port
@@ -123,5 +123,5 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
 
 
 def shown(text: str) -> str:
-    """An address as it was given, fit for a message: short, and without user and password."""
+    """An address for error messages: shortened, without user, password and query."""
     return _CREDENTIALS.sub("//", text, count=1).partition("?")[0][:200]

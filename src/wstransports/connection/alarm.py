@@ -1,35 +1,34 @@
-"""The one timer of a connection."""
+"""The timer of a connection."""
 
 from typing import Protocol
 
 from ..runtime import Pipe, Timer
 
 
-class Wakeful(Protocol):
-    """Who has an alarm."""
+class AlarmHandler(Protocol):
+    """The owner of an alarm."""
 
-    def ring(self) -> None:
+    def on_alarm(self) -> None:
         """A deadline may have passed."""
 
 
 class Alarm:
-    """Rings when a deadline may have passed; whose it is looks, and sets it anew.
+    """Calls its handler when a deadline may have passed; the handler checks, and sets it again.
 
-    Lazy: a deadline that moved back leaves the timer as it is, so that none is re-armed for a
-    message.
+    A deadline that moves later leaves the timer as it is, so that messages do not restart it.
     """
 
-    __slots__ = ("_at", "_timer", "_whose", "pipe")
+    __slots__ = ("_at", "_handler", "_timer", "pipe")
 
     pipe: Pipe
 
-    def __init__(self, whose: Wakeful) -> None:
-        self._whose = whose
+    def __init__(self, handler: AlarmHandler) -> None:
+        self._handler = handler
         self._timer: Timer | None = None
         self._at = 0.0
 
     def set(self, when: float | None) -> None:
-        """Ring at `when` or before; None changes nothing."""
+        """Call the handler at `when` or earlier; None changes nothing."""
         if when is None:
             return
         if self._timer is not None:
@@ -37,15 +36,15 @@ class Alarm:
                 return
             self._timer.cancel()
         self._at = when
-        self._timer = self.pipe.call_at(when, self)  # a bound method would take 64 bytes more
+        self._timer = self.pipe.call_at(when, self)  # a bound method would take 64 more bytes
 
     def stop(self) -> None:
-        """Do not ring."""
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def __call__(self) -> None:
-        """It is time."""
+        """As the timer's callback."""
         self._timer = None
-        self._whose.ring()
+        self._handler.on_alarm()

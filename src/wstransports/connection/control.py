@@ -1,4 +1,4 @@
-"""The callbacks besides on_message: on_ping and on_pong, one at a time, and on_closed."""
+"""Control frames: the answers to pings, and the callbacks on_ping, on_pong and on_closed."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -13,21 +13,21 @@ from ..sending.outbox import Outbox
 OnPing = Callable[[bytes, int], Awaitable[object]]
 OnClosed = Callable[[Reasons | int, str], Awaitable[object]]
 
-# What a waiting ping or pong counts besides its bytes.
+# Bytes that a waiting ping or pong counts in addition to its payload.
 FRAME_COST = 128
 
 
 class Control:
-    """Answers pings, or lets the user's callbacks do it."""
+    """Answers pings, unless on_ping does, and runs on_ping and on_pong one at a time."""
 
     __slots__ = (
         "_callbacks",
         "_core",
-        "_held",
         "_inbox",
         "_intake",
         "_outbox",
         "_running",
+        "_unanswered",
         "_waiting",
         "on_closed",
         "on_ping",
@@ -50,29 +50,29 @@ class Control:
         self._intake = intake
         self._inbox = inbox
         self._outbox = outbox
-        self._waiting: deque[tuple[bool, bytes]] | None = None  # (is it a ping, payload)
+        self._waiting: deque[tuple[bool, bytes]] | None = None  # (is_ping, payload)
         self._running = False
-        self._held: bytes | None = None  # the latest ping, not answered for want of room
+        self._unanswered: bytes | None = None  # the latest ping, while output is blocked
 
     def ping(self, payload: bytes) -> None:
-        """A ping arrived: `on_ping` has it, or it is answered."""
+        """A ping arrived: call on_ping, or answer it."""
         if self.on_ping is not None:
             self._queue(True, payload)
         elif self._outbox.pipe.full:
-            if self._held is None:
+            if self._unanswered is None:
                 self._intake.pause(OUTPUT)
-                self._callbacks.start(self._answer_when_room)
-            self._held = payload
+                self._callbacks.start(self._answer_when_writable)
+            self._unanswered = payload
         elif self._core.may_send:
             self._outbox.send_pong(payload)
 
     def pong(self, payload: bytes) -> None:
-        """A pong arrived that is not the keepalive's."""
+        """A pong arrived that does not answer a keepalive ping: call on_pong."""
         if self.on_pong is not None:
             self._queue(False, payload)
 
     def closed(self, code: Reasons | int, reason: str) -> None:
-        """The connection is over: `on_closed` has it."""
+        """The connection is closed: call on_closed."""
         if self.on_closed is not None:
             self._callbacks.start(self._callbacks.call, "on_closed", self.on_closed, code, reason)
 
@@ -82,21 +82,21 @@ class Control:
         if is_ping:
             for index, (was_ping, old) in enumerate(self._waiting):
                 if was_ping:  # only the latest needs an answer (RFC 6455 section 5.5.3)
-                    self._inbox.weigh(len(payload) - len(old))
+                    self._inbox.add_unread(len(payload) - len(old))
                     self._waiting[index] = True, payload
                     return
-        self._inbox.weigh(len(payload) + FRAME_COST)
+        self._inbox.add_unread(len(payload) + FRAME_COST)
         self._waiting.append((is_ping, payload))
         if not self._running:
             self._running = True
-            self._callbacks.start(self._drive, self._waiting)
+            self._callbacks.start(self._work, self._waiting)
 
-    async def _drive(self, waiting: deque[tuple[bool, bytes]]) -> None:
-        """Run on_ping and on_pong for what waits."""
+    async def _work(self, waiting: deque[tuple[bool, bytes]]) -> None:
+        """Run on_ping and on_pong for all that is waiting."""
         try:
             while waiting:
                 is_ping, payload = waiting.popleft()
-                self._inbox.weigh(-len(payload) - FRAME_COST)
+                self._inbox.add_unread(-len(payload) - FRAME_COST)
                 callback = self.on_ping if is_ping else self.on_pong
                 if callback is not None:
                     name = "on_ping" if is_ping else "on_pong"
@@ -104,10 +104,10 @@ class Control:
         finally:
             self._running = False
 
-    async def _answer_when_room(self) -> None:
-        """Answer the ping held when there is room."""
+    async def _answer_when_writable(self) -> None:
+        """Answer the latest ping once output is not blocked any more."""
         await self._outbox.pipe.drain()
-        payload, self._held = self._held, None
+        payload, self._unanswered = self._unanswered, None
         if payload is not None and self._core.may_send:
             self._outbox.send_pong(payload)
         self._intake.resume(OUTPUT)

@@ -1,4 +1,4 @@
-"""One connection: the byte stream, the protocol core and the client that the user sees."""
+"""One connection: it links the byte stream, the core and the user's client."""
 
 import itertools
 import logging
@@ -31,9 +31,9 @@ from .control import Control
 
 logger = logging.getLogger("wstransports")
 
-# What may wait unread of a peer that is lost, in bytes: all that 256 KiB of the shortest messages
-# count, but not all that one of compressed messages inflates to.
-MOST_OF_THE_LOST = 2**24
+# Bytes that may wait unread after the stream is lost. 256 KiB of the shortest messages count no
+# more than this, while compressed messages could inflate to any size.
+MAX_UNREAD_AFTER_LOSS = 2**24
 
 _LAST = (CloseReceived, ConnectionFailed)
 
@@ -41,36 +41,36 @@ _ids = itertools.count(1)
 
 
 class Owner(Protocol):
-    """Made the connection: the server, or an attempt at connecting."""
+    """What made the connection: a server's acceptor, or an attempt at connecting."""
 
     def connected(self, session: "Session") -> None:
-        """The byte stream stands."""
+        """The byte stream is connected."""
 
     def handshake(self, session: "Session", event: Event) -> None:
-        """The opening handshake has an outcome; `session.open` follows where it succeeded."""
+        """A request or response arrived, or the handshake failed; call `session.open` to accept."""
 
-    def entered(self, session: "Session") -> None:
-        """The client is set up."""
+    def client_ready(self, session: "Session") -> None:
+        """The client is set up, and open."""
 
-    def left(self, session: "Session") -> None:
-        """The client's state has left OPEN."""
+    def client_left(self, session: "Session") -> None:
+        """The client's state is no longer OPEN."""
 
-    def gone(self, session: "Session") -> None:
-        """The byte stream is gone, and nothing runs for it any more; may be called again."""
+    def finished(self, session: "Session") -> None:
+        """The stream is lost, and all its tasks have ended; may be called more than once."""
 
 
 class Session:
-    """The `Sink` of a byte stream: drives the core, runs the callbacks, writes the output.
+    """The `Sink` of a byte stream: it drives the core, runs the callbacks, writes the output.
 
-    Once it is closing (`callbacks.closing`), each entry of the sink and each task ends with
-    `settle`, which takes the closing handshake as far as it goes (RFC 6455 section 7).
+    While it is closing (`callbacks.closing`), each call of the sink and each task ends with
+    `advance_close`, which continues the closing handshake (RFC 6455 section 7).
     """
 
     __slots__ = (
         "_alarm",
         "_batch",
+        "_close_waiters",
         "_now",
-        "_over",
         "_owner",
         "_stream_closed",
         "callbacks",
@@ -98,7 +98,7 @@ class Session:
         owner: Owner,
     ) -> None:
         self.id = next(_ids)
-        """The connection's number in this process, for the log."""
+        """The connection's number in this process, for log lines."""
         self.core = core
         self.runtime = runtime
         self.options = options
@@ -110,12 +110,12 @@ class Session:
         self.client: Peer | None = None
         self.lost = False
         self.loss: Exception | None = None
-        """The error by which the byte stream was lost."""
+        """The error that ended the byte stream, if any."""
         self._owner = owner
         self._batch = runtime.batch
         self._now = runtime.now
-        self._stream_closed = False  # our half of it
-        self._over: tuple[Signal, ...] = ()  # wait for the end
+        self._stream_closed = False  # our half
+        self._close_waiters: tuple[Signal, ...] = ()  # set when the stream is lost
         self._alarm = Alarm(self)
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ class Session:
 
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
-        # What `turn` does, written out: the calls take 1 % of the instructions of an echo.
+        # `run_as_batch` inlined: its calls would take 1 % of an echo's instructions.
         batch = self._batch
         outermost = not batch.active
         if outermost:
@@ -146,7 +146,7 @@ class Session:
             if core.more:
                 self.intake.handle_rest(now, self._now())
             if self.callbacks.closing:
-                self.settle()
+                self.advance_close()
         except Exception as error:  # noqa: BLE001  # an extension may raise anything
             self._drop(error)
         finally:
@@ -155,28 +155,28 @@ class Session:
 
     def eof_received(self) -> None:
         """As a Sink."""
-        self.turn(self._handle_eof)
+        self.run_as_batch(self._handle_eof)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
-        self.intake.reasons = 0
+        self.intake.pause_reasons = 0
         self.loss = exc
-        self.turn(self._handle_loss)
+        self.run_as_batch(self._handle_loss)
 
-    # What arrives.
+    # Input.
 
-    def turn(self, call: Callable[[], None]) -> None:
-        """Handle input by `call`, and write in one go what it makes us send."""
+    def run_as_batch(self, call: Callable[[], None]) -> None:
+        """Run `call` as the handling of input: what it sends leaves in one write."""
         with self._batch:
             try:
                 call()
             except Exception as error:  # noqa: BLE001  # an extension may raise anything
                 self._drop(error)
             if self.callbacks.closing:
-                self.settle()
+                self.advance_close()
 
     def handle(self, events: list[Event]) -> None:
-        """All events first, callbacks after: those may call send or close at once."""
+        """Handle all events before any callback runs: a callback may send or close at once."""
         inbox = self.inbox
         for event in events:
             if event.__class__ is MessagePiece:
@@ -194,97 +194,97 @@ class Session:
         inbox.run()
 
     def _end(self, event: CloseReceived | ConnectionFailed) -> None:
-        """The last event: the peer's Close, a violation, a deadline, the end of the input."""
+        """The last event: a Close, a violation, a passed deadline, or the end of the input."""
         if isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
-            self.log(f"failed with {event.code:d}, {event.reason}")
+            self.log(f"connection failed with {event.code:d}: {event.reason}")
         self._begin_closing()
-        self.inbox.break_off()
+        self.inbox.end_of_input()
 
     def _handle_eof(self) -> None:
         self.handle(self.core.receive_eof(self._now()))
 
     def _handle_loss(self) -> None:
-        """The stream is gone: first what had arrived, then the end."""
+        """The stream is lost: handle what had arrived, then end the connection."""
         now = self._now()
         try:
             self.intake.handle_rest(now, now)
         except Exception as error:  # noqa: BLE001  # an extension may raise anything
             self._drop(error)
         if self.core.more:
-            if self.inbox.unread < max(MOST_OF_THE_LOST, self.options.read_limit):
-                self.intake.reasons = 0
-                self.intake.later(self._handle_loss)
+            if self.inbox.unread < max(MAX_UNREAD_AFTER_LOSS, self.options.read_limit):
+                self.intake.pause_reasons = 0
+                self.intake.call_soon(self._handle_loss)
                 return
-            self.log("lost, and the rest of what it sent is dropped: too much waits")
+            self.log("connection lost; its last input is dropped, because too much is unread")
         events = self.core.connection_lost()
         self.lost = self.intake.stopped = self.callbacks.closing = True
         self.handle(events)
         self._alarm.stop()
-        over, self._over = self._over, ()
-        for signal in over:
+        waiters, self._close_waiters = self._close_waiters, ()
+        for signal in waiters:
             signal.set()
         if self.client is not None:
             closed = self.closed_error()
             self.control.closed(closed.code, closed.reason)
 
     def _drop(self, error: Exception) -> None:
-        """Input cannot be handled, for an error of an extension or of ours."""
+        """An extension, or our own code, raised `error` in handling input: drop the stream."""
         log_dropped(self, error)
         self.pipe.abort()
 
     # The opening handshake.
 
-    def hold_for_answer(self) -> None:
-        """The answer takes its time: read no more until then."""
+    def pause_for_answer(self) -> None:
+        """Pause reading until `open` or `reject`."""
         self.intake.pause(ANSWER)
 
     def open(self, client: Peer) -> None:
-        """The handshake succeeded: write our answer, if any, and let frames follow."""
+        """Finish the opening handshake: write a server's response, and read frames."""
         self.client = client
         if self.core.more:
-            self.intake.wait_a_turn()  # on_connection begins before what came along is looked at
+            self.intake.yield_to_loop()  # on_connection starts before the first frames are handled
         self.outbox.put()
         self.arm()
         self.intake.resume(ANSWER)
 
     def reject(self, response: Response) -> None:
-        """Answer the request with anything but 101; ValueError for a 1xx."""
+        """Answer the request with `response`. Raises ValueError for a 1xx status."""
         assert isinstance(self.core, ServerConnection)
         self.core.reject(response, self._now())
         self.callbacks.closing = True
-        self.settle()
+        self.advance_close()
         self.intake.resume(ANSWER)
 
     def ready(self) -> None:
-        """The application is set up and takes messages."""
+        """The application is set up and ready for messages."""
         if self.client is not None and self.core.phase is Phase.OPEN:
-            self._owner.entered(self)
+            self._owner.client_ready(self)
 
     # The closing handshake.
 
-    def settle(self) -> None:
-        """Answer the Close that is owed, once what came before it is handled; end the stream when
-        all is said; report when nothing is left."""
+    def advance_close(self) -> None:
+        """Continue the closing handshake: answer the peer's Close once the messages before it are
+        handled, then close the stream; once that is lost and all tasks have ended, report it."""
         core = self.core
-        if core.owes_close and self.inbox.idle():
+        if core.owes_close and self.inbox.is_idle():
             core.acknowledge_close(self._now())
         if not core.may_send:
-            self.outbox.lock.disband()
+            self.outbox.lock.close()
         if self.lost:
             if not self.callbacks.running:
-                self._owner.gone(self)
+                self._owner.finished(self)
             return
         if not core.should_close:
             self.outbox.put()
             if not core.may_send:
-                self.intake.resume(BACKLOG)  # to see the peer's answer
+                self.intake.resume(BACKLOG)  # the peer's Close must be read
         elif core.phase is Phase.CLOSED:
             self.outbox.flush()
             self.pipe.abort()
         elif not self._stream_closed:
             self._stream_closed = True
             self.outbox.flush()
-            self.intake.resume_for_end()
+            self.intake.resume_for_eof()
             self.pipe.close()
         self.arm()
 
@@ -294,35 +294,35 @@ class Session:
             self._send_close(code, reason)
         if not self.lost:
             over = self.runtime.signal()
-            self._over += (over,)
+            self._close_waiters += (over,)
             await over.wait()
 
     def fail(self, code: Reasons, reason: str) -> None:
-        """Close the connection for a fault on our side, unless our Close is sent."""
+        """Send a Close because of a failure at this end, unless our Close is sent."""
         if self.core.may_send:
             self._send_close(code, reason)
 
-    def finish(self, code: Reasons, reason: str) -> None:
-        """Answer the Close that is owed, at once; else send one, unless that is done."""
+    def close_now(self, code: Reasons, reason: str) -> None:
+        """Send our Close now: the answer that the peer waits for, else one with `code`."""
         if self.core.owes_close:
             self.core.acknowledge_close(self._now())
-            self.settle()
+            self.advance_close()
         else:
             self.fail(code, reason)
 
-    def abandon(self) -> None:
-        """The time is over: cancel what runs, drop what waits and the stream."""
-        self.inbox.shut()
+    def abort(self) -> None:
+        """Cancel all tasks, discard unread messages, and drop the stream."""
+        self.inbox.stop()
         self.pipe.cancel()
         if not self.lost:
             self.pipe.abort()
 
     def closed_error(self) -> ConnectionClosed:
-        """What reads and sends raise from now on."""
+        """The error for reads and sends of a closed connection."""
         core = self.core
         code, reason = core.close_code, core.close_reason
         if code is None:
-            for frame in core.close_frames:  # ours, not answered yet
+            for frame in core.close_frames:  # ours, unanswered
                 code, reason = frame.code, frame.reason
         if code is None:
             code = Reasons.ABNORMAL_CLOSE
@@ -331,38 +331,38 @@ class Session:
     def _send_close(self, code: int, reason: str) -> None:
         self.core.send_close(code, reason, self._now())
         self._begin_closing()
-        self.settle()
+        self.advance_close()
 
     def _begin_closing(self) -> None:
         self.callbacks.closing = True
         if self.client is not None:
-            self._owner.left(self)
+            self._owner.client_left(self)
 
     # Callbacks.
 
     def callback_failed(self) -> None:
-        """As a Caller: a callback raised."""
-        self.inbox.shut()
+        """As a Link: a callback raised, so close with 1011."""
+        self.inbox.stop()
         self.fail(Reasons.UNEXPECTED_CONDITION, "")
 
     def log(self, what: str) -> None:
-        """One line about this connection."""
+        """Log one line about this connection."""
         logger.warning("%s: %s", self, what)
 
     # Time.
 
     def arm(self) -> None:
-        """Look again when the core wants to, or before."""
+        """Set the alarm to the core's next deadline."""
         if not self.lost:
             self._alarm.set(self.core.next_deadline())
 
-    def ring(self) -> None:
-        """The alarm: a deadline may have passed."""
-        self.turn(self._handle_deadline)
+    def on_alarm(self) -> None:
+        """As an AlarmHandler: a deadline may have passed."""
+        self.run_as_batch(self._handle_deadline)
 
     def _handle_deadline(self) -> None:
         if self.pipe.waiting():
-            self.outbox.watch(self._now())
+            self.outbox.report_progress(self._now())
         self.handle(self.core.handle_timeout(self._now()))
         self.outbox.put()
         self.arm()

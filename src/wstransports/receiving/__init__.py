@@ -1,1 +1,1 @@
-"""What a peer sends: messages on their way to the callbacks."""
+"""Receiving: messages on their way to the callbacks."""

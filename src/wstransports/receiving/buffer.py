@@ -1,4 +1,4 @@
-"""Bytes that one side writes and the other reads: the low-level reads."""
+"""A buffer of bytes between tasks: `Buffer`, with the low-level reads."""
 
 from ..errors import IncompleteReadError
 from ..runtime import Signal, checkpoint, running
@@ -7,32 +7,31 @@ WritableBuffer = bytearray | memoryview
 
 
 class Buffer:
-    """A bounded stream of bytes inside the process.
+    """A bounded stream of bytes between tasks: one reads, any number write.
 
-    Arguments: `limit`, in bytes: `write` waits while more than that is unread. One task reads,
-    any number write; the writer says the end with `feed_eof`. Raises ValueError for a limit
-    below 1.
+    `write` waits while more than `limit` bytes are unread. Call `feed_eof` at the end. Raises
+    ValueError for a limit below 1.
     """
 
     __slots__ = ("_data", "_ended", "_error", "_limit", "_reader", "_writers")
 
     def __init__(self, limit: int = 65536) -> None:
         if limit < 1:
-            raise ValueError(f"limit is a number of bytes from 1, not {limit}")
+            raise ValueError(f"limit must be at least 1 byte, not {limit}")
         self._limit = limit
         self._data = bytearray()
         self._ended = False
         self._error: BaseException | None = None
-        self._reader: Signal | None = None  # who waits for data
-        self._writers: list[Signal] = []  # who wait for room
+        self._reader: Signal | None = None  # waits for data
+        self._writers: list[Signal] = []  # wait for buffer space
 
     # Reading.
 
     async def read(self, n: int = -1) -> bytes:
-        """Read `n` bytes, or to the end for -1; fewer only at the end, b"" there.
+        """Read `n` bytes, or everything for -1; returns fewer bytes only at the end.
 
-        `n` may exceed the limit. Raises what `set_exception` was given. A cancelled read puts
-        back what it took.
+        `n` may exceed the limit. A cancelled read loses no data. Raises the exception given to
+        `set_exception`, RuntimeError if another task is reading.
         """
         await self._checkpoint()
         if n == 0:
@@ -49,9 +48,9 @@ class Buffer:
         return bytes(taken)
 
     async def read_into(self, buffer: WritableBuffer, n: int, offset: int = 0) -> int:
-        """Read `n` bytes into `buffer` at `offset`; returns how many, fewer only at the end.
+        """Read `n` bytes into `buffer` at `offset`; returns their number, less only at the end.
 
-        Raises ValueError where `buffer` has no room for them.
+        Raises ValueError if they do not fit into `buffer`, else as `read`.
         """
         if n < 0 or offset < 0 or offset + n > len(buffer):
             raise ValueError(
@@ -62,37 +61,37 @@ class Buffer:
         return len(data)
 
     async def read_into_exactly(self, buffer: WritableBuffer, n: int, offset: int = 0) -> None:
-        """Read `n` bytes into `buffer` at `offset`.
+        """Read exactly `n` bytes into `buffer` at `offset`.
 
-        Raises IncompleteReadError where the data ends before, ValueError as `read_into` does.
+        Raises IncompleteReadError if the data ends before, ValueError if they do not fit.
         """
         got = await self.read_into(buffer, n, offset)
         if got < n:
             raise IncompleteReadError(got, n)
 
     async def _read_piece(self, n: int) -> bytes:
-        """Read what is there, `n` bytes at most: at least one, or b"" at the end."""
+        """Read at most `n` bytes as soon as there are any; b"" at the end."""
         if not await self._readable():
             return b""
         return self._take(n)
 
     def empty(self) -> bool:
-        """Whether nothing is there to be read now."""
+        """Whether there is nothing to read now."""
         return not self._data
 
     def at_eof(self) -> bool:
-        """Whether the end was fed and all before it was read."""
+        """Whether `feed_eof` was called and everything is read."""
         return self._ended and not self._data
 
     # Writing.
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Add `data`, and return when no more than the limit is unread.
+        """Add `data`, and wait until no more bytes than the limit are unread.
 
         Raises RuntimeError after `feed_eof`.
         """
         if self._ended:
-            raise RuntimeError("the end was fed already: write before feed_eof()")
+            raise RuntimeError("feed_eof() was called already: write before it")
         await self._checkpoint()
         self._add(data)
         while len(self._data) > self._limit and self._error is None:
@@ -101,12 +100,12 @@ class Buffer:
             await signal.wait()
 
     def feed_eof(self) -> None:
-        """Nothing more comes."""
+        """Mark the end of the data."""
         self._ended = True
         self._wake_reader()
 
     def set_exception(self, exc: BaseException) -> None:
-        """Raise `exc` from the next read, and from every one after it."""
+        """Raise `exc` from all further reads."""
         self._error = exc
         self._wake_reader()
         self._wake_writers()
@@ -120,7 +119,7 @@ class Buffer:
         return running().signal()
 
     async def _readable(self) -> bool:
-        """Wait for something to read; False where the end is all there is."""
+        """Wait for data; returns False at the end."""
         while True:
             if self._error is not None:
                 raise self._error
@@ -129,7 +128,7 @@ class Buffer:
             if self._ended:
                 return False
             if self._reader is not None:
-                raise RuntimeError("another task reads here: let one task do it")
+                raise RuntimeError("another task is reading this buffer: use one task only")
             self._reader = self._signal()
             try:
                 await self._reader.wait()
@@ -151,7 +150,7 @@ class Buffer:
         self._taken(-len(data))
 
     def _taken(self, size: int) -> None:
-        """So much left the buffer (came back, where negative)."""
+        """`size` bytes were read (put back, if negative)."""
         if self._writers and len(self._data) <= self._limit:
             self._wake_writers()
 

@@ -1,4 +1,4 @@
-"""The messages of one client on their way to the callback, in order."""
+"""The queue of a client's messages, and their delivery to a callback or receive()."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,10 +17,10 @@ from .reader import GET_LIMIT, WebSocketReader
 
 OnMessage = Callable[[WebSocketReader], Awaitable[object]]
 
-# What a waiting message counts besides its bytes: the reader and its place in the queue.
+# Bytes that a waiting message counts in addition to its data: its reader and place in the queue.
 MESSAGE_COST = 256
 
-# What waits before the first message, for all: an empty deque takes 760 bytes.
+# The queue before the first message, shared because an empty deque takes 760 bytes.
 _NOTHING: deque[WebSocketReader] = deque(maxlen=0)
 
 
@@ -31,65 +31,64 @@ class Link(Protocol):
         """Log one line about the connection."""
 
     def ready(self) -> None:
-        """The application is set up and takes messages."""
+        """The application is set up and ready for messages."""
 
-    def settle(self) -> None:
-        """Go on with the closing handshake, as far as it goes."""
+    def advance_close(self) -> None:
+        """Continue the closing handshake as far as possible."""
 
     def fail(self, code: Reasons, reason: str) -> None:
-        """Close the connection for a fault on our side."""
+        """Send a Close because of a failure at this end."""
 
     def closed_error(self) -> ConnectionClosed:
-        """What reads raise once the connection is over."""
+        """The error for reads of a closed connection."""
 
 
-class Taker(Enum):
-    """Takes the messages."""
+class Consumer(Enum):
+    """What takes the messages."""
 
     UNDECIDED = auto()
-    """Nothing yet: they wait."""
+    """Nothing yet: messages wait."""
     CALLBACK = auto()
     """The on_message callback."""
     RECEIVE = auto()
-    """The task that is in receive()."""
+    """A task that is waiting in receive()."""
     APPLICATION = auto()
-    """The caller of receive(), which handles the message it got."""
+    """The caller of receive(), which is handling a message."""
     RECEIVE_AGAIN = auto()
-    """receive() when it is called again: the last call was given up."""
+    """The next call of receive(): the last one raised."""
     DISCARD = auto()
-    """Nothing: on_connection has ended without a choice."""
-    SHUT = auto()
-    """Nothing any more: the connection fails."""
+    """Nothing: on_connection has ended without a choice, so messages are discarded."""
+    STOPPED = auto()
+    """Nothing: the connection failed."""
 
 
-_RECEIVING = (Taker.RECEIVE, Taker.APPLICATION, Taker.RECEIVE_AGAIN)
-_SHUT = Taker.SHUT
+_RECEIVING = (Consumer.RECEIVE, Consumer.APPLICATION, Consumer.RECEIVE_AGAIN)
+_STOPPED = Consumer.STOPPED
 
 
 class Inbox:
-    """Who takes the messages, which wait, and how much that is.
+    """Queues messages, and delivers them to on_message or `receive()`.
 
-    The `on_message` callback takes them, run by at most `concurrent_messages` tasks, or
-    `receive()`. What waits while a callback is suspended is counted in `unread`, and above the
-    limit reading stops. What a callback takes at once is never counted: that would cost 0.6 us a
-    message where the whole takes 2.3.
+    At most `concurrent_messages` tasks run on_message. What waits while a callback is suspended
+    counts in `unread`; above the limit, reading pauses. A message that a callback takes at once
+    is never counted, because that would cost a quarter of the time for a message.
     """
 
     __slots__ = (
         "_arriving",
         "_batch",
         "_callbacks",
+        "_consumer",
         "_core",
-        "_drivers",
         "_intake",
         "_limit",
         "_link",
-        "_most_drivers",
+        "_max_workers",
         "_receiver",
         "_runtime",
-        "_set_up",
-        "_taker",
+        "_setup_done",
         "_waiting",
+        "_workers",
         "callback",
         "checkpoints",
         "unread",
@@ -114,19 +113,19 @@ class Inbox:
         self._callbacks = callbacks
         self._intake = intake
         self._limit = options.read_limit
-        self._most_drivers = options.concurrent_messages
-        self._drivers = 0
+        self._max_workers = options.concurrent_messages
+        self._workers = 0
         self._waiting = _NOTHING
-        self._arriving: WebSocketReader | None = None  # the message whose rest is not here
-        self._taker = Taker.UNDECIDED
-        self._receiver: Signal | None = None  # the task that waits in receive()
-        self._set_up = False  # on_connection has ended
+        self._arriving: WebSocketReader | None = None  # the message that is not complete
+        self._consumer = Consumer.UNDECIDED
+        self._receiver: Signal | None = None  # of the task in receive()
+        self._setup_done = False  # on_connection has ended
 
-    # What the session does.
+    # For the session.
 
     def put(self, piece: MessagePiece) -> None:
         """A piece of a message arrived; `run` must follow."""
-        # Once our Close is sent we read on for the peer's, whatever waits: too much is dropped.
+        # After our Close, reading never pauses before the peer's Close, so the excess is dropped.
         overflow = self.unread > self._limit and self._core.phase is Phase.CLOSE_SENT
         if not piece.first:
             if self._arriving is not None:
@@ -137,7 +136,7 @@ class Inbox:
                 if piece.last:
                     self._arriving = None
             return
-        if self._taker is _SHUT or overflow:
+        if self._consumer is _STOPPED or overflow:
             return
         reader = WebSocketReader(self, piece)
         if self._waiting is _NOTHING:
@@ -145,76 +144,76 @@ class Inbox:
         self._waiting.append(reader)
         if not piece.last:
             self._arriving = reader
-        if self._drivers or self.callback is None:
-            self.charge(reader, MESSAGE_COST + len(piece.data))
+        if self._workers or self.callback is None:
+            self.count(reader, MESSAGE_COST + len(piece.data))
         elif not piece.last:
-            # Most callbacks wait for the rest at once, which counts no more: to stop reading until
-            # then took 1.3 system calls for a message of 1 MiB.
-            reader._charged = MESSAGE_COST + len(piece.data)
-            self.unread += reader._charged
+            # Count it without pausing: most callbacks wait for the rest at once, after which it no
+            # longer counts. A pause until then took 1.3 system calls for a message of 1 MiB.
+            reader._counted = MESSAGE_COST + len(piece.data)
+            self.unread += reader._counted
             self._count_later()
 
     def run(self) -> None:
-        """Let the taker have the messages that wait."""
+        """Deliver the waiting messages to their consumer."""
         waiting = self._waiting
         if self.callback is not None:
-            if len(waiting) > 1 and not self._drivers:
+            if len(waiting) > 1 and not self._workers:
                 self._count_later()
-            while waiting and self._drivers < self._most_drivers:
-                self._drivers += 1
-                self._callbacks.begin(self._drive())
+            while waiting and self._workers < self._max_workers:
+                self._workers += 1
+                self._callbacks.begin(self._work())
         elif self._receiver is not None:
             self._receiver.set()
-        elif waiting and self._set_up and self._taker not in _RECEIVING:
-            if self._taker is Taker.UNDECIDED:
-                self._taker = Taker.DISCARD
-                self._link.log("its messages are discarded: no on_message is registered")
+        elif waiting and self._setup_done and self._consumer not in _RECEIVING:
+            if self._consumer is Consumer.UNDECIDED:
+                self._consumer = Consumer.DISCARD
+                self._link.log("messages are discarded, because no on_message is registered")
             self._discard()
 
-    def set_up(self) -> None:
+    def setup_done(self) -> None:
         """on_connection has ended."""
-        self._set_up = True
+        self._setup_done = True
         self._link.ready()
         self.run()
 
-    def idle(self) -> bool:
-        """Whether all that came was handled, so that a Close may be answered."""
-        handling = self._taker is Taker.APPLICATION and not self._set_up
-        return not self._drivers and not handling and not self._waiting
+    def is_idle(self) -> bool:
+        """Whether all messages are handled, so that a Close may be answered."""
+        handling = self._consumer is Consumer.APPLICATION and not self._setup_done
+        return not self._workers and not handling and not self._waiting
 
-    def break_off(self) -> None:
-        """Nothing more comes; a message of which the rest is missing never ends. `run` must follow."""
+    def end_of_input(self) -> None:
+        """No more input: fail the message that is not complete. `run` must follow."""
         if self._arriving is not None:
             self._arriving.set_exception(self._link.closed_error())
             self._arriving = None
 
-    def shut(self) -> None:
-        """Deliver nothing more, and drop what waits."""
-        self._taker = Taker.SHUT
+    def stop(self) -> None:
+        """Deliver no more messages, and discard the waiting ones."""
+        self._consumer = Consumer.STOPPED
         self._discard()
 
-    # What the client does.
+    # For the client.
 
     def register(self, callback: OnMessage) -> None:
-        """Have a callback take the messages; RuntimeError where `receive` does."""
-        if self._taker in _RECEIVING:
+        """Deliver messages to `callback`. Raises RuntimeError after a call of `receive`."""
+        if self._consumer in _RECEIVING:
             raise RuntimeError(
-                "receive() takes the messages of this client: use that or a callback"
+                "receive() takes the messages already: use either that or a callback"
             )
         self.callback = callback
-        self._let(Taker.CALLBACK)
-        if self._waiting:  # delivered when the caller has returned and on_connection has suspended
-            self._intake.later(self.run)
+        self._set_consumer(Consumer.CALLBACK)
+        if self._waiting:  # deliver after this returns and on_connection suspends
+            self._intake.call_soon(self.run)
 
     async def receive(self) -> str | bytes:
-        """The next message, whole; see `Client.receive`."""
+        """See `Client.receive`."""
         if self.callback is not None:
-            raise RuntimeError("@client.message takes the messages: use that or receive()")
-        if self._taker is Taker.RECEIVE or self._receiver is not None:
-            raise RuntimeError("another task waits in receive() of this client: let one do it")
-        if self._taker not in _RECEIVING:
+            raise RuntimeError("@client.message takes the messages: use either that or receive()")
+        if self._consumer is Consumer.RECEIVE or self._receiver is not None:
+            raise RuntimeError("another task is waiting in this client's receive(): use one only")
+        if self._consumer not in _RECEIVING:
             self._link.ready()
-        self._let(Taker.RECEIVE)
+        self._set_consumer(Consumer.RECEIVE)
         waiting = self._waiting
         try:
             while not waiting:
@@ -226,91 +225,91 @@ class Inbox:
                 finally:
                     self._receiver = None
                 waiting = self._waiting
-            # A cancelled get() puts back what it took, and the message stays in its place.
+            # It stays in the queue until it is read, so that a cancelled receive() loses nothing.
             reader = waiting[0]
             message = await reader.get()
         except ConnectionClosed:
             if waiting:
                 waiting.popleft()
-            self._let(Taker.RECEIVE_AGAIN)
-            self._link.settle()
+            self._set_consumer(Consumer.RECEIVE_AGAIN)
+            self._link.advance_close()
             raise
         except BaseException:
-            self._let(Taker.RECEIVE_AGAIN)
+            self._set_consumer(Consumer.RECEIVE_AGAIN)
             raise
-        if waiting:  # else everything was dropped meanwhile
+        if waiting:  # else stop() discarded it meanwhile
             waiting.popleft()
-        if reader._charged:
+        if reader._counted:
             reader._drop()
-        self._let(Taker.APPLICATION)
+        self._set_consumer(Consumer.APPLICATION)
         return message
 
-    # What the readers do.
+    # For the readers: FlowControl.
 
-    def charge(self, reader: WebSocketReader, size: int) -> None:
-        """So many bytes more (fewer, where negative) wait unread in `reader`."""
-        reader._charged += size
-        self.weigh(size)
+    def count(self, reader: WebSocketReader, size: int) -> None:
+        """Add `size` (it may be negative) to the bytes that wait unread in `reader`."""
+        reader._counted += size
+        self.add_unread(size)
 
-    def weigh(self, size: int) -> None:
-        """So many bytes more (fewer, where negative) wait to be handled."""
+    def add_unread(self, size: int) -> None:
+        """Add `size` (it may be negative) to the unread bytes; pause or resume reading."""
         self.unread += size
         if self.unread > self._limit:
-            if not self._intake.reasons & BACKLOG and self._core.phase is Phase.OPEN:
+            if not self._intake.pause_reasons & BACKLOG and self._core.phase is Phase.OPEN:
                 self._intake.pause(BACKLOG)
-        elif self._intake.reasons & BACKLOG:
+        elif self._intake.pause_reasons & BACKLOG:
             self._intake.resume(BACKLOG)
 
     def release(self, reader: WebSocketReader) -> None:
-        """Nothing waits in `reader` any more."""
-        self.charge(reader, -reader._charged)
+        """Count nothing for `reader` any more."""
+        self.count(reader, -reader._counted)
 
     def get_limit(self) -> int | None:
-        """How much `reader.get()` may gather, where its caller does not say."""
+        """The default limit of `reader.get()`, in bytes; None for no limit."""
         return GET_LIMIT if self._core.max_message_size is None else None
 
     def checkpoint(self) -> Awaitable[None]:
-        """Let others run once."""
+        """Let other tasks run once."""
         return self._runtime.checkpoint()
 
     def signal(self) -> Signal:
-        """A new Signal of the connection's own loop, whichever runs here."""
+        """A new Signal of the connection's loop."""
         return self._runtime.signal()
 
     def too_big(self, limit: int) -> ConnectionClosed:
-        """A message is longer than `get()` may gather: fail the connection."""
+        """Fail the connection with 1009, because a message exceeds the limit of `get()`."""
         self._link.fail(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")
         return self._link.closed_error()
 
     # Inside.
 
-    def _let(self, taker: Taker) -> None:
-        """Have it take the messages, unless nothing does any more."""
-        if self._taker is not _SHUT:
-            self._taker = taker
+    def _set_consumer(self, consumer: Consumer) -> None:
+        """Change the consumer, unless delivery is stopped."""
+        if self._consumer is not _STOPPED:
+            self._consumer = consumer
 
-    async def _drive(self) -> None:
-        """Run the callback for one message after the other: one task for a whole read, because
-        a task for each message takes 4.9 us where this takes 2.3 (64 in a read)."""
+    async def _work(self) -> None:
+        """Run the callback for one message after another. One task serves all messages of a read,
+        because a task for each would double the time (64 messages in a read)."""
         waiting = self._waiting
         callbacks = self._callbacks
         try:
             while waiting:
                 reader = waiting.popleft()
-                # Not by way of Callbacks.call: a coroutine more for each message.
+                # Callbacks.call inlined: it would add a coroutine for each message.
                 try:
-                    # Looked up each time: a callback may register another one.
+                    # Read each time: a callback may register another one.
                     await self.callback(reader)  # type: ignore[misc]
                 except Exception as error:  # noqa: BLE001  # a callback may raise anything
                     callbacks.failed("on_message", error)
                 finally:
-                    # Where pieces may follow, or a get() put some back, nobody reads them now.
-                    if reader._charged or reader._whole is None:
+                    # Pieces may still follow, or a get() has put some back: discard them.
+                    if reader._counted or reader._whole is None:
                         reader._drop()
         finally:
-            self._drivers -= 1
+            self._workers -= 1
             if waiting:
-                self._intake.later(self.run)  # this task was cancelled: another takes the rest
+                self._intake.call_soon(self.run)  # this task was cancelled: start another
             callbacks.end()
 
     def _discard(self) -> None:
@@ -319,18 +318,18 @@ class Inbox:
         self._waiting.clear()
 
     def _count_later(self) -> None:
-        """Count what still waits when the callback is suspended, by more than our checkpoints:
-        to count at once what these leave for a moment took 4 % of the instructions of an echo."""
+        """Count the waiting messages once the input is handled, when callbacks have suspended for
+        more than a checkpoint: counting sooner took 4 % of an echo's instructions."""
         if self._batch.active:
             self._batch.at_end(self)
         else:
             self.flush()
 
     def flush(self) -> None:
-        """As `Gathering`: count what waits."""
+        """As a Gathering: count the waiting messages."""
         size = 0
         for reader in self._waiting:
-            if not reader._charged:
-                reader._charged = MESSAGE_COST + reader._size()
-                size += reader._charged
-        self.weigh(size)
+            if not reader._counted:
+                reader._counted = MESSAGE_COST + reader._size()
+                size += reader._counted
+        self.add_unread(size)

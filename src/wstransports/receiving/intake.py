@@ -1,4 +1,4 @@
-"""How fast input is taken: in slices, and not at all while there is a reason to wait."""
+"""The pace of input: in slices, and paused while there is a reason."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,102 +8,102 @@ from wscore import ClientConnection, Event, ServerConnection
 
 from ..runtime import Pipe, Runtime
 
-# How long input is handled in one go, in seconds, before others get their turn.
+# Seconds for which input is handled before other tasks run.
 WORK_AT_ONCE = 0.005
 
-# Reasons for not reading.
-BACKLOG = 1  # too much waits unread
-ANSWER = 2  # the request's answer is being worked out
-OUTPUT = 4  # a pong waits for room
-SLICE = 8  # what was read is not parsed yet
+# Reasons to pause reading; they are flags.
+BACKLOG = 1  # too many bytes are unread
+ANSWER = 2  # process_request has not decided yet
+OUTPUT = 4  # a pong cannot be written yet
+SLICE = 8  # earlier input is not parsed yet
 
 
 class Handler(Protocol):
-    """Handles what the intake lets in."""
+    """What the intake needs of its connection."""
 
     def handle(self, events: list[Event]) -> None:
-        """Handle what the core made of some input."""
+        """Handle events of the core."""
 
-    def turn(self, call: Callable[[], None]) -> None:
-        """Call it as one handling of input: what it sends leaves in one write."""
+    def run_as_batch(self, call: Callable[[], None]) -> None:
+        """Run `call` as the handling of input: what it sends leaves in one write."""
 
     def arm(self) -> None:
         """Set the alarm again: a deadline may be nearer."""
 
 
 class Intake:
-    """Lets input in: in slices of a few milliseconds, and only while nothing speaks against it."""
+    """Handles input in slices of a few milliseconds, and pauses reading while it must wait."""
 
-    __slots__ = ("_core", "_handler", "_now", "pipe", "reasons", "stopped")
+    __slots__ = ("_core", "_handler", "_now", "pause_reasons", "pipe", "stopped")
 
     pipe: Pipe
 
     def __init__(
         self, handler: Handler, core: ServerConnection | ClientConnection, runtime: Runtime
     ) -> None:
-        self.reasons = 0
-        """Why nothing is read; 0 while it is."""
+        self.pause_reasons = 0
+        """Why reading is paused, as flags; 0 while it is not."""
         self.stopped = False
-        """The stream is lost: nothing is read any more."""
+        """The stream is lost: reading never resumes."""
         self._handler = handler
         self._core = core
         self._now = runtime.now
 
     def pause(self, reason: int) -> None:
-        """Read no more until `resume` takes this reason and all others away."""
-        if not self.reasons:
+        """Pause reading until all reasons are gone."""
+        if not self.pause_reasons:
             self.pipe.pause_reading()
             self._core.pause_reading()
-        self.reasons |= reason
+        self.pause_reasons |= reason
 
     def resume(self, reason: int) -> None:
-        """A reason is gone; with the last one reading goes on."""
-        if not self.reasons & reason:
+        """Remove a reason; without any left, reading resumes."""
+        if not self.pause_reasons & reason:
             return
-        self.reasons &= ~reason
-        if self.reasons or self.stopped:
+        self.pause_reasons &= ~reason
+        if self.pause_reasons or self.stopped:
             return
         if self._core.more:
-            self.reasons = SLICE
-            self._on_next_turn(self._next_slice)
+            self.pause_reasons = SLICE
+            self._schedule(self._next_slice)
         else:
             self._read_on()
 
-    def resume_for_end(self) -> None:
-        """Read whatever speaks against it: only the peer's end is waited for."""
-        if self.reasons:
-            self.reasons = 0
+    def resume_for_eof(self) -> None:
+        """Resume reading despite all reasons: only the peer's end of input matters now."""
+        if self.pause_reasons:
+            self.pause_reasons = 0
             self.pipe.resume_reading()
 
     def handle_rest(self, since: float, now: float) -> None:
-        """Handle what the core kept back: for a while after `since`, then on the next turn."""
+        """Handle input that the core holds, until the slice that began at `since` is over."""
         core = self._core
-        while core.more and not self.reasons:
+        while core.more and not self.pause_reasons:
             if now > since + WORK_AT_ONCE:
-                self.wait_a_turn()
+                self.yield_to_loop()
             else:
                 self._handler.handle(core.receive_data(b"", now))
                 now = self._now()
 
-    def wait_a_turn(self) -> None:
-        """Let others run before more is handled."""
+    def yield_to_loop(self) -> None:
+        """Let other tasks run before the next slice."""
         self.pause(SLICE)
-        self._on_next_turn(self._next_slice)
+        self._schedule(self._next_slice)
 
-    def later(self, call: Callable[[], None]) -> None:
-        """Call it on the loop's next turn, as one handling of input."""
-        self._on_next_turn(partial(self._handler.turn, call))
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Run `call` on the loop's next iteration, as the handling of input."""
+        self._schedule(partial(self._handler.run_as_batch, call))
 
-    def _on_next_turn(self, call: Callable[[], None]) -> None:
+    def _schedule(self, call: Callable[[], None]) -> None:
         self.pipe.call_at(self._now(), call)
 
     def _next_slice(self) -> None:
-        if not self.reasons & SLICE:
-            return  # the stream is lost, and the rest is handled with that
-        self.reasons &= ~SLICE
-        if not self.reasons and not self.stopped:
-            self._handler.turn(self._handle_slice)
-            if not self.reasons:
+        if not self.pause_reasons & SLICE:
+            return  # the stream is lost: that handles the rest
+        self.pause_reasons &= ~SLICE
+        if not self.pause_reasons and not self.stopped:
+            self._handler.run_as_batch(self._handle_slice)
+            if not self.pause_reasons:
                 self._read_on()
 
     def _handle_slice(self) -> None:

@@ -1,4 +1,4 @@
-"""One message as it arrives: what `on_message` is given."""
+"""A message as it arrives: `WebSocketReader`, which `on_message` gets."""
 
 import math
 from collections.abc import Awaitable
@@ -11,62 +11,64 @@ from ..errors import ConnectionClosed
 from ..runtime import Signal
 from .buffer import Buffer
 
-# What get() gathers at most where the server sets no bound on messages.
+# The default limit of get() for messages of unlimited size.
 GET_LIMIT = 2**20
 
 _PIECE = 65536
 
 
 class FlowControl(Protocol):
-    """What a reader needs of its connection: what waits in it is counted there."""
+    """What a reader needs of its connection, which counts the unread bytes."""
 
     checkpoints: bool
 
-    def charge(self, reader: "WebSocketReader", size: int) -> None:
-        """So many bytes more (fewer, where negative) wait unread in `reader`."""
+    def count(self, reader: "WebSocketReader", size: int) -> None:
+        """Add `size` (it may be negative) to the bytes that wait unread in `reader`."""
 
     def release(self, reader: "WebSocketReader") -> None:
-        """Nothing waits in `reader` any more."""
+        """Count nothing for `reader` any more."""
 
     def get_limit(self) -> int | None:
-        """How much `get()` may gather, where its caller does not say."""
+        """The default limit of `get()`, in bytes; None for no limit."""
 
     def too_big(self, limit: int) -> ConnectionClosed:
-        """A message is longer than `get()` may gather: fail the connection."""
+        """Fail the connection with 1009, because a message exceeds the limit of `get()`."""
 
     def checkpoint(self) -> Awaitable[None]:
-        """Let others run once."""
+        """Let other tasks run once."""
 
     def signal(self) -> Signal:
         """A new Signal of the connection's loop."""
 
 
 class WebSocketReader(Buffer):
-    """A message of the peer's; never built by the user.
+    """A message from the peer, complete or still arriving.
 
-    `data_type` is DataType.TEXT or BINARY (RFC 6455 section 5.6). `get()` returns all of it;
-    `async for` yields it piece by piece; the `Buffer` methods read its bytes. When the connection
-    fails before the message ends, the next read raises ConnectionClosed. What is unread when the
-    callback returns is discarded.
+    The library creates it and passes it to `on_message`. `get()` returns the whole message,
+    `async for` yields it in pieces, and the methods of `Buffer` read its bytes. `data_type` is
+    DataType.TEXT or BINARY (RFC 6455 section 5.6).
+
+    If the connection fails before the message is complete, the next read raises
+    ConnectionClosed. What is unread when the callback returns is discarded.
     """
 
-    __slots__ = ("_charged", "_dropped", "_flow", "_parts", "_room", "_whole", "data_type")
+    __slots__ = ("_counted", "_dropped", "_flow", "_parts", "_space_left", "_whole", "data_type")
 
     def __init__(self, flow: FlowControl, piece: MessagePiece) -> None:
-        # Buffer.__init__ waits for the first low-level read (__getattr__): 0.2 us a message.
+        # The first low-level read calls Buffer.__init__ (see __getattr__): most messages have none.
         self.data_type = piece.type
         self._flow = flow
-        self._charged = 0  # bytes that are counted as waiting here
-        self._whole: str | bytes | None  # the message, where it arrived in one piece
+        self._counted = 0  # bytes counted as unread
+        self._whole: str | bytes | None  # the message, if it arrived in one piece
         if piece.last and len(piece.data) <= GET_LIMIT:
             text = piece.text
             self._whole = piece.data if text is None else text
             return
         self._whole = None
-        # Until the first low-level read the pieces stay what they are: get() joins them, which
-        # takes 0.03 ms for 1 MiB, and 1.7 by way of the Buffer.
+        # get() joins the pieces, which takes 0.03 ms for 1 MiB, and 1.7 ms through the Buffer. They
+        # move there with the first low-level read.
         self._parts: list[MessagePiece] | None = [piece]
-        self._room: float | None = None  # how many more bytes get() takes, while it waits for them
+        self._space_left: float | None = None  # bytes that a waiting get() still accepts
         self._dropped = False
         self._ended = piece.last
         self._error = None
@@ -86,19 +88,19 @@ class WebSocketReader(Buffer):
     async def get(
         self, kind: type[str | bytes] | DataType | None = None, *, max_size: int | None = None
     ) -> str | bytes:
-        """All the rest of the message: str for text, bytes for binary, or as `kind` says.
+        """Read the rest of the message: str for text, bytes for binary, or `kind`.
 
-        `kind` is str or bytes (DataType.TEXT or BINARY). `max_size` is in bytes, by default
-        1 MiB where the server's `max_message_size` is None; a longer rest closes the client
-        with 1009. Raises ConnectionClosed where the message breaks off, UnicodeDecodeError
-        where bytes asked for as str are none.
+        `kind` is str or bytes (or DataType.TEXT or BINARY). A rest of more than `max_size` bytes
+        closes the connection with 1009; None is no limit beyond `max_message_size`, or 1 MiB if
+        that is None. Raises ConnectionClosed if the message is not completed, UnicodeDecodeError
+        if bytes requested as str are not UTF-8.
         """
         if self._flow.checkpoints:
             await self._flow.checkpoint()
         whole = self._whole
         if whole is not None and kind is None and max_size is None:
             self._whole = whole[:0]
-            if self._charged:
+            if self._counted:
                 self._flow.release(self)
             return whole
         return await self._get(kind, max_size)
@@ -124,14 +126,14 @@ class WebSocketReader(Buffer):
             raise
 
     async def _gather(self, limit: int | None) -> None:
-        """Wait until all parts are here, or somebody reads them by way of the Buffer."""
+        """Wait until all parts have arrived, or a low-level read moves them to the Buffer."""
         if self._reader is not None:
-            raise RuntimeError("another task reads here: let one task do it")
-        self._room = math.inf if limit is None else limit - self._size()
+            raise RuntimeError("another task is reading this message: use one task only")
+        self._space_left = math.inf if limit is None else limit - self._size()
         self._flow.release(self)
         try:
-            while self._room is not None:
-                if self._room < 0:
+            while self._space_left is not None:
+                if self._space_left < 0:
                     assert limit is not None
                     raise self._flow.too_big(limit)
                 if self._ended:
@@ -142,13 +144,13 @@ class WebSocketReader(Buffer):
                 finally:
                     self._reader = None
         except BaseException:
-            if self._room is not None:
-                self._room = None
-                self._flow.charge(self, self._size())
+            if self._space_left is not None:
+                self._space_left = None
+                self._flow.count(self, self._size())
             raise
 
     def _joined(self, parts: list[MessagePiece], as_text: bool) -> str | bytes:
-        """The whole message; nothing of it is left then."""
+        """The whole message; nothing is left to read afterwards."""
         message: str | bytes
         if as_text and self.data_type is DataType.TEXT:
             message = "".join([part.text or "" for part in parts])
@@ -156,7 +158,7 @@ class WebSocketReader(Buffer):
             message = b"".join([part.data for part in parts])
             if as_text:
                 message = message.decode()
-        self._parts = self._room = None
+        self._parts = self._space_left = None
         self._whole = "" if self.data_type is DataType.TEXT else b""
         return message
 
@@ -167,7 +169,7 @@ class WebSocketReader(Buffer):
             return True
         if kind is bytes or kind is DataType.BINARY:
             return False
-        raise TypeError(f"kind is str or bytes, DataType.TEXT or BINARY, not {kind!r}")
+        raise TypeError(f"kind must be str or bytes, DataType.TEXT or BINARY, not {kind!r}")
 
     def __aiter__(self) -> Self:
         """Yield the rest of the message as it arrives: str for text, bytes for binary."""
@@ -179,35 +181,35 @@ class WebSocketReader(Buffer):
             raise StopAsyncIteration
         if self.data_type is DataType.BINARY:
             return self._take(_PIECE)
-        # What is here ends with a code point (the core sees to it); the cut at _PIECE may not.
+        # The core delivers whole code points, but the cut at _PIECE may split one.
         text, used = decode(bytes(self._data[:_PIECE]), False)
         self._take(used)
         return text
 
-    # What the inbox does with us.
+    # For the inbox.
 
     def _feed(self, piece: MessagePiece) -> None:
-        """More of the message is here."""
+        """Another piece of the message arrived."""
         if self._dropped:
             return
         size = len(piece.data)
         if self._parts is None:
             self._add(piece.data)
-            self._flow.charge(self, size)
+            self._flow.count(self, size)
             if piece.last:
                 self.feed_eof()
             return
         self._parts.append(piece)
         self._ended = piece.last
-        if self._room is None:
-            self._flow.charge(self, size)
+        if self._space_left is None:
+            self._flow.count(self, size)
         else:
-            self._room -= size
-            if piece.last or self._room < 0:
+            self._space_left -= size
+            if piece.last or self._space_left < 0:
                 self._wake_reader()
 
     def _size(self) -> int:
-        """How many bytes are here."""
+        """The number of unread bytes."""
         if self._whole is not None:
             return len(self._whole)
         if self._parts is not None:
@@ -215,24 +217,24 @@ class WebSocketReader(Buffer):
         return len(self._data)
 
     def _drop(self) -> None:
-        """The callback has returned: nobody reads the rest."""
+        """The callback has returned: discard the rest."""
         lost = bool(self._data) or not self._ended
         self._dropped = True
         self._data.clear()
         self._flow.release(self)
         if lost and self._error is None:
             self.set_exception(
-                RuntimeError("the callback has returned, and the rest was discarded")
+                RuntimeError("the callback has returned, and the rest of the message was discarded")
             )
 
     def _taken(self, size: int) -> None:
         if size < 0:
             if not self._dropped:
-                self._flow.charge(self, -size)
-        elif self._charged:
-            # With all bytes its place in the line goes, too: the rest may be waited for.
-            left = self._charged - size if self._data else 0
-            self._flow.charge(self, max(left, 0) - self._charged)
+                self._flow.count(self, -size)
+        elif self._counted:
+            # An empty reader does not count at all, so that its callback may wait for the rest.
+            left = self._counted - size if self._data else 0
+            self._flow.count(self, max(left, 0) - self._counted)
         super()._taken(size)
 
     async def _checkpoint(self) -> None:
@@ -242,15 +244,15 @@ class WebSocketReader(Buffer):
     def _signal(self) -> Signal:
         return self._flow.signal()
 
-    # Lazy state.
+    # The state of the Buffer, on demand.
 
-    def _unfold(self) -> None:
-        """Lay out in the Buffer what is here as it came."""
+    def _move_to_buffer(self) -> None:
+        """Move what has arrived to the Buffer."""
         whole, self._whole = self._whole, None
         if whole is not None:
             super().__init__()
             self._dropped = False
-            self._parts = self._room = None
+            self._parts = self._space_left = None
             self._data += whole.encode() if isinstance(whole, str) else whole
             self._ended = True
             return
@@ -260,18 +262,18 @@ class WebSocketReader(Buffer):
         self._ended, self._error, self._reader = state
         for part in parts or ():
             self._data += part.data
-        if self._room is not None:  # get() goes on by way of the Buffer
-            self._room = None
-            self._flow.charge(self, len(self._data))
+        if self._space_left is not None:  # the waiting get() continues with the Buffer
+            self._space_left = None
+            self._flow.count(self, len(self._data))
             self._wake_reader()
 
-    if not TYPE_CHECKING:  # a type checker would take any attribute for one of a reader's
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
-            """The first use of a low-level read: lay the message out in the Buffer."""
+            """On the first low-level read, move the message to the Buffer."""
             if name not in _LAZY:
                 raise AttributeError(f"a WebSocketReader has no attribute {name!r}")
-            self._unfold()
+            self._move_to_buffer()
             return getattr(self, name)
 
 

@@ -1,1 +1,1 @@
-"""What goes to a peer: messages, fragments, control frames."""
+"""Sending: messages, fragments and control frames on their way to the peer."""

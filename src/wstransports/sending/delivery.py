@@ -1,4 +1,4 @@
-"""A message for many on its way to one client that has no room for it, or none after it."""
+"""A broadcast's message to one client without buffer space."""
 
 from wscore import PreparedMessage
 
@@ -7,47 +7,47 @@ from .outbox import Outbox
 
 
 class Delivery:
-    """The message to one client: sent, or waiting for a fragmented one to end."""
+    """The message to one client: it is sent, or waits until a fragmented message ends."""
 
-    __slots__ = ("_full", "_message", "_outbox", "_sent", "_turn")
+    __slots__ = ("_done", "_full", "_message", "_outbox", "_sent")
 
     def __init__(self, outbox: Outbox, message: PreparedMessage) -> None:
         self._outbox = outbox
         self._message = message
         self._sent = False
-        self._full = outbox.pipe.full  # there was no room after it
-        self._turn: Signal | None = None  # set when it was sent in its turn, or never will be
+        self._full = outbox.pipe.full  # after it was sent
+        self._done: Signal | None = None  # set once it was sent after a wait, or cannot be
 
-    def begin(self) -> None:
-        """Send it now, or in its turn."""
+    def start(self) -> None:
+        """Send it now, or after the fragmented message."""
         outbox = self._outbox
         if outbox.lock.holder is None:
             self._send()
         else:
-            self._turn = outbox.runtime.signal()
+            self._done = outbox.runtime.signal()
             outbox.held_back += len(self._message.payload)
-            outbox.lock.queue(self)
+            outbox.lock.enqueue(self)
 
     def set(self) -> None:
-        """As a Waiter for the lock: the turn has come, or never will."""
+        """As a Waiter: the lock is free, or closed."""
         self._outbox.held_back -= len(self._message.payload)
         if self._outbox.core.may_send:
             self._send()
-        assert self._turn is not None
-        self._turn.set()
+        assert self._done is not None
+        self._done.set()
 
-    async def room(self) -> None:
-        """Wait until it is sent and there is room again; raises ConnectionClosed."""
-        if self._turn is not None:
-            await self._turn.wait()
+    async def wait(self) -> None:
+        """Wait until it is sent and there is buffer space. Raises ConnectionClosed."""
+        if self._done is not None:
+            await self._done.wait()
             if not self._sent:
                 raise self._outbox.closed_error()
         if self._full:
             await self._outbox.drain()
 
-    def withdraw(self) -> None:
-        """Do not send it, if its turn has not come."""
-        if self._turn is not None and self._outbox.lock.leave(self):
+    def cancel(self) -> None:
+        """Do not send it, unless it is sent."""
+        if self._done is not None and self._outbox.lock.remove(self):
             self._outbox.held_back -= len(self._message.payload)
 
     def _send(self) -> None:
@@ -55,4 +55,4 @@ class Delivery:
         self._outbox.core.send_prepared(self._message)
         self._outbox.put()
         self._full = self._outbox.pipe.full
-        self._outbox.note_congestion()
+        self._outbox.update_congestion()

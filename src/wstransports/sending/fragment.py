@@ -1,4 +1,4 @@
-"""A message sent in parts: what `async with writer.fragment()` gives."""
+"""A message sent in parts: `async with writer.fragment() as stream`."""
 
 from types import TracebackType
 from typing import Self
@@ -10,12 +10,12 @@ from .outbox import Outbox
 
 
 class Fragment:
-    """One message, a frame for each part, FIN on the last (RFC 6455 section 5.4).
+    """One message, with a frame for each part and FIN on the last (RFC 6455 section 5.4).
 
-    The type is that of the first part. A part leaves when the next one is given, or when the
-    block ends: only then is it known whether it is the last. Other data waits meanwhile,
-    control frames do not. An exception inside the block closes the connection with 1011, for
-    half a message is on the wire.
+    The first part decides the type. A part is sent when the next one is given or the block ends,
+    because only then is it known whether it is the last. Other messages wait meanwhile; control
+    frames do not. An exception inside the block closes the connection with 1011, because the
+    message is not complete.
     """
 
     __slots__ = ("_held", "_open", "_outbox")
@@ -31,10 +31,10 @@ class Fragment:
         return self
 
     async def send(self, data: Data) -> None:
-        """Send a part, str or bytes-like as the first one was; returns when there is room.
+        """Send a part, str or bytes-like as the first one was, and wait for buffer space.
 
-        Raises TypeError for another type, ConnectionClosed where the connection is over,
-        RuntimeError outside of the block.
+        Raises TypeError for another type, ConnectionClosed if the connection is closed,
+        RuntimeError outside the block.
         """
         if not self._open:
             raise RuntimeError("this message is not open: send its parts inside `async with`")
@@ -68,7 +68,7 @@ class Fragment:
         try:
             if kind is not None:
                 if held is not None:
-                    self._outbox.break_off()
+                    self._outbox.abort_message()
             elif held is None:
                 await self._outbox.checkpoint()
             else:

@@ -1,4 +1,4 @@
-"""What goes to the peer: framed by the core, gathered, written, and each message in its turn."""
+"""The sending half of a connection: framing, batching, back-pressure, and order."""
 
 from collections.abc import Awaitable
 from typing import Protocol
@@ -13,15 +13,15 @@ from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
 from .source import Source
 
-# After so many bytes a sender lets others run, room or not: a loop of sends to a peer that takes
-# them all would else have the event loop for itself.
+# A sender lets other tasks run after this many bytes even if there is buffer space: otherwise a
+# loop of sends to a fast peer would block the event loop.
 _YIELD_AFTER = 2**20
 
-# Large messages count a quarter: they take 0.25 to 0.35 ms for so many bytes, those of 1 KiB 5. To
-# let others run after each of 1 MiB took 1.2 turns of the loop for each instead of 0.8.
+# Large messages count a quarter, because they take less than a tenth of the time for as many
+# bytes. Yielding after each of 1 MiB took 1.2 iterations of the loop for each instead of 0.8.
 _LARGE_COUNT = 4
 
-BROKEN_OFF = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
+MESSAGE_ABORTED = Reasons.UNEXPECTED_CONDITION, "a message was not completed"
 
 
 class Link(Protocol):
@@ -33,26 +33,26 @@ class Link(Protocol):
         """Set the alarm again: a deadline may be nearer."""
 
     def fail(self, code: Reasons, reason: str) -> None:
-        """Close the connection for a fault on our side."""
+        """Send a Close because of a failure at this end."""
 
-    def finish(self, code: Reasons, reason: str) -> None:
-        """Answer the Close that is owed, else send one."""
+    def close_now(self, code: Reasons, reason: str) -> None:
+        """Send our Close now: the answer that the peer waits for, else one with `code`."""
 
     async def close(self, code: int, reason: str) -> None:
-        """Send a Close, and wait until the connection is over."""
+        """Send a Close, and wait until the connection is closed."""
 
     def closed_error(self) -> ConnectionClosed:
-        """What sends raise once the connection is over."""
+        """The error for sends on a closed connection."""
 
 
 class Outbox:
     """The sending half of a connection."""
 
     __slots__ = (
-        "_broken_off",
         "_congested_since",
         "_gathered",
         "_link",
+        "_message_aborted",
         "_timeout",
         "_written",
         "_yield_after",
@@ -79,22 +79,22 @@ class Outbox:
         self.batch = runtime.batch
         self.lock = FragmentLock()
         self.held_back = 0
-        """Bytes of broadcast messages that wait for the lock."""
+        """Bytes of broadcast messages that are waiting for the lock."""
         self._link = link
-        self._timeout = timeout  # seconds that a source may bring nothing; 0 for any time
+        self._timeout = timeout  # seconds for a source's next piece; 0 for no limit
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
-        self._gathered = False  # the batch will flush us
-        self._broken_off = False  # a message of ours was, and that ended the connection
+        self._gathered = False  # the batch will call flush
+        self._message_aborted = False  # and the connection closed because of it
         self._written = 0  # bytes given to the pipe
         self._yield_after = 0 if runtime.checkpoints else _YIELD_AFTER
-        self._yield_at = self._yield_after  # of those, when a sender has to let others run
+        self._yield_at = self._yield_after  # bytes written when a sender must let other tasks run
 
     # Writing.
 
     def put(self) -> bool:
-        """What the core has to send goes out, at once or with the batch.
+        """Write the core's output, at once or with the batch.
 
-        Returns whether the sender should `drain`: gathered bytes count as used room.
+        Returns whether the sender should `drain`.
         """
         batch = self.batch
         if batch.active and self.core.unsent < GATHER_LIMIT:
@@ -106,7 +106,7 @@ class Outbox:
         return self.pipe.full or self._written >= self._yield_at
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the core's output."""
         self._gathered = False
         core = self.core
         if core.unsent < LARGE:
@@ -122,16 +122,16 @@ class Outbox:
         self.pipe.writelines(core.parts_to_send())
 
     def drain(self) -> Awaitable[None]:
-        """Wait for room; raises ConnectionClosed where the connection ends meanwhile."""
+        """Wait for buffer space. Raises ConnectionClosed if the connection ends meanwhile."""
         if self.pipe.full or self._yield_after:
             return self._drain()
-        # Only others to let run: to await that here takes 2 % of the instructions of an echo.
+        # Only a checkpoint is due. An async function around it takes 2 % of an echo's instructions.
         return self.runtime.checkpoint()
 
     async def _drain(self) -> None:
         if self.pipe.full:
             self.flush()
-            self.watch(self.runtime.now())
+            self.report_progress(self.runtime.now())
             self._link.arm()
             await self.pipe.drain()
         if self._written >= self._yield_at:
@@ -140,13 +140,13 @@ class Outbox:
         if self._link.lost:
             raise self.closed_error()
 
-    def watch(self, now: float) -> None:
-        """Tell the core how much the peer has taken: one that takes nothing is given up on."""
+    def report_progress(self, now: float) -> None:
+        """Report to the core what was sent; it drops a peer that accepts nothing for too long."""
         waiting = self.pipe.waiting()
         self.core.output_progress(self._written - waiting, waiting, now)
 
     async def checkpoint(self) -> None:
-        """Let others run, where the loop's users expect that of every await."""
+        """Let other tasks run once, on a loop with `checkpoints`."""
         await checkpoint(self.runtime)
 
     # Control frames.
@@ -167,15 +167,15 @@ class Outbox:
         """See `Client.close`."""
         await self._link.close(code, reason)
 
-    # Messages that wait for their turn, and fragments.
+    # The fragment lock, and fragmented messages.
 
     def check_sending(self) -> None:
-        """Raise ConnectionClosed where nothing can be sent any more."""
+        """Raise ConnectionClosed if nothing can be sent any more."""
         if not self.core.may_send:
             raise self.closed_error()
 
     async def begin_message(self) -> None:
-        """Wait until no fragmented message is under way, and begin one: `lock.release` ends it."""
+        """Acquire the lock for a message; `lock.release` must follow."""
         self.check_sending()
         await self.lock.acquire(self.runtime)
         try:
@@ -185,8 +185,8 @@ class Outbox:
             self.lock.release()
             raise
 
-    async def send_in_turn(self, data: Data, compress: bool | None) -> None:
-        """Send a message after the fragmented one that is under way."""
+    async def send_after_fragments(self, data: Data, compress: bool | None) -> None:
+        """Send a message once the current fragmented message has ended."""
         await self.begin_message()
         try:
             self.core.send_message(data, compress)
@@ -196,7 +196,7 @@ class Outbox:
             await self.drain()
 
     async def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
-        """Send a part of the message that was begun."""
+        """Send a part of the fragmented message."""
         self.check_sending()
         self.core.send_fragment(data, last, type)
         if self.put():
@@ -220,14 +220,14 @@ class Outbox:
                     await self.drain()
         except BaseException:
             if begun:
-                self.break_off()
+                self.abort_message()
             await source.close()
             raise
         finally:
             self.lock.release()
 
     async def _next(self, source: Source) -> tuple[Data, bool, DataType]:
-        """The source's next piece, for which it has the server's `timeout`."""
+        """The source's next piece; fails the connection if it takes longer than `timeout`."""
         if not self._timeout:
             return await source.next()
         runtime = self.runtime
@@ -238,31 +238,31 @@ class Outbox:
         except TimeoutError:
             if runtime.now() < until:
                 raise  # the source's own
-            reason = f"a message brought nothing for {self._timeout:g} s"
+            reason = f"the source of a message brought nothing for {self._timeout:g} s"
             self._link.fail(Reasons.POLICY_VIOLATION, reason)
             raise self.closed_error() from None
 
-    def break_off(self) -> None:
-        """Half a message is on the wire, and its rest will not come: only a Close can follow."""
+    def abort_message(self) -> None:
+        """Close with 1011: the current message will never be complete."""
         if self.core.may_send and not self.core.owes_close:
-            self._broken_off = True
-        self._link.finish(*BROKEN_OFF)
+            self._message_aborted = True
+        self._link.close_now(*MESSAGE_ABORTED)
 
     def closed_error(self) -> ConnectionClosed:
-        """What sends raise once our half is closed."""
+        """The error for sends on a closed connection."""
         error = self._link.closed_error()
-        if self._broken_off:  # whatever the peer answered, and if it did not
-            return ConnectionClosed(*BROKEN_OFF, error.client)
+        if self._message_aborted:  # whether and whatever the peer answered
+            return ConnectionClosed(*MESSAGE_ABORTED, error.client)
         return error
 
-    # Messages for many.
+    # Broadcasts.
 
-    def offer(self, message: PreparedMessage, at_once: bool, most: int | None) -> bool:
-        """Send a message for many where there is room for it; returns whether it is sent.
+    def try_send(self, message: PreparedMessage, at_once: bool, most: int | None) -> bool:
+        """Send a broadcast's message if there is buffer space; returns whether it was sent.
 
-        There is none where more than `most` bytes wait for the peer (None: where the pipe is
-        full), or a fragmented message is under way. `at_once` writes it without the batch:
-        nothing may be gathered then, and it is shorter than LARGE.
+        There is none if the pipe is full, more than `most` bytes are waiting, or a fragmented
+        message is being sent. `at_once` writes without the batch: nothing may be gathered then,
+        and the message must be shorter than LARGE.
         """
         core, pipe = self.core, self.pipe
         if (
@@ -282,15 +282,15 @@ class Outbox:
             self.put()
         return True
 
-    def note_congestion(self) -> None:
-        """Note since when a message has to wait, for room or for the lock."""
+    def update_congestion(self) -> None:
+        """Note since when messages must wait for buffer space or for the lock."""
         if not self.pipe.full and self.lock.holder is None:
             self._congested_since = None
         elif self._congested_since is None:
             self._congested_since = self.runtime.now()
 
-    def lags(self, max_waiting: int, max_seconds: float) -> bool:
-        """Whether more bytes wait than that, or there was no room for so many seconds."""
+    def is_too_slow(self, max_waiting: int, max_seconds: float) -> bool:
+        """Whether more bytes wait than `max_waiting`, or messages longer than `max_seconds`."""
         since = self._congested_since
         too_long = since is not None and self.runtime.now() - since >= max_seconds
         return too_long or self.pipe.waiting() + self.held_back > max_waiting

@@ -1,4 +1,4 @@
-"""What `writer.feed` can send: pieces of one message, and which is the last."""
+"""The sources of `writer.feed`: a Buffer or an iterable, as pieces of one message."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Protocol
@@ -13,13 +13,13 @@ from ..receiving.reader import WebSocketReader
 
 
 class Source(Protocol):
-    """Where the pieces come from."""
+    """Gives the pieces of one message."""
 
     async def next(self) -> tuple[Data, bool, DataType]:
         """The next piece, whether it is known to be the last, and the message's type."""
 
     async def close(self) -> None:
-        """No more is asked for."""
+        """Release what it holds: no more pieces are needed."""
 
 
 def open_source(
@@ -27,35 +27,35 @@ def open_source(
     op_code: DataType | None,
     chunksize: int,
 ) -> Source:
-    """The Source for whatever `feed` was given; TypeError for what it does not take."""
+    """Make the Source for `feed`'s argument. Raises TypeError for other types."""
     if op_code not in (None, DataType.TEXT, DataType.BINARY):
-        raise TypeError(f"op_code is DataType.TEXT, BINARY or None, not {op_code!r}")
+        raise TypeError(f"op_code must be DataType.TEXT, BINARY or None, not {op_code!r}")
     if isinstance(source, Buffer):
         return _BufferSource(source, op_code, chunksize)
     if isinstance(source, str | bytes | bytearray | memoryview):
-        raise TypeError("feed() takes a Buffer or an iterable of pieces: use send() for one piece")
+        raise TypeError("feed() needs a Buffer or an iterable of pieces: use send() for one piece")
     if isinstance(source, AsyncIterable):
         return _AsyncSource(aiter(source), op_code)
     if isinstance(source, Iterable):
         return _IterableSource(iter(source), op_code)
     raise TypeError(
-        f"feed() takes a Buffer or an iterable, asynchronous or not, not {type(source).__name__}"
+        f"feed() needs a Buffer or an iterable, async or not, not {type(source).__name__}"
     )
 
 
-_END = object()  # what `next` gives behind the last piece
+_END = object()  # follows the last piece
 
 
 class _Typing:
-    """Makes all pieces of a message the type of the first, or of `op_code`."""
+    """Converts the pieces of a message to the type of the first, or to `op_code`."""
 
     def __init__(self, op_code: DataType | None) -> None:
         self._type = op_code
         self._carry = b""
 
     def typed(self, piece: object, last: bool) -> tuple[Data, bool, DataType]:
-        """The piece as the message's type wants it; ValueError for bytes that are no text,
-        TypeError for what is neither str nor bytes-like."""
+        """Convert a piece to the message's type. Raises ValueError for bytes that are not UTF-8 in
+        a text message, TypeError for a piece that is neither str nor bytes-like."""
         is_text = isinstance(piece, str)
         if isinstance(piece, str):
             data = piece.encode()
@@ -75,11 +75,11 @@ class _Typing:
 
 class _Passive:
     async def close(self) -> None:
-        """There is nothing that waits to be told."""
+        """Nothing to release."""
 
 
 class _BufferSource(_Passive):
-    """A Buffer's contents; those of a reader are of its type, and text is known to be valid."""
+    """Reads a Buffer. A reader has its own type, and its text is known to be valid."""
 
     def __init__(self, buffer: Buffer, op_code: DataType | None, chunksize: int) -> None:
         self._buffer = buffer
@@ -97,7 +97,7 @@ class _BufferSource(_Passive):
 
 
 class _IterableSource(_Passive):
-    """Looks one piece ahead, so that the last one is known to be it."""
+    """Reads one piece ahead, in order to know which one is the last."""
 
     def __init__(self, pieces: Iterator[Data], op_code: DataType | None) -> None:
         self._pieces = pieces
@@ -110,7 +110,7 @@ class _IterableSource(_Passive):
 
 
 class _AsyncSource:
-    """Sends each piece at once: waiting for the next would hold it up. So the end is a frame."""
+    """Passes on each piece at once, without waiting for the next; so an empty frame ends it."""
 
     def __init__(self, pieces: AsyncIterator[Data], op_code: DataType | None) -> None:
         self._pieces = pieces

@@ -1,4 +1,4 @@
-"""What we send to a peer: `client.writer`."""
+"""Sending to a peer: `client.writer`, a `WebSocketWriter`."""
 
 from collections.abc import AsyncIterable, Iterable
 
@@ -14,10 +14,10 @@ CHUNK = 65536
 
 
 class WebSocketWriter:
-    """Sends to one peer; never built by the user.
+    """Sends to one peer: `client.writer`.
 
-    Every method raises ConnectionClosed once the connection is over or our Close is sent.
-    `force` is accepted for older programs and changes nothing: sends work until then anyway.
+    Every method except `close` raises ConnectionClosed once our Close is sent or the connection is
+    lost. `force` is accepted for older programs and has no effect.
     """
 
     __slots__ = ("_outbox",)
@@ -27,19 +27,19 @@ class WebSocketWriter:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be sent any more."""
+        """Whether our Close is sent, or the connection is lost."""
         return not self._outbox.core.may_send
 
     async def send(self, data: Data, force: bool = False, *, compress: bool | None = None) -> None:
-        """Send a message, str as text, bytes-like as binary (RFC 6455 section 5.6).
+        """Send a message: str as text, bytes-like as binary (RFC 6455 section 5.6).
 
-        Returns when it is queued in its order and there is room for more; a cancelled wait for
-        room takes nothing back. `compress` says whether to compress it, where that was agreed
-        on; None leaves it to the threshold. Raises TypeError for any other data.
+        This queues the message and waits for buffer space. Cancelling that wait does not take the
+        message back. `compress` says whether to compress it, if compression was negotiated; None
+        leaves that to `Deflate`'s threshold. Raises TypeError for any other data.
         """
         outbox = self._outbox
         if outbox.lock.holder is not None:
-            await outbox.send_in_turn(data, compress)
+            await outbox.send_after_fragments(data, compress)
             return
         try:
             outbox.core.send_message(data, compress)
@@ -49,40 +49,40 @@ class WebSocketWriter:
             await outbox.drain()
 
     async def ping(self, payload: bytes = b"") -> None:
-        """Ask for a sign of life, with 125 bytes at most; on_pong gets them back (5.5.2).
+        """Send a ping with at most 125 bytes; on_pong gets the answer (RFC 6455 5.5.2).
 
-        Raises ValueError for more.
+        Raises ValueError for a longer `payload`.
         """
         self._outbox.send_ping(payload)
         await self._outbox.checkpoint()
 
     async def pong(self, length: int, payload: bytes) -> None:
-        """Answer a ping whose payload of `length` bytes was `payload` (RFC 6455 5.5.3).
+        """Answer a ping of `length` bytes with its `payload` (RFC 6455 5.5.3).
 
-        Raises ValueError where `length` is not the payload's, or over 125; TypeError for a
-        payload that is not bytes-like.
+        Raises ValueError if `length` is not the payload's length, or more than 125; TypeError if
+        `payload` is not bytes-like.
         """
         if not isinstance(payload, bytes | bytearray | memoryview):
             raise TypeError(
-                "a pong's payload is bytes-like and comes second: pong(len(payload), payload)"
+                "payload must be bytes-like and comes second: write pong(len(payload), payload)"
             )
         if length != len(payload):
             raise ValueError(
-                f"the payload has {len(payload)} bytes, not {length}: pong(len(payload), payload)"
+                f"payload has {len(payload)} bytes, not {length}: write pong(len(payload), payload)"
             )
         self._outbox.send_pong(payload)
         await self._outbox.checkpoint()
 
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
-        """Close the connection and wait until it is over: see `Client.close`."""
+        """Close the connection and wait for that, as `Client.close` does."""
         await self._outbox.close(code, reason)
         await self._outbox.checkpoint()
 
     def fragment(self) -> Fragment:
-        """A message in parts: `async with writer.fragment() as stream: await stream.send(...)`.
+        """Send a message in parts: `async with writer.fragment() as stream` (RFC 6455 5.4).
 
-        Entering waits for its turn, and raises RuntimeError where the same task is amid another
-        fragmented message (RFC 6455 section 5.4).
+        Call `await stream.send(part)` in the block. Entering it waits until other fragmented
+        messages have ended, and raises RuntimeError if this task is sending one already.
         """
         return Fragment(self._outbox)
 
@@ -94,16 +94,20 @@ class WebSocketWriter:
         drain_every: int = CHUNK,
         force: bool = False,
     ) -> None:
-        """Send what `source` holds or brings as one message, in fragments as it arrives.
+        """Send the contents of `source` as one message, in fragments (RFC 6455 section 5.4).
 
-        `source` is a Buffer (a reader, say), or an iterable of str or bytes, asynchronous or
-        not; no fragment of a Buffer is longer than `chunksize` bytes. `op_code` TEXT or BINARY
-        is the message's type, by default the reader's, or that of the first piece. After each
-        `drain_every` bytes it waits for room. A source that brings nothing for the server's
-        `timeout` fails this connection with 1008; one that raises, with 1011 (RFC 6455 5.4).
-        Raises TypeError for what it cannot send, ValueError for sizes below 1 or for bytes that
-        are to be text and are not.
+        Arguments:
+            `source`: a Buffer (such as a reader), or an iterable of str or bytes, async or not.
+            `op_code`: the message's type, DataType.TEXT or BINARY; None for the type of the
+                reader or of the first piece.
+            `chunksize`: the most bytes in a fragment of a Buffer.
+            `drain_every`: wait for buffer space after this many bytes.
+
+        A source that brings nothing for `timeout` seconds closes the connection with 1008, and
+        one that raises in the middle of the message closes it with 1011. Raises TypeError for
+        other sources or pieces, ValueError for sizes below 1 byte or for a text message with
+        bytes that are not UTF-8, and the source's own exception.
         """
         if chunksize < 1 or drain_every < 1:
-            raise ValueError("chunksize and drain_every are numbers of bytes from 1")
+            raise ValueError("chunksize and drain_every must be at least 1 byte")
         await self._outbox.feed(open_source(source, op_code, chunksize), drain_every)
