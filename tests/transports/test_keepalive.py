@@ -70,7 +70,7 @@ async def test_whoever_answers_none_is_dropped_at_the_timeout(loop: MemoryLoop) 
         assert not server.clients
         assert told.calls == [(1006, SILENCE, 10)]
         assert [frame.opcode for frame in peer.frames] == [PING]
-        with pytest.raises(ConnectionClosed, match="no sign of life") as caught:
+        with pytest.raises(ConnectionClosed, match="nothing was received") as caught:
             await client.writer.send("x")
         assert caught.value.code == 1006
 

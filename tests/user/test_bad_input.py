@@ -438,7 +438,11 @@ def test_callbacks_of_a_client_that_are_async(callback: Any, decorator: str) -> 
         (lambda client: client.close(reason="x" * 124), ValueError, "123 bytes .* 124: shorten"),
         (lambda client: client.close(reason="é" * 62), ValueError, "123 bytes .* 124: shorten"),
         (lambda client: client.writer.close(1000, "x" * 124), ValueError, "123 bytes .* 124"),
-        (lambda client: client.close(1000, b"reason"), TypeError, "reason is str, not bytes"),
+        (
+            lambda client: client.close(1000, b"reason"),
+            TypeError,
+            "reason must be a str, not bytes",
+        ),
         (lambda client: client.close("1000"), ValueError, "1000 must not be sent in a Close: use "),
         (lambda client: client.close(1000.0), ValueError, "1000.0 must not be sent in a Close: "),
     ],

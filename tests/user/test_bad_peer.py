@@ -46,10 +46,12 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 
 @pytest.mark.parametrize(
     ("sent", "status", "why"),
     [
-        pytest.param(bytes(range(256)) * 10, 400, "no HTTP/1.1 request", id="bytes"),
-        pytest.param(b"\xff", 400, "no HTTP/1.1 request", id="a byte"),
-        pytest.param(b"HELO localhost\r\n", 400, "no HTTP/1.1 request", id="another protocol"),
-        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "no HTTP/1.1 request", id="HTTP/2"),
+        pytest.param(bytes(range(256)) * 10, 400, "not an HTTP/1.1 request", id="bytes"),
+        pytest.param(b"\xff", 400, "not an HTTP/1.1 request", id="a byte"),
+        pytest.param(b"HELO localhost\r\n", 400, "not an HTTP/1.1 request", id="another protocol"),
+        pytest.param(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "not an HTTP/1.1 request", id="HTTP/2"
+        ),
         pytest.param(lines(GET), 400, "Host", id="no Host"),
         pytest.param(lines(GET, HOST, "no header"), 400, "malformed", id="no header"),
         pytest.param(lines(GET, HOST), 426, "WebSocket", id="GET"),
@@ -75,7 +77,7 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 
         pytest.param(
             lines(GET, HOST, *UPGRADE[:2], f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Version: 8"),
             426,
-            "version spoken here is 13",
+            "only WebSocket version 13 is supported",
             id="version 8",
         ),
     ],
