@@ -92,7 +92,7 @@ class Signal(Protocol):
     def set(self) -> None:
         """Wake who waits, now or later; a second call changes nothing."""
 
-    async def wait(self) -> None:
+    async def wait(self) -> object:
         """Return when `set` has been called."""
 
 

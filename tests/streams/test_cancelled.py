@@ -1,7 +1,5 @@
 """What a cancellation ends over anyio's streams, and how; nothing outlives it."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -1,7 +1,5 @@
 """The adapter over anyio's streams keeps the contract, whichever the stream and the back end."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path

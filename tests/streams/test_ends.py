@@ -1,7 +1,5 @@
 """How connections over anyio's streams end: failed, refused; and nothing outlives."""
 
-# ruff: noqa: E402  # the whole module is left out first
-
 import asyncio
 import logging
 import subprocess
