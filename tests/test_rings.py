@@ -159,7 +159,9 @@ def test_the_api_names_no_event_loop(path: Path) -> None:
 
 @each(API)
 def test_the_api_imports_no_adapter(path: Path) -> None:
-    assert [m for m in modules(path) if within(m, "wstransports.adapters")] == []
+    """The loop in memory is one itself, and takes what adapters share."""
+    shared = {"wstransports.adapters.write_half"} if path.parent.name == "testing" else set()
+    assert {m for m in modules(path) if within(m, "wstransports.adapters")} <= shared
 
 
 @each(ENTRIES)
