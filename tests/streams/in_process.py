@@ -21,6 +21,7 @@ from anyio.abc import ByteStream
 
 from wstransports import runtime as contract
 from wstransports.adapters.anyio import AnyioListener, AnyioRuntime
+from wstransports.adapters.anyio_pipe import AnyioPipe
 from wstransports.options import Address
 from wstransports.runtime import Sink
 
@@ -158,7 +159,7 @@ class InProcessRuntime(AnyioRuntime):
         if not where.port:
             where = replace(where, port=next(self._ports))
         if (where.host or "", where.port) in self.listeners:
-            raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
+            raise OSError(errno.EADDRINUSE, f"{where} is in use already")
         await super().listen(where, make_sink)
         return InProcessListener(self, where, make_sink)
 
@@ -166,10 +167,10 @@ class InProcessRuntime(AnyioRuntime):
         """Connect to who listens there."""
         listener = self.listeners.get((where.host or "", where.port))
         if listener is None:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {where}")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens at {where}")
         mine, theirs = stream_pair()
-        self.spawn(listener.serve, theirs)
-        self.spawn(self.pipe(mine, sink).run)
+        self._spawn(functools.partial(listener.serve, theirs))
+        self._spawn(AnyioPipe(self, mine, sink).run)
         await self.checkpoint()
 
 
