@@ -38,8 +38,7 @@ class AnyioPipe(WriteHalf):
 
     def __init__(self, tasks: AnyioTasks, stream: ByteStream, sink: Sink) -> None:
         super().__init__(Event)
-        self.over = Event()
-        """Set when the stream is over, and so is all that `start` began."""
+        self.over = Event()  # set when the stream is over, and so is all that `start` began
         self.call_at = tasks._call_at
         self._spawn = tasks._spawn
         self._stream = stream

@@ -16,13 +16,13 @@ from ..options import Address
 from ..runtime import Sink, register
 from .asyncio_dial import dial
 
-# What one read takes at most, in bytes; and of a peer that sent as much as LARGE_READ at once. That
-# holds the longest message let in by default, which then comes in one piece: 0.8 of the CPU time.
+# The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
+# holds the longest message accepted by default, in one piece: 0.8 of the CPU time.
 READ_SIZE = 256 * 1024
 LARGE_READ = 128 * 1024
 LARGE_READ_SIZE = 1088 * 1024
 
-# Python 3.11 joins them, and so does it where there is no sendmsg.
+# Elsewhere, writelines() of a transport joins the parts.
 _SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
 
 
@@ -58,8 +58,8 @@ class AsyncioPipe(asyncio.BaseProtocol):
     # As a protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of it
-        # uvloop and TLS streams forget it at their end, when it is logged.
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
+        # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = transport.get_extra_info("peername")
         self._sink.connected(self)
 
@@ -75,7 +75,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
     def eof_received(self) -> bool:
         self._ended = True
         self._sink.eof_received()
-        # Our half stays open for what we still owe; TLS has no such thing.
+        # Our half stays open for what is still to be sent; TLS has no halves.
         return not self._closing and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,7 +90,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
         transport = self._transport
         if not self._closing:
             transport.write(data)
-            if transport.is_closing():  # it broke, and we are told on the loop's next turn
+            if transport.is_closing():  # it broke; connection_lost() follows on the next turn
                 self._closing = self.full = True
 
     def writelines(self, parts: list[bytes]) -> None:
@@ -100,8 +100,8 @@ class AsyncioPipe(asyncio.BaseProtocol):
                 self.write(part)
             return
         transport = self._transport
-        # Some versions, such as 3.13.0, watch the socket of a lost stream again, and do not look
-        # whether too much waits. To set the limits, the same again, has them look.
+        # writelines() of some versions, such as 3.13.0, watches the socket of a lost stream again,
+        # and does not pause writing. Setting the limits again does that.
         if not self._closing:
             if not transport.is_closing():
                 transport.writelines(parts)
@@ -137,7 +137,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
             # reset may overtake our Close: so only our half ends, until the peer ends its own.
             try:
                 self._transport.write_eof()
-            except OSError:  # it is reset already, and the loop will tell
+            except OSError:  # it is reset already; connection_lost() follows
                 self._transport.abort()
         else:
             self._transport.close()
@@ -166,7 +166,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
             task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
-        """Cancel whatever `start` began and still runs."""
+        """Cancel what `start` began and still runs."""
         for task in tuple(self._tasks or ()):
             task.cancel()
 
@@ -212,8 +212,8 @@ else:
     def _start(
         coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, eager_start: bool
     ) -> asyncio.Task[None]:
-        """A Task whose first step runs now. It asks its loop to call that step soon: for that
-        moment the loop has a `call_soon` that hands the step to us instead."""
+        """A Task whose first step runs now. A Task has its loop call that step soon: for a moment
+        the loop has a `call_soon` that gives the step to us instead."""
         if asyncio.current_task(loop) is not None:
             return asyncio.Task(coroutine, loop=loop)
         steps: list[tuple[Callable[..., None], Any]] = []
@@ -245,7 +245,7 @@ class AsyncioListener:
     async def close(self) -> None:
         """Accept no more."""
         self.server.close()
-        await asyncio.sleep(0)  # who was accepted just now is on the way to connection_made
+        await asyncio.sleep(0)  # a connection accepted just now gets its connection_made()
 
 
 class AsyncioRuntime:
@@ -303,7 +303,7 @@ class AsyncioRuntime:
         try:
             make_pipe = partial(self._pipe, lambda: sink)
             await self._loop.create_connection(make_pipe, sock=sock, **tls)
-        except ConnectionResetError:  # asyncio says no more
+        except ConnectionResetError:  # asyncio does not say when
             raise ConnectionResetError(
                 errno.ECONNRESET, "the server left during the TLS handshake"
             ) from None
