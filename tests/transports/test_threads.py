@@ -1,9 +1,11 @@
 """Event loops in several threads: each thread finds the runtime of its own loop."""
 
 import asyncio
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import ModuleType
 
 import pytest
 
@@ -93,6 +95,15 @@ def test_each_thread_has_a_memory_runtime_of_its_own(threads: ThreadPoolExecutor
         return running()
 
     assert outer.run(find_outer) is outer
+
+
+@pytest.mark.parametrize("name", ["trio", "trio.lowlevel"])
+def test_another_thread_is_importing_trio(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its modules are there, but not yet what they define."""
+    for module in [one for one in sys.modules if f"{one}.".startswith("trio.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert isinstance(find_in_a_new_loop(), adapter.AsyncioRuntime)
 
 
 # The `with` form.
