@@ -92,7 +92,7 @@ class Signal(Protocol):
     def set(self) -> None:
         """Let `wait` return, now or later; further calls change nothing."""
 
-    async def wait(self) -> None:
+    async def wait(self) -> object:
         """Return when `set` has been called."""
 
 

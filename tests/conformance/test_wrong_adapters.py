@@ -1,4 +1,4 @@
-"""An adapter that is wrong is found out: each rule, by the name of what it says."""
+"""The checks find each adapter that breaks a rule, and name the rule."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ WHERE = Address("host", 0)
 
 
 def runtime_checked(runtime: MemoryRuntime) -> None:
-    """Check it, on a loop whose clock only that turns."""
+    """Check it on a loop whose clock only the check turns."""
     runtime.run(check_runtime, runtime, Host(runtime.advance, runtime.spawn), WHERE)
 
 
@@ -72,5 +72,5 @@ def test_a_wrong_runtime_is_caught(rule: Rule, wrong: type[MemoryRuntime]) -> No
     assert str(caught.value).startswith(f"{rule.value}: ")
 
 
-def test_each_rule_is_broken_by_somebody() -> None:
+def test_each_rule_has_an_adapter_that_breaks_it() -> None:
     assert {rule for rule, _ in (*WRONG_PIPES, *WRONG_RUNTIMES)} == set(Rule)

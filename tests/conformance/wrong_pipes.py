@@ -38,8 +38,8 @@ class LosesTheLastByte(MemoryPipe):
 class WritesTheSmallFirst(MemoryPipe):
     def write(self, data: bytes) -> None:
         if len(data) < 100 and not self._closed:
-            self._waiting[:0] = data
-            self._peer._look()
+            self._unsent[:0] = data
+            self._peer._deliver_soon()
         else:
             super().write(data)
 
@@ -59,23 +59,23 @@ class RaisesInWritelines(MemoryPipe):
 @breaks(Rule.CLOSE_SENDS)
 class LosesBytesAtEof(MemoryPipe):
     def close(self) -> None:
-        self._waiting.clear()
+        self._unsent.clear()
         super().close()
 
 
 @breaks(Rule.EOF_ONCE)
-class TellsEofTwice(MemoryPipe):
+class ReportsEofTwice(MemoryPipe):
     def _deliver(self) -> None:
-        told = self._eof_seen
+        seen = self._eof_seen
         super()._deliver()
-        if self._eof_seen and not told:
+        if self._eof_seen and not seen:
             self._sink.eof_received()
 
 
 @breaks(Rule.EOF_ONCE)
-class TellsNoEof(MemoryPipe):
+class ReportsNoEof(MemoryPipe):
     def _deliver(self) -> None:
-        if self._peer._waiting or not self._peer._closed:
+        if self._peer._unsent or not self._peer._closed:
             super()._deliver()
         else:
             self._eof_seen = True
@@ -83,11 +83,11 @@ class TellsNoEof(MemoryPipe):
 
 
 @breaks(Rule.EOF_ONCE)
-class BringsDataBehindEof(MemoryPipe):
+class BringsDataAfterEof(MemoryPipe):
     def _deliver(self) -> None:
-        told = self._eof_seen
+        seen = self._eof_seen
         super()._deliver()
-        if self._eof_seen and not told:
+        if self._eof_seen and not seen:
             self._sink.data_received(b"late")
 
 
@@ -108,35 +108,35 @@ class DropsWhatComesAfterClose(MemoryPipe):
 
 
 @breaks(Rule.CLOSE_LOSES)
-class IsNeverLostInGoodOrder(MemoryPipe):
+class IsNeverLostCleanly(MemoryPipe):
     def _lose_if_over(self) -> None:
         """Does nothing."""
 
 
 @breaks(Rule.LOST_ONCE)
 class IsLostTwice(MemoryPipe):
-    def _tell_lost(self, exc: Exception | None) -> None:
-        super()._tell_lost(exc)
-        super()._tell_lost(exc)
+    def _report_lost(self, exc: Exception | None) -> None:
+        super()._report_lost(exc)
+        super()._report_lost(exc)
 
 
 @breaks(Rule.LOST_LAST)
 class CallsBackAfterTheLoss(MemoryPipe):
-    def _tell_lost(self, exc: Exception | None) -> None:
-        super()._tell_lost(exc)
+    def _report_lost(self, exc: Exception | None) -> None:
+        super()._report_lost(exc)
         self._sink.data_received(b"late")
 
 
 @breaks(Rule.ABORT_SOON)
-class TellsNoLoss(MemoryPipe):
-    def _tell_lost(self, exc: Exception | None) -> None:
+class ReportsNoLoss(MemoryPipe):
+    def _report_lost(self, exc: Exception | None) -> None:
         self._make_room()
 
 
 @breaks(Rule.ABORT_SOON)
 class AbortsWhenAllIsSent(MemoryPipe):
     def abort(self) -> None:
-        if self._waiting:
+        if self._unsent:
             self.close()
         else:
             super().abort()
@@ -153,7 +153,7 @@ class CallsTheSinkFromAbort(MemoryPipe):
     def abort(self) -> None:
         if not self._lost:
             self._lost = True
-            self._tell_lost(None)
+            self._report_lost(None)
             self._peer._lose(ConnectionResetError())
 
 
@@ -168,7 +168,7 @@ class CallsTheSinkFromResume(MemoryPipe):
 class CallsThePeerFromWrite(MemoryPipe):
     def write(self, data: bytes) -> None:
         super().write(data)
-        if self._waiting and not self._peer._paused:
+        if self._unsent and not self._peer._paused:
             self._sink.data_received(b"an echo of its own")
 
 
@@ -179,7 +179,7 @@ class ReadsWhilePaused(MemoryPipe):
 
 
 @breaks(Rule.PAUSED)
-class TellsEofWhilePaused(MemoryPipe):
+class ReportsEofWhilePaused(MemoryPipe):
     def _deliver(self) -> None:
         if self._paused and self._peer._closed and not self._eof_seen:
             self._eof_seen = True
@@ -259,7 +259,7 @@ class DrainsForOneOnly(MemoryPipe):
 
 @breaks(Rule.DRAIN_LOST)
 class DrainsForEverAfterALoss(MemoryPipe):
-    def _tell_lost(self, exc: Exception | None) -> None:
+    def _report_lost(self, exc: Exception | None) -> None:
         self._sink.connection_lost(exc)
 
 
@@ -321,7 +321,7 @@ class CancelsTheOthersToo(MemoryPipe):
 class DropsTheStreamOnCancel(MemoryPipe):
     def cancel(self) -> None:
         super().cancel()
-        self._waiting.clear()
+        self._unsent.clear()
         self._closed = True
 
 

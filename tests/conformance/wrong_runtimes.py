@@ -172,7 +172,7 @@ class CannotConnectInAGroup(MemoryRuntime):
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         if group is not None:
-            raise OSError("this is no group of mine")
+            raise OSError("not a group of this runtime")
         await super().connect(where, sink)
 
 

@@ -21,6 +21,7 @@ from anyio.abc import ByteStream
 
 from wstransports import runtime as contract
 from wstransports.adapters.anyio import AnyioListener, AnyioRuntime
+from wstransports.adapters.anyio_pipe import AnyioPipe
 from wstransports.options import Address
 from wstransports.runtime import Sink
 
@@ -172,10 +173,10 @@ class InProcessRuntime(AnyioRuntime):
         """Connect to the listener there."""
         listener = self.listeners.get((where.host or "", where.port))
         if listener is None:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {where}")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens at {where}")
         mine, theirs = stream_pair()
-        self.spawn(listener.serve, theirs)
-        self.spawn(self.pipe(mine, sink).run)
+        self._spawn(functools.partial(listener.serve, theirs))
+        self._spawn(AnyioPipe(self, mine, sink).run)
         await self.checkpoint()
 
 

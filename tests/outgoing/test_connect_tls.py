@@ -291,7 +291,7 @@ async def test_a_tls_client_at_a_plain_port(loop: Loop, tls: Certificates) -> No
 
 @on_sockets
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_a_server_that_leaves_amid_the_tls_handshake(
+async def test_a_server_that_leaves_during_the_tls_handshake(
     loop: Loop, tls: Certificates, how: str
 ) -> None:
     async def talk(end: End) -> None:
@@ -302,7 +302,7 @@ async def test_a_server_that_leaves_amid_the_tls_handshake(
         error = await failure(connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client))
     assert isinstance(error, ConnectionResetError)
     assert error.strerror == (
-        f"cannot connect to wss://127.0.0.1:{raw.port}/: the server left amid the TLS handshake"
+        f"cannot connect to wss://127.0.0.1:{raw.port}/: the server left during the TLS handshake"
     )
     assert worth_retrying(error)
 

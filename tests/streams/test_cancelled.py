@@ -1,7 +1,5 @@
 """What a cancellation ends over anyio's streams, and how; nothing outlives it."""
 
-# the whole module is left out first
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -162,11 +160,11 @@ async def test_what_begins_as_the_runtimes_block_ends_is_cancelled_too(backend: 
         try:
             await anyio.sleep_forever()
         finally:
-            tasks.spawn(anyio.sleep_forever)
+            tasks._spawn(anyio.sleep_forever)
 
     tasks = AnyioTasks()
     async with tasks:
-        tasks.spawn(begin_another)
+        tasks._spawn(begin_another)
         await checkpoint()
     assert not tasks._scopes
 

@@ -1,7 +1,5 @@
 """The adapter over anyio's streams keeps the contract, whichever the stream and the back end."""
 
-# the whole module is left out first
-
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from ends import memory, tcp, tls, unix
 
 from kit.in_process import InProcessRuntime, on_each_backend
 from wstransports.adapters.anyio import AnyioRuntime
+from wstransports.adapters.anyio_pipe import AnyioPipe
 from wstransports.options import Address
 from wstransports.runtime import Sink
 from wstransports.testing import Host, Join, check_pipe, check_runtime, joined
@@ -38,7 +37,7 @@ async def joining(runtime: AnyioRuntime, ends: Callable[[], Ends]) -> AsyncItera
         async def join(a: Sink, b: Sink) -> None:
             near, far = await stack.enter_async_context(ends())
             for stream, sink in ((near, a), (far, b)):
-                runtime.spawn(runtime.pipe(stream, sink).run)
+                runtime._spawn(AnyioPipe(runtime, stream, sink).run)
 
         yield join
 

@@ -1,7 +1,5 @@
 """How connections over anyio's streams end: failed, refused; and nothing outlives."""
 
-# the whole module is left out first
-
 import asyncio
 import logging
 import subprocess
@@ -56,7 +54,7 @@ async def test_an_exception_in_a_callback_closes_its_client_with_1011(
 
 
 @on_each_backend
-async def test_an_exception_amid_a_cancellation_ends_its_connection_only(
+async def test_an_exception_during_a_cancellation_ends_its_connection_only(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On trio a task group raises both as one, which is no Exception."""

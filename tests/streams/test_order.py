@@ -1,7 +1,5 @@
 """Callbacks begin before what arrives next, in whatever order the back end begins its tasks."""
 
-# the whole module is left out first
-
 from collections import deque
 
 import pytest

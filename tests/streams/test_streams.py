@@ -1,6 +1,4 @@
-"""`serve_stream` and `connect_stream` over every kind of byte stream, on each anyio back end."""
-
-# the whole module is left out first
+"""`serve_stream` and `connect_stream` over each kind of byte stream, on each back end of anyio."""
 
 from contextlib import suppress
 from pathlib import Path

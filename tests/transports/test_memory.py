@@ -825,7 +825,7 @@ def test_listen_and_open(runtime: MemoryRuntime) -> None:
         await runtime.settle()
         assert [sink.told for sink in sinks] == [["connected", b"0"], ["connected", b"1"]]
         await listener.close()
-        with pytest.raises(ConnectionRefusedError, match="nobody listens"):
+        with pytest.raises(ConnectionRefusedError, match="nothing listens"):
             runtime.open("host", 80)
         await ends[0].send(b"still there")
         await runtime.settle()

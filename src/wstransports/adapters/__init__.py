@@ -10,14 +10,15 @@ from . import asyncio_block as asyncio_block
 
 
 def _find_trio() -> Runtime | None:
-    """The Runtime where trio runs, which it does nowhere unless somebody has imported it."""
-    trio = sys.modules.get("trio")
-    if trio is None or not trio.lowlevel.in_trio_task():
+    """The Runtime of a trio run; nothing of trio is loaded before somebody has imported it."""
+    # Another thread may be importing it: then no run can be here, and this function is missing.
+    in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
+    if in_trio_task is None or not in_trio_task():
         return None
     from .trio import find  # which is asked first from now on
 
     return find()
 
 
-# First, because asyncio's loop runs, too, where trio is its guest.
+# First, because asyncio's loop runs too where trio is its guest.
 register(_find_trio, first=True)

@@ -2,30 +2,11 @@
 
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from anyio import CancelScope, create_task_group, get_cancelled_exc_class, sleep_until
 from anyio.abc import TaskGroup
-
-
-class AnyioTimer:
-    """The contract's Timer: a task that sleeps."""
-
-    __slots__ = ("_call", "_scope", "_when")
-
-    def __init__(self, tasks: "AnyioTasks", when: float, call: Callable[[], None]) -> None:
-        self._when = when
-        self._call = call
-        self._scope = tasks.spawn(self._run)
-
-    def cancel(self) -> None:
-        """Do not call."""
-        self._scope.cancel()
-
-    async def _run(self) -> None:
-        await sleep_until(self._when)
-        if not self._scope.cancel_called:  # after the last moment to wake us by it
-            self._call()
+from anyio.lowlevel import checkpoint_if_cancelled
 
 
 class AnyioTasks:
@@ -34,14 +15,14 @@ class AnyioTasks:
     _group: TaskGroup
 
     def __init__(self) -> None:
-        self.entered = False
+        self._open = False
         self._scopes: set[CancelScope] = set()
-        self._ending = False
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Self:
         self._group = create_task_group()
         await self._group.__aenter__()
-        self.entered = True
+        self._open = True
+        return self
 
     async def __aexit__(
         self,
@@ -49,37 +30,36 @@ class AnyioTasks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        self._ending = True
+        self._open = False
         for scope in self._scopes:
             scope.cancel()
         if isinstance(error, get_cancelled_exc_class()):
             return await self._group.__aexit__(kind, error, traceback)
         self._group.cancel_scope.cancel()
-        # Any other goes on as it is, not in a group.
+        # Any other error goes on as it is, not in a group.
         await self._group.__aexit__(None, None, None)
         return None
 
-    def spawn(
-        self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: Any
-    ) -> CancelScope:
+    def _spawn(self, main: Callable[[], Coroutine[Any, Any, None]]) -> CancelScope:
         """Run a task in the block; what is returned cancels it."""
-        scope = CancelScope(shield=not self._ending)
+        scope = CancelScope(shield=self._open)
         self._scopes.add(scope)
-        self._group.start_soon(self._run, scope, function, *arguments)
+        self._group.start_soon(self._run, scope, main)
         return scope
 
-    def call_at(self, when: float, call: Callable[[], None]) -> AnyioTimer:
-        """As `Pipe.call_at`."""
-        return AnyioTimer(self, when, call)
+    def _call_at(self, when: float, call: Callable[[], None]) -> CancelScope:
+        """As `Pipe.call_at`: a task that sleeps."""
 
-    async def _run(
-        self,
-        scope: CancelScope,
-        function: Callable[..., Coroutine[Any, Any, None]],
-        *arguments: Any,
-    ) -> None:
+        async def sleep_and_call() -> None:
+            await sleep_until(when)
+            await checkpoint_if_cancelled()  # a cancellation may come too late to wake us
+            call()
+
+        return self._spawn(sleep_and_call)
+
+    async def _run(self, scope: CancelScope, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             with scope:
-                await function(*arguments)
+                await main()
         finally:
             self._scopes.discard(scope)

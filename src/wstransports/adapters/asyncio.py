@@ -5,9 +5,10 @@ import errno
 import math
 import socket
 import sys
+import threading
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, partial
 from typing import Any, cast
 
 from ..batch import Batch
@@ -15,38 +16,41 @@ from ..options import Address
 from ..runtime import Sink, register
 from .asyncio_dial import dial
 
-# What one read takes at most, in bytes; and of a peer that sent as much as LARGE_READ at once. That
-# holds the longest message let in by default, which then comes in one piece: 0.8 of the CPU time.
+# The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
+# holds the longest message accepted by default, in one piece: 0.8 of the CPU time.
 READ_SIZE = 256 * 1024
 LARGE_READ = 128 * 1024
 LARGE_READ_SIZE = 1088 * 1024
 
-# Python 3.11 joins them, and so does it where there is no sendmsg.
+# Elsewhere, writelines() of a transport joins the parts.
 _SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
+
+
+class ReadBuffers:
+    """What all pipes of a loop read into: each takes its bytes out at once."""
+
+    def __init__(self) -> None:
+        self.usual = memoryview(bytearray(READ_SIZE))
+
+    @cached_property
+    def large(self) -> memoryview:
+        """For peers that send large messages."""
+        return memoryview(bytearray(LARGE_READ_SIZE))
 
 
 class AsyncioPipe(asyncio.BaseProtocol):
     """A Pipe, and the protocol that a transport calls."""
 
-    __slots__ = (
-        "_closing",
-        "_drainers",
-        "_ended",
-        "_loop",
-        "_peername",
-        "_sink",
-        "_tasks",
-        "_transport",
-        "full",
-    )
-
     _transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink, buffers: ReadBuffers) -> None:
         self.full = False
         self._loop = loop
         self._sink = sink
-        self._drainers: list[asyncio.Future[None]] | None = None
+        self._received = sink.data_received
+        self._buffers = buffers
+        self._buffer = buffers.usual
+        self._drained: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] | None = None
         self._closing = False
         self._ended = False  # the peer ended its half
@@ -54,8 +58,8 @@ class AsyncioPipe(asyncio.BaseProtocol):
     # As a protocol.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclasses of it
-        # uvloop and TLS streams forget it at their end, when it is logged.
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
+        # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = transport.get_extra_info("peername")
         self._sink.connected(self)
 
@@ -64,18 +68,19 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def resume_writing(self) -> None:
         self.full = False
-        self._wake_drainers()
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
 
     def eof_received(self) -> bool:
         self._ended = True
         self._sink.eof_received()
-        # Our half stays open for what we still owe; TLS has no such thing.
+        # Our half stays open for what is still to be sent; TLS has no halves.
         return not self._closing and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self.full = False
-        self._wake_drainers()
+        self.resume_writing()
         self._sink.connection_lost(exc)
 
     # As a Pipe.
@@ -85,7 +90,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
         transport = self._transport
         if not self._closing:
             transport.write(data)
-            if transport.is_closing():  # it broke, and we are told on the loop's next turn
+            if transport.is_closing():  # it broke; connection_lost() follows on the next turn
                 self._closing = self.full = True
 
     def writelines(self, parts: list[bytes]) -> None:
@@ -95,8 +100,8 @@ class AsyncioPipe(asyncio.BaseProtocol):
                 self.write(part)
             return
         transport = self._transport
-        # Some versions, such as 3.13.0, watch the socket of a lost stream again, and do not look
-        # whether too much waits. To set the limits, the same again, has them look.
+        # writelines() of some versions, such as 3.13.0, watches the socket of a lost stream again,
+        # and does not pause writing. Setting the limits again does that.
         if not self._closing:
             if not transport.is_closing():
                 transport.writelines(parts)
@@ -112,11 +117,9 @@ class AsyncioPipe(asyncio.BaseProtocol):
     async def drain(self) -> None:
         """Return when `full` is False, or when the connection is lost."""
         while self.full:
-            drainer = self._loop.create_future()
-            if self._drainers is None:
-                self._drainers = []
-            self._drainers.append(drainer)
-            await drainer
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            await self._drained.wait()
 
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
@@ -134,7 +137,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
             # reset may overtake our Close: so only our half ends, until the peer ends its own.
             try:
                 self._transport.write_eof()
-            except OSError:  # it is reset already, and the loop will tell
+            except OSError:  # it is reset already; connection_lost() follows
                 self._transport.abort()
         else:
             self._transport.close()
@@ -163,7 +166,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
             task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
-        """Cancel whatever `start` began and still runs."""
+        """Cancel what `start` began and still runs."""
         for task in tuple(self._tasks or ()):
             task.cancel()
 
@@ -171,65 +174,32 @@ class AsyncioPipe(asyncio.BaseProtocol):
         """Call `call` when the loop's clock shows `when`."""
         return self._loop.call_at(when, call)
 
-    def _wake_drainers(self) -> None:
-        drainers, self._drainers = self._drainers, None
-        for drainer in drainers or ():
-            if not drainer.done():
-                drainer.set_result(None)
-
-
-class Rooms:
-    """What all pipes of a loop read into: it is taken out at once."""
-
-    def __init__(self) -> None:
-        self.usual = memoryview(bytearray(READ_SIZE))
-
-    @cached_property
-    def large(self) -> memoryview:
-        """For peers that send large messages."""
-        return memoryview(bytearray(LARGE_READ_SIZE))
-
 
 class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
-    """For asyncio's own transports, which else make 256 KiB of room anew for each read: with
-    256 bytes a message, 10 us of CPU instead of 30 for a bare echo."""
-
-    __slots__ = ("_received", "_room", "_rooms")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink, rooms: Rooms) -> None:
-        super().__init__(loop, sink)
-        self._rooms = rooms
-        self._room = rooms.usual
-        self._received = sink.data_received
+    """For asyncio's own transports, which otherwise allocate 256 KiB for each read: with 256 bytes
+    a message, a bare echo takes 10 us of CPU instead of 30."""
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into."""
-        return self._room
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So much was read."""
-        data = self._room[:nbytes]
+        """Pass on what was read, where it lies: 0.83 of the CPU time with 1 MiB a message."""
+        data = self._buffer[:nbytes]
         if nbytes >= LARGE_READ:
-            self._room = self._rooms.large
-        self._received(data)  # as it lies there: 0.83 of the CPU time with 1 MiB a message
+            self._buffer = self._buffers.large
+        self._received(data)
 
 
 class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
-    """For uvloop, which makes just the room that a read needs: 7 us instead of 8."""
-
-    __slots__ = ("_received", "_room", "_rooms")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink, rooms: Rooms) -> None:
-        super().__init__(loop, sink)
-        self._rooms = rooms
-        self._received = sink.data_received
+    """For uvloop, which allocates only what a read needs: 7 us instead of 8."""
 
     def data_received(self, data: bytes) -> None:
-        """This was read: if it is much, become a BufferedPipe, for uvloop copies what it reads for
-        us. With 1 MiB a message that is 0.82 of the CPU time."""
+        """Pass on what was read; after a large read, become a BufferedPipe, for uvloop copies what
+        it reads for us. With 1 MiB a message that is 0.82 of the CPU time."""
         if len(data) >= LARGE_READ:
-            self._room = self._rooms.large
-            self.__class__ = BufferedPipe  # type: ignore[assignment]  # it has the same slots
+            self._buffer = self._buffers.large
+            self.__class__ = BufferedPipe  # type: ignore[assignment]
             self._transport.set_protocol(self)
         self._received(data)
 
@@ -242,8 +212,8 @@ else:
     def _start(
         coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, eager_start: bool
     ) -> asyncio.Task[None]:
-        """A Task whose first step runs now. It asks its loop to call that step soon: for that
-        moment the loop has a `call_soon` that hands the step to us instead."""
+        """A Task whose first step runs now. A Task has its loop call that step soon: for a moment
+        the loop has a `call_soon` that gives the step to us instead."""
         if asyncio.current_task(loop) is not None:
             return asyncio.Task(coroutine, loop=loop)
         steps: list[tuple[Callable[..., None], Any]] = []
@@ -261,32 +231,6 @@ else:
         return task
 
 
-class AsyncioSignal:
-    """The contract's Signal."""
-
-    __slots__ = ("_loop", "_set", "_waiters")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._set = False
-        self._waiters: list[asyncio.Future[None]] = []
-
-    def set(self) -> None:
-        """Wake who waits, now or later."""
-        self._set = True
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    async def wait(self) -> None:
-        """Return when `set` has been called."""
-        if not self._set:
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
-
-
 class AsyncioListener:
     """The contract's Listener."""
 
@@ -301,53 +245,35 @@ class AsyncioListener:
     async def close(self) -> None:
         """Accept no more."""
         self.server.close()
-        await asyncio.sleep(0)  # who was accepted just now is on the way to connection_made
+        await asyncio.sleep(0)  # a connection accepted just now gets its connection_made()
 
 
 class AsyncioRuntime:
     """The contract's Runtime: one for each loop."""
 
     checkpoints = False
+    signal = asyncio.Event
+    timeout_at = staticmethod(asyncio.timeout_at)
+    current_task = staticmethod(asyncio.current_task)
+    # asyncio's tasks need no group, and a task that was cancelled once can wait again.
+    task_group = shield = nullcontext
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.batch = Batch()
         self.now = loop.time
         self._loop = loop
-        self._rooms = Rooms()
-
-    def signal(self) -> AsyncioSignal:
-        """A new Signal."""
-        return AsyncioSignal(self._loop)
-
-    def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
-        """asyncio's own."""
-        return asyncio.timeout_at(when)
+        self._buffers = ReadBuffers()
 
     async def checkpoint(self) -> None:
         """Let others run once."""
         await asyncio.sleep(0)
-
-    def current_task(self) -> object:
-        """The Task that runs now."""
-        return asyncio.current_task(self._loop)
-
-    def task_group(self) -> AbstractAsyncContextManager[Any]:
-        """asyncio's tasks need none."""
-        return nullcontext()
-
-    def shield(self) -> AbstractContextManager[object]:
-        """asyncio cancels once, and then lets its tasks wait."""
-        return nullcontext()
 
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink], group: Any = None
     ) -> AsyncioListener:
         """Accept connections at `where`."""
         loop = self._loop
-
-        def make_pipe() -> AsyncioPipe:
-            return self._pipe(make_sink())
-
+        make_pipe = partial(self._pipe, make_sink)
         tls: dict[str, Any] = {}
         if where.tls is not None:
             tls = {"ssl": where.tls, "ssl_handshake_timeout": where.handshake_timeout or None}
@@ -374,38 +300,36 @@ class AsyncioRuntime:
                 "ssl_handshake_timeout": where.handshake_timeout or math.inf,
             }
         sock = await dial(where)
-        pipe = self._pipe(sink)
         try:
-            await self._loop.create_connection(lambda: pipe, sock=sock, **tls)
-        except ConnectionResetError:  # asyncio says no more
+            make_pipe = partial(self._pipe, lambda: sink)
+            await self._loop.create_connection(make_pipe, sock=sock, **tls)
+        except ConnectionResetError:  # asyncio does not say when
             raise ConnectionResetError(
-                errno.ECONNRESET, "the server left amid the TLS handshake"
+                errno.ECONNRESET, "the server left during the TLS handshake"
             ) from None
 
-    def _pipe(self, sink: Sink) -> AsyncioPipe:
-        if isinstance(self._loop, asyncio.BaseEventLoop):
-            return BufferedPipe(self._loop, sink, self._rooms)
-        return UnbufferedPipe(self._loop, sink, self._rooms)
+    def _pipe(self, make_sink: Callable[[], Sink]) -> AsyncioPipe:
+        buffered = isinstance(self._loop, asyncio.BaseEventLoop)
+        kind = BufferedPipe if buffered else UnbufferedPipe
+        return kind(self._loop, make_sink(), self._buffers)
 
 
 _runtimes: dict[asyncio.AbstractEventLoop, AsyncioRuntime] = {}
-
-
-def runtime_of(loop: asyncio.AbstractEventLoop) -> AsyncioRuntime:
-    """The one Runtime of a loop."""
-    runtime = _runtimes.get(loop)
-    if runtime is None:
-        for old in [old for old in _runtimes if old.is_closed()]:
-            del _runtimes[old]
-        runtime = _runtimes[loop] = AsyncioRuntime(loop)
-    return runtime
+_lock = threading.RLock()  # a signal handler may come here again
 
 
 def _find() -> AsyncioRuntime | None:
+    """The one Runtime of the loop that runs in this thread."""
     try:
-        return runtime_of(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
+    with _lock:
+        if loop not in _runtimes:
+            for closed in [other for other in _runtimes if other.is_closed()]:
+                del _runtimes[closed]
+            _runtimes.setdefault(loop, AsyncioRuntime(loop))
+        return _runtimes[loop]
 
 
 register(_find)

@@ -1,13 +1,14 @@
-"""The `with` form on asyncio: a loop driven from outside, and the signals that end it."""
+"""The `with` form on asyncio: a loop driven from outside."""
 
 import asyncio
-import signal
+import sys
 import threading
 import warnings
-from types import FrameType
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from ..runtime import Served, register_block
+from .stop_signals import StopSignals
 
 _STOPPED = "Event loop stopped before Future completed."
 
@@ -15,9 +16,7 @@ _STOPPED = "Event loop stopped before Future completed."
 class AsyncioBlock:
     """Enters and leaves a server on a loop that does not run yet.
 
-    While the block lasts, in the main thread and where the process still has Python's default
-    handlers, SIGINT and SIGTERM stop the loop, so that what follows `run_forever()` is run. The
-    first of them puts the handlers back: a second one interrupts at once.
+    While the block lasts, signals stop the loop, so that what follows `run_forever()` is run.
     """
 
     def __init__(self, server: Served) -> None:
@@ -25,8 +24,7 @@ class AsyncioBlock:
         self._given = server.loop
         self._loop: asyncio.AbstractEventLoop
         self._runner: asyncio.Runner | None = None  # where the loop is ours to close
-        self._handlers: dict[int, Any] = {}  # what was there before us
-        self._stopped = False
+        self._signals = StopSignals(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
 
     def enter(self) -> Any:
         """Listen, and take the signals."""
@@ -37,7 +35,7 @@ class AsyncioBlock:
         except BaseException:
             self._let_go_of_loop()
             raise
-        self._take_signals()
+        self._signals.take()
         return listener
 
     def run_forever(self) -> None:
@@ -46,7 +44,7 @@ class AsyncioBlock:
 
     def exit(self, error: BaseException | None) -> bool:
         """Give the signals back, and close the server."""
-        self._give_signals_back()
+        self._signals.give_back()
         try:
             # A stop that came while the loop did not run would end our closing: let it pass.
             self._loop.call_soon(self._loop.stop)
@@ -54,17 +52,12 @@ class AsyncioBlock:
             self._loop.run_until_complete(self._server.__aexit__(None, None, None))
         finally:
             self._let_go_of_loop()
-        return self._stopped and isinstance(error, RuntimeError) and str(error) == _STOPPED
+        return self._signals.came and isinstance(error, RuntimeError) and str(error) == _STOPPED
 
     def _thread_loop(self) -> asyncio.AbstractEventLoop:
         """The thread's loop, or a new one, which is the thread's as long as the block lasts."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                loop = asyncio.get_event_loop()
-        except RuntimeError:  # there is none, and Python 3.14 makes none
-            pass
-        else:
+        with suppress(RuntimeError), _quiet():  # Python 3.14 raises where there is none
+            loop = asyncio.get_event_loop()
             if not loop.is_closed():
                 return loop
         self._runner = asyncio.Runner()
@@ -75,26 +68,16 @@ class AsyncioBlock:
         if self._runner is not None:
             self._runner.close()
 
-    def _take_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number, default in (
-            (signal.SIGINT, signal.default_int_handler),
-            (signal.SIGTERM, signal.SIG_DFL),
-        ):
-            if signal.getsignal(number) is default:
-                self._handlers[number] = signal.signal(number, self._stop)
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        self._stopped = True
-        self._give_signals_back()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+def _quiet() -> AbstractContextManager[object]:
+    """A block in which `get_event_loop` does not warn.
 
-    def _give_signals_back(self) -> None:
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._stop:  # else the user has set another meanwhile
-                signal.signal(number, handler)
-        self._handlers.clear()
+    Warning filters are the process's, so that threads must not change them. Only the main thread
+    is warned, and only before Python 3.14.
+    """
+    if sys.version_info >= (3, 14) or threading.current_thread() is not threading.main_thread():
+        return nullcontext()
+    return warnings.catch_warnings(action="ignore", category=DeprecationWarning)
 
 
 def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
@@ -106,7 +89,7 @@ def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     if loop.is_running():
         raise RuntimeError(
             "the server's loop runs already: use `async with socket:` or `await"
-            " socket.serve_forever()` inside of it, for `with socket:` drives the loop itself"
+            " socket.serve_forever()` inside it, because `with socket:` drives the loop itself"
         )
     return loop
 

@@ -4,17 +4,15 @@ import asyncio
 import math
 import os
 import socket
-from collections import deque
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any, cast
 
-from ..options import Address, proxies_missing, refused_by_proxy
+from ..options import Address
+from .proxy import through_proxy
 
-# How long one address is given before the next is tried beside it, in seconds (RFC 8305 section 5).
+# How long one address is given before the next one is tried as well, in seconds (RFC 8305, 5).
 HEAD_START = 0.25
-
-_HTTP = b"HTTP/"
 
 # What getaddrinfo returns: family, type, protocol, canonical name, socket address.
 _Info = tuple[int, int, int, str, Any]
@@ -33,9 +31,9 @@ async def dial(where: Address) -> socket.socket:
 
 
 async def _first_of_all(host: str, port: int) -> socket.socket:
-    """Try the host's addresses, one head start after the other, until one answers (RFC 8305).
+    """Try the host's addresses, a head start apart, until one answers (RFC 8305).
 
-    asyncio's own connections can do this, but those of other loops cannot.
+    asyncio's own loops can do this, but uvloop cannot.
     """
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -66,17 +64,19 @@ async def _first_of_all(host: str, port: int) -> socket.socket:
     raise OSError(failures[0].errno, ", ".join(causes))
 
 
-def _interleaved(infos: Sequence[_Info]) -> list[_Info]:
-    """The families in turns, so that one that leads nowhere does not hold up the other."""
-    by_family: dict[int, list[_Info]] = {}
-    for info in infos:
-        by_family.setdefault(info[0], []).append(info)
-    rounds = zip_longest(*by_family.values())
-    return [info for one in rounds for info in one if info is not None]
+def _interleaved(infos: Iterable[_Info]) -> list[_Info]:
+    """The families take turns, so that one that leads nowhere does not hold up the other."""
+    seen: Counter[int] = Counter()
+
+    def turn(info: _Info) -> int:
+        seen[info[0]] += 1
+        return seen[info[0]]
+
+    return sorted(infos, key=turn)
 
 
 def _discard(one: asyncio.Task[socket.socket]) -> None:
-    """A try that is not needed has ended; it may have had its connection before."""
+    """Close the connection of a try that came second."""
     if not one.cancelled() and one.exception() is None:
         one.result().close()
 
@@ -86,35 +86,28 @@ async def _connected(family: int, proto: int, address: Any) -> socket.socket:
     try:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, address)
-    except OSError as error:
+        return sock
+    except BaseException as error:
         sock.close()
-        # asyncio's own words name neither the cause nor the host.
+        if not isinstance(error, OSError):
+            raise
+        # asyncio's own message names neither the cause nor the host.
         cause = str(error) if error.errno is None else os.strerror(error.errno)
         raise OSError(error.errno, cause) from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
-    """A socket connected by way of a proxy: python-socks knows their protocols."""
-    try:
-        from python_socks import ProxyError
+    with through_proxy():
         from python_socks.async_.asyncio import Proxy
-    except ImportError:
-        raise proxies_missing() from None
-    loop = cast(asyncio.AbstractEventLoop, _WholeAnswers(asyncio.get_running_loop()))
-    proxy = Proxy.from_url(url, rdns=True, loop=loop)
-    try:
-        # Whoever calls bounds the time.
+
+        loop = cast(asyncio.AbstractEventLoop, _WholeAnswers(asyncio.get_running_loop()))
+        # The caller bounds the time.
+        proxy = Proxy.from_url(url, rdns=True, loop=loop)
         return await proxy.connect(host, port, timeout=math.inf)
-    except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
-        raise refused_by_proxy(error) from error
 
 
 class _WholeAnswers:
-    """The loop as python-socks gets it, which takes the first piece of an HTTP answer for all."""
+    """The loop for python-socks, which takes the first piece of an HTTP answer for all of it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.getaddrinfo = loop.getaddrinfo
@@ -123,9 +116,9 @@ class _WholeAnswers:
         self._loop = loop
 
     async def sock_recv(self, sock: socket.socket, most: int) -> bytes:
-        """Some bytes; an HTTP head, where they begin one, to its end."""
+        """Some bytes; all of an HTTP head, if they begin one."""
         data = await self._loop.sock_recv(sock, most)
-        while _HTTP.startswith(data[: len(_HTTP)]) and b"\r\n\r\n" not in data:
+        while b"HTTP/".startswith(data[:5]) and b"\r\n\r\n" not in data:
             more = await self._loop.sock_recv(sock, most - len(data))
             if not more:
                 break

@@ -80,5 +80,5 @@ async def _receive(sock: socket.socket) -> bytes:
     except BlockingIOError:
         return b""
     if not data:
-        raise ConnectionResetError(errno.ECONNRESET, "the server left amid the TLS handshake")
+        raise ConnectionResetError(errno.ECONNRESET, "the server left during the TLS handshake")
     return data

@@ -1,7 +1,7 @@
 """For tests: an event loop in memory, and checks for adapters.
 
 `MemoryRuntime` runs servers and clients without sockets, on a clock that the test turns. The
-checks tell whether an adapter keeps the contract of `wstransports.runtime`. Neither needs a test
+checks show whether an adapter keeps the contract of `wstransports.runtime`. Neither needs a test
 framework.
 """
 

@@ -1,4 +1,4 @@
-"""Whether an adapter's Pipe, and how it calls its Sink, are as the contract says."""
+"""Checks that an adapter's Pipe keeps the contract, and calls its Sink by it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
@@ -23,12 +23,12 @@ _MESSAGE = bytes(range(256)) * 400
 
 
 async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool = True) -> None:
-    """Check the pipes of an adapter, in the loop that it is for.
+    """Check the pipes of an adapter. Run it in the adapter's loop, after `check_runtime`.
 
-    `await join(a, b)` connects two sinks with one another, each by a pipe of the adapter, anew for
-    each call; `host` is the loop itself. `half_close` says whether one half of a stream may end
-    before the other (TLS has no such thing). Takes a few seconds of the loop's clock. Run
-    `check_runtime` first. Raises BrokenRule for the first rule that is broken.
+    `await join(a, b)` connects two sinks to each other by a new pair of the adapter's pipes; `host`
+    is the loop itself. `half_close` says whether one half of a stream can end before the other: in
+    TLS it cannot. The checks take a few seconds of the loop's clock. Raises BrokenRule for the
+    first rule that is broken.
     """
     checks = _Checks(runtime, host, join)
     await checks.timers()
@@ -37,7 +37,7 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     if half_close:
         await checks.half_open()
     await checks.pausing()
-    await checks.pausing_amid_data()
+    await checks.pausing_during_data()
     await checks.back_pressure(lines=False)
     await checks.back_pressure(lines=True)
     await checks.aborting()
@@ -46,9 +46,9 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
 
 
 def joined(runtime: Runtime, where: Address, group: Any = None) -> Join:
-    """The `join` of a runtime that listens and connects: `where` it can, by a port of 0.
+    """A `join` for a runtime that listens and connects: `where` is an address with port 0.
 
-    `group` is what an open `task_group` of the runtime's gave, if the streams are to live in one.
+    `group` is what an open `task_group` of the runtime gave, if the streams are to live in one.
     """
 
     async def join(a: Sink, b: Sink) -> None:
@@ -62,7 +62,7 @@ def joined(runtime: Runtime, where: Address, group: Any = None) -> Join:
         host, port = listener.address()
         at = Address(host, port) if where.unix_path is None else where
         await runtime.connect(at, a, group)
-        await accepted.wait()  # or it is dropped with the listener
+        await accepted.wait()  # a listener that closes may drop what it has not accepted
         await listener.close()
 
     return join
@@ -84,7 +84,7 @@ class _Checks:
         return a, b
 
     async def over(self, *ends: End) -> None:
-        """Drop what is left, and see that it ends once only."""
+        """Drop what is left, and check that it ends only once."""
         for end in ends:
             end.on_data = None
             if end.paused:
@@ -103,19 +103,19 @@ class _Checks:
         )
 
     async def received(self, end: End, data: bytes, rule: Rule = Rule.BYTES_ARRIVE) -> None:
-        """Wait for these bytes, which are all that came."""
+        """Wait for these bytes, and check that no others came."""
         await self.host.until(
             lambda: len(end.received) >= len(data),
             rule,
-            f"of {len(data)} bytes some never came",
+            f"some of {len(data)} bytes never came",
         )
         end.check()
         if end.received != data:
-            raise BrokenRule(rule, f"instead of {len(data)} bytes others came")
+            raise BrokenRule(rule, f"other bytes than the {len(data)} written came")
         end.received.clear()
 
     async def timers(self) -> None:
-        """They call once, in time, unless cancelled."""
+        """Timers call once, in time, unless cancelled."""
         a, b = await self.pair()
         runtime = self.runtime
         calls: dict[str, list[float]] = {name: [] for name in ("past", "now", "soon", "cancelled")}
@@ -127,7 +127,7 @@ class _Checks:
         when = {"past": now - 1, "now": now, "soon": now + 2 * QUIET, "cancelled": now + QUIET}
         timers = {name: a.pipe.call_at(at, note(name)) for name, at in when.items()}
         if any(calls.values()):
-            raise BrokenRule(Rule.CALL_AT_LATER, "it called from within itself")
+            raise BrokenRule(Rule.CALL_AT_LATER, "it called before it returned")
         timers["cancelled"].cancel()
         await self.host.until(
             lambda: calls["past"] and calls["now"] and calls["soon"],
@@ -136,12 +136,12 @@ class _Checks:
         )
         await self.host.quiet()
         if calls["cancelled"]:
-            raise BrokenRule(Rule.CALL_AT_CANCELLED, "it did")
+            raise BrokenRule(Rule.CALL_AT_CANCELLED, "it called")
         if early := [at for at in calls["soon"] if at < when["soon"] - TICK]:
             raise BrokenRule(Rule.CALL_AT_LATER, f"{when['soon'] - early[0]:.4f} s too early")
         if twice := [name for name, times in calls.items() if len(times) > 1]:
             raise BrokenRule(Rule.CALL_AT_CALLS, f"{len(calls[twice[0]])} calls for one timer")
-        timers["soon"].cancel()  # of one that has called: nothing
+        timers["soon"].cancel()  # one that has called may be cancelled
         await self.over(a, b)
 
     async def bytes_both_ways(self) -> None:
@@ -163,7 +163,7 @@ class _Checks:
         await self.over(a, b)
 
     async def pausing(self) -> None:
-        """Nothing comes while reading is paused, and all of it later."""
+        """Nothing comes while reading is paused, and everything after that."""
         a, b = await self.pair()
         b.pause()
         a.write(_MESSAGE)
@@ -181,8 +181,8 @@ class _Checks:
         await self.host.until(lambda: b.at_eof, Rule.RESUMED, "eof_received() never came")
         await self.over(a, b)
 
-    async def pausing_amid_data(self) -> None:
-        """The same, where it is paused from within data_received()."""
+    async def pausing_during_data(self) -> None:
+        """The same, where data_received() pauses."""
         a, b = await self.pair()
         b.on_data = b.pause
         data = _MESSAGE * 20
@@ -199,7 +199,7 @@ class _Checks:
         await self.over(a, b)
 
     async def closing(self) -> None:
-        """What is written before a close arrives, then the end; both ends are told."""
+        """What is written before a close arrives, then the end; both ends are called."""
         a, b = await self.pair()
         a.write(_MESSAGE)
         a.close()
@@ -219,7 +219,7 @@ class _Checks:
         await self.over(a, b)
 
     async def half_open(self) -> None:
-        """The end of one half leaves the other as it is."""
+        """The end of one half does not end the other."""
         a, b = await self.pair()
         b.write(_MESSAGE)
         a.close()
@@ -237,7 +237,7 @@ class _Checks:
         await self.over(a, b)
 
     def flood(self, end: End, lines: bool = False) -> int:
-        """Write until the pipe is full, by `writelines` where asked for; how many bytes it took."""
+        """Write until the pipe is full, with `writelines` if `lines`; returns how many bytes."""
         written = 0
         while not end.pipe.full:
             if lines:
@@ -255,7 +255,7 @@ class _Checks:
         return written
 
     async def back_pressure(self, lines: bool) -> None:
-        """Writing to who does not read fills the pipe, and drain waits for room."""
+        """Writing to a peer that does not read fills the pipe, and drain waits."""
         a, b = await self.pair()
         b.pause()
         written = self.flood(a, lines)
@@ -269,7 +269,7 @@ class _Checks:
         drains = [self.host.job(drain) for _ in range(3)]
         await self.host.quiet()
         if early:
-            raise BrokenRule(Rule.DRAIN_WAITS, f"it did while {early[0]} bytes waited")
+            raise BrokenRule(Rule.DRAIN_WAITS, f"it returned while {early[0]} bytes waited")
         b.resume()
         await self.received(b, bytes(written))
         await self.host.until(
@@ -282,11 +282,11 @@ class _Checks:
             lambda: all(job.done for job in drains), Rule.DRAIN_RETURNS, "it never returned"
         )
         if early:
-            raise BrokenRule(Rule.DRAIN_WAITS, f"it did while {early[0]} bytes waited")
+            raise BrokenRule(Rule.DRAIN_WAITS, f"it returned while {early[0]} bytes waited")
         await self.over(a, b)
 
     async def aborting(self) -> None:
-        """An abort ends both ends, in whatever state."""
+        """An abort ends both ends, also after a close."""
         for half_closed in (False, True):
             a, b = await self.pair()
             if half_closed:
@@ -298,13 +298,13 @@ class _Checks:
             await self.host.until(
                 lambda b=b: b.lost or b.at_eof,  # type: ignore[misc]
                 Rule.ABORT_SOON,
-                "the other end was told nothing",
+                "the other end was not called",
             )
             a.abort()
             await self.over(a, b)
 
     async def aborting_a_flood(self) -> None:
-        """An abort waits for nobody to read, and wakes who waits for room."""
+        """An abort does not wait for the peer to read, and wakes what waits in drain."""
         a, b = await self.pair()
         b.pause()
         self.flood(a)
@@ -338,12 +338,12 @@ class _Checks:
         a.pipe.start(leave())
         a.pipe.start(stay("cancelled"))
         b.pipe.start(stay("the peer's"))
-        await self.host.until(lambda: len(tasks) == 3, Rule.STARTED, "it never did")
+        await self.host.until(lambda: len(tasks) == 3, Rule.STARTED, "one never ran")
         if None in tasks or here in tasks or len(set(map(id, tasks))) < 3:
-            raise BrokenRule(Rule.STARTED, f"the current tasks were {tasks}, and {here} called")
+            raise BrokenRule(Rule.STARTED, f"the current tasks were {tasks}, started from {here}")
         await self.host.quiet()
         if ended:
-            raise BrokenRule(Rule.CANCELLED, "a task ended that nobody had cancelled")
+            raise BrokenRule(Rule.CANCELLED, "a task ended that was not cancelled")
         a.pipe.cancel()
         await self.host.until(lambda: ended, Rule.CANCELLED, "a task still runs")
         await self.host.quiet()

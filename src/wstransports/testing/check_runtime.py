@@ -1,4 +1,4 @@
-"""Whether an adapter's Runtime is as the contract says."""
+"""Checks that an adapter's Runtime keeps the contract."""
 
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -13,10 +13,10 @@ from .rules import BrokenRule, Rule
 
 
 async def check_runtime(runtime: Runtime, host: Host, where: Address | None = None) -> None:
-    """Check the Runtime of an adapter, in the loop that it is for.
+    """Check the Runtime of an adapter. Run it in the adapter's loop.
 
-    `host` is the loop itself; `where` is an address with port 0 at which the runtime can listen,
-    None where it has no addresses. Raises BrokenRule for the first rule that is broken.
+    `host` is the loop itself; `where` is an address with port 0 at which the runtime can listen, or
+    None if it has no addresses. Raises BrokenRule for the first rule that is broken.
     """
     checks = _Checks(runtime, host)
     await checks.clock()
@@ -35,12 +35,12 @@ class _Checks:
         self.host = host
 
     async def clock(self) -> None:
-        """It goes with the loop's."""
+        """The clock keeps up with the loop's."""
         before = self.runtime.now()
         await self.host.sleep(QUIET)
         passed = self.runtime.now() - before
         if passed < QUIET - TICK:
-            raise BrokenRule(Rule.NOW, f"in {QUIET} s it went on by {passed:.4f}")
+            raise BrokenRule(Rule.NOW, f"it advanced by {passed:.4f} s in {QUIET} s")
         if (
             not isinstance(self.runtime.batch, Batch)
             or self.runtime.batch is not self.runtime.batch
@@ -48,7 +48,7 @@ class _Checks:
             raise BrokenRule(Rule.BATCH, f"it is {self.runtime.batch!r}")
 
     async def checkpoints(self) -> None:
-        """Tasks take turns, and are told apart."""
+        """Tasks take turns, and can be distinguished."""
         runtime = self.runtime
         tasks: list[object] = []
         may_end: list[bool] = []
@@ -66,7 +66,7 @@ class _Checks:
             await runtime.checkpoint()
             turns += 1
         if not tasks:
-            raise BrokenRule(Rule.CHECKPOINT, "after 1000 of them another task has not run")
+            raise BrokenRule(Rule.CHECKPOINT, "another task has not run after 1000 calls")
         if runtime.current_task() is not here:
             raise BrokenRule(Rule.CURRENT_TASK, "it changed within one task")
         may_end.append(True)
@@ -79,29 +79,32 @@ class _Checks:
             raise BrokenRule(Rule.CURRENT_TASK, f"two tasks were both {here!r}")
 
     async def signals(self) -> None:
-        """They wait, and they wake."""
+        """Signals wait, and they wake."""
         signal = self.runtime.signal()
         waits = [self.host.job(signal.wait) for _ in range(3)]
         await self.host.quiet()
         if any(job.done for job in waits):
-            raise BrokenRule(Rule.SIGNAL_WAITS, "it did")
+            raise BrokenRule(Rule.SIGNAL_WAITS, "it returned")
         signal.set()
         signal.set()
         await self.host.until(
-            lambda: all(job.done for job in waits), Rule.SIGNAL_WAKES, "not all woke"
+            lambda: all(job.done for job in waits), Rule.SIGNAL_WAKES, "not all returned"
         )
         kept = self.runtime.signal()
         kept.set()
         for _ in range(2):
-            late = self.host.job(kept.wait)
-            await self.host.until(lambda late=late: late.done, Rule.SIGNAL_KEPT, "it waits")  # type: ignore[misc]
-            waits.append(late)
+            waits.append(late := self.host.job(kept.wait))
+            await self.host.until(
+                lambda job=late: job.done,  # type: ignore[misc]
+                Rule.SIGNAL_KEPT,
+                "it did not return",
+            )
         for job in waits:
             if job.error is not None:
                 raise BrokenRule(Rule.SIGNAL_WAKES, f"wait() raised {job.error!r}")
 
     async def timeouts(self) -> None:
-        """They end a block that takes too long, and no other."""
+        """Timeouts end a block that takes too long, and no other."""
         await self._timed("TimeoutError", Rule.TIMEOUT_RAISES, self._too_long)
         await self._timed("", Rule.TIMEOUT_SILENT, self._in_time)
         await self._timed("KeyError", Rule.TIMEOUT_SILENT, self._raising)
@@ -128,14 +131,14 @@ class _Checks:
     async def _in_time(self) -> None:
         async with self.runtime.timeout_at(self.runtime.now() + QUIET):
             await self.runtime.checkpoint()
-        await self.host.sleep(2 * QUIET)  # nothing of it is left
+        await self.host.sleep(2 * QUIET)  # a timer that is left would cancel this
 
     async def _raising(self) -> None:
         async with self.runtime.timeout_at(self.runtime.now() + QUIET):
             raise KeyError
 
     async def shields(self) -> None:
-        """They let a cancelled task wait."""
+        """Shields let a cancelled task wait."""
         runtime = self.runtime
         waited: list[bool] = []
 
@@ -150,10 +153,10 @@ class _Checks:
 
         await self._timed("TimeoutError", Rule.SHIELD, cancelled)
         if not waited:
-            raise BrokenRule(Rule.SHIELD, "it was cancelled there too")
+            raise BrokenRule(Rule.SHIELD, "it was cancelled in there")
 
     async def groups(self, where: Address) -> None:
-        """What lives in one works, and it ends."""
+        """A connection in a task group works, and the group ends."""
         ends = [End(), End()]
 
         async def hold() -> None:
@@ -164,7 +167,7 @@ class _Checks:
                     await self.host.until(
                         lambda end=receiver: end.received == b"there",  # type: ignore[misc]
                         Rule.TASK_GROUP,
-                        "a connection in it does not work",
+                        "bytes did not arrive over a connection in it",
                     )
                 for end in ends:
                     end.abort()
@@ -180,7 +183,7 @@ class _Checks:
         )
 
     async def addresses(self, where: Address) -> None:
-        """Who listens is found, once, and until it closes."""
+        """A listener is found, is the only one at its address, and can be closed."""
         runtime = self.runtime
         accepted: list[End] = []
 
@@ -197,9 +200,11 @@ class _Checks:
         except OSError as error:
             raise BrokenRule(Rule.ADDRESS, f"connecting to {at} raised {error!r}") from error
         if not end.is_connected:
-            raise BrokenRule(Rule.CONNECT_CONNECTED, "it had not been")
+            raise BrokenRule(Rule.CONNECT_CONNECTED, "it had not been called")
         await self.host.until(
-            lambda: accepted and accepted[0].is_connected, Rule.ADDRESS, "nobody was accepted there"
+            lambda: accepted and accepted[0].is_connected,
+            Rule.ADDRESS,
+            "the connection was not accepted",
         )
         await listener.close()
         await self._raises(runtime.connect(at, cast(Sink, End())), Rule.LISTENER_CLOSES)
@@ -207,7 +212,7 @@ class _Checks:
         await self.host.until(
             lambda: accepted[0].received == b"still there",
             Rule.LISTENER_CLOSES,
-            "a connection that stood has ended",
+            "an open connection ended",
         )
         for one in (end, accepted[0]):
             one.abort()
@@ -220,4 +225,4 @@ class _Checks:
             await call
         except OSError:
             return
-        raise BrokenRule(rule, "it did not")
+        raise BrokenRule(rule, "it did not raise")

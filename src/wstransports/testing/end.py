@@ -1,4 +1,4 @@
-"""One end of a stream in the hands of a check: a sink that sees each rule broken."""
+"""One end of a stream for the checks: a sink that notices each broken rule."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class End:
-    """A Sink that notes what it is told, and what of it may not be."""
+    """A Sink that records its calls, and those that break a rule."""
 
     pipe: Pipe
 
@@ -27,7 +27,7 @@ class End:
         self._within: str | None = None  # the method of Pipe that is being called
 
     def check(self) -> None:
-        """Raise the first rule that was seen broken."""
+        """Raise the first broken rule that was noticed."""
         if self.broken:
             raise self.broken[0]
 
@@ -35,7 +35,7 @@ class End:
 
     @contextmanager
     def within(self, name: str) -> Iterator[None]:
-        """The block calls the method `name` of the pipe: no call of the sink may come from it."""
+        """The block calls the method `name` of the pipe, which must not call the sink."""
         outer, self._within = self._within, name
         try:
             yield
@@ -43,7 +43,7 @@ class End:
             self._within = outer
 
     def write(self, data: bytes, rule: Rule = Rule.BYTES_ARRIVE) -> None:
-        """Write, by a rule that says that this does not raise."""
+        """Write; an exception breaks `rule`."""
         with self.within("write"):
             try:
                 self.pipe.write(data)
@@ -51,7 +51,7 @@ class End:
                 raise BrokenRule(rule, f"write() raised {error!r}") from error
 
     def writelines(self, parts: list[bytes], rule: Rule = Rule.BYTES_ARRIVE) -> None:
-        """Write several, by a rule that says that this does not raise."""
+        """Write several parts; an exception breaks `rule`."""
         with self.within("writelines"):
             try:
                 self.pipe.writelines(parts)
@@ -81,7 +81,7 @@ class End:
             self.pipe.abort()
 
     def ask_names(self) -> None:
-        """Ask for what each stream has, or has not."""
+        """Ask for everything that `info` may know, and for one thing that it cannot."""
         for name in ("peername", "sockname", "socket", "ssl_object", "no such name"):
             try:
                 found = self.pipe.info(name)
@@ -101,18 +101,18 @@ class End:
 
     def data_received(self, data: bytes | memoryview) -> None:
         """As the contract says."""
-        self._see("data_received")
+        self._record("data_received")
         if self.paused:
             self._break(Rule.PAUSED, f"data_received() of {len(data)} bytes")
         if self.at_eof:
-            self._break(Rule.EOF_ONCE, f"data_received() of {len(data)} bytes behind it")
+            self._break(Rule.EOF_ONCE, f"data_received() of {len(data)} bytes after it")
         self.received += data
         if self.on_data is not None:
             self.on_data()
 
     def eof_received(self) -> None:
         """As the contract says."""
-        self._see("eof_received")
+        self._record("eof_received")
         if self.paused:
             self._break(Rule.PAUSED, "eof_received()")
         if self.at_eof:
@@ -123,10 +123,10 @@ class End:
         """As the contract says."""
         if self.lost:
             self._break(Rule.LOST_ONCE, "it was called again")
-        self._see("connection_lost")
+        self._record("connection_lost")
         self.lost = True
 
-    def _see(self, name: str) -> None:
+    def _record(self, name: str) -> None:
         if not self.is_connected:
             self._break(Rule.CONNECTED_FIRST, f"{name}() came before it")
         if self.lost and name != "connection_lost":

@@ -1,4 +1,4 @@
-"""What the checks use of an event loop itself, and not of the adapter that they check."""
+"""What the checks take from the event loop itself, not from the adapter that they check."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Any
 
 from .rules import BrokenRule, Rule
 
-# How long something may take that has to happen, in seconds of the loop's clock.
+# How long the checks wait for what has to happen, in seconds of the loop's clock.
 PATIENCE = 5
 
-# How long nothing has to happen for it to count as never, likewise.
+# How long the checks wait for what must not happen, in the same seconds.
 QUIET = 0.02
 
-# How far a clock may be off, likewise.
+# How far a clock may be off, in the same seconds.
 TICK = 0.002
 
 _STEP = 0.001
 
 
 class Job:
-    """A call in a task beside the check's own."""
+    """A call in a task besides the check's own."""
 
     def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
         self.done = False
@@ -28,10 +28,10 @@ class Job:
         self._call = call  # one that never runs leaves no coroutine behind
 
     async def run(self) -> None:
-        """Run it, and note what came of it."""
+        """Run it, and record its end."""
         try:
             await self._call()
-        except Exception as error:  # noqa: BLE001  # told by who looks at it
+        except Exception as error:  # noqa: BLE001  # the check that began it looks at it
             self.error = error
         except BaseException as error:
             self.error = error
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Host:
-    """The loop itself: `sleep(seconds)` waits, `spawn(coroutine)` runs a task beside this one.
+    """The loop itself: `sleep(seconds)` waits, `spawn(coroutine)` runs another task.
 
     For asyncio that is `Host(asyncio.sleep, asyncio.create_task)`.
     """
@@ -51,13 +51,13 @@ class Host:
     spawn: Callable[[Coroutine[Any, Any, None]], object]
 
     def job(self, call: Callable[[], Awaitable[object]]) -> Job:
-        """Run an async function beside this one."""
+        """Run an async function in another task."""
         job = Job(call)
         self.spawn(job.run())
         return job
 
     async def until(self, condition: Callable[[], object], rule: Rule, missing: str) -> None:
-        """Return when the condition holds; BrokenRule where it does not come to that."""
+        """Return when the condition holds. Raises BrokenRule if it never does."""
         for _ in range(round(PATIENCE / _STEP)):
             if condition():
                 return
@@ -65,5 +65,5 @@ class Host:
         raise BrokenRule(rule, missing)
 
     async def quiet(self) -> None:
-        """Let pass what is to happen, if anything is."""
+        """Give what must not happen the time to happen."""
         await self.sleep(QUIET)

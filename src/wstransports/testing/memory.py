@@ -2,11 +2,13 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
+from ..adapters.write_half import WriteHalf
 from ..batch import Batch
 from ..options import Address
 from ..runtime import Pipe, Sink, register
@@ -14,23 +16,19 @@ from .memory_kernel import Kernel, MemoryTask
 
 T = TypeVar("T")
 
-HIGH_WATER = 64 * 1024
-LOW_WATER = 16 * 1024
 FREE_PORTS = range(49152, 65536)
 
 
-class MemoryPipe:
+class MemoryPipe(WriteHalf):
     """The contract's Pipe: one side of a byte stream. What its peer has not taken waits here."""
 
     _peer: "MemoryPipe"
 
     def __init__(self, runtime: "MemoryRuntime", sink: Sink) -> None:
-        self.full = False
+        super().__init__(runtime.signal)
         self.call_at = runtime.call_at
         self._runtime = runtime
         self._sink = sink
-        self._waiting = bytearray()
-        self._room = runtime.signal()
         self._started: list[MemoryTask[None]] = []
         self._paused = False
         self._closed = False
@@ -40,23 +38,8 @@ class MemoryPipe:
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks, ignored once the stream is closed or lost."""
         if not (self._closed or self._lost):
-            self._waiting += data
-            self.full = self.full or len(self._waiting) > HIGH_WATER
-            self._peer._look()
-
-    def writelines(self, parts: list[bytes]) -> None:
-        """Send them one behind the other."""
-        for part in parts:
-            self.write(part)
-
-    def waiting(self) -> int:
-        """How many written bytes the peer's side has not taken yet."""
-        return len(self._waiting)
-
-    async def drain(self) -> None:
-        """Return when `full` is False, or when the connection is lost. Any number may wait."""
-        while self.full:
-            await self._room.wait()
+            self._hold(data)
+            self._peer._deliver_soon()
 
     def pause_reading(self) -> None:
         """Call neither `data_received` nor `eof_received` until `resume_reading`."""
@@ -65,12 +48,12 @@ class MemoryPipe:
     def resume_reading(self) -> None:
         """Go on reading."""
         self._paused = False
-        self._look()
+        self._deliver_soon()
 
     def close(self) -> None:
         """Send what is written, then end our half; still read until the peer ends its half."""
         self._closed = True
-        self._peer._look()
+        self._peer._deliver_soon()
         self._lose_if_over()
 
     def abort(self) -> None:
@@ -93,20 +76,20 @@ class MemoryPipe:
         task._step()
 
     def cancel(self) -> None:
-        """Cancel whatever `start` began and still runs."""
+        """Cancel what `start` began and still runs."""
         for task in self._started:
             task.cancel()
 
-    def _look(self) -> None:
-        """Have the kernel see what there is for our sink."""
+    def _deliver_soon(self) -> None:
+        """Deliver what there is for our sink, but not within this call."""
         self._runtime._ready.append(self._deliver)
 
     def _deliver(self) -> None:
         if self._paused or self._eof_seen or self._lost:
             return
-        if self._peer._waiting:
+        if self._peer._unsent:
             data = self._peer._take(self._runtime.chunk)
-            self._look()
+            self._deliver_soon()
             self._sink.data_received(data)
         elif self._peer._closed:
             self._eof_seen = True
@@ -114,31 +97,24 @@ class MemoryPipe:
             self._sink.eof_received()
 
     def _take(self, most: int) -> bytes:
-        data = bytes(self._waiting[:most])
-        del self._waiting[:most]
-        if self.full and len(self._waiting) <= LOW_WATER:
-            self._make_room()
+        data = bytes(self._unsent[:most])
+        self._sent(len(data))
         self._lose_if_over()
         return data
 
-    def _make_room(self) -> None:
-        self.full = False
-        room, self._room = self._room, self._runtime.signal()
-        room.set()
-
     def _lose_if_over(self) -> None:
-        if self._closed and self._eof_seen and not self._waiting:
+        if self._closed and self._eof_seen and not self._unsent:
             self._lose(None)
 
     def _lose(self, exc: Exception | None) -> None:
         if not self._lost:
             self._lost = True
-            self._waiting.clear()
+            self._unsent.clear()
             self.full = True
-            self._runtime._ready.append(partial(self._tell_lost, exc))
+            self._runtime._ready.append(partial(self._report_lost, exc))
 
-    def _tell_lost(self, exc: Exception | None) -> None:
-        self._make_room()  # who waits for it goes on behind us, and finds the connection lost
+    def _report_lost(self, exc: Exception | None) -> None:
+        self._make_room()  # waiting senders go on after us, and find the connection lost
         self._sink.connection_lost(exc)
 
 
@@ -169,7 +145,7 @@ class MemoryEnd:
         await self._pipe.drain()
 
     async def receive(self) -> bytes:
-        """Whatever has arrived, at least a byte; b"" at the end of the peer's half.
+        """What has arrived, at least a byte; b"" at the end of the peer's half.
 
         Raises ConnectionResetError if the peer dropped the connection.
         """
@@ -180,7 +156,7 @@ class MemoryEnd:
         return self.received_now()
 
     def received_now(self) -> bytes:
-        """Whatever has arrived, perhaps nothing, without waiting."""
+        """What has arrived, perhaps nothing, without waiting."""
         data = bytes(self._received)
         self._received.clear()
         return data
@@ -197,7 +173,7 @@ class MemoryEnd:
         self._pipe.resume_reading()
 
     def reset(self) -> None:
-        """Lose the connection abruptly; the peer gets ConnectionResetError."""
+        """Drop the connection; the peer gets ConnectionResetError."""
         self._pipe.abort()
 
     def stop_taking(self) -> None:
@@ -252,7 +228,7 @@ class MemoryListener:
         return self._address
 
     async def close(self) -> None:
-        """Accept no more; connections that stand are left alone."""
+        """Accept no more; open connections are left alone."""
         if self._runtime._listeners.get(self._address) is self:
             del self._runtime._listeners[self._address]
 
@@ -271,22 +247,21 @@ class MemoryRuntime(Kernel):
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
 
     def run(self, async_main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """As `Kernel.run`; meanwhile this is the running runtime."""
-        global _executing
-        if _executing is not None:
+        """As `Kernel.run`; meanwhile this is the runtime that runs in this thread."""
+        if _running() is not None:
             raise RuntimeError("a MemoryRuntime is running already: await, or spawn a task in it")
-        _executing = self
+        _thread.runtime = self
         try:
             return super().run(async_main, *args)
         finally:
-            _executing = None
+            _thread.runtime = None
 
     def task_group(self) -> AbstractAsyncContextManager[Any]:
-        """Tasks here need none."""
+        """Tasks in memory need none."""
         return nullcontext()
 
     def shield(self) -> AbstractContextManager[object]:
-        """A task here is cancelled once, and waits on then."""
+        """A task is cancelled once, and can wait again after that."""
         return nullcontext()
 
     async def listen(
@@ -294,7 +269,7 @@ class MemoryRuntime(Kernel):
     ) -> MemoryListener:
         """Accept connections at `where`, each with a sink of its own; port 0 picks a free one.
 
-        Raises OSError (EADDRINUSE) if somebody listens there, ValueError for a socket or TLS.
+        Raises OSError (EADDRINUSE) if the address is in use, ValueError for a socket or TLS.
         """
         if where.sock is not None or where.tls is not None:
             raise ValueError("streams in memory have no sockets and no TLS: give a host and port")
@@ -306,14 +281,16 @@ class MemoryRuntime(Kernel):
         else:
             address = next((host, p) for p in FREE_PORTS if (host, p) not in self._listeners)
         if address in self._listeners:
-            raise OSError(errno.EADDRINUSE, f"somebody listens at {where} already")
+            raise OSError(
+                errno.EADDRINUSE, f"{where} is in use already: listen at another port, or at 0"
+            )
         listener = self._listeners[address] = MemoryListener(self, address, make_sink)
         return listener
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect `sink` to the listener at `where`.
 
-        Raises ConnectionRefusedError if nobody listens there, ValueError for a socket, TLS or a
+        Raises ConnectionRefusedError if nothing listens there, ValueError for a socket, TLS or a
         proxy.
         """
         if where.sock is not None or where.tls is not None or where.proxy is not None:
@@ -326,7 +303,7 @@ class MemoryRuntime(Kernel):
     def open(self, host: str, port: int) -> MemoryEnd:
         """Connect a raw end, for tests, to the listener at `host` and `port` (a path and 0).
 
-        Raises ConnectionRefusedError if nobody listens there.
+        Raises ConnectionRefusedError if nothing listens there.
         """
         end = MemoryEnd(self)
         mine, theirs = self._join(end, self._accept(host, port))
@@ -346,7 +323,7 @@ class MemoryRuntime(Kernel):
     def _accept(self, host: str, port: int) -> Sink:
         listener = self._listeners.get((host, port))
         if listener is None:
-            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nobody listens at {(host, port)}")
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens at {(host, port)}")
         return listener.make_sink()
 
     def _join(self, sink_a: Sink, sink_b: Sink) -> tuple[MemoryPipe, MemoryPipe]:
@@ -355,6 +332,12 @@ class MemoryRuntime(Kernel):
         return a, b
 
 
-_executing: MemoryRuntime | None = None
+_thread = threading.local()
 
-register(lambda: _executing)
+
+def _running() -> MemoryRuntime | None:
+    """The runtime that runs in this thread."""
+    return getattr(_thread, "runtime", None)
+
+
+register(_running)

@@ -1,7 +1,7 @@
 """A small deterministic event loop for tests: tasks, signals, and a clock that stands still.
 
-Ready things run first come, first served; only `Kernel.advance` turns the clock. So a test
-always runs the same way, and one that waits for nothing fails at once instead of hanging.
+What is ready runs in order; only `Kernel.advance` turns the clock. So a test always runs the same
+way, and one that waits for what cannot come fails at once instead of hanging.
 """
 
 import heapq
@@ -24,7 +24,7 @@ class Cancelled(BaseException):
 
 
 class Deadlock(Exception):
-    """Every task waits and nothing can wake one; the message says who waits where."""
+    """Every task waits and nothing can wake one; the message says which task waits where."""
 
 
 @types.coroutine
@@ -33,7 +33,7 @@ def _park() -> Generator[object, None, None]:
 
 
 class MemoryTask(Generic[T]):
-    """A coroutine on its way. Await it, or `wait()`, for what it returns or raises."""
+    """A running coroutine. Await it, or `wait()`, for what it returns or raises."""
 
     def __init__(self, runtime: "Kernel", coroutine: Coroutine[Any, Any, T]) -> None:
         self.done = False
@@ -101,7 +101,7 @@ class MemoryTask(Generic[T]):
         except Cancelled as exc:
             self._error = exc
             self._end()
-        except Exception as exc:  # noqa: BLE001 (told to who awaits, or by `run`)
+        except Exception as exc:  # noqa: BLE001  # raised where it is awaited, or by `run`
             self._error = exc
             self._runtime._unseen[self] = exc
             self._end()
@@ -135,7 +135,7 @@ class MemorySignal:
         self._waiters: dict[MemoryTask[Any], None] = {}  # a set that keeps its order
 
     def set(self) -> None:
-        """Wake who waits, now or later; a second call changes nothing."""
+        """Wake the tasks that wait, now or later; a second call changes nothing."""
         self._is_set = True
         for task in self._waiters:
             task._wake()
@@ -180,10 +180,10 @@ class Kernel:
         self._unseen: dict[object, Exception] = {}  # by task, or for a callback by anything
 
     def run(self, async_main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """Run `async_main(*args)` to its end, then cancel what other tasks are left.
+        """Run `async_main(*args)` to its end, then cancel the tasks that are left.
 
-        Returns its value. Raises what it raised, or what a callback raised, or a task nobody
-        awaited; an ExceptionGroup where these are several. When no task can run on, `Deadlock`
+        Returns its value. Raises what it raised, or what a callback or a task raised that was not
+        awaited; an ExceptionGroup if there are several. When no task can run on, `Deadlock`
         is raised inside `async_main`, where it waits.
         """
         main = self.spawn(async_main(*args))
@@ -195,13 +195,13 @@ class Kernel:
         unseen = list({id(exc): exc for exc in self._unseen.values()}.values())
         self._unseen.clear()
         if len(unseen) > 1:
-            raise ExceptionGroup("several exceptions that nobody awaited", unseen)
+            raise ExceptionGroup("several exceptions that were not awaited", unseen)
         for exc in unseen:
             raise exc
         return main.result
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> MemoryTask[T]:
-        """Run a coroutine beside the others, from the next suspension on."""
+        """Run a coroutine in a task of its own, from the next suspension on."""
         task = MemoryTask(self, coroutine)
         task._wake()
         return task
@@ -267,7 +267,7 @@ class Kernel:
         try:
             yield
         except Cancelled as exc:
-            # Whoever else asked for a cancellation meanwhile goes before us.
+            # A cancellation by somebody else goes before ours.
             if expired and task._cancels == cancels + 1:
                 raise TimeoutError from exc
             raise
@@ -293,7 +293,7 @@ class Kernel:
         while not all(task.done for task in tasks):
             if not self._turn():
                 stuck = "".join(f"\n  {task._whereabouts()}" for task in self._tasks)
-                message = f"nobody can run on, for only advance() turns the clock:{stuck}"
+                message = f"no task can go on, because only advance() turns the clock:{stuck}"
                 for task in tasks:
                     task._throw(Deadlock(message))
 
@@ -303,7 +303,7 @@ class Kernel:
             call = self._ready.popleft()
             try:
                 call()
-            except Exception as exc:  # noqa: BLE001 (told by `run`)
+            except Exception as exc:  # noqa: BLE001  # raised by `run`
                 self._unseen[object()] = exc
         elif self._advancing:
             until, arrived = min(self._advancing, key=lambda turning: turning[0])

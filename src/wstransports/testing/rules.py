@@ -4,13 +4,13 @@ from enum import StrEnum
 
 
 class Rule(StrEnum):
-    """What an adapter has to do; `wstransports.runtime` says it in full."""
+    """What an adapter has to do; `wstransports.runtime` has the full text."""
 
     CONNECTED_FIRST = "connected() is called once, and before anything else"
     BYTES_ARRIVE = "every written byte arrives, once and in order"
     CLOSE_SENDS = "close() sends what is written before it ends our half"
     EOF_ONCE = "the end of the peer's half is one eof_received(), and no data follows it"
-    HALF_OPEN = "our half still works behind the end of the peer's"
+    HALF_OPEN = "our half still works after the end of the peer's"
     CLOSE_READS_ON = "what still arrives after close() goes on to the sink"
     CLOSE_LOSES = "connection_lost() follows when both halves have ended"
     LOST_ONCE = "connection_lost() is called once"
@@ -19,40 +19,42 @@ class Rule(StrEnum):
     NOT_WITHIN = "no method of the sink is called from within a call to Pipe"
     PAUSED = "neither data_received() nor eof_received() is called while reading is paused"
     RESUMED = "resume_reading() goes on where reading was paused, and nothing is lost"
-    WRITE_IGNORED = "what is written once the stream is closed or lost is ignored, and not raised"
+    WRITE_IGNORED = "writing to a stream that is closed or lost does nothing, and does not raise"
     FULL = "full says whether more waits than the high-water mark"
     DRAIN_WAITS = "drain() does not return while full is True"
-    DRAIN_RETURNS = "drain() returns, for all who wait, when full is False"
+    DRAIN_RETURNS = "drain() returns, in all tasks that wait, when full is False"
     DRAIN_LOST = "drain() returns when the connection is lost"
-    WAITING = "waiting() is the number of written bytes that are not taken yet"
+    WAITING = "waiting() is the number of written bytes that the stream has not taken"
     STARTED = "start() runs a coroutine, in a task of its own"
     CANCELLED = "cancel() cancels what start() began and still runs, and nothing else"
-    INFO = "info() gives None for what there is not, also when the stream is lost"
+    INFO = "info() returns None for what it does not know, also when the stream is lost"
 
     NOW = "now() is the loop's clock in seconds, and never goes back"
     SIGNAL_WAITS = "wait() of a signal does not return before set()"
     SIGNAL_KEPT = "wait() returns when set() was called before it"
-    SIGNAL_WAKES = "set() wakes all who wait, and a second one changes nothing"
+    SIGNAL_WAKES = "set() wakes all tasks that wait, and a second one changes nothing"
     CALL_AT_CALLS = "call_at() calls once, when the clock shows its time"
     CALL_AT_LATER = "call_at() does not call before its time, and never from within itself"
     CALL_AT_CANCELLED = "a cancelled timer does not call"
     TIMEOUT_RAISES = "timeout_at() cancels its block when the time comes, and raises TimeoutError"
-    TIMEOUT_SILENT = "timeout_at() leaves a block alone that ends in time, its exceptions too"
-    SHIELD = "in shield() a task waits on that was cancelled"
-    TASK_GROUP = "a task_group() holds connections, and ends, with no exception, when they have"
+    TIMEOUT_SILENT = "timeout_at() does not change a block that ends in time, nor its exceptions"
+    SHIELD = "a cancelled task can wait inside shield()"
+    TASK_GROUP = "a task_group() holds connections, and ends without an exception after them"
     CHECKPOINT = "checkpoint() lets others run"
-    CURRENT_TASK = "current_task() is one object for each task, and another for another"
+    CURRENT_TASK = "current_task() is one object for each task, and no two tasks share one"
     BATCH = "batch is one Batch for the whole runtime"
-    ADDRESS = "a listener's address() is where one connects to"
+    ADDRESS = "a listener accepts connections at its address()"
     CONNECT_CONNECTED = "connect() returns when connected() of the sink has been called"
-    LISTEN_RAISES = "listen() raises OSError where somebody listens already"
-    LISTENER_CLOSES = "where a listener closed, connect() raises OSError, and connections go on"
+    LISTEN_RAISES = "listen() raises OSError for an address in use"
+    LISTENER_CLOSES = (
+        "after a listener closed, connect() raises OSError, and open connections go on"
+    )
 
 
 class BrokenRule(AssertionError):
-    """An adapter does not do what the contract says.
+    """An adapter breaks a rule of the contract.
 
-    `rule` is which, and `seen` what was seen instead.
+    `rule` says which, and `seen` what happened instead.
     """
 
     def __init__(self, rule: Rule, seen: str) -> None:

@@ -1,4 +1,4 @@
-"""What asyncio's own transports read into: one room for all, and one for large messages."""
+"""What asyncio's own transports read into: one buffer for all, and one for large messages."""
 
 import asyncio
 import ssl
@@ -9,7 +9,7 @@ from test_writer import only_client
 
 from kit.loops import AsyncioLoop, echo, on_asyncio
 from kit.peer import Peer
-from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, BufferedPipe, Rooms
+from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, BufferedPipe, ReadBuffers
 from wstransports.runtime import Pipe
 
 
@@ -40,16 +40,18 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def read(pipe: BufferedPipe, data: bytes) -> int:
-    """Read as a transport does; returns how much there was room for."""
-    room = pipe.get_buffer(-1)
-    room[: len(data)] = data
+    """Read as a transport does; returns the size of the buffer."""
+    buffer = pipe.get_buffer(-1)
+    buffer[: len(data)] = data
     pipe.buffer_updated(len(data))
-    return len(room)
+    return len(buffer)
 
 
-def test_who_sends_much_at_once_gets_more_room(loop: asyncio.AbstractEventLoop) -> None:
-    rooms, sink, other_sink = Rooms(), Taker(), Taker()
-    pipe, other = BufferedPipe(loop, sink, rooms), BufferedPipe(loop, other_sink, rooms)
+def test_a_peer_that_sends_much_at_once_gets_the_large_buffer(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    buffers, sink, other_sink = ReadBuffers(), Taker(), Taker()
+    pipe, other = BufferedPipe(loop, sink, buffers), BufferedPipe(loop, other_sink, buffers)
     reads = [b"few", b"x" * (LARGE_READ - 1), b"y" * LARGE_READ]
     assert [read(pipe, data) for data in reads] == [READ_SIZE] * 3
     large = read(pipe, b"z" * (READ_SIZE + 1))
@@ -60,10 +62,10 @@ def test_who_sends_much_at_once_gets_more_room(loop: asyncio.AbstractEventLoop) 
     assert other_sink.taken == [b"its own"]
 
 
-def test_rooms_are_shared(loop: asyncio.AbstractEventLoop) -> None:
+def test_buffers_are_shared(loop: asyncio.AbstractEventLoop) -> None:
     """Ten thousand connections have no more of them than one."""
-    rooms = Rooms()
-    pipes = [BufferedPipe(loop, Taker(), rooms) for _ in range(3)]
+    buffers = ReadBuffers()
+    pipes = [BufferedPipe(loop, Taker(), buffers) for _ in range(3)]
     assert len({id(pipe.get_buffer(-1)) for pipe in pipes}) == 1
     for pipe in pipes:
         read(pipe, bytes(READ_SIZE))
@@ -75,7 +77,7 @@ def test_rooms_are_shared(loop: asyncio.AbstractEventLoop) -> None:
 async def test_whatever_the_loop_large_reads_go_there(
     loop: AsyncioLoop, contexts: tuple[ssl.SSLContext, ssl.SSLContext], tls: bool
 ) -> None:
-    """uvloop's transports begin by making room for each read."""
+    """uvloop's transports begin by allocating what a read needs."""
     for_server, for_client = contexts if tls else (None, None)
     async with loop.serving(echo, certs=for_server) as server:
         peer = await loop.connect(server, tls=for_client)
@@ -86,12 +88,12 @@ async def test_whatever_the_loop_large_reads_go_there(
             if isinstance(pipe, BufferedPipe) and len(pipe.get_buffer(-1)) > READ_SIZE:
                 break
         else:
-            pytest.fail("no large read, or no large room for it")
-        room = pipe.get_buffer(-1)
+            pytest.fail("no large read, or no large buffer")
+        buffer = pipe.get_buffer(-1)
         for size in (1_000_000, 1, 0, 200_000, READ_SIZE):
-            room[:6] = bytes(6)
+            buffer[:6] = bytes(6)
             await echoes(peer, bytes(size))
-            assert any(room[:6])
+            assert any(buffer[:6])
 
 
 async def echoes(peer: Peer, data: bytes) -> None:
