@@ -199,7 +199,7 @@ def _(server: Running) -> None:
     with server.connect() as one, server.connect() as two:
         one.send("to all")
         assert one.message() == two.message() == "to all"
-    assert end(server) == "2 have it, 0 were too slow\n"
+    assert end(server) == "2 get it, 0 were too slow\n"
 
 
 @scene("readme-async-with", ASYNC_MAIN)
