@@ -3,6 +3,7 @@
 import re
 import ssl
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from running import (
     ASYNC_MAIN,
     CALLBACKS,
     IN_ON_CONNECTION,
+    PATIENCE,
     PORT,
     SCRIPT,
     SOCKET,
@@ -357,6 +359,15 @@ def _(server: Running) -> None:
         with server.connect(origin=origin, subprotocols=["chat.v1", "chat.v2"]) as peer:
             assert isinstance(peer.answer, Accepted)
             assert peer.answer.subprotocol == "chat.v2"
+
+
+@scene("server-logging", CALLBACKS)
+def _(server: Running) -> None:
+    http = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    http.request("GET", "/")
+    assert http.getresponse().status == 426
+    http.close()
+    server.logs = r"INFO:wstransports:#1 127\.0\.0\.1:\d+: .*\n"
 
 
 @scene("server-tls", SOCKET)
