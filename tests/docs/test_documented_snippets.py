@@ -33,7 +33,7 @@ SCENES: dict[str, tuple[str, Play]] = {}
 
 
 def scene(name: str, around: str) -> Callable[[Play], Play]:
-    """Register what a peer does with the server of a snippet, and what must come of it."""
+    """Register what a peer does with the server of a snippet, and what it expects."""
 
     def register(play: Play) -> Play:
         assert name not in SCENES
@@ -43,7 +43,7 @@ def scene(name: str, around: str) -> Callable[[Play], Play]:
     return register
 
 
-# The pages' own frame for what "Getting started" shows in parts.
+# "Getting started" shows one program in parts: these surround the others.
 FRAME = ["start-imports", "start-server", "start-run-forever"]
 _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
 
@@ -128,7 +128,7 @@ def leave_out(name: str) -> None:
 
 
 def write_files(folder: Path) -> None:
-    """The files that snippets name, and the certificate of who signed theirs."""
+    """The files that snippets name, and the certificate of the authority that signed theirs."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     certificate = authority.issue_cert("localhost")
@@ -143,7 +143,7 @@ def test_the_example_is_the_echo_server_of_the_readme() -> None:
 
 
 def end(server: Running) -> str:
-    """Stop it; returns what it printed, from first to last."""
+    """Stop it; returns everything it printed."""
     server.interrupt()
     server.wait()
     return server.printed
