@@ -1,6 +1,6 @@
-"""Generate what docs/states.md and docs/map.md show of the source: python docs/draw.py
+"""Generate the sections of docs/states.md and docs/map.md that follow the source.
 
-Each section stands between two comments, `<!-- generated: NAME -->` and `<!-- end -->`.
+Run `python docs/draw.py`. Each section is between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 import ast
@@ -15,11 +15,11 @@ DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src"
 PAGES = [DOCS / "map.md", DOCS / "states.md"]
 
-_DRAWING = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def state_diagram() -> Iterator[str]:
-    """The transition table as a Mermaid diagram, without the steps that change nothing."""
+    """The transition table as a Mermaid diagram, without steps that do not change the phase."""
     yield "```mermaid"
     yield "stateDiagram-v2"
     yield f"    [*] --> {next(iter(TRANSITIONS)).name}"
@@ -32,7 +32,7 @@ def state_diagram() -> Iterator[str]:
 
 
 def phases() -> Iterator[str]:
-    """What each phase means and allows."""
+    """The phases: what each means and allows."""
     meaning = _member_docstrings("Phase")
     yield "| Phase | Meaning | `state` | may send | reads frames | owes a Close |"
     yield "|---|---|---|---|---|---|"
@@ -43,7 +43,7 @@ def phases() -> Iterator[str]:
 
 
 def steps() -> Iterator[str]:
-    """What each step is."""
+    """The steps: what each means."""
     yield "| Step | What happened |"
     yield "|---|---|"
     for name, meaning in _member_docstrings("Step").items():
@@ -51,7 +51,7 @@ def steps() -> Iterator[str]:
 
 
 def files(package: str) -> Iterator[str]:
-    """The files of a package: what each is, and what it imports of ours."""
+    """The files of a package: the first line of each docstring, and the imports of our modules."""
     yield "| File | What it is | Imports |"
     yield "|---|---|---|"
     for file in sorted((SOURCE / package).rglob("*.py")):
@@ -63,7 +63,7 @@ def files(package: str) -> Iterator[str]:
         yield f"| [{name}](../{path}) | {summary} | {imports} |"
 
 
-DRAWINGS: dict[str, Callable[[], Iterator[str]]] = {
+SECTIONS: dict[str, Callable[[], Iterator[str]]] = {
     "state-diagram": state_diagram,
     "phases": phases,
     "steps": steps,
@@ -72,19 +72,19 @@ DRAWINGS: dict[str, Callable[[], Iterator[str]]] = {
 }
 
 
-def drawn(page: Path) -> str:
-    """The page with its drawings as they should be."""
+def generated(page: Path) -> str:
+    """The page with its sections generated again."""
 
-    def draw(drawing: re.Match[str]) -> str:
-        return drawing[1] + "".join(f"{line}\n" for line in DRAWINGS[drawing[2]]()) + drawing[3]
+    def generate(section: re.Match[str]) -> str:
+        return section[1] + "".join(f"{line}\n" for line in SECTIONS[section[2]]()) + section[3]
 
-    return _DRAWING.sub(draw, page.read_text())
+    return _SECTION.sub(generate, page.read_text())
 
 
 def _imports(file: Path, tree: ast.Module) -> Iterator[str]:
-    """The modules of ours that a file imports, without its own package's name.
+    """The modules of ours that a file imports, including imports only for type checkers.
 
-    Imports that only a type checker sees are among them.
+    Modules of the same package are named without it.
     """
     package = file.relative_to(SOURCE).parent.parts
     for node in ast.walk(tree):
@@ -102,7 +102,7 @@ def _imports(file: Path, tree: ast.Module) -> Iterator[str]:
 
 
 def _member_docstrings(enumeration: str) -> dict[str, str]:
-    """The string behind each member of an enumeration in states.py."""
+    """The string after each member of an enumeration in states.py."""
     tree = ast.parse((SOURCE / "wscore" / "states.py").read_text())
     [body] = [
         node.body
@@ -123,4 +123,4 @@ def _member_docstrings(enumeration: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     for page in PAGES:
-        page.write_text(drawn(page))
+        page.write_text(generated(page))

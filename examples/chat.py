@@ -18,14 +18,14 @@ PAGE = Path(__file__).with_name("chat.html").read_bytes()
 
 
 def page(request: Request) -> Response | None:
-    """Answer whoever asks for a page, and let WebSockets in."""
+    """Answer plain requests with the page, and accept WebSockets."""
     if request.is_upgrade:
         return None
     return Response(200, {"Content-Type": "text/html; charset=utf-8"}, PAGE)
 
 
 def serve(port: int) -> None:
-    """Chat at this port until Ctrl-C."""
+    """Serve the chat at this port until Ctrl-C."""
     chat = WebSocketServer("127.0.0.1", port, process_request=page)
     names: dict[Client, str] = {}
 

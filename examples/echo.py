@@ -1,4 +1,4 @@
-"""An echo server: whatever a client sends to ws://127.0.0.1:8765 comes back. Ctrl-C ends it."""
+"""An echo server at ws://127.0.0.1:8765. Ctrl-C ends it."""
 
 from wstransports import Client, WebSocketReader, WebSocketServer
 

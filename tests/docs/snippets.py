@@ -1,7 +1,7 @@
 """The Python snippets of the README and of docs/.
 
-A snippet is a fenced block of Python, named by a comment in the line before it:
-`<!-- snippet: NAME -->`. A `text` block that follows is what it prints.
+A snippet is a fenced block of Python. A comment in the line before names it:
+`<!-- snippet: NAME -->`. A `text` block after it is its output.
 """
 
 import re
@@ -16,7 +16,7 @@ _NAME = re.compile(r"<!-- snippet: ([\w-]+) -->")
 
 @dataclass
 class Snippet:
-    """A block of Python and where it stands."""
+    """A block of Python, its name and its page."""
 
     name: str
     page: Path

@@ -30,13 +30,13 @@ BYTES = {
 OUTSIDE_THE_RFC = {
     "BroadcastReport": "many connections: the RFCs know one",
     "Buffer": "bytes inside the process",
-    "ConnectionClosed": "an exception of ours",
+    "ConnectionClosed": "our exception",
     "Event": "the base of the events, each of which has its clause",
     "Headers": "HTTP: RFC 9110",
-    "IncompleteReadError": "an exception of ours",
-    "LocalProtocolError": "an exception of ours",
+    "IncompleteReadError": "our exception",
+    "LocalProtocolError": "our exception",
     "Response": "HTTP",
-    "State": "names of ours, drawn from the WebSocket API of browsers",
+    "State": "the names of the WebSocket API of browsers",
 }
 
 
@@ -49,7 +49,7 @@ class Public(NamedTuple):
 
     @property
     def functions(self) -> list[FunctionType]:
-        """What stands behind it."""
+        """The functions that implement it."""
         thing = self.thing
         if isinstance(thing, property):
             return [f for f in (thing.fget, thing.fset) if isinstance(f, FunctionType)]
@@ -61,7 +61,7 @@ class Public(NamedTuple):
 
     @property
     def docs(self) -> str:
-        """Its own docstring, its class's behind it."""
+        """Its own docstring, followed by that of its class."""
         owner = "" if self.owner is None else inspect.getdoc(self.owner) or ""
         return f"{inspect.getdoc(self.thing) or ''}\n{owner}"
 
@@ -124,7 +124,7 @@ def test_it_has_a_docstring_of_its_own_that_begins_with_a_sentence(public: Publi
 
 @named(CLASSES)
 def test_it_names_its_attributes(public: Public) -> None:
-    """In its docstring, or by a string behind the assignment."""
+    """In its docstring, or by a string after the assignment."""
     docs = "".join(docs_of(public.thing))
     members = {name for name, _, _ in members_of(public.thing)}
     unnamed = {

@@ -3,6 +3,7 @@
 import re
 import ssl
 from collections.abc import Callable
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from running import (
     ASYNC_MAIN,
     CALLBACKS,
     IN_ON_CONNECTION,
+    PATIENCE,
     PORT,
     SCRIPT,
     SOCKET,
@@ -32,7 +34,7 @@ SCENES: dict[str, tuple[str, Play]] = {}
 
 
 def scene(name: str, around: str) -> Callable[[Play], Play]:
-    """Register what a peer does with the server of a snippet, and what must come of it."""
+    """Register what a peer does with the server of a snippet, and what it expects."""
 
     def register(play: Play) -> Play:
         assert name not in SCENES
@@ -42,7 +44,7 @@ def scene(name: str, around: str) -> Callable[[Play], Play]:
     return register
 
 
-# The pages' own frame for what "Getting started" shows in parts.
+# "Getting started" shows one program in parts: these surround the others.
 FRAME = ["start-imports", "start-server", "start-run-forever"]
 _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
 
@@ -129,7 +131,7 @@ def leave_out(name: str) -> None:
 
 
 def write_files(folder: Path) -> None:
-    """The files that snippets name, and the certificate of who signed theirs."""
+    """The files that snippets name, and the certificate of the authority that signed theirs."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     certificate = authority.issue_cert("localhost")
@@ -144,7 +146,7 @@ def test_the_example_is_the_echo_server_of_the_readme() -> None:
 
 
 def end(server: Running) -> str:
-    """Stop it; returns what it printed, from first to last."""
+    """Stop it; returns everything it printed."""
     server.interrupt()
     server.wait()
     return server.printed
@@ -202,7 +204,7 @@ def _(server: Running) -> None:
     with server.connect() as one, server.connect() as two:
         one.send("to all")
         assert one.message() == two.message() == "to all"
-    assert end(server) == "2 have it, 0 were too slow\n"
+    assert end(server) == "2 get it, 0 were too slow\n"
 
 
 @scene("readme-async-with", ASYNC_MAIN)
@@ -361,6 +363,15 @@ def _(server: Running) -> None:
             assert peer.subprotocol == "chat.v2"
 
 
+@scene("server-logging", CALLBACKS)
+def _(server: Running) -> None:
+    http = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    http.request("GET", "/")
+    assert http.getresponse().status == 426
+    http.close()
+    server.logs = r"INFO:wstransports:#1 127\.0\.0\.1:\d+: .*\n"
+
+
 @scene("server-tls", SOCKET)
 def _(server: Running) -> None:
     with server.connect(tls=ssl.create_default_context(cafile=server.folder / "ca.pem")):
@@ -484,7 +495,7 @@ def _(server: Running) -> None:
     with server.connect(extensions=[Deflate(threshold=128)]) as peer:
         peer.send("x" * 1000)
         assert peer.message() == "x" * 1000
-        assert peer.message() == b"a picture, compressed as it is"
+        assert peer.message() == b"a picture, already compressed"
 
 
 # docs/performance.md

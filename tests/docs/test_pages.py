@@ -1,4 +1,4 @@
-"""What the pages say of the source is true: drawings, files, names, links."""
+"""The pages agree with the source: generated sections, files, names, links."""
 
 import ast
 import re
@@ -16,20 +16,49 @@ DRAW = runpy.run_path(str(ROOT / "docs" / "draw.py"))
 
 
 @pytest.mark.parametrize("page", DRAW["PAGES"], ids=lambda page: page.name)
-def test_the_drawings_are_those_of_the_source(page: Path) -> None:
-    drawn: Callable[[Path], str] = DRAW["drawn"]
-    assert page.read_text() == drawn(page), "stale: run `python docs/draw.py`"
+def test_the_generated_sections_are_up_to_date(page: Path) -> None:
+    generated: Callable[[Path], str] = DRAW["generated"]
+    assert page.read_text() == generated(page), "stale: run `python docs/draw.py`"
 
 
-def test_every_drawing_has_its_place() -> None:
+def test_every_generated_section_is_on_a_page() -> None:
     text = "".join(page.read_text() for page in DRAW["PAGES"])
-    assert sorted(re.findall(r"<!-- generated: ([\w-]+) -->", text)) == sorted(DRAW["DRAWINGS"])
+    assert sorted(re.findall(r"<!-- generated: ([\w-]+) -->", text)) == sorted(DRAW["SECTIONS"])
 
 
 def test_every_file_that_the_map_names_exists() -> None:
-    named = re.findall(r"`((?:wscore|wstransports)/[\w/]+\.py)`", MAP.read_text())
+    named = re.findall(r"`((?:wscore|wstransports)/[\w/]+\.\w+)`", MAP.read_text())
     assert len(named) > 30
     assert [name for name in named if not (SOURCE / name).is_file()] == []
+
+
+def test_the_index_links_to_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    linked = set(re.findall(r"\]\((\S+\.md)\)", index))
+    assert {"README.md"} | linked == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+def test_no_file_imports_one_above_it_in_the_picture_of_the_rings() -> None:
+    text = MAP.read_text()
+    labels = dict(re.findall(r'^ +(\w+)\["(.+)"\]$', text, re.MULTILINE))
+    [chain] = re.findall(r"^ +(\w+(?: --> \w+){4,})$", text, re.MULTILINE)
+    layers = [re.findall(r"(\w+)(?:\.py|/)", labels[node]) for node in chain.split(" --> ")]
+    depths = {name: depth for depth, layer in enumerate(layers) for name in layer}
+    seen = set()
+    upward = []
+    for file in (SOURCE / "wstransports").rglob("*.py"):
+        name = file.relative_to(SOURCE / "wstransports").with_suffix("").parts[0]
+        if name in ("__init__", "adapters", "testing"):
+            continue
+        seen.add(name)
+        for module in DRAW["_imports"](file, ast.parse(file.read_text())):
+            imported = module.partition(".")[0]
+            if imported == "wscore" or (name, imported) == ("anyio", "adapters"):
+                continue
+            if depths[imported] < depths[name]:
+                upward.append((str(file), module))
+    assert upward == []
+    assert seen == set(depths)
 
 
 def test_the_map_names_every_file() -> None:
