@@ -439,10 +439,10 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
             for (Py_ssize_t i = length; i < start; i++) {
                 declared = declared << 8 | data[i];
             }
-            if (declared < (is_short ? 126 : 65536) || declared > PY_SSIZE_T_MAX) {
+            size = (Py_ssize_t)declared; /* negative if the top bit is set */
+            if (size < (is_short ? 126 : 65536)) {
                 break;
             }
-            size = (Py_ssize_t)declared;
         }
         const Py_ssize_t key = start;
         if (masked) {

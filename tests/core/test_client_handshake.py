@@ -250,7 +250,7 @@ class TestRequest:
     @pytest.mark.parametrize(
         ("arguments", "error", "words"),
         [
-            ({"host": ""}, ValueError, "'' is not a host: write it as in example.com"),
+            ({"host": ""}, ValueError, "'' is not a host: write it like example.com"),
             ({"host": "a b"}, ValueError, "'a b' is not a host"),
             ({"host": "http://a"}, ValueError, "'http://a' is not a host"),
             ({"host": "a\r\nX: y"}, ValueError, "is not a host"),
