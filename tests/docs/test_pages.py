@@ -34,7 +34,7 @@ def test_every_file_that_the_map_names_exists() -> None:
 
 def test_the_index_links_to_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
-    linked = set(re.findall(r"\]\((\S+\.md)\)", index))
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
     assert {"README.md"} | linked == {page.name for page in (ROOT / "docs").glob("*.md")}
 
 
