@@ -66,6 +66,12 @@ def test_the_map_names_every_file() -> None:
     assert named == {str(file.relative_to(ROOT)) for file in SOURCE.rglob("*.py")}
 
 
+def test_the_map_names_every_folder_of_tests() -> None:
+    named = re.findall(r"^\| `tests/(\w+)` \|", MAP.read_text(), re.MULTILINE)
+    folders = {file.relative_to(ROOT / "tests").parts[0] for file in ROOT.glob("tests/*/**/*.py")}
+    assert set(named) == folders
+
+
 def test_every_method_that_the_map_names_exists() -> None:
     methods = {
         f"{cls.name}.{member.name}"
