@@ -117,11 +117,11 @@ class Running:
             return response
 
     def interrupt(self) -> None:
-        """Do as Ctrl-C does; `wait` must follow."""
+        """Send SIGINT, as Ctrl-C does; call `wait` next."""
         self._process.send_signal(signal.SIGINT)
 
     def wait(self) -> None:
-        """Wait for its end; nothing else than `logs` may be complained about."""
+        """Wait for its end; what it writes to stderr must match `logs`."""
         self.printed, complaints = self._process.communicate(timeout=PATIENCE)
         assert self._process.returncode == 0, complaints
         assert re.fullmatch(self.logs, complaints), complaints
@@ -129,9 +129,9 @@ class Running:
 
 @contextmanager
 def running(source: str, folder: Path) -> Iterator[Running]:
-    """Run a program whose server listens; stopped in the end, if it has not ended by itself."""
+    """Run a program that listens; stop it at the end, unless it has ended on its own."""
     reading, writing = os.pipe()
-    with open(reading) as told:
+    with open(reading) as port_pipe:
         process = subprocess.Popen(
             [sys.executable, "-W", "error", "-c", _RUNNER.format(descriptor=writing)],
             stdin=subprocess.PIPE,
@@ -146,7 +146,7 @@ def running(source: str, folder: Path) -> Iterator[Running]:
         process.stdin.write(source)
         process.stdin.close()
         process.stdin = None
-        port = told.readline()
+        port = port_pipe.readline()
     try:
         if not port:
             raise AssertionError(f"no server listens: {process.communicate()[1]}")

@@ -356,7 +356,7 @@ def _(server: Running) -> None:
 
 @scene("server-origins", SOCKET)
 def _(server: Running) -> None:
-    server.logs = ".*: no handshake: this origin is not allowed\n"
+    server.logs = ".*: handshake failed: this origin is not allowed\n"
     assert server.refusal(origin="https://example.org").status == 403
     for origin in "https://example.com", None:
         with server.connect(origin=origin, subprotocols=["chat.v1", "chat.v2"]) as peer:
@@ -521,7 +521,7 @@ def _(server: Running) -> None:
         assert peer.message() == "0123456789"
         peer.send("0123456789a")
         assert peer.closed()[0] == 1009
-    server.logs = ".*: failed with 1009, .*\n"
+    server.logs = ".*: connection failed with 1009: .*\n"
 
 
 @scene("limits-max-size", SOCKET_AND_CALLBACKS)

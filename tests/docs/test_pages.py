@@ -34,7 +34,7 @@ def test_every_file_that_the_map_names_exists() -> None:
 
 def test_the_index_links_to_every_page() -> None:
     index = (ROOT / "docs" / "README.md").read_text()
-    linked = set(re.findall(r"\]\((\S+\.md)\)", index))
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
     assert {"README.md"} | linked == {page.name for page in (ROOT / "docs").glob("*.md")}
 
 
@@ -64,6 +64,12 @@ def test_no_file_imports_one_above_it_in_the_picture_of_the_rings() -> None:
 def test_the_map_names_every_file() -> None:
     named = set(re.findall(r"\]\(\.\./(src/\S+\.py)\)", MAP.read_text()))
     assert named == {str(file.relative_to(ROOT)) for file in SOURCE.rglob("*.py")}
+
+
+def test_the_map_names_every_folder_of_tests() -> None:
+    named = re.findall(r"^\| `tests/(\w+)` \|", MAP.read_text(), re.MULTILINE)
+    folders = {file.relative_to(ROOT / "tests").parts[0] for file in ROOT.glob("tests/*/**/*.py")}
+    assert set(named) == folders
 
 
 def test_every_method_that_the_map_names_exists() -> None:
