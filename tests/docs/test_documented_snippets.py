@@ -356,7 +356,7 @@ def _(server: Running) -> None:
 
 @scene("server-origins", SOCKET)
 def _(server: Running) -> None:
-    server.logs = ".*: no handshake: this origin is not allowed\n"
+    server.logs = ".*: handshake failed: this origin is not allowed\n"
     assert server.refusal(origin="https://example.org").status == 403
     for origin in "https://example.com", None:
         with server.connect(origin=origin, subprotocols=["chat.v1", "chat.v2"]) as peer:

@@ -46,23 +46,27 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"port": -1}, ValueError, r"port is 0 \(pick a free one\) to 65535, not -1"),
-        ({"port": 65536}, ValueError, r"port is 0 \(pick a free one\) to 65535, not 65536"),
+        ({"port": -1}, ValueError, r"port must be 1 to 65535, or 0 for a free one, not -1"),
+        ({"port": 65536}, ValueError, r"port must be 1 to 65535, or 0 for a free one, not 65536"),
         ({"port": "8080"}, ValueError, "port is .* not '8080'"),
         ({"port": 8080.0}, ValueError, r"port is .* not 8080\.0"),
         ({"port": None}, ValueError, "port is .* not None"),
-        ({"addr": 2130706433}, TypeError, "addr is a host name or address as str, not 2130706433"),
+        (
+            {"addr": 2130706433},
+            TypeError,
+            "addr must be a host name or address as str, not 2130706433",
+        ),
         ({"addr": b"127.0.0.1"}, TypeError, "addr is .* str, not b'127.0.0.1'"),
-        ({"timeout": -1}, ValueError, "timeout is a number of seconds, 0 for never, not -1"),
-        ({"timeout": None}, ValueError, "timeout is a number of seconds, 0 for never, not None"),
-        ({"timeout": "120"}, ValueError, "timeout is a number of seconds, .* not '120'"),
+        ({"timeout": -1}, ValueError, "timeout must be in seconds, 0 for never, not -1"),
+        ({"timeout": None}, ValueError, "timeout must be in seconds, 0 for never, not None"),
+        ({"timeout": "120"}, ValueError, "timeout must be in seconds, .* not '120'"),
         ({"timeout": float("inf")}, ValueError, "timeout is .* 0 for never, not inf"),
         ({"timeout": float("nan")}, ValueError, "timeout is .* 0 for never, not nan"),
         ({"open_timeout": -0.1}, ValueError, "open_timeout is .* 0 for never, not -0.1"),
         ({"close_timeout": None}, ValueError, "close_timeout is .* 0 for never, not None"),
         ({"max_message_size": 0}, ValueError, "max_message_size is .* 1 or None, not 0"),
         ({"max_message_size": 1e6}, ValueError, "max_message_size is a whole number .* 1000000.0"),
-        ({"read_limit": 0}, ValueError, "read_limit is a whole number of at least 1, not 0"),
+        ({"read_limit": 0}, ValueError, "read_limit must be an int of at least 1, not 0"),
         ({"read_limit": None}, ValueError, "read_limit is .* at least 1, not None"),
         ({"max_connections": 0}, ValueError, "max_connections is .* 1 or None, not 0"),
         ({"concurrent_messages": 0}, ValueError, "concurrent_messages is .* 1, not 0"),
@@ -75,9 +79,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
         ({"origins": [b"https://example.com"]}, TypeError, "origins must be a list of str or None"),
         ({"process_request": "/health"}, TypeError, "process_request is a function that takes a"),
         ({"loop": 5}, TypeError, r"loop is .* not 5: .*new_event_loop\(\)"),
-        ({"loop": asyncio.new_event_loop}, TypeError, "loop is an event loop .* not <function"),
-        ({"sock": 5}, TypeError, "sock is a socket.socket, not 5"),
-        ({"unix_path": 5}, TypeError, "unix_path is a path, not 5"),
+        (
+            {"loop": asyncio.new_event_loop},
+            TypeError,
+            "loop must be an event loop .* not <function",
+        ),
+        ({"sock": 5}, TypeError, "sock must be a socket.socket, not 5"),
+        ({"unix_path": 5}, TypeError, "unix_path must be a path, not 5"),
         ({"compresion": None}, TypeError, "unexpected keyword argument 'compresion'"),
     ],
 )
@@ -87,15 +95,15 @@ def test_arguments(arguments: dict[str, Any], error: type[Exception], words: str
 
 
 def test_a_socket_and_a_path_at_once() -> None:
-    with socket.socket() as sock, pytest.raises(ValueError, match="exclude each other: give one"):
+    with socket.socket() as sock, pytest.raises(ValueError, match="exclude each other: pass one"):
         server(sock=sock, unix_path="/nowhere")
 
 
 def test_a_socket_that_cannot_listen() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        with pytest.raises(ValueError, match="sock is an open stream socket, not <socket"):
+        with pytest.raises(ValueError, match="sock must be an open stream socket, not <socket"):
             server(sock=datagrams)
-    with pytest.raises(ValueError, match=r"sock is an open stream socket, not <.*\[closed\]"):
+    with pytest.raises(ValueError, match=r"sock must be an open stream socket, not <.*\[closed\]"):
         server(sock=datagrams)
 
 
@@ -126,7 +134,7 @@ def test_a_certificate_or_key_that_is_not_there(
 
 def test_a_key_that_does_not_fit(certs: tuple[Path, Path], tmp_path: Path) -> None:
     _, other_key = write_certs(tmp_path)
-    with pytest.raises(ValueError, match="are no certificate and the key that fits it") as caught:
+    with pytest.raises(ValueError, match="are not a certificate and its key") as caught:
         server(certs=(certs[0], other_key))
     assert str(certs[0]) in str(caught.value)
     assert str(other_key) in str(caught.value)
@@ -137,7 +145,7 @@ def test_what_is_no_pem(content: str, certs: tuple[Path, Path], tmp_path: Path) 
     broken = tmp_path / "broken.pem"
     broken.write_text(content)
     for pair in ((broken, certs[1]), (certs[0], broken), certs[::-1]):
-        with pytest.raises(ValueError, match="are no certificate and the key that fits it"):
+        with pytest.raises(ValueError, match="are not a certificate and its key"):
             server(certs=pair)
 
 
@@ -150,7 +158,7 @@ def test_a_key_with_a_pass_phrase_is_not_asked_for_at_the_terminal(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
         )
     )
-    with pytest.raises(ValueError, match="has a pass phrase: .*SSLContext"):
+    with pytest.raises(ValueError, match="has a passphrase: .*SSLContext"):
         server(certs=(certs[0], key))
 
 
@@ -159,7 +167,9 @@ def test_a_key_with_a_pass_phrase_is_not_asked_for_at_the_terminal(
     ["cert.pem", ("cert.pem",), ("cert.pem", None), ("a", "b", "c"), 5, ("a", 5), (b"a", b"b")],
 )
 def test_what_is_neither_a_pair_of_paths_nor_a_context(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"certs is \(certfile, keyfile\) or an ssl.SSLContext"):
+    with pytest.raises(
+        TypeError, match=r"certs must be \(certfile, keyfile\) or an ssl.SSLContext"
+    ):
         server(certs=given)
 
 
@@ -176,7 +186,7 @@ def test_an_address_in_use(new_loop: NewLoop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         words = (
-            rf"cannot listen at 127\.0\.0\.1:{port} \(.*\): somebody listens there already;"
+            rf"cannot listen on 127\.0\.0\.1:{port} \(.*\): another program listens there;"
             " stop it, or take port 0"
         )
         loop = new_loop()
@@ -199,10 +209,10 @@ def test_an_address_in_use(new_loop: NewLoop) -> None:
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ({"addr": "no such host"}, "cannot listen at no such host:0 "),
-        ({"addr": "192.0.2.1"}, r"cannot listen at 192\.0\.2\.1:0 "),  # RFC 5737: nobody's
-        ({"unix_path": "/nowhere/at/all"}, "cannot listen at /nowhere/at/all "),
-        ({"unix_path": "/" + "x" * 200}, "cannot listen at /xxx.* too long"),
+        ({"addr": "no such host"}, "cannot listen on no such host:0 "),
+        ({"addr": "192.0.2.1"}, r"cannot listen on 192\.0\.2\.1:0 "),  # RFC 5737: nobody's
+        ({"unix_path": "/nowhere/at/all"}, "cannot listen on /nowhere/at/all "),
+        ({"unix_path": "/" + "x" * 200}, "cannot listen on /xxx.* too long"),
     ],
 )
 def test_where_nobody_can_listen(where: dict[str, Any], words: str, new_loop: NewLoop) -> None:
@@ -226,7 +236,7 @@ def test_a_server_that_could_not_listen_may_try_again(loop: asyncio.AbstractEven
 
 
 async def in_a_running_loop(use: Callable[[], None]) -> None:
-    with pytest.raises(RuntimeError, match=r"use `async with socket:` or .*serve_forever\(\)`"):
+    with pytest.raises(RuntimeError, match=r"use `async with server:` or .*serve_forever\(\)`"):
         use()
 
 
