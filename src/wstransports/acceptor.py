@@ -161,7 +161,7 @@ class Acceptor:
             self._accept(session, request)
             return
         if response is None:
-            logger.info("%s: handshake failed: not an upgrade, answered with 426", session)
+            logger.info("%s: handshake failed: not a WebSocket request, answered with 426", session)
         try:
             session.reject(response or upgrade_required())
         except ValueError as error:  # the core refuses a 1xx before it sends anything

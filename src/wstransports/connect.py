@@ -245,7 +245,7 @@ class connect:  # lower case: it is used like a function
         if not isinstance(self._max_redirects, int) or self._max_redirects < 0:
             raise ValueError(f"max_redirects must be 0 or more, not {self._max_redirects!r}")
         if not callable(self._retry) or inspect.iscoroutinefunction(self._retry):
-            raise TypeError("retry must be a function, not async: it takes an exception")
+            raise TypeError(f"retry must be a plain function, not {self._retry!r}")
         if self._uri.user is not None and "Authorization" in self._headers:
             raise ValueError("the address has a user, headers an Authorization: remove one")
         self._new_core(self._uri)

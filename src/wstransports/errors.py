@@ -16,7 +16,7 @@ class ConnectionClosed(Exception):
     """The connection is closed, or no longer open for sending.
 
     `code` and `reason` are those of the Close; `code` is 1006 for a lost connection. `client` is
-    the client whose connection it was.
+    the client whose connection it was. As a str, it shows unprintable characters as "?".
     """
 
     def __init__(self, code: Reasons | int, reason: str, client: Peer | None = None) -> None:
@@ -27,7 +27,9 @@ class ConnectionClosed(Exception):
 
     def __str__(self) -> str:
         name = self.code.description if isinstance(self.code, Reasons) else "private code"
-        return f"{int(self.code)} ({name})" + (f": {self.reason}" if self.reason else "")
+        # The peer chose the reason: it must not start a new line in a log.
+        reason = "".join([one if one.isprintable() else "?" for one in self.reason])
+        return f"{int(self.code)} ({name})" + (f": {reason}" if reason else "")
 
 
 class HandshakeError(Exception):

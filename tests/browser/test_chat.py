@@ -135,5 +135,5 @@ def test_a_port_that_is_taken_is_said_and_another_one_found() -> None:
         port = taken.getsockname()[1]
         with chat(port) as server:
             assert server.port != port
-            assert f"cannot listen at 127.0.0.1:{port}" in server.said
+            assert f"cannot listen on 127.0.0.1:{port}" in server.said
             server.stop(signal.SIGTERM)

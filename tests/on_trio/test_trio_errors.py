@@ -28,7 +28,7 @@ from wstransports import (
 from wstransports.options import Address
 from wstransports.runtime import Pipe, running
 
-DROPPED = "the connection is dropped, for an error in handling it"
+DROPPED = "dropped because of an error in handling the connection"
 
 
 @pytest.fixture(autouse=True)

@@ -722,7 +722,7 @@ async def test_what_is_no_client_is_told_and_nothing_is_sent(loop: MemoryLoop) -
             with pytest.raises(TypeError, match="server.clients or an iterable of clients"):
                 await broadcast(wrong, "hello")
         for wrong in ([here.clients[0], 7], list(here.server.clients), "ab"):
-            with pytest.raises(TypeError, match="is not one"):
+            with pytest.raises(TypeError, match="is not a Client"):
                 await broadcast(wrong, "hello")
         assert await here.peers[0].messages() == []
 

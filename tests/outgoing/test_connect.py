@@ -521,7 +521,7 @@ async def test_a_callback_that_runs_on_is_cancelled_in_the_end(loop: MemoryLoop)
 
 def one_error(caplog: pytest.LogCaptureFixture) -> BaseException | None:
     [record] = caplog.records
-    assert "the connection is dropped, for an error in handling it" in record.getMessage()
+    assert "dropped because of an error in handling the connection" in record.getMessage()
     assert record.exc_info
     return record.exc_info[1]
 
@@ -554,5 +554,5 @@ async def test_an_extension_that_cannot_agree(
     async with loop.serving(echo) as server:
         error = await failure(connecting(server))
         assert isinstance(error, ConnectionResetError)
-        assert f"{uri_of(server)} opened no WebSocket: " in str(error)
+        assert f"{uri_of(server)}: the opening handshake failed: " in str(error)
     assert isinstance(one_error(caplog), MemoryError)

@@ -149,8 +149,8 @@ async def test_a_refusal_whose_body_never_ends(loop: MemoryLoop, length: bytes) 
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not answer in HTTP/1.1"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "does not answer in HTTP/1.1 but in TLS"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not respond with HTTP/1.1"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "does not respond with HTTP/1.1 but with TLS"),
         (b"HTTP/1.1 hello\r\n\r\n", "malformed HTTP response"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000, "longer than"),
         (
@@ -168,7 +168,7 @@ async def test_what_is_no_handshake(loop: Loop, answer: bytes, cause: str) -> No
         error = await failure(connect(raw.uri))
         await loop.until(lambda: raw.ends[0].lost)
     assert isinstance(error, HandshakeError)
-    assert str(error).startswith(f"{raw.uri} opened no WebSocket: ")
+    assert str(error).startswith(f"{raw.uri}: the opening handshake failed: ")
     assert cause in str(error)
     assert (error.status, error.response, error.body) == (None, None, b"")
     assert error.headers == Headers()
@@ -211,7 +211,7 @@ async def test_a_server_that_leaves_at_once(loop: Loop, said: bytes, how: str) -
         error = await failure(connect(raw.uri))
     assert isinstance(error, ConnectionResetError)
     assert error.errno == errno.ECONNRESET
-    assert f"{raw.uri} opened no WebSocket: " in str(error)
+    assert f"{raw.uri}: the opening handshake failed: " in str(error)
 
 
 # No connection.
@@ -449,15 +449,15 @@ async def test_cancelled_while_the_block_ends(loop: Loop) -> None:
         ({"origin": "a\nb"}, ValueError, "line breaks"),
         ({"subprotocols": "chat"}, TypeError, "list"),
         ({"subprotocols": ["a b"]}, ValueError, "subprotocols"),
-        ({"subprotocols": ["a", "a"]}, ValueError, "repeats"),
+        ({"subprotocols": ["a", "a"]}, ValueError, "repeated"),
         ({"open_timeout": -1}, ValueError, "open_timeout"),
         ({"close_timeout": "1"}, ValueError, "close_timeout"),
         ({"compression": "gzip"}, ValueError, "compression"),
         ({"max_redirects": -1}, ValueError, "max_redirects"),
         ({"max_redirects": "5"}, ValueError, "max_redirects"),
-        ({"retry": True}, TypeError, "retry is a plain function"),
-        ({"retry": failure}, TypeError, "retry is a plain function"),
-        ({"sock": 7}, TypeError, "sock is a socket"),
+        ({"retry": True}, TypeError, "retry must be a plain function"),
+        ({"retry": failure}, TypeError, "retry must be a plain function"),
+        ({"sock": 7}, TypeError, "sock must be a socket"),
         ({"unix_path": 7}, TypeError, "path"),
         ({"unix_path": "/x", "proxy": "http://h:1"}, ValueError, "exclude each other"),
         ({"ssl": None, "server_hostname": "h"}, ValueError, "wss://"),
@@ -472,7 +472,7 @@ def test_mistakes_are_told_at_the_call(
 
 
 def test_credentials_are_given_once() -> None:
-    with pytest.raises(ValueError, match="give one"):
+    with pytest.raises(ValueError, match="remove one"):
         connect("ws://user:pass@h/", headers={"authorization": "Bearer x"})
 
 
@@ -491,5 +491,5 @@ def test_a_socket_of_ones_own_is_a_stream() -> None:
 
 def test_outside_of_a_loop_it_says_so() -> None:
     entering = connect("ws://h/").__aenter__()
-    with pytest.raises(RuntimeError, match="no event loop runs here"):
+    with pytest.raises(RuntimeError, match="no event loop is running"):
         entering.send(None)

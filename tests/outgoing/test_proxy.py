@@ -56,7 +56,7 @@ async def test_wss_goes_through_it_unread(loop: Loop, kind: str) -> None:
             await talk_with(client)
         assert proxy.asked == ["server.example:443"]
         error = await failure(connect("wss://other.example/", ssl=trusting, proxy=url))
-        assert "wss://other.example/ by way of" in str(error)
+        assert "wss://other.example/ through" in str(error)
         assert "not valid for 'other.example'" in str(error)
 
 
@@ -144,7 +144,7 @@ async def test_a_proxy_that_refuses(loop: Loop, kind: str, refusal: bytes, cause
         error = await failure(connect("ws://server.example/x?y", proxy=url))
         assert isinstance(error, ConnectionError)
         assert str(error).startswith(
-            f"cannot connect to ws://server.example/x by way of {kind}://127.0.0.1:{proxy.port}: "
+            f"cannot connect to ws://server.example/x through {kind}://127.0.0.1:{proxy.port}: "
         )
         assert cause in str(error)
         assert "hunter2" not in str(error)
@@ -171,7 +171,7 @@ async def test_a_proxys_endless_answer_is_not_gathered(loop: Loop) -> None:
         url = f"http://127.0.0.1:{proxy.port}"
         error = await failure(connect("ws://server.example/", proxy=url))
     assert isinstance(error, HandshakeError)
-    assert "does not answer in HTTP/1.1" in str(error)
+    assert "does not respond with HTTP/1.1" in str(error)
 
 
 @on_sockets
@@ -186,7 +186,7 @@ async def test_a_proxy_that_leaves_at_once(loop: Loop, kind: str, how: str) -> N
         url = f"{kind}://127.0.0.1:{raw.port}"
         error = await failure(connect("ws://server.example/", proxy=url))
     assert isinstance(error, OSError)
-    assert f"cannot connect to ws://server.example/ by way of {url}: " in str(error)
+    assert f"cannot connect to ws://server.example/ through {url}: " in str(error)
     assert worth_retrying(error)
 
 
@@ -232,7 +232,7 @@ async def test_a_proxy_that_is_not_there(loop: Loop, kind: str) -> None:
         error = await failure(connect("ws://server.example/", proxy=url))
     assert isinstance(error, OSError)
     assert "hunter2" not in str(error)
-    assert "cannot connect to ws://server.example/ by way of" in str(error)
+    assert "cannot connect to ws://server.example/ through" in str(error)
     assert worth_retrying(error)
 
 
@@ -357,7 +357,7 @@ def test_a_proxy_is_a_url(url: str, checked: str) -> None:
     ],
 )
 def test_what_is_no_proxy_is_refused_at_the_call(url: str) -> None:
-    with pytest.raises(ValueError, match="is no proxy: write http://host:port") as caught:
+    with pytest.raises(ValueError, match="is not a proxy's URL: write http://host:port") as caught:
         connect("ws://h/", proxy=url)
     assert "hunter2" not in str(caught.value)
 
@@ -413,5 +413,7 @@ async def test_a_mistake_in_the_environment_is_told(
     monkeypatch.setenv("HTTPS_PROXY", "gopher://user:hunter2@p")
     error = await failure(connect("wss://server.example/"))
     assert isinstance(error, ValueError)
-    assert str(error).startswith("https_proxy in the environment: 'gopher://p' is no proxy")
+    assert str(error).startswith(
+        "https_proxy in the environment: 'gopher://p' is not a proxy's URL"
+    )
     assert "proxy=None" in str(error)

@@ -426,5 +426,5 @@ async def test_a_socket_of_ones_own_serves_once(loop: Loop) -> None:
 
 
 def test_outside_of_an_event_loop_it_says_so() -> None:
-    with pytest.raises(RuntimeError, match="no event loop runs here"):
+    with pytest.raises(RuntimeError, match="no event loop is running"):
         aiter(connect("ws://h/"))

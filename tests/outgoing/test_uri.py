@@ -69,17 +69,17 @@ def test_user_and_password(userinfo: str, credentials: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        ("", "begin with ws:// or wss://"),
-        ("example.com", "begin with ws:// or wss://"),
-        ("http://example.com/", "begin with ws:// or wss://"),
-        ("//example.com/", "begin with ws:// or wss://"),
-        ("ws:/example.com", "names no host"),
-        ("ws://", "names no host"),
-        ("ws:///path", "names no host"),
-        ("ws://:80/", "names no host"),
-        ("ws://user@/", "names no host"),
-        ("ws://h/#part", "no fragment"),
-        ("ws://h/#", "no fragment"),
+        ("", "must begin with ws:// or wss://"),
+        ("example.com", "must begin with ws:// or wss://"),
+        ("http://example.com/", "must begin with ws:// or wss://"),
+        ("//example.com/", "must begin with ws:// or wss://"),
+        ("ws:/example.com", "has no host"),
+        ("ws://", "has no host"),
+        ("ws:///path", "has no host"),
+        ("ws://:80/", "has no host"),
+        ("ws://user@/", "has no host"),
+        ("ws://h/#part", "its fragment"),
+        ("ws://h/#", "its fragment"),
         ("ws://h:0/", "port 0"),
         ("ws://h:65536/", "host or port is malformed"),
         ("ws://h:http/", "host or port is malformed"),
@@ -99,12 +99,12 @@ def test_user_and_password(userinfo: str, credentials: str | None) -> None:
 def test_what_is_no_address_is_refused_at_the_call(text: str, mistake: str) -> None:
     with pytest.raises(ValueError, match=mistake) as caught:
         connect(text)
-    assert "is no WebSocket address" in str(caught.value)
+    assert "is not a WebSocket address" in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", [None, b"ws://h/", 7])
 def test_an_address_is_a_str(uri: object) -> None:
-    with pytest.raises(TypeError, match="is a str, not"):
+    with pytest.raises(TypeError, match="must be a str, not"):
         connect(uri)  # type: ignore[arg-type]
 
 
@@ -126,7 +126,7 @@ def test_an_address_is_a_str(uri: object) -> None:
     ],
 )
 def test_no_message_shows_a_password(text: str) -> None:
-    with pytest.raises(ValueError, match="is no WebSocket address") as caught:
+    with pytest.raises(ValueError, match="is not a WebSocket address") as caught:
         connect(text)
     assert "hunter2" not in str(caught.value)
 
@@ -174,9 +174,9 @@ def test_where_a_redirect_leads(start: str, location: str, target: str) -> None:
         ("wss://h/", "http://h/", "gives up encryption"),
         ("wss://h/", "ws://h/", "gives up encryption"),
         ("wss://h/", "WS://h/", "gives up encryption"),
-        ("ws://h/", "ftp://h/", "no WebSocket address"),
-        ("ws://h/", "javascript:alert(1)", "no WebSocket address"),
-        ("ws://h/", "https://", "names no host"),
+        ("ws://h/", "ftp://h/", "not a WebSocket address"),
+        ("ws://h/", "javascript:alert(1)", "not a WebSocket address"),
+        ("ws://h/", "https://", "has no host"),
         ("ws://h/", "http://[/", "malformed"),
         ("ws://h/", "/a b", "percent-encode"),
         ("ws://h/", "//h:99999/", "malformed"),

@@ -260,7 +260,7 @@ async def test_a_redirect_leads_nowhere(backend: str) -> None:
         return Response(302, {"Location": "ws://elsewhere/"})
 
     async with served(echo, process_request=redirect) as near:
-        with pytest.raises(HandshakeError, match="0 redirects") as caught:
+        with pytest.raises(HandshakeError, match="more than 0 times") as caught:
             async with connect_stream(near, URI):
                 raise AssertionError("it was redirected")
         assert caught.value.headers["Location"] == "ws://elsewhere/"
@@ -270,7 +270,7 @@ async def test_a_redirect_leads_nowhere(backend: str) -> None:
 async def test_a_stream_that_ends_is_no_server(backend: str) -> None:
     near, far = stream_pair()
     await far.aclose()
-    with pytest.raises(OSError, match="opened no WebSocket"):
+    with pytest.raises(OSError, match="the opening handshake failed"):
         async with connect_stream(near, URI):
             raise AssertionError("there is nobody")
 

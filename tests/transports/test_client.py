@@ -400,7 +400,7 @@ async def test_without_a_callback_messages_are_discarded_with_one_line(
         peer.part("x" * 5000)
         peer.part("ended", last=True)
         await peer.nothing()
-        assert log.lines() == ["its messages are discarded: no on_message is registered"]
+        assert log.lines() == ["messages are discarded, because no on_message is registered"]
 
 
 @on_each_loop
@@ -1002,7 +1002,29 @@ async def test_connection_closed_about_another_client_closes_nobody(
         staying.send("x")
         await staying.nothing()
         assert log.lines() == [
-            "on_message ended because another client is gone: 1000 (normal closure): bye"
+            "on_message ended because another client's connection is closed: 1000 (normal closure): bye"
+        ]
+
+
+async def test_a_peers_reason_forges_no_log_line(world: World, log: Log) -> None:
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await clients[0].writer.send(await reader.get())
+
+    async with world.serving(on_connection) as server:
+        gone, staying = await world.connect(server), await world.connect(server)
+        gone.close(1000, "bye\n#1 127.0.0.1:1: forged\x1b[2J\u2028")
+        await gone.closed()
+        staying.send("x")
+        await staying.nothing()
+        assert log.lines() == [
+            "on_message ended because another client's connection is closed:"
+            " 1000 (normal closure): bye?#1 127.0.0.1:1: forged?[2J?"
         ]
 
 
@@ -1053,8 +1075,8 @@ async def test_on_connection_ended_by_another_client_leaves_its_own_open(
         peer.send("nobody hears this")
         await peer.nothing()
         assert log.lines() == [
-            "on_connection ended because another client is gone: 1000 (normal closure)",
-            "its messages are discarded: no on_message is registered",
+            "on_connection ended because another client's connection is closed: 1000 (normal closure)",
+            "messages are discarded, because no on_message is registered",
         ]
 
 

@@ -12,7 +12,7 @@ from wscore.extensions.deflate import Inflater
 from wstransports import Client, Reasons, WebSocketReader
 
 BROKEN = "broken" * 1000  # long enough to be compressed
-DROPPED = "the connection is dropped, for an error in handling it"
+DROPPED = "dropped because of an error in handling the connection"
 
 
 @pytest.fixture(autouse=True)

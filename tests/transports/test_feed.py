@@ -460,7 +460,7 @@ async def test_a_silent_source_is_1008(loop: MemoryLoop, begun: bool) -> None:
         assert caught.value.client is client
         with pytest.raises(ConnectionClosed):
             await waiting.wait()
-        assert await peer.closed() == (1008, "a message brought nothing for 10 s")
+        assert await peer.closed() == (1008, "the source of a message brought nothing for 10 s")
 
 
 @on_memory

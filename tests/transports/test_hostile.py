@@ -102,7 +102,7 @@ async def test_garbage_is_a_4xx_and_one_line(
         assert peer.head.startswith(b"HTTP/1.1 %d " % status)
         assert b"\r\nConnection: close" in peer.head
         [line] = log.lines()
-        assert line.startswith("no handshake: ")
+        assert line.startswith("handshake failed: ")
         await here.undisturbed()
 
 
@@ -169,7 +169,7 @@ async def test_half_a_handshake_and_gone(loop: Loop, log: Log) -> None:
                 end(peer)
         await here.undisturbed()
         # Whoever comes and goes is no garbage; the loops differ in what they notice.
-        assert all(line.startswith("no handshake: ") for line in log.lines())
+        assert all(line.startswith("handshake failed: ") for line in log.lines())
 
 
 @on_memory
@@ -471,7 +471,7 @@ async def test_a_reset_at_every_stage(
             assert here.told[0][0] in (1000, 1006)
         lines = log.lines()
         if stage is stage_handshake:
-            lines = [line for line in lines if not line.startswith("no handshake: ")]
+            lines = [line for line in lines if not line.startswith("handshake failed: ")]
         assert lines == []
         await here.undisturbed()
 
@@ -590,7 +590,9 @@ async def test_a_reset_while_a_read_waits(
         else:
             assert 16 <= got < 20 < count
             [line] = log.lines()
-            assert line.endswith("lost, and the rest of what it sent is dropped: too much waits")
+            assert line.endswith(
+                "connection lost; its last input is dropped, because too much is unread"
+            )
         await here.undisturbed()
 
 

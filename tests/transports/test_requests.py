@@ -223,7 +223,9 @@ async def test_slower_than_open_timeout_is_a_503(loop: MemoryLoop, log: Log) -> 
         assert (await peer.answer()).status == 503
         await peer.eof()
         assert story == ["cancelled"]
-        assert log.lines() == ["no handshake: the server did not respond to the request in time"]
+        assert log.lines() == [
+            "handshake failed: the server did not respond to the request in time"
+        ]
 
 
 @on_memory
@@ -238,7 +240,7 @@ async def test_a_request_that_never_comes_whole_is_a_408(loop: MemoryLoop, log: 
         await loop.advance(0.1)
         await peer.eof()
         assert peer.head.startswith(b"HTTP/1.1 408 ")
-        assert log.lines() == ["no handshake: the request did not arrive in time"]
+        assert log.lines() == ["handshake failed: the request did not arrive in time"]
 
 
 @on_memory
@@ -270,7 +272,9 @@ async def test_process_request_ends_with_a_lost_connection(loop: MemoryLoop, log
         peer.reset()
         await loop.advance(5)
         assert story == ["asked", "cancelled at 0"]
-        assert log.lines() == ["no handshake: the connection was lost during the opening handshake"]
+        assert log.lines() == [
+            "handshake failed: the connection was lost during the opening handshake"
+        ]
 
 
 # --- Subprotocols
@@ -326,4 +330,4 @@ async def test_origins(
         assert (await peer.answer()).status == status
         if status == 403:
             await peer.eof()
-            assert log.lines() == ["no handshake: this origin is not allowed"]
+            assert log.lines() == ["handshake failed: this origin is not allowed"]

@@ -149,7 +149,7 @@ async def test_without_on_connection_messages_are_discarded(loop: Loop, log: Log
         peer = await loop.connect(server)
         peer.send("anybody?")
         await peer.nothing()
-        assert log.lines() == ["its messages are discarded: no on_message is registered"]
+        assert log.lines() == ["messages are discarded, because no on_message is registered"]
 
 
 # --- Where it listens

@@ -46,38 +46,46 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"port": -1}, ValueError, r"port is 0 \(pick a free one\) to 65535, not -1"),
-        ({"port": 65536}, ValueError, r"port is 0 \(pick a free one\) to 65535, not 65536"),
-        ({"port": "8080"}, ValueError, "port is .* not '8080'"),
-        ({"port": 8080.0}, ValueError, r"port is .* not 8080\.0"),
-        ({"port": None}, ValueError, "port is .* not None"),
-        ({"addr": 2130706433}, TypeError, "addr is a host name or address as str, not 2130706433"),
-        ({"addr": b"127.0.0.1"}, TypeError, "addr is .* str, not b'127.0.0.1'"),
-        ({"timeout": -1}, ValueError, "timeout is a number of seconds, 0 for never, not -1"),
-        ({"timeout": None}, ValueError, "timeout is a number of seconds, 0 for never, not None"),
-        ({"timeout": "120"}, ValueError, "timeout is a number of seconds, .* not '120'"),
-        ({"timeout": float("inf")}, ValueError, "timeout is .* 0 for never, not inf"),
-        ({"timeout": float("nan")}, ValueError, "timeout is .* 0 for never, not nan"),
-        ({"open_timeout": -0.1}, ValueError, "open_timeout is .* 0 for never, not -0.1"),
-        ({"close_timeout": None}, ValueError, "close_timeout is .* 0 for never, not None"),
-        ({"max_message_size": 0}, ValueError, "max_message_size is .* 1 or None, not 0"),
-        ({"max_message_size": 1e6}, ValueError, "max_message_size is a whole number .* 1000000.0"),
-        ({"read_limit": 0}, ValueError, "read_limit is a whole number of at least 1, not 0"),
-        ({"read_limit": None}, ValueError, "read_limit is .* at least 1, not None"),
-        ({"max_connections": 0}, ValueError, "max_connections is .* 1 or None, not 0"),
-        ({"concurrent_messages": 0}, ValueError, "concurrent_messages is .* 1, not 0"),
-        ({"subprotocols": "chat"}, TypeError, "subprotocols is a list .* put it in a list"),
+        ({"port": -1}, ValueError, r"port must be 1 to 65535, or 0 for a free one, not -1"),
+        ({"port": 65536}, ValueError, r"port must be 1 to 65535, or 0 for a free one, not 65536"),
+        ({"port": "8080"}, ValueError, "port must be .* not '8080'"),
+        ({"port": 8080.0}, ValueError, r"port must be .* not 8080\.0"),
+        ({"port": None}, ValueError, "port must be .* not None"),
+        (
+            {"addr": 2130706433},
+            TypeError,
+            "addr must be a host name or address as str, not 2130706433",
+        ),
+        ({"addr": b"127.0.0.1"}, TypeError, "addr must be .* str, not b'127.0.0.1'"),
+        ({"timeout": -1}, ValueError, "timeout must be in seconds, 0 for never, not -1"),
+        ({"timeout": None}, ValueError, "timeout must be in seconds, 0 for never, not None"),
+        ({"timeout": "120"}, ValueError, "timeout must be in seconds, .* not '120'"),
+        ({"timeout": float("inf")}, ValueError, "timeout must be .* 0 for never, not inf"),
+        ({"timeout": float("nan")}, ValueError, "timeout must be .* 0 for never, not nan"),
+        ({"open_timeout": -0.1}, ValueError, "open_timeout must be .* 0 for never, not -0.1"),
+        ({"close_timeout": None}, ValueError, "close_timeout must be .* 0 for never, not None"),
+        ({"max_message_size": 0}, ValueError, "max_message_size must be .* 1 or None, not 0"),
+        ({"max_message_size": 1e6}, ValueError, "max_message_size must be an int .* 1000000.0"),
+        ({"read_limit": 0}, ValueError, "read_limit must be an int of at least 1, not 0"),
+        ({"read_limit": None}, ValueError, "read_limit must be .* at least 1, not None"),
+        ({"max_connections": 0}, ValueError, "max_connections must be .* 1 or None, not 0"),
+        ({"concurrent_messages": 0}, ValueError, "concurrent_messages must be .* 1, not 0"),
+        ({"subprotocols": "chat"}, TypeError, "subprotocols must be a list .* put it in a list"),
         ({"subprotocols": b"chat"}, TypeError, "subprotocols must be a list"),
         ({"subprotocols": [b"chat"]}, TypeError, "subprotocols must be a list of str, but b'chat'"),
         ({"subprotocols": ["my chat"]}, ValueError, "'my chat' .* use letters"),
         ({"subprotocols": ["a", "b", "a"]}, ValueError, "subprotocols must be different"),
-        ({"origins": "https://example.com"}, TypeError, "origins is a list .* put it in a list"),
+        ({"origins": "https://example.com"}, TypeError, "origins must be a list .* put it in a list"),
         ({"origins": [b"https://example.com"]}, TypeError, "origins must be a list of str or None"),
-        ({"process_request": "/health"}, TypeError, "process_request is a function that takes a"),
-        ({"loop": 5}, TypeError, r"loop is .* not 5: .*new_event_loop\(\)"),
-        ({"loop": asyncio.new_event_loop}, TypeError, "loop is an event loop .* not <function"),
-        ({"sock": 5}, TypeError, "sock is a socket.socket, not 5"),
-        ({"unix_path": 5}, TypeError, "unix_path is a path, not 5"),
+        ({"process_request": "/health"}, TypeError, "process_request must be a function that takes a"),
+        ({"loop": 5}, TypeError, r"loop must be .* not 5: .*new_event_loop\(\)"),
+        (
+            {"loop": asyncio.new_event_loop},
+            TypeError,
+            "loop must be an event loop, not <function",
+        ),
+        ({"sock": 5}, TypeError, "sock must be a socket.socket, not 5"),
+        ({"unix_path": 5}, TypeError, "unix_path must be a path, not 5"),
         ({"compresion": None}, TypeError, "unexpected keyword argument 'compresion'"),
     ],
 )
@@ -87,15 +95,15 @@ def test_arguments(arguments: dict[str, Any], error: type[Exception], words: str
 
 
 def test_a_socket_and_a_path_at_once() -> None:
-    with socket.socket() as sock, pytest.raises(ValueError, match="exclude each other: give one"):
+    with socket.socket() as sock, pytest.raises(ValueError, match="exclude each other: pass one"):
         server(sock=sock, unix_path="/nowhere")
 
 
 def test_a_socket_that_cannot_listen() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
-        with pytest.raises(ValueError, match="sock is an open stream socket, not <socket"):
+        with pytest.raises(ValueError, match="sock must be an open stream socket, not <socket"):
             server(sock=datagrams)
-    with pytest.raises(ValueError, match=r"sock is an open stream socket, not <.*\[closed\]"):
+    with pytest.raises(ValueError, match=r"sock must be an open stream socket, not <.*\[closed\]"):
         server(sock=datagrams)
 
 
@@ -126,7 +134,7 @@ def test_a_certificate_or_key_that_is_not_there(
 
 def test_a_key_that_does_not_fit(certs: tuple[Path, Path], tmp_path: Path) -> None:
     _, other_key = write_certs(tmp_path)
-    with pytest.raises(ValueError, match="are no certificate and the key that fits it") as caught:
+    with pytest.raises(ValueError, match="are not a certificate and its key") as caught:
         server(certs=(certs[0], other_key))
     assert str(certs[0]) in str(caught.value)
     assert str(other_key) in str(caught.value)
@@ -137,7 +145,7 @@ def test_what_is_no_pem(content: str, certs: tuple[Path, Path], tmp_path: Path) 
     broken = tmp_path / "broken.pem"
     broken.write_text(content)
     for pair in ((broken, certs[1]), (certs[0], broken), certs[::-1]):
-        with pytest.raises(ValueError, match="are no certificate and the key that fits it"):
+        with pytest.raises(ValueError, match="are not a certificate and its key"):
             server(certs=pair)
 
 
@@ -150,7 +158,7 @@ def test_a_key_with_a_pass_phrase_is_not_asked_for_at_the_terminal(
             Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
         )
     )
-    with pytest.raises(ValueError, match="has a pass phrase: .*SSLContext"):
+    with pytest.raises(ValueError, match="has a passphrase: .*SSLContext"):
         server(certs=(certs[0], key))
 
 
@@ -159,7 +167,9 @@ def test_a_key_with_a_pass_phrase_is_not_asked_for_at_the_terminal(
     ["cert.pem", ("cert.pem",), ("cert.pem", None), ("a", "b", "c"), 5, ("a", 5), (b"a", b"b")],
 )
 def test_what_is_neither_a_pair_of_paths_nor_a_context(given: Any) -> None:
-    with pytest.raises(TypeError, match=r"certs is \(certfile, keyfile\) or an ssl.SSLContext"):
+    with pytest.raises(
+        TypeError, match=r"certs must be \(certfile, keyfile\) or an ssl.SSLContext"
+    ):
         server(certs=given)
 
 
@@ -176,8 +186,8 @@ def test_an_address_in_use(new_loop: NewLoop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         words = (
-            rf"cannot listen at 127\.0\.0\.1:{port} \(.*\): somebody listens there already;"
-            " stop it, or take port 0"
+            rf"cannot listen on 127\.0\.0\.1:{port} \(.*\): another program listens there;"
+            " stop it, or use port 0"
         )
         loop = new_loop()
         with pytest.raises(OSError, match=words) as caught, server(port=port, loop=loop):
@@ -199,10 +209,10 @@ def test_an_address_in_use(new_loop: NewLoop) -> None:
 @pytest.mark.parametrize(
     ("where", "words"),
     [
-        ({"addr": "no such host"}, "cannot listen at no such host:0 "),
-        ({"addr": "192.0.2.1"}, r"cannot listen at 192\.0\.2\.1:0 "),  # RFC 5737: nobody's
-        ({"unix_path": "/nowhere/at/all"}, "cannot listen at /nowhere/at/all "),
-        ({"unix_path": "/" + "x" * 200}, "cannot listen at /xxx.* too long"),
+        ({"addr": "no such host"}, "cannot listen on no such host:0 "),
+        ({"addr": "192.0.2.1"}, r"cannot listen on 192\.0\.2\.1:0 "),  # RFC 5737: nobody's
+        ({"unix_path": "/nowhere/at/all"}, "cannot listen on /nowhere/at/all "),
+        ({"unix_path": "/" + "x" * 200}, "cannot listen on /xxx.* too long"),
     ],
 )
 def test_where_nobody_can_listen(where: dict[str, Any], words: str, new_loop: NewLoop) -> None:
@@ -216,7 +226,7 @@ def test_a_server_that_could_not_listen_may_try_again(loop: asyncio.AbstractEven
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         again = server(port=port, loop=loop)
-        with pytest.raises(OSError, match="somebody listens"), again:
+        with pytest.raises(OSError, match="another program listens"), again:
             pytest.fail("not reached")
     with again:
         assert again.port == port
@@ -226,7 +236,7 @@ def test_a_server_that_could_not_listen_may_try_again(loop: asyncio.AbstractEven
 
 
 async def in_a_running_loop(use: Callable[[], None]) -> None:
-    with pytest.raises(RuntimeError, match=r"use `async with socket:` or .*serve_forever\(\)`"):
+    with pytest.raises(RuntimeError, match=r"use `async with server:` or .*serve_forever\(\)`"):
         use()
 
 
@@ -268,7 +278,7 @@ def test_a_loop_that_is_closed(new_loop: NewLoop) -> None:
 @pytest.mark.parametrize("given", [True, False])
 def test_entering_twice(given: bool, loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(None)  # so that, where none is given, the block makes one
-    words = "this server listens already: make another"
+    words = "this server listens already: create another"
     twice = server(loop=loop if given else None)
     with twice as listener:
         with pytest.raises(RuntimeError, match=words):
@@ -363,7 +373,7 @@ DECORATORS = ["message", "ping", "pong", "closed"]
 
 @pytest.mark.parametrize(("callback", "name"), NOT_ASYNC)
 def test_on_connection_that_is_not_async(callback: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=f"on_connection must be `async def`, and .*{name}"):
+    with pytest.raises(TypeError, match=f"on_connection must be `async def`, but .*{name}"):
         server().connection(callback)
 
 
@@ -418,8 +428,8 @@ def test_callbacks_of_a_client_that_are_async(callback: Any, decorator: str) -> 
         (lambda client: client.writer.feed(5), TypeError, "Buffer or an iterable, .*, not int"),
         (lambda client: client.writer.feed("text"), TypeError, r"use send\(\) for one piece"),
         (lambda client: client.writer.feed(b"bytes"), TypeError, r"use send\(\) for one piece"),
-        (lambda client: client.writer.feed([], 5), TypeError, "op_code is DataType.TEXT, BINARY"),
-        (lambda client: client.writer.feed([], chunksize=0), ValueError, "chunksize .* from 1"),
+        (lambda client: client.writer.feed([], 5), TypeError, "op_code must be DataType.TEXT, BINARY"),
+        (lambda client: client.writer.feed([], chunksize=0), ValueError, "chunksize .* at least 1 byte"),
         (lambda client: client.writer.ping(bytes(126)), ValueError, "at most 125 .* 126: shorten"),
         (lambda client: client.writer.ping("text"), TypeError, "ping .* bytes-like, not str"),
         (
@@ -430,9 +440,9 @@ def test_callbacks_of_a_client_that_are_async(callback: Any, decorator: str) -> 
         (
             lambda client: client.writer.pong(3, b"four"),
             ValueError,
-            r"has 4 bytes, not 3: pong\(len\(payload\), payload\)",
+            r"has 4 bytes, not 3: write pong\(len\(payload\), payload\)",
         ),
-        (lambda client: client.writer.pong(4, "four"), TypeError, "pong.* bytes-like"),
+        (lambda client: client.writer.pong(4, "four"), TypeError, "payload .* bytes-like"),
         (lambda client: client.writer.pong(b"four", 4), TypeError, r"pong\(len\(payload\), pa"),
         (lambda client: client.writer.fragment().send("a"), RuntimeError, "inside `async with`"),
         (lambda client: client.close(reason="x" * 124), ValueError, "123 bytes .* 124: shorten"),
@@ -557,17 +567,17 @@ def used_after_close(
 def test_a_callback_and_receive_exclude_each_other() -> None:
     async def callback_first(client: Client) -> None:
         client.message(proper)
-        with pytest.raises(RuntimeError, match=r"use that or receive\(\)"):
+        with pytest.raises(RuntimeError, match=r"use either that or receive\(\)"):
             await client.receive()
-        with pytest.raises(RuntimeError, match=r"use that or receive\(\)"):
+        with pytest.raises(RuntimeError, match=r"use either that or receive\(\)"):
             await anext(client)
 
     async def receive_first(client: Client) -> None:
         receiving = asyncio.create_task(client.receive())
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="use that or a callback"):
+        with pytest.raises(RuntimeError, match="use either that or a callback"):
             client.message(proper)
-        with pytest.raises(RuntimeError, match="another task waits in receive"):
+        with pytest.raises(RuntimeError, match="another task is waiting in this client"):
             await client.receive()
         receiving.cancel()
 
@@ -582,7 +592,7 @@ def test_what_a_message_can_be_read_as() -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            with pytest.raises(TypeError, match="kind is str or bytes, .* not <class 'int'>"):
+            with pytest.raises(TypeError, match="kind must be str or bytes, .* not <class 'int'>"):
                 await reader.get(int)  # type: ignore[arg-type]
             await client.writer.send(await reader.get(bytes))
 

@@ -107,7 +107,7 @@ def test_a_request_that_does_not_end(new_loop: NewLoop, caplog: pytest.LogCaptur
         peer.raw(REQUEST[:-1])
         assert peer.read_to_end().startswith(b"HTTP/1.1 408 ")
         peer.leave()
-    assert one_line(caplog) == f"{peer}: no handshake: the request did not arrive in time"
+    assert one_line(caplog) == f"{peer}: handshake failed: the request did not arrive in time"
 
 
 @BOTH_LOOPS
@@ -129,7 +129,7 @@ def test_whoever_resets_before_the_handshake_leaves_a_line_at_most(
     with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
         peer.raw(sent)
         peer.reset()
-    lost = "no handshake: the connection was lost during the opening handshake"
+    lost = "handshake failed: the connection was lost during the opening handshake"
     if caplog.records:
         assert one_line(caplog).endswith(lost)
 

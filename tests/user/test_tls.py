@@ -303,7 +303,7 @@ def test_open_timeout_bounds_the_handshake_inside_of_tls(
         peer.raw(REQUEST[:20])
         assert peer.read_to_end().startswith(b"HTTP/1.1 408 ")
         still_served(other)
-    assert one_line(caplog) == f"{peer}: no handshake: the request did not arrive in time"
+    assert one_line(caplog) == f"{peer}: handshake failed: the request did not arrive in time"
 
 
 @BOTH_LOOPS
@@ -315,7 +315,7 @@ def test_tls_where_plain_http_is_spoken(
             pytest.fail("not reached")
         still_served(other)
     assert one_line(caplog).endswith(
-        ": no handshake: this is a TLS handshake, but the server expects plain HTTP"
+        ": handshake failed: this is a TLS handshake, but the server expects plain HTTP"
     )
 
 
@@ -328,4 +328,4 @@ def test_tls_where_plain_http_is_spoken_is_answered_by_a_400(
         head, _, body = peer.read_to_end().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert body == b"this is a TLS handshake, but the server expects plain HTTP\n"
-    assert one_line(caplog) == f"{peer}: no handshake: {body.decode().rstrip()}"
+    assert one_line(caplog) == f"{peer}: handshake failed: {body.decode().rstrip()}"

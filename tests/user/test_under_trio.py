@@ -20,5 +20,7 @@ async def run() -> None:
 
 @pytest.mark.parametrize("use", [with_form, run])
 def test_the_mistake_is_named(use: Callable[[], Awaitable[None]]) -> None:
-    with pytest.raises(RuntimeError, match="a loop runs here already: use `async with socket:`"):
+    with pytest.raises(
+        RuntimeError, match="an event loop is running already: use `async with server:`"
+    ):
         trio.run(use)

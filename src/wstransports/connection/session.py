@@ -196,7 +196,7 @@ class Session:
     def _end(self, event: CloseReceived | ConnectionFailed) -> None:
         """The last event: a Close, a violation, a passed deadline, or the end of the input."""
         if isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
-            self.log(f"connection failed with {event.code:d}: {event.reason}")
+            self.log(f"failed with {event.code:d}, {event.reason}")
         self._begin_closing()
         self.inbox.end_of_input()
 

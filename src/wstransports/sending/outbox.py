@@ -21,7 +21,7 @@ _YIELD_AFTER = 2**20
 # bytes. Yielding after each of 1 MiB took 1.2 iterations of the loop for each instead of 0.8.
 _LARGE_COUNT = 4
 
-MESSAGE_ABORTED = Reasons.UNEXPECTED_CONDITION, "a message was not completed"
+MESSAGE_ABORTED = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
 
 
 class Link(Protocol):
