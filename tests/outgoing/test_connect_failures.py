@@ -232,7 +232,7 @@ async def test_a_refused_connection(loop: Loop) -> None:
 async def test_nobody_listens(loop: MemoryLoop) -> None:
     error = await failure(connect("ws://127.0.0.1:1/"))
     assert isinstance(error, ConnectionRefusedError)
-    assert "cannot connect to ws://127.0.0.1:1/: nobody listens" in str(error)
+    assert "cannot connect to ws://127.0.0.1:1/: nothing listens" in str(error)
 
 
 @on_asyncio

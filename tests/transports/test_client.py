@@ -1002,11 +1002,13 @@ async def test_connection_closed_about_another_client_closes_nobody(
         staying.send("x")
         await staying.nothing()
         assert log.lines() == [
-            "on_message ended because another client's connection is closed: 1000 (normal closure): bye"
+            "on_message ended because another client's connection is closed:"
+            " 1000 (normal closure): bye"
         ]
 
 
-async def test_a_peers_reason_forges_no_log_line(world: World, log: Log) -> None:
+@on_each_loop
+async def test_a_peers_reason_forges_no_log_line(loop: Loop, log: Log) -> None:
     clients: list[Client] = []
 
     async def on_connection(client: Client) -> None:
@@ -1016,8 +1018,8 @@ async def test_a_peers_reason_forges_no_log_line(world: World, log: Log) -> None
         async def on_message(reader: WebSocketReader) -> None:
             await clients[0].writer.send(await reader.get())
 
-    async with world.serving(on_connection) as server:
-        gone, staying = await world.connect(server), await world.connect(server)
+    async with loop.serving(on_connection) as server:
+        gone, staying = await loop.connect(server), await loop.connect(server)
         gone.close(1000, "bye\n#1 127.0.0.1:1: forged\x1b[2J\u2028")
         await gone.closed()
         staying.send("x")
@@ -1075,7 +1077,8 @@ async def test_on_connection_ended_by_another_client_leaves_its_own_open(
         peer.send("nobody hears this")
         await peer.nothing()
         assert log.lines() == [
-            "on_connection ended because another client's connection is closed: 1000 (normal closure)",
+            "on_connection ended because another client's connection is closed:"
+            " 1000 (normal closure)",
             "messages are discarded, because no on_message is registered",
         ]
 

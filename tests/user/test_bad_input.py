@@ -75,9 +75,17 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
         ({"subprotocols": [b"chat"]}, TypeError, "subprotocols must be a list of str, but b'chat'"),
         ({"subprotocols": ["my chat"]}, ValueError, "'my chat' .* use letters"),
         ({"subprotocols": ["a", "b", "a"]}, ValueError, "subprotocols must be different"),
-        ({"origins": "https://example.com"}, TypeError, "origins must be a list .* put it in a list"),
+        (
+            {"origins": "https://example.com"},
+            TypeError,
+            "origins must be a list .* put it in a list",
+        ),
         ({"origins": [b"https://example.com"]}, TypeError, "origins must be a list of str or None"),
-        ({"process_request": "/health"}, TypeError, "process_request must be a function that takes a"),
+        (
+            {"process_request": "/health"},
+            TypeError,
+            "process_request must be a function that takes a",
+        ),
         ({"loop": 5}, TypeError, r"loop must be .* not 5: .*new_event_loop\(\)"),
         (
             {"loop": asyncio.new_event_loop},
@@ -428,8 +436,16 @@ def test_callbacks_of_a_client_that_are_async(callback: Any, decorator: str) -> 
         (lambda client: client.writer.feed(5), TypeError, "Buffer or an iterable, .*, not int"),
         (lambda client: client.writer.feed("text"), TypeError, r"use send\(\) for one piece"),
         (lambda client: client.writer.feed(b"bytes"), TypeError, r"use send\(\) for one piece"),
-        (lambda client: client.writer.feed([], 5), TypeError, "op_code must be DataType.TEXT, BINARY"),
-        (lambda client: client.writer.feed([], chunksize=0), ValueError, "chunksize .* at least 1 byte"),
+        (
+            lambda client: client.writer.feed([], 5),
+            TypeError,
+            "op_code must be DataType.TEXT, BINARY",
+        ),
+        (
+            lambda client: client.writer.feed([], chunksize=0),
+            ValueError,
+            "chunksize .* at least 1 byte",
+        ),
         (lambda client: client.writer.ping(bytes(126)), ValueError, "at most 125 .* 126: shorten"),
         (lambda client: client.writer.ping("text"), TypeError, "ping .* bytes-like, not str"),
         (
