@@ -74,7 +74,7 @@ class Callbacks:
             logger.error("%s: %s raised", link, name, exc_info=error)
             link.callback_failed()
         elif others := [one for one in closed if one.client is not link.client]:
-            link.log(f"{name} ended because another client's connection is closed: {others[0]}")
+            link.log(f"{name} ended because another client is closed: {others[0]}")
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:

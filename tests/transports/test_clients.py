@@ -259,7 +259,7 @@ async def test_a_send_to_one_that_is_gone_ends_the_callback_alone(loop: Loop, lo
         staying.send("anybody there?")
         await staying.nothing()
         assert log.lines() == [
-            "on_message ended because another client's connection is closed: 1000 (normal closure)"
+            "on_message ended because another client is closed: 1000 (normal closure)"
         ]
         others.reverse()
         staying.send("echo, then")

@@ -449,6 +449,6 @@ async def test_a_broadcast_to_a_client_that_does_not_read_waits_for_it_alone(
         assert await sender.message() == "next"
         assert await third.message() == "next"
         assert log.lines() == [
-            "on_message ended because another client's connection is closed:"
+            "on_message ended because another client is closed:"
             " 1006 (connection lost without a Close): the connection was lost"
         ]
