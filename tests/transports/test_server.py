@@ -180,7 +180,7 @@ async def test_an_address_in_use_is_named(loop: Loop) -> None:
 async def test_an_address_in_use_in_memory(loop: MemoryLoop) -> None:
     async with loop.serving() as server:
         other = WebSocketServer("127.0.0.1", server.port, runtime=loop.runtime)
-        with pytest.raises(OSError, match="listens at"):
+        with pytest.raises(OSError, match="is in use already"):
             await other.__aenter__()
 
 
