@@ -90,7 +90,7 @@ def test_each_thread_has_a_memory_runtime_of_its_own(threads: ThreadPoolExecutor
 
     async def find_outer() -> Runtime:
         assert threads.submit(inner.run, find_inner).result(PATIENCE) is inner
-        with pytest.raises(RuntimeError, match="no event loop runs here"):
+        with pytest.raises(RuntimeError, match="no event loop is running"):
             threads.submit(running).result(PATIENCE)
         return running()
 
