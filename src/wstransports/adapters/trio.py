@@ -13,8 +13,9 @@ from pathlib import Path
 import trio
 
 from ..batch import Batch
-from ..options import Address, proxies_missing, refused_by_proxy
+from ..options import Address
 from ..runtime import Sink, register
+from .proxy import through_proxy
 from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
@@ -210,18 +211,12 @@ def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
 
 
 async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
-    """A socket connected by way of a proxy; python-socks implements the protocols."""
-    try:
-        from python_socks import ProxyError
+    with through_proxy():
         from python_socks.async_.trio import Proxy
-    except ImportError:
-        raise proxies_missing() from None
-    try:
+
         # The caller bounds the time.
         sock = await Proxy.from_url(url, rdns=True).connect(host, port, timeout=math.inf)
-    except (ProxyError, ValueError) as error:  # a refusal; an invalid answer
-        raise refused_by_proxy(error) from error
-    return _taken_from(sock)
+        return _taken_from(sock)
 
 
 _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports")
