@@ -42,7 +42,7 @@ API_COVERAGE := 98
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help demo test test-all $(MORE) bare autobahn bench bench-smoke lint clean
+.PHONY: help demo test fast-core fast-rest test-all $(MORE) bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -50,12 +50,21 @@ help:
 demo: $(VENV)/package
 	$(VENV_PYTHON) examples/chat.py
 
-# What pytest leaves to `make test-all` is in $(VENV)/later, what make leaves is in MORE.
+# Two halves next to each other. What pytest leaves to `make test-all` is in the files that end in
+# -later, what make leaves is in MORE.
 test: lint $(WS)
-	$(VENV_PYTHON) -m pytest -q -m 'not slow' -p left_out --later=$(VENV)/later \
-	    --junit-xml=$(VENV)/fast.xml
-	@echo 'make $(MORE)' >> $(VENV)/later
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/fast.xml --later=$(VENV)/later
+	$(MAKE) --no-print-directory --jobs=2 --output-sync fast-core fast-rest
+	@echo 'make $(MORE)' > $(VENV)/make-later
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core-fast.xml $(VENV)/rest-fast.xml \
+	    $(addprefix --later=$(VENV)/,core-later rest-later make-later)
+
+FAST := $(VENV_PYTHON) -m pytest -q -m 'not slow' -p left_out
+
+fast-core: $(VENV)/tools
+	$(FAST) --later=$(VENV)/core-later --junit-xml=$(VENV)/core-fast.xml tests/core
+
+fast-rest: $(VENV)/tools
+	$(FAST) --later=$(VENV)/rest-later --junit-xml=$(VENV)/rest-fast.xml --ignore=tests/core
 
 test-all: lint $(WS)
 	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/all.xml

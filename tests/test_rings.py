@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,7 @@ def test_the_adapters_package_makes_them_known_and_no_more() -> None:
 # Layers.
 
 
+@cache
 def graph(root: Path = SRC) -> dict[str, set[str]]:
     """Each module of ours, with those that it imports: those that only a type checker sees too."""
     paths = {module_name(path, root): path for path in root.rglob("*.py")}
