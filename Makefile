@@ -69,8 +69,8 @@ fast-rest: $(VENV)/tools
 test-all: lint $(WS)
 	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/all.xml
 	$(MAKE) --no-print-directory $(MORE)
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/all.xml $(VENV)/core.xml $(VENV)/api.xml \
-	    $(VENV)/left-out
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/all.xml $(VENV)/left-out \
+	    $(patsubst coverage-%,$(VENV)/%.xml,$(filter coverage-%,$(MORE)))
 
 # The core's own tests cover all of its Python code. With the C extension they run in `test-all`.
 coverage-core: $(VENV)/tools
