@@ -13,13 +13,14 @@ from typing import Any, Unpack
 from wscore import ClientConnection, Headers, Response
 from wscore.headers import HeaderFields
 
+from .address import Address
 from .client import Client
 from .connecting.attempt import Attempt
 from .connecting.proxy import checked_proxy, environment_proxy
 from .connecting.reconnection import Connections, Reconnection, worth_retrying
 from .connecting.uri import URI
 from .errors import HandshakeError
-from .options import Address, ConnectionKeywords, ConnectionOptions
+from .options import ConnectionKeywords, ConnectionOptions
 from .runtime import Runtime, running
 
 # Browsers follow 20 redirects, but WebSocket servers rarely need more than one.

@@ -1,12 +1,7 @@
 """The settings of servers and connections, and their checks."""
 
-import errno
-import os
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypedDict
 
 from wscore import Request, Response
@@ -17,8 +12,6 @@ ProcessRequest = Callable[[Request], Response | None | Awaitable[Response | None
 Compression = Literal["deflate"] | Deflate | None
 
 _DEFLATE = Deflate()
-
-Certs = tuple[str | os.PathLike[str], str | os.PathLike[str]] | ssl.SSLContext
 
 
 class ConnectionKeywords(TypedDict, total=False):
@@ -122,119 +115,3 @@ def _check_count(name: str, number: object, optional: bool = False) -> None:
 def _check_list(name: str, value: object) -> None:
     if isinstance(value, str):
         raise TypeError(f"{name} must be a list of strings, not one string: put it in a list")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server listens or a client connects: a host and port, a user's socket, or a Unix
-    path."""
-
-    host: str | None
-    port: int
-    tls: ssl.SSLContext | None = None
-    sock: socket.socket | None = None
-    unix_path: str | os.PathLike[str] | None = None
-    reuse_port: bool = False
-    handshake_timeout: float = 10
-    """The time for the TLS handshake, in seconds; 0 for no limit."""
-    server_hostname: str | None = None
-    """The host name that the server's certificate must match, for a client with TLS."""
-    proxy: str | None = None
-    """The URL of a client's proxy: its scheme is http, socks4 or socks5, and it has a port. The
-    proxy resolves the host."""
-
-    def __post_init__(self) -> None:
-        if self.host is not None and not isinstance(self.host, str):
-            raise TypeError(f"addr must be a host name or address as str, not {self.host!r}")
-        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be 1 to 65535, or 0 for a free one, not {self.port!r}")
-        if self.sock is not None:
-            if not isinstance(self.sock, socket.socket):
-                raise TypeError(f"sock must be a socket.socket, not {self.sock!r}")
-            if self.sock.type != socket.SOCK_STREAM or self.sock.fileno() < 0:
-                raise ValueError(f"sock must be an open stream socket, not {self.sock!r}")
-        if self.unix_path is not None and not isinstance(self.unix_path, str | os.PathLike):
-            raise TypeError(f"unix_path must be a path, not {self.unix_path!r}")
-        if self.sock is not None and self.unix_path is not None:
-            raise ValueError("sock and unix_path exclude each other: pass one of them")
-
-    def cannot_listen(self, error: OSError) -> OSError:
-        """The same error with the address in its message, and what to do if that is in use."""
-        hint = ""
-        if error.errno == errno.EADDRINUSE:
-            hint = ": another program listens there; stop it, or use port 0 for a free port"
-        cause = error.strerror or error
-        return OSError(error.errno, f"cannot listen on {self} ({cause}){hint}")
-
-    def __str__(self) -> str:
-        if self.sock is not None:
-            return repr(self.sock)
-        return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"
-
-
-def proxies_missing() -> ImportError:
-    """The error for a proxy without python-socks installed."""
-    return ImportError(
-        "a proxy, given or the environment's, needs python-socks: "
-        "pip install 'wstransports[proxy]', or give connect() proxy=None"
-    )
-
-
-# python-socks has no error code for rejected SOCKS 5 credentials, only these messages.
-_CREDENTIALS_REFUSED = (
-    "No acceptable authentication methods were offered",
-    "Username and password authentication failure",
-)
-
-
-class CredentialsRefused(ConnectionError):
-    """A proxy rejected the credentials, or requires some."""
-
-
-def refused_by_proxy(error: Exception) -> ConnectionError:
-    """The error for a proxy's refusal, which quotes at most 200 characters of the proxy's."""
-    words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
-    refused = getattr(error, "error_code", None) == 407 or words in _CREDENTIALS_REFUSED
-    return (CredentialsRefused if refused else ConnectionError)(f"the proxy refused: {words}")
-
-
-def server_context(certs: Certs | None) -> ssl.SSLContext | None:
-    """The SSLContext for `certs`: one made from (certfile, keyfile), or the given one.
-
-    Raises FileNotFoundError for a missing file, ValueError for files that are not a certificate
-    and its key or for a client's context, TypeError for anything else.
-    """
-    if certs is None:
-        return None
-    if isinstance(certs, ssl.SSLContext):
-        if certs.protocol is ssl.PROTOCOL_TLS_CLIENT:
-            raise ValueError(
-                "certs is an SSLContext for clients: create one with"
-                " ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), and call its load_cert_chain(...)"
-            )
-        return certs
-    cert, key = certs if isinstance(certs, tuple) and len(certs) == 2 else (None, None)
-    if not isinstance(cert, str | os.PathLike) or not isinstance(key, str | os.PathLike):
-        raise TypeError(f"certs must be (certfile, keyfile) or an ssl.SSLContext, not {certs!r}")
-    certfile, keyfile = os.fspath(cert), os.fspath(key)
-    for kind, path in (("certificate", certfile), ("key", keyfile)):
-        if not Path(path).is_file():
-            raise FileNotFoundError(
-                f"there is no {kind} file {path!r}: certs must be (certfile, keyfile)"
-            )
-
-    def no_pass_phrase() -> str:  # without it OpenSSL prompts on the terminal
-        raise ValueError(
-            f"the key {keyfile!r} has a passphrase: load it into an ssl.SSLContext of your own, and"
-            " pass that as certs"
-        )
-
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certfile, keyfile, no_pass_phrase)
-    except ssl.SSLError as error:
-        raise ValueError(
-            f"certs: {certfile!r} and {keyfile!r} are not a certificate and its key"
-            f" ({error.reason or error})"
-        ) from error
-    return context

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from types import TracebackType
 from typing import Any, Protocol
 
+from .address import Address
 from .batch import Batch
-from .options import Address
 
 logger = logging.getLogger("wstransports")
 
@@ -103,6 +103,10 @@ class Timer(Protocol):
         """Cancel the call."""
 
 
+class CredentialsRefused(ConnectionError):
+    """A proxy rejected the credentials, or requires some."""
+
+
 class Listener(Protocol):
     """An open listener, as `Runtime.listen` returns it."""
 
@@ -160,7 +164,8 @@ class Runtime(Protocol):
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, with TLS and through a proxy as needed, and call `sink.connected`.
 
-        `group` is as for `listen`. Raises OSError if it cannot connect.
+        `group` is as for `listen`. Raises OSError if it cannot connect, CredentialsRefused if
+        that is because of a proxy.
         """
 
 

@@ -10,9 +10,11 @@ from typing import Any, TypeVar, Unpack
 from wscore import Reasons
 
 from .acceptor import Acceptor
+from .address import Address
+from .certs import Certs, server_context
 from .client import Client, checked_callback
 from .clients import Clients
-from .options import Address, Certs, ServerKeywords, ServerOptions, server_context
+from .options import ServerKeywords, ServerOptions
 from .runtime import Block, Listener, Runtime, block, checkpoint, running
 
 ConnectionCallback = TypeVar("ConnectionCallback", bound=Callable[[Client], Awaitable[object]])

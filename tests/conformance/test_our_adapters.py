@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import running
 from wstransports.testing import Host, check_pipe, check_runtime, joined
 from wstransports.testing.memory import MemoryRuntime

@@ -6,7 +6,7 @@ import pytest
 from wrong_pipes import WRONG_PIPES
 from wrong_runtimes import WRONG_RUNTIMES
 
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Sink
 from wstransports.testing import BrokenRule, Host, Rule, check_pipe, check_runtime, joined
 from wstransports.testing.memory import MemoryPipe, MemoryRuntime

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
+from wstransports.address import Address
 from wstransports.batch import Batch
-from wstransports.options import Address
 from wstransports.runtime import Sink
 from wstransports.testing import Rule
 from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryRuntime

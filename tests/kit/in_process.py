@@ -22,7 +22,7 @@ from anyio.abc import ByteStream
 from wstransports import runtime as contract
 from wstransports.adapters.anyio import AnyioListener, AnyioRuntime
 from wstransports.adapters.anyio_pipe import AnyioPipe
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Sink
 
 # How long a test may take, in seconds.

@@ -25,7 +25,7 @@ from wstransports import (
     WebSocketServer,
     connect,
 )
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Pipe, running
 
 DROPPED = "dropped because of an error in handling the connection"

@@ -27,7 +27,7 @@ from kit.raw_server import ClientLeft, End
 from kit.sockets import open_sockets
 from wscore import Headers, Request, Response
 from wstransports import ConnectionClosed, HandshakeError, connect
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Sink
 
 # Refused.

@@ -15,7 +15,7 @@ from ends import memory, tcp, tls, unix
 from kit.in_process import InProcessRuntime, on_each_backend
 from wstransports.adapters.anyio import AnyioRuntime
 from wstransports.adapters.anyio_pipe import AnyioPipe
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Sink
 from wstransports.testing import Host, Join, check_pipe, check_runtime, joined
 

@@ -14,7 +14,7 @@ from kit.loops import AsyncioLoop, Loop, MemoryLoop, echo, on_asyncio, on_each_l
 from kit.peer import Peer
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer, broadcast
 from wstransports.adapters.asyncio import AsyncioRuntime
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Pipe, Sink
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Pipe, Runtime, Sink, running
 from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryPipe, MemoryRuntime
 from wstransports.testing.memory_kernel import Cancelled, Deadlock, MemoryTask

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Self
 
+from ..address import Address
 from ..batch import Batch
-from ..options import Address
 from ..runtime import Sink, running
 
 try:

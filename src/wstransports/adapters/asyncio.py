@@ -11,8 +11,8 @@ from contextlib import nullcontext
 from functools import cached_property, partial
 from typing import Any, cast
 
+from ..address import Address
 from ..batch import Batch
-from ..options import Address
 from ..runtime import Sink, register
 from .asyncio_dial import dial
 

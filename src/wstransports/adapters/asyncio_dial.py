@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any, cast
 
-from ..options import Address
+from ..address import Address
 from .proxy import through_proxy
 
 # How long one address is given before the next one is tried as well, in seconds (RFC 8305, 5).

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..options import proxies_missing, refused_by_proxy
+from ..runtime import CredentialsRefused
 
 
 @contextmanager
@@ -15,8 +15,30 @@ def through_proxy() -> Iterator[None]:
     try:
         from python_socks import ProxyError
     except ImportError:
-        raise proxies_missing() from None
+        raise _proxies_missing() from None
     try:
         yield
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
-        raise refused_by_proxy(error) from error
+        raise _refused_by_proxy(error) from error
+
+
+def _proxies_missing() -> ImportError:
+    """The error for a proxy without python-socks installed."""
+    return ImportError(
+        "a proxy, given or the environment's, needs python-socks: "
+        "pip install 'wstransports[proxy]', or give connect() proxy=None"
+    )
+
+
+# python-socks has no error code for rejected SOCKS 5 credentials, only these messages.
+_CREDENTIALS_REFUSED = (
+    "No acceptable authentication methods were offered",
+    "Username and password authentication failure",
+)
+
+
+def _refused_by_proxy(error: Exception) -> ConnectionError:
+    """The error for a proxy's refusal, which quotes at most 200 characters of the proxy's."""
+    words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
+    refused = getattr(error, "error_code", None) == 407 or words in _CREDENTIALS_REFUSED
+    return (CredentialsRefused if refused else ConnectionError)(f"the proxy refused: {words}")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import trio
 
+from ..address import Address
 from ..batch import Batch
-from ..options import Address
 from ..runtime import Sink, register
 from .proxy import through_proxy
 from .trio_pipe import Group, TrioPipe, spawn

@@ -9,10 +9,11 @@ from typing import Any
 
 from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
 
+from ..address import Address
 from ..client import Client
 from ..connection.session import Session
 from ..errors import HandshakeError
-from ..options import Address, ConnectionOptions
+from ..options import ConnectionOptions
 from ..runtime import Runtime, peer_name, wait_for
 from .uri import URI, shown
 

@@ -7,8 +7,7 @@ from typing import Self
 
 from ..client import Client
 from ..errors import HandshakeError
-from ..options import CredentialsRefused
-from ..runtime import Runtime, running, wait_for
+from ..runtime import CredentialsRefused, Runtime, running, wait_for
 from .attempt import Attempt
 from .backoff import delays
 

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from ..options import Address
+from ..address import Address
 from ..runtime import Runtime, Sink
 from .end import End
 from .host import QUIET, TICK, Host

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from ..address import Address
 from ..batch import Batch
-from ..options import Address
 from ..runtime import Runtime, Sink
 from .check_pipe import joined
 from .end import End

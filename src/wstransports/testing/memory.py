@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..adapters.write_half import WriteHalf
+from ..address import Address
 from ..batch import Batch
-from ..options import Address
 from ..runtime import Pipe, Sink, register
 from .memory_kernel import Kernel, MemoryTask
 

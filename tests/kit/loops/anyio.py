@@ -12,7 +12,7 @@ from kit.loops.base import PATIENCE, Loop, Main
 from kit.peer import Peer, PipeWire
 from wstransports import WebSocketServer
 from wstransports.adapters.anyio_pipe import AnyioPipe
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Pipe
 
 T = TypeVar("T")

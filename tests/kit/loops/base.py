@@ -11,7 +11,7 @@ from kit.peer import Peer
 from kit.raw_server import End, RawServer, Talk
 from wscore import ClientConnection, State
 from wstransports import Client, WebSocketReader, WebSocketServer
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Signal, running
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from kit.loops.base import PATIENCE, Loop, Main
 from kit.peer import Peer, PipeWire
 from kit.sockets import leftovers_reported, open_sockets
 from wstransports import WebSocketServer
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Pipe, running
 
 T = TypeVar("T")

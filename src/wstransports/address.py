@@ -1,0 +1,55 @@
+"""Where a server listens, or a client connects."""
+
+import errno
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens or a client connects: a host and port, a user's socket, or a Unix
+    path."""
+
+    host: str | None
+    port: int
+    tls: ssl.SSLContext | None = None
+    sock: socket.socket | None = None
+    unix_path: str | os.PathLike[str] | None = None
+    reuse_port: bool = False
+    handshake_timeout: float = 10
+    """The time for the TLS handshake, in seconds; 0 for no limit."""
+    server_hostname: str | None = None
+    """The host name that the server's certificate must match, for a client with TLS."""
+    proxy: str | None = None
+    """The URL of a client's proxy: its scheme is http, socks4 or socks5, and it has a port. The
+    proxy resolves the host."""
+
+    def __post_init__(self) -> None:
+        if self.host is not None and not isinstance(self.host, str):
+            raise TypeError(f"addr must be a host name or address as str, not {self.host!r}")
+        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be 1 to 65535, or 0 for a free one, not {self.port!r}")
+        if self.sock is not None:
+            if not isinstance(self.sock, socket.socket):
+                raise TypeError(f"sock must be a socket.socket, not {self.sock!r}")
+            if self.sock.type != socket.SOCK_STREAM or self.sock.fileno() < 0:
+                raise ValueError(f"sock must be an open stream socket, not {self.sock!r}")
+        if self.unix_path is not None and not isinstance(self.unix_path, str | os.PathLike):
+            raise TypeError(f"unix_path must be a path, not {self.unix_path!r}")
+        if self.sock is not None and self.unix_path is not None:
+            raise ValueError("sock and unix_path exclude each other: pass one of them")
+
+    def cannot_listen(self, error: OSError) -> OSError:
+        """The same error with the address in its message, and what to do if that is in use."""
+        hint = ""
+        if error.errno == errno.EADDRINUSE:
+            hint = ": another program listens there; stop it, or use port 0 for a free port"
+        cause = error.strerror or error
+        return OSError(error.errno, f"cannot listen on {self} ({cause}){hint}")
+
+    def __str__(self) -> str:
+        if self.sock is not None:
+            return repr(self.sock)
+        return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"
