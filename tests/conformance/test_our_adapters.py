@@ -39,6 +39,18 @@ def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
     run(main)
 
 
+def test_asyncio_where_writelines_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Python 3.11, and on Windows: the parts are written one by one."""
+    monkeypatch.setattr("wstransports.adapters.asyncio._SENDS_PARTS", False)
+
+    async def main() -> None:
+        runtime = running()
+        host = Host(asyncio.sleep, asyncio.create_task)
+        await check_pipe(runtime, host, joined(runtime, Address("127.0.0.1", 0)))
+
+    asyncio.run(main())
+
+
 def test_trio(tmp_path: Path) -> None:
     trio = pytest.importorskip("trio", reason="trio is not installed")
 

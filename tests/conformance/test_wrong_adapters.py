@@ -51,6 +51,11 @@ def test_a_right_one_passes(half_close: bool) -> None:
     pipes_checked(WithPipes(MemoryPipe), half_close)
 
 
+def test_a_runtime_without_addresses_passes() -> None:
+    runtime = MemoryRuntime()
+    runtime.run(check_runtime, runtime, Host(runtime.advance, runtime.spawn))
+
+
 @pytest.mark.slow
 def test_a_right_one_passes_byte_by_byte() -> None:
     pipes_checked(MemoryRuntime(chunk=7))

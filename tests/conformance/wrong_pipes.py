@@ -28,6 +28,13 @@ class ConnectsTwice(MemoryPipe):
         super()._deliver()
 
 
+@breaks(Rule.CONNECTED_FIRST)
+class BringsDataBeforeItConnects(MemoryPipe):
+    def __init__(self, runtime: MemoryRuntime, sink: Sink) -> None:
+        super().__init__(runtime, sink)
+        sink.data_received(b"early")
+
+
 @breaks(Rule.BYTES_ARRIVE)
 class LosesTheLastByte(MemoryPipe):
     def write(self, data: bytes) -> None:
@@ -217,6 +224,13 @@ class RaisesInWritelinesAfterClose(MemoryPipe):
 
 
 @breaks(Rule.FULL)
+class IsFullAtFirst(MemoryPipe):
+    def __init__(self, runtime: MemoryRuntime, sink: Sink) -> None:
+        super().__init__(runtime, sink)
+        self.full = True
+
+
+@breaks(Rule.FULL)
 class IsNeverFullByWritelines(MemoryPipe):
     def writelines(self, parts: list[bytes]) -> None:
         super().writelines(parts)
@@ -244,6 +258,18 @@ class IsAlwaysFull(MemoryPipe):
 class DrainsTooEarly(MemoryPipe):
     async def drain(self) -> None:
         await self._runtime.checkpoint()
+
+
+@breaks(Rule.DRAIN_WAITS)
+class DrainsWhenAnythingIsSent(MemoryPipe):
+    def _sent(self, size: int) -> None:
+        super()._sent(size)
+        full = self.full
+        self._make_room()
+        self.full = full
+
+    async def drain(self) -> None:
+        await self._room.wait()
 
 
 @breaks(Rule.DRAIN_RETURNS)
@@ -278,6 +304,18 @@ class CountsNothing(MemoryPipe):
 
 
 @breaks(Rule.WAITING)
+class CountsMoreAtFirst(MemoryPipe):
+    def waiting(self) -> int:
+        return len(self._unsent) + 1
+
+
+@breaks(Rule.WAITING)
+class CountsMoreThanWasWritten(MemoryPipe):
+    def waiting(self) -> int:
+        return 2 * len(self._unsent)
+
+
+@breaks(Rule.WAITING)
 class CountsAllEverWritten(MemoryPipe):
     _written = 0
 
@@ -305,6 +343,13 @@ class RunsInTheCallersTask(MemoryPipe):
 
 
 @breaks(Rule.CANCELLED)
+class CancelsWithoutBeingAsked(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        super().start(coroutine)
+        self._runtime.call_at(self._runtime.now() + 0.01, self.cancel)
+
+
+@breaks(Rule.CANCELLED)
 class CancelsNothing(MemoryPipe):
     def cancel(self) -> None:
         """Does nothing."""
@@ -329,6 +374,12 @@ class DropsTheStreamOnCancel(MemoryPipe):
 class RaisesForAnUnknownName(MemoryPipe):
     def info(self, name: str) -> None:
         raise KeyError(name)
+
+
+@breaks(Rule.INFO)
+class FindsAnUnknownName(MemoryPipe):
+    def info(self, name: str) -> Any:
+        return ""
 
 
 @breaks(Rule.INFO)

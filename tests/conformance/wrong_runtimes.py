@@ -9,7 +9,7 @@ from wstransports.batch import Batch
 from wstransports.runtime import Sink
 from wstransports.testing import Rule
 from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryRuntime
-from wstransports.testing.memory_kernel import MemorySignal, MemoryTask
+from wstransports.testing.memory_kernel import Cancelled, MemorySignal, MemoryTask
 
 WRONG_RUNTIMES: list[tuple[Rule, type[MemoryRuntime]]] = []
 
@@ -41,6 +41,14 @@ class LetsNobodyRun(MemoryRuntime):
         """Does not suspend."""
 
 
+@breaks(Rule.CHECKPOINT)
+class RaisesInACheckpoint(MemoryRuntime):
+    async def checkpoint(self) -> None:
+        if len(self._tasks) > 1 and self.current_task() is not next(iter(self._tasks)):
+            raise OSError("only the main task can wait")
+        await super().checkpoint()
+
+
 @breaks(Rule.CURRENT_TASK)
 class HasOneTaskForAll(MemoryRuntime):
     def current_task(self) -> MemoryTask[Any]:
@@ -51,6 +59,13 @@ class HasOneTaskForAll(MemoryRuntime):
 class HasANewTaskForEachLook(MemoryRuntime):
     def current_task(self) -> MemoryTask[Any]:
         return object()  # type: ignore[return-value]
+
+
+@breaks(Rule.CURRENT_TASK)
+class HasOneTaskOnlyForTheFirst(MemoryRuntime):
+    def current_task(self) -> MemoryTask[Any]:
+        task = self._running_task()
+        return task if task is next(iter(self._tasks)) else object()  # type: ignore[return-value]
 
 
 class _WrongSignal(MemoryRuntime):
@@ -90,6 +105,14 @@ class WakesOneOnly(_WrongSignal):
             self._is_set = True
             for task in list(self._waiters)[:1]:
                 task._wake()
+
+
+@breaks(Rule.SIGNAL_WAKES)
+class RaisesWhereItWakes(_WrongSignal):
+    class made(MemorySignal):
+        async def wait(self) -> None:
+            await super().wait()
+            raise OSError("the signal came")
 
 
 @asynccontextmanager
@@ -148,6 +171,17 @@ class ShieldsFromNothing(MemoryRuntime):
         yield
 
 
+@breaks(Rule.SHIELD)
+class TimesOutInAShield(MemoryRuntime):
+    @contextmanager
+    def shield(self) -> Iterator[None]:
+        self._running_task().cancel()
+        try:
+            yield
+        except Cancelled as error:
+            raise TimeoutError from error
+
+
 @breaks(Rule.TASK_GROUP)
 class RaisesAsTheGroupEnds(MemoryRuntime):
     @asynccontextmanager
@@ -164,12 +198,22 @@ class WaitsForEverAsTheGroupEnds(MemoryRuntime):
         await self.signal().wait()
 
 
-@breaks(Rule.TASK_GROUP)
-class CannotConnectInAGroup(MemoryRuntime):
+class _GivesAGroup(MemoryRuntime):
     @asynccontextmanager
     async def task_group(self) -> AsyncIterator[str]:
         yield "a group"
 
+
+@breaks(Rule.TASK_GROUP)
+class ReadsNothingInAGroup(_GivesAGroup):
+    async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
+        await super().connect(where, sink)
+        if group is not None:
+            sink.pipe.pause_reading()  # type: ignore[attr-defined]
+
+
+@breaks(Rule.TASK_GROUP)
+class CannotConnectInAGroup(_GivesAGroup):
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         if group is not None:
             raise OSError("not a group of this runtime")

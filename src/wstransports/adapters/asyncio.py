@@ -207,7 +207,7 @@ class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
 if sys.version_info >= (3, 12):
     _start = asyncio.Task
 
-else:
+else:  # pragma: no cover - only Python 3.11 comes here
 
     def _start(
         coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, eager_start: bool

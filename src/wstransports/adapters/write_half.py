@@ -1,5 +1,6 @@
 """The write half of a Pipe on a loop that buffers no output itself."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from ..runtime import Signal
@@ -9,7 +10,7 @@ HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 
 
-class WriteHalf:
+class WriteHalf(ABC):
     """Holds the bytes that the peer has not taken, and wakes the senders that wait for room.
 
     A pipe inherits from it and implements `write`, which gives `_hold` the bytes that cannot be
@@ -23,9 +24,9 @@ class WriteHalf:
         self._new_signal = new_signal
         self._room = new_signal()
 
+    @abstractmethod
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks, ignored once the stream is closed or lost."""
-        raise NotImplementedError
 
     def writelines(self, parts: list[bytes]) -> None:
         """Send `parts` one after the other."""

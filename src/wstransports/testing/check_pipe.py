@@ -193,8 +193,6 @@ class _Checks:
             b.check()
             b.resume()
         b.on_data = None
-        if b.paused:
-            b.resume()
         await self.received(b, data, Rule.RESUMED)
         await self.over(a, b)
 

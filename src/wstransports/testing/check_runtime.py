@@ -72,7 +72,7 @@ class _Checks:
         may_end.append(True)
         await self.host.until(lambda: job.done, Rule.CHECKPOINT, "it never returned")
         if job.error is not None:
-            raise job.error
+            raise BrokenRule(Rule.CHECKPOINT, f"it raised {job.error!r}") from job.error
         if tasks[0] is not tasks[1]:
             raise BrokenRule(Rule.CURRENT_TASK, "it changed within one task")
         if tasks[0] is here or here is None:
