@@ -1,6 +1,7 @@
 """How connections over anyio's streams end: failed, refused; and nothing outlives."""
 
 import asyncio
+import importlib
 import logging
 import subprocess
 import sys
@@ -217,6 +218,28 @@ async def test_whatever_a_stream_raises_ends_that_connection_only(
     assert far._closed
 
 
+class CannotBeDropped(MemoryStream):
+    """Raises where it is closed, as a stream that is to be dropped."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        raise ZeroDivisionError
+
+
+@on_each_backend
+async def test_a_stream_that_raises_as_it_is_dropped_ends_its_connection(backend: str) -> None:
+    near, far = MemoryStream(), CannotBeDropped()
+    near._peer, far._peer = far, near
+    a, b = End(), End()
+    async with AnyioRuntime() as runtime:
+        for stream, end in ((near, a), (far, b)):
+            runtime._spawn(AnyioPipe(runtime, stream, end).run)
+        await until(lambda: a.is_connected and b.is_connected)
+        b.abort()
+        await until(lambda: b.lost)
+        assert isinstance(b.error, ZeroDivisionError)
+
+
 @on_each_backend
 async def test_a_stream_that_breaks_off_is_a_1006(backend: str) -> None:
     async with served(echo) as near:
@@ -304,6 +327,9 @@ async def test_mistakes_are_named_at_the_call(backend: str) -> None:
         with pytest.raises(ValueError, match="streams are handed in"):
             async with WebSocketServer(None, 0, unix_path="path", runtime=runtime):
                 raise AssertionError("it cannot listen there")
+        with pytest.raises(ValueError, match="the stream is all there is"):
+            async with connect(URI, proxy="http://localhost:1", runtime=runtime):
+                raise AssertionError("a stream needs no proxy")
 
 
 @on_each_backend
@@ -313,6 +339,15 @@ async def test_a_stream_serves_one_connection(backend: str) -> None:
             with pytest.raises(ValueError, match="no stream left"):
                 async with connect(URI, proxy=None, runtime=runtime):
                     raise AssertionError("there is one stream")
+
+
+def test_the_adapter_without_anyio(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = AnyioRuntime.__module__
+    monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "anyio", None)
+    with pytest.raises(ImportError, match="install the extra `anyio`") as caught:
+        importlib.import_module(name)
+    assert caught.value.name == "anyio"
 
 
 @pytest.mark.slow
