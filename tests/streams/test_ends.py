@@ -5,6 +5,7 @@ import importlib
 import logging
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 
 import pytest
@@ -159,33 +160,39 @@ def test_a_task_of_asyncios_is_cancelled_in_the_blocks() -> None:
 class Strange(MemoryStream):
     """Raises what no stream should."""
 
-    what = ""
+    what: Collection[str] = ()
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         data = await super().receive(max_bytes)
-        if self.what == "receive":
+        if "receive" in self.what:
             raise ZeroDivisionError
         return data
 
     async def send(self, item: bytes) -> None:
-        if self.what == "send":
+        if "send" in self.what:
             raise ZeroDivisionError
         await super().send(item)
 
     async def send_eof(self) -> None:
-        if self.what == "send_eof":
+        if "send_eof" in self.what:
             raise ZeroDivisionError
         await super().send_eof()
 
     async def aclose(self) -> None:
         await super().aclose()
-        if self.what == "aclose":
+        if "aclose" in self.what:
             raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(
     ("what", "code"),
-    [("receive", 1006), ("send", 1006), ("send_eof", 1000), ("aclose", 1000)],
+    [
+        ("receive", 1006),
+        ("receive aclose", 1006),
+        ("send", 1006),
+        ("send_eof", 1000),
+        ("aclose", 1000),
+    ],
 )
 @on_each_backend
 async def test_whatever_a_stream_raises_ends_that_connection_only(
@@ -205,7 +212,7 @@ async def test_whatever_a_stream_raises_ends_that_connection_only(
     async with anyio.create_task_group() as group:
         group.start_soon(serve_stream, far, on_connection)
         async with connect_stream(near, URI) as client:
-            far.what = what
+            far.what = what.split()
             await client.writer.send("")
             if code == Reasons.NORMAL:
                 assert await client.receive() == ""
@@ -216,28 +223,6 @@ async def test_whatever_a_stream_raises_ends_that_connection_only(
     assert told == [code]
     assert near._closed
     assert far._closed
-
-
-class CannotBeDropped(MemoryStream):
-    """Raises where it is closed, as a stream that is to be dropped."""
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        raise ZeroDivisionError
-
-
-@on_each_backend
-async def test_a_stream_that_raises_as_it_is_dropped_ends_its_connection(backend: str) -> None:
-    near, far = MemoryStream(), CannotBeDropped()
-    near._peer, far._peer = far, near
-    a, b = End(), End()
-    async with AnyioRuntime() as runtime:
-        for stream, end in ((near, a), (far, b)):
-            runtime._spawn(AnyioPipe(runtime, stream, end).run)
-        await until(lambda: a.is_connected and b.is_connected)
-        b.abort()
-        await until(lambda: b.lost)
-        assert isinstance(b.error, ZeroDivisionError)
 
 
 @on_each_backend

@@ -269,9 +269,8 @@ class TrioPipe(WriteHalf):
     async def _call(self, when: float, call: Callable[[], None], timer: trio.CancelScope) -> None:
         with timer:
             await trio.sleep_until(when)
-            if not timer.cancel_called:
-                with self._containing():
-                    call()
+            with self._containing():
+                call()
 
     def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
         try:
