@@ -179,9 +179,11 @@ class Strange(MemoryStream):
         await super().send_eof()
 
     async def aclose(self) -> None:
-        await super().aclose()
-        if "aclose" in self.what:
-            raise ZeroDivisionError
+        try:
+            await super().aclose()
+        finally:
+            if "aclose" in self.what:
+                raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(
