@@ -98,9 +98,9 @@ class Control:
                 is_ping, payload = waiting.popleft()
                 self._inbox.add_unread(-len(payload) - FRAME_COST)
                 callback = self.on_ping if is_ping else self.on_pong
-                if callback is not None:
-                    name = "on_ping" if is_ping else "on_pong"
-                    await self._callbacks.call(name, callback, payload, len(payload))
+                assert callback is not None  # it was there when the frame came
+                name = "on_ping" if is_ping else "on_pong"
+                await self._callbacks.call(name, callback, payload, len(payload))
         finally:
             self._running = False
 

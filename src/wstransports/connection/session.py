@@ -322,10 +322,9 @@ class Session:
         core = self.core
         code, reason = core.close_code, core.close_reason
         if code is None:
+            code = Reasons.ABNORMAL_CLOSE
             for frame in core.close_frames:  # ours, unanswered
                 code, reason = frame.code, frame.reason
-        if code is None:
-            code = Reasons.ABNORMAL_CLOSE
         return ConnectionClosed(code, reason, self.client)
 
     def _send_close(self, code: int, reason: str) -> None:
@@ -335,8 +334,7 @@ class Session:
 
     def _begin_closing(self) -> None:
         self.callbacks.closing = True
-        if self.client is not None:
-            self._owner.client_left(self)
+        self._owner.client_left(self)
 
     # Callbacks.
 
@@ -353,8 +351,7 @@ class Session:
 
     def arm(self) -> None:
         """Set the alarm to the core's next deadline."""
-        if not self.lost:
-            self._alarm.set(self.core.next_deadline())
+        self._alarm.set(self.core.next_deadline())
 
     def on_alarm(self) -> None:
         """As an AlarmHandler: a deadline may have passed."""

@@ -212,9 +212,8 @@ class WebSocketReader(Buffer):
         """The number of unread bytes."""
         if self._whole is not None:
             return len(self._whole)
-        if self._parts is not None:
-            return sum([len(part.data) for part in self._parts])
-        return len(self._data)
+        assert self._parts is not None
+        return sum([len(part.data) for part in self._parts])
 
     def _drop(self) -> None:
         """The callback has returned: discard the rest."""
@@ -267,7 +266,8 @@ class WebSocketReader(Buffer):
             self._flow.count(self, len(self._data))
             self._wake_reader()
 
-    if not TYPE_CHECKING:  # a type checker would accept any attribute
+    # A type checker would accept any attribute.
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers take the other one
 
         def __getattr__(self, name: str) -> Any:
             """On the first low-level read, move the message to the Buffer."""

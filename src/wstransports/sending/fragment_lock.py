@@ -20,22 +20,19 @@ _NOTHING: deque[tuple[Waiter, object]] = deque(maxlen=0)
 class FragmentLock:
     """A fair lock that is held while a fragmented message is sent."""
 
-    __slots__ = ("_closed", "_waiting", "holder")
+    __slots__ = ("_waiting", "holder")
 
     def __init__(self) -> None:
         self.holder: object = None
         """The task that is sending a fragmented message, or None."""
-        self._closed = False
         self._waiting = _NOTHING
 
     async def acquire(self, runtime: Runtime) -> None:
-        """Wait for the lock; returns at once when it is closed.
+        """Wait for the lock, or for its `close`.
 
         Raises RuntimeError if this task holds the lock: it would wait for itself.
         """
         task = runtime.current_task()
-        if self._closed:
-            return
         if self.holder is None:
             self.holder = task
             return
@@ -75,8 +72,7 @@ class FragmentLock:
             one.set()
 
     def close(self) -> None:
-        """Nothing can be sent any more: wake all waiters, and let `acquire` return at once."""
-        self._closed = True
+        """Nothing can be sent any more: wake all waiters."""
         while self._waiting:
             self._waiting.popleft()[0].set()
 
