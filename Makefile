@@ -33,7 +33,7 @@ BUILT := .bench
 MORE := coverage-core coverage-api autobahn-short
 
 # The tests that run the API in pytest's own process, where coverage sees it.
-API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports)
+API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports user)
 
 # Percent of the API's lines and branches that these tests covered when this was set, on 3.13.
 API_COVERAGE := 98

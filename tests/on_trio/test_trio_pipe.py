@@ -18,7 +18,7 @@ import trustme
 from kit.certificates import client_context, server_context
 from wstransports import Client, WebSocketServer, connect
 from wstransports.adapters.trio import TrioRuntime
-from wstransports.options import Address
+from wstransports.address import Address
 from wstransports.runtime import Sink, running
 from wstransports.testing import joined
 from wstransports.testing.end import End
