@@ -51,5 +51,5 @@ class Address:
 
     def __str__(self) -> str:
         if self.sock is not None:
-            return repr(self.sock)
+            return f"the given socket, bound to {self.sock.getsockname()}"
         return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"

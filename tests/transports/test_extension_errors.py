@@ -76,12 +76,15 @@ async def test_in_what_was_kept_back_of_a_peer_that_is_lost(loop: MemoryLoop, lo
         begun += 1
         await may_go_on.wait()
 
-    async with scene(loop, on_message, read_limit=1) as here:
+    async with scene(loop, on_message, read_limit=10_000) as here:
         peer = await loop.connect(here.server, extensions=[Deflate()])
-        with peer.in_one_write():
+        peer.send(b"x")
+        await loop.until(lambda: begun)
+        with peer.in_one_write():  # while the callback waits, so that all of it is counted
             peer.raw(masked(0x82, b"x") * 300)
             peer.send(BROKEN)
-        await loop.until(lambda: begun)
+        await loop.settle()
+        assert not log.records
         peer.reset()
         await loop.until(lambda: here.told)
         may_go_on.set()

@@ -7,6 +7,7 @@ import pytest
 
 import wstransports.receiving.intake
 from kit.frames import Frame, masked
+from kit.jobs import Job
 from kit.log import Log
 from kit.loops import AsyncioLoop, MemoryLoop, on_asyncio, on_memory
 from wstransports import Client, ConnectionClosed, Request, Response, WebSocketReader, connect
@@ -151,6 +152,27 @@ async def test_two_tasks_that_get_one_message(loop: MemoryLoop) -> None:
         peer.part("message", last=True)
         await loop.settle()
         assert messages == ["one message"]
+
+
+@on_memory
+async def test_a_task_that_reads_on_when_the_callback_has_returned(loop: MemoryLoop) -> None:
+    """It raises, and what it had read counts no more."""
+    jobs: list[Job[bytes]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            jobs.append(loop.spawn(reader.read(100)))
+            await loop.settle()
+
+    async with loop.serving(on_connection, read_limit=1) as server:
+        peer = await loop.connect(server)
+        peer.part(b"first")
+        await loop.settle()
+        with pytest.raises(RuntimeError, match="the callback has returned"):
+            await jobs[0].wait()
+        peer.part(b"last", last=True)
+        await peer.nothing()
 
 
 @on_memory

@@ -733,3 +733,13 @@ async def test_the_memory_runtime_is_found_by_itself(loop: MemoryLoop) -> None:
     async with server:
         peer = await loop.connect(server)
     assert await peer.closed() == (1001, "")
+
+
+@on_sockets
+async def test_a_given_socket_that_cannot_listen_is_named(loop: Loop) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server = WebSocketServer(None, 0, sock=ours)
+        with pytest.raises(OSError, match="cannot listen on the given socket, bound to") as caught:
+            await server.__aenter__()
+        assert "<socket" not in str(caught.value)
