@@ -17,7 +17,6 @@ import trustme
 
 from kit.certificates import client_context, server_context
 from wstransports import Client, WebSocketServer, connect
-from wstransports.adapters.trio import TrioRuntime
 from wstransports.address import Address
 from wstransports.runtime import Sink, running
 from wstransports.testing import joined
@@ -172,7 +171,7 @@ def test_a_sink_that_drops_the_stream_at_its_last_bytes_sees_no_end() -> None:
         where = Address("127.0.0.1", 0, tls=server_context(authority, "127.0.0.1"))
         end = End()
         end.on_data = lambda: end.pipe.abort()
-        listener = await TrioRuntime().listen(where, lambda: cast(Sink, end))
+        listener = await running().listen(where, lambda: cast(Sink, end))
         tcp = await trio.open_tcp_stream(*listener.address())
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         peer = client_context(authority).wrap_bio(incoming, outgoing, False, "127.0.0.1")
