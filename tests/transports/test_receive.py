@@ -8,7 +8,7 @@ import pytest
 
 from kit.frames import FIN, PONG, Frame, masked
 from kit.log import Log
-from kit.loops import AsyncioLoop, Loop, MemoryLoop, on_asyncio, on_each_loop, on_memory
+from kit.loops import AsyncioLoop, Loop, MemoryLoop, on, on_asyncio, on_each_loop, on_memory
 from kit.peer import Peer
 from wscore import State
 from wstransports import Client, ConnectionClosed, WebSocketReader
@@ -396,3 +396,64 @@ async def test_a_loop_that_a_close_from_elsewhere_ends(loop: Loop) -> None:
         await client.close()
         assert await peer.closed() == (1000, "")
         await loop.until(lambda: ended)
+
+
+@on_memory
+async def test_a_receive_within_a_message_when_a_callback_fails(loop: MemoryLoop, log: Log) -> None:
+    """It raises ConnectionClosed with the code of the failure."""
+    codes: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ConnectionClosed) as caught:
+            await client.receive()
+        codes.append(caught.value.code)
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.part("begun")
+        await loop.settle()
+        peer.ping()
+        assert await peer.closed() == (1011, "")
+        assert codes == [1011]
+    assert [what for what, _ in log.tracebacks()] == ["on_ping raised"]
+
+
+@pytest.mark.parametrize("message", ["", "a message"])
+@on("trio")
+async def test_a_receive_at_its_checkpoint_when_a_callback_fails(
+    loop: Loop, log: Log, message: str
+) -> None:
+    """It returns the message or raises ConnectionClosed: trio runs either task first."""
+    codes: list[int] = []
+    rounds = 10
+
+    async def on_connection(client: Client) -> None:
+        may_fail = loop.signal()
+
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            receiving.set()
+            await may_fail.wait()
+            raise ZeroDivisionError
+
+        receiving = loop.signal()
+        await receiving.wait()
+        may_fail.set()
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                assert await client.receive() == message
+        codes.append(caught.value.code)
+
+    async with loop.serving(on_connection) as server:
+        for _ in range(rounds):
+            peer = await loop.connect(server)
+            peer.send(message)
+            peer.ping()
+            assert await peer.closed() == (1011, "")
+        await loop.until(lambda: len(codes) == rounds)
+    assert codes == [1011] * rounds
+    assert [what for what, _ in log.tracebacks()] == ["on_ping raised"] * rounds

@@ -340,8 +340,8 @@ class Session:
 
     def callback_failed(self) -> None:
         """As a Link: a callback raised, so close with 1011."""
+        self.fail(Reasons.UNEXPECTED_CONDITION, "")  # first: a receive() raises with its code
         self.inbox.stop()
-        self.fail(Reasons.UNEXPECTED_CONDITION, "")
 
     def log(self, what: str) -> None:
         """Log one line about this connection."""

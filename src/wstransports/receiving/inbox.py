@@ -130,8 +130,7 @@ class Inbox:
         if not piece.first:
             if self._arriving is not None:
                 if overflow:
-                    self._arriving.set_exception(self._link.closed_error())
-                    self._arriving._drop()
+                    self._arriving._drop(self._link.closed_error())
                 self._arriving._feed(piece)
                 if piece.last:
                     self._arriving = None
@@ -190,7 +189,7 @@ class Inbox:
     def stop(self) -> None:
         """Deliver no more messages, and discard the waiting ones."""
         self._consumer = Consumer.STOPPED
-        self._discard()
+        self._discard(self._link.closed_error())  # receive() may be reading the first
 
     # For the client.
 
@@ -237,9 +236,7 @@ class Inbox:
         except BaseException:
             self._set_consumer(Consumer.RECEIVE_AGAIN)
             raise
-        # Where get() is a checkpoint, as on trio, stop() may have discarded it meanwhile.
-        if waiting:  # pragma: no branch - no test hits that moment
-            waiting.popleft()
+        waiting.popleft()
         self._set_consumer(Consumer.APPLICATION)
         return message
 
@@ -311,9 +308,9 @@ class Inbox:
                 self._intake.call_soon(self.run)  # this task was cancelled: start another
             callbacks.end()
 
-    def _discard(self) -> None:
+    def _discard(self, error: ConnectionClosed | None = None) -> None:
         for reader in self._waiting:
-            reader._drop()
+            reader._drop(error)
         self._waiting.clear()
 
     def _count_later(self) -> None:

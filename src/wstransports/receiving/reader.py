@@ -215,13 +215,15 @@ class WebSocketReader(Buffer):
         assert self._parts is not None
         return sum([len(part.data) for part in self._parts])
 
-    def _drop(self) -> None:
-        """The callback has returned: discard the rest."""
+    def _drop(self, error: Exception | None = None) -> None:
+        """Discard the rest, because the callback has returned or `error` ends the connection."""
         lost = bool(self._data) or not self._ended
         self._dropped = True
         self._data.clear()
         self._flow.release(self)
-        if lost and self._error is None:
+        if error is not None:
+            self.set_exception(error)
+        elif lost and self._error is None:
             self.set_exception(
                 RuntimeError("the callback has returned, and the rest of the message was discarded")
             )
