@@ -39,7 +39,7 @@ API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports 
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help demo test fast-core fast-rest test-all $(MORE) bare autobahn bench bench-smoke lint clean
+.PHONY: help demo test fast-core fast-rest test-all $(MORE) pure-core bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -74,6 +74,10 @@ coverage-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run --source=src/wscore \
 	    -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
 	$(VENV_PYTHON) -m coverage report --fail-under=100
+
+# The same, fast tests only and without coverage: for Pythons on which coverage is not measured.
+pure-core: $(VENV)/tools
+	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' tests/core
 
 # Coverage slows the flood down past its time limit; it runs without coverage in `test-all`.
 coverage-api: $(VENV)/tools
