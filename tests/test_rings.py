@@ -178,7 +178,7 @@ def test_an_entry_names_no_loop_but_its_own(path: Path) -> None:
 
 # The contract with a loop, and those who fulfil it.
 
-# What the contract speaks of: all that whoever fulfils it has to import of ours.
+# What the contract mentions: all that an adapter has to import of ours.
 CONTRACT_IS = {"wstransports.runtime"} | {
     module for module in modules(CONTRACT) if within(module, "wstransports")
 }

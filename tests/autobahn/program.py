@@ -12,7 +12,7 @@ STOP_LIMIT = 20
 
 
 class Fault(Exception):
-    """Why a run did not pass; the message is for whoever reads its result."""
+    """Why a run did not pass; the message is for the reader of its result."""
 
 
 class Program:
@@ -52,7 +52,7 @@ class Program:
         return int(line)
 
     def wait(self, seconds: float) -> None:
-        """Let it come to its end. Raises Fault where that is late or not in good order."""
+        """Wait for its exit. Raises Fault if that is late or not clean."""
         try:
             status = self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""A program that misbehaves is a fault, and none is left behind."""
+"""A program that misbehaves is a fault, and none keeps running."""
 
 import os
 import sys

@@ -136,7 +136,7 @@ class Page:
 
 
 class Chromium:
-    """The browser; `profile` is an empty folder for what it leaves behind."""
+    """The browser; `profile` is an empty folder for its files."""
 
     _tools: DevTools
 

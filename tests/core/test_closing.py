@@ -47,7 +47,7 @@ NOT_OWED = "there is no Close to acknowledge: check owes_close first"
 
 
 def ending(connection: AnyConnection) -> tuple[int | None, str]:
-    """How it ended, for whoever asks."""
+    """How it ended."""
     return connection.close_code, connection.close_reason
 
 
@@ -133,7 +133,7 @@ def test_a_close_may_be_answered_in_words_of_our_own(role: str) -> None:
 
 
 @both_roles
-def test_whoever_answers_a_message_may_close_at_once(role: str) -> None:
+def test_an_answer_to_a_message_may_be_followed_by_a_close_at_once(role: str) -> None:
     """The events of a read are acted on one after the other, when all have been parsed."""
     connection = open_end(role)
     for event in receive(connection, encode([HELLO, HELLO, GOODBYE], role)):
@@ -262,18 +262,18 @@ def test_a_violation_after_our_close(role: str) -> None:
 
 CUT_OFF = {
     "between messages": b"",
-    "amid a header": b"\x82",
-    "amid a length": b"\x82\xfe\x01",
-    "amid a payload": encode([Frame(FIN | BINARY, b"x" * 1000)], "server")[:100],
-    "amid a ping": encode([Frame(FIN | PING, b"x" * 100)], "server")[:100],
-    "amid a message": encode([Frame(BINARY, b"x")], "server"),
-    "amid a code point": encode([Frame(TEXT, b"\xe2\x82")], "server"),
+    "within a header": b"\x82",
+    "within a length": b"\x82\xfe\x01",
+    "within a payload": encode([Frame(FIN | BINARY, b"x" * 1000)], "server")[:100],
+    "within a ping": encode([Frame(FIN | PING, b"x" * 100)], "server")[:100],
+    "within a message": encode([Frame(BINARY, b"x")], "server"),
+    "within a code point": encode([Frame(TEXT, b"\xe2\x82")], "server"),
 }
 
 
 @pytest.mark.parametrize("where", CUT_OFF)
 def test_the_peer_ends_its_half(where: str) -> None:
-    """RFC 6455 section 7.1.5: 1006. Nobody is told so, but answers may still be read."""
+    """RFC 6455 section 7.1.5: 1006, which is never sent; answers may still be read."""
     server, _ = open_pair()
     receive(server, encode([HELLO], "server") + CUT_OFF[where])
     assert not server.input_ended
@@ -406,7 +406,7 @@ def test_the_connection_is_lost(
         assert connection.close_frames == frames
 
 
-# Amid the opening handshake.
+# During the opening handshake.
 
 REQUEST = b"".join(
     line + b"\r\n"
@@ -490,11 +490,11 @@ def test_a_server_leaves_amid_its_response() -> None:
     assert client.data_to_send() == b""
 
 
-@pytest.mark.parametrize("behind", [[], [HELLO], [HELLO] * 300])
-def test_a_client_ends_its_half_behind_its_request(behind: list[Frame]) -> None:
+@pytest.mark.parametrize("after", [[], [HELLO], [HELLO] * 300])
+def test_a_client_ends_its_half_after_its_request(after: list[Frame]) -> None:
     """It is let in, heard to the end, and answered."""
     server = ServerConnection()
-    [event] = server.receive_data(REQUEST + encode(behind, "server"))
+    [event] = server.receive_data(REQUEST + encode(after, "server"))
     assert isinstance(event, RequestReceived)
     assert server.receive_eof() == []
     assert (server.phase, server.more) == (Phase.CONNECTING, False)
@@ -503,7 +503,7 @@ def test_a_client_ends_its_half_behind_its_request(behind: list[Frame]) -> None:
     events = []
     while server.more:
         events += server.receive_data(b"")
-    assert events == [*[text("hello")] * len(behind), LEFT]
+    assert events == [*[text("hello")] * len(after), LEFT]
     assert (server.phase, server.owes_close) == (Phase.FAILED, True)
     server.send_message("answer")
     server.acknowledge_close()

@@ -348,7 +348,7 @@ def test_a_peer_that_talks_but_takes_nothing_is_dropped(role: str) -> None:
 
 
 @both_roles
-def test_whoever_takes_something_is_not_stalled(role: str) -> None:
+def test_a_peer_that_takes_something_is_not_stalled(role: str) -> None:
     connection = open_end(role, timeout=120)
     connection.output_progress(0, 1000, now=0)
     for now in range(50, 1000, 50):
@@ -361,7 +361,7 @@ def test_whoever_takes_something_is_not_stalled(role: str) -> None:
 
 
 @both_roles
-def test_whoever_has_taken_all_is_not_stalled(role: str) -> None:
+def test_a_peer_that_has_taken_all_is_not_stalled(role: str) -> None:
     connection = open_end(role, timeout=120)
     connection.output_progress(0, 1000, now=0)
     connection.output_progress(1000, 0, now=5)

@@ -49,7 +49,7 @@ class Inflater:
         self.account = account
 
     def decompress(self, data: bytes, most: int) -> bytes:
-        """Never asks for 0 bytes, which to zlib is no limit."""
+        """Never asks for 0 bytes, which means no limit to zlib."""
         assert 1 <= most <= PIECE
         made = self.inner.decompress(data, most)
         self.account.rounds += 1
@@ -166,7 +166,7 @@ class TestSize:
         assert (opcode, body[:2]) == (FIN | CLOSE, (1009).to_bytes(2))
 
     @both_roles
-    def test_uncompressed_messages_beside(self, role: str) -> None:
+    def test_uncompressed_messages_as_well(self, role: str) -> None:
         """They are judged by what they declare, to the byte."""
         connection = agreed(role, max_message_size=1000)
         frames = [one(deflated(bytes(1000))), Frame(FIN | BINARY, bytes(1000))] * 2

@@ -191,7 +191,7 @@ garbage = st.one_of(
 )
 
 
-# It ends too early, behind the first 64 KiB that come of it: in one go these are reported, and of
+# It ends too early, after the first 64 KiB that come of it: in one go these are reported, and of
 # two parts only what the first makes, which is less.
 CUT_SHORT = b"\xec\xc11\x01\x00\x00\x00\xc2\xa0\xf5Om\x0c\x1f " + bytes(66)
 

@@ -1,6 +1,6 @@
 """permessage-deflate as it arrives, deflated by plain zlib or written by hand: one table.
 
-Each case is received whole, byte by byte and with more bytes behind it, in both roles. Sections
+Each case is received whole, byte by byte and with more bytes after it, in both roles. Sections
 are those of RFC 7692.
 """
 
@@ -43,7 +43,7 @@ both_roles = pytest.mark.parametrize("role", ROLES)
 both_takeovers = pytest.mark.parametrize("header", [None, NO_TAKEOVER], ids=["takeover", "none"])
 
 HELLO = bytes.fromhex("f2 48 cd c9 c9 07 00")
-FINAL_HELLO = bytes.fromhex("f3 48 cd c9 c9 07 00")  # with BFINAL set, and nothing behind it
+FINAL_HELLO = bytes.fromhex("f3 48 cd c9 c9 07 00")  # with BFINAL set, and nothing after it
 STORED_HELLO = bytes.fromhex("00 05 00 fa ff") + b"Hello"
 
 CODES = bytes.fromhex("14 95 8b 6e 44 21 08 44 bf 15")
@@ -215,18 +215,18 @@ CORRUPT = [
         [text("H", last=False), corrupt("invalid distance too far back")],
     ),
     Case(
-        "behind a block",
+        "after a block",
         [one(STORED_HELLO + b"\7" + bytes(100), BINARY)],
         [binary(b"Hello", last=False), corrupt("invalid block type")],
     ),
     Case(
-        "behind a message",
+        "after a message",
         [one(HELLO), one(b"\7"), one(HELLO)],
         [text("Hello"), corrupt("invalid block type")],
     ),
     Case("in the last of many frames", many(b"", b"", b"\7"), [corrupt("invalid block type")]),
     Case(
-        "behind BFINAL",
+        "after BFINAL",
         [one(FINAL_HELLO + b"\7")],
         [text("Hello", last=False), corrupt("invalid block type")],
     ),
@@ -246,11 +246,9 @@ CORRUPT = [
     # What is missing is not made up, and not waited for in the next message either.
     Case("nothing at all", [one(b"")], [CUT_SHORT]),
     Case("nothing in many frames", many(b"", b"", b""), [CUT_SHORT]),
-    Case("a block with codes of its own, amid them", [one(CODES)], [CUT_SHORT]),
-    Case("nothing behind a message", [one(HELLO), one(b"")], [text("Hello"), CUT_SHORT]),
-    Case(
-        "nothing behind BFINAL's frame", many(FINAL_HELLO, b""), [text("Hello", False), CUT_SHORT]
-    ),
+    Case("a block with codes of its own, cut within them", [one(CODES)], [CUT_SHORT]),
+    Case("nothing after a message", [one(HELLO), one(b"")], [text("Hello"), CUT_SHORT]),
+    Case("nothing after BFINAL's frame", many(FINAL_HELLO, b""), [text("Hello", False), CUT_SHORT]),
     *(
         Case(
             f"{name}, {missing} of its bytes cut off",

@@ -444,7 +444,7 @@ CALL = 4 * PIECE
 
 
 class TestWhatIsPending:
-    """Two that give more than they get, one behind the other."""
+    """Two that give more than they get, one after the other."""
 
     @both_roles
     @pytest.mark.parametrize("order", ["dr", "rd", "dsr", "rsd"])
@@ -468,7 +468,7 @@ class TestWhatIsPending:
 
     @both_roles
     def test_both_have_more(self, role: str) -> None:
-        """Runs that become a bomb, and behind it what takes long in runs again."""
+        """Runs that become a bomb, and after it what takes long in runs again."""
         deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
         payload = deflater.compress(bytes(2**20)) + deflater.flush(zlib.Z_SYNC_FLUSH)
         payload += (b"\0\xff\xff\0\0" + bytes(65535)) * 4 + b"\0"

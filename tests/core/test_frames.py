@@ -106,8 +106,8 @@ def test_text_of_every_length(message_frame: MessageFrame, size: int) -> None:
 def test_a_surrogate_at_every_place(message_frame: MessageFrame) -> None:
     for surrogate in "\ud800\udbff\udc00\udfff":
         for before in range(105):
-            for behind in (0, 1, 40):
-                text = "€" * before + surrogate + "é" * behind
+            for after in (0, 1, 40):
+                text = "€" * before + surrogate + "é" * after
                 with pytest.raises(UnicodeEncodeError) as raised:
                     message_frame(text, NO_BOUND)
                 assert (raised.value.object, raised.value.start) == (text, before)

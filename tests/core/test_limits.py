@@ -60,7 +60,7 @@ def test_fragments_count_together(role: str) -> None:
     connection = open_end(role, max_message_size=1000)
     fragments = [Frame(BINARY, b"a" * 600), Frame(FIN | CONTINUATION, b"b" * 400)]
     whole = binary(b"a" * 600 + b"b" * 400)
-    for _ in range(3):  # each message anew
+    for _ in range(3):  # for each message again
         assert merged(receive(connection, encode(fragments, role))) == [whole]
     assert receive(connection, encode(fragments[:1], role)) == [binary(b"a" * 600, last=False)]
     assert receive(connection, header(CONTINUATION, 401, role)) == [too_big(1000)]

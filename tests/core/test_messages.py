@@ -21,7 +21,7 @@ NO_LIMIT = 2**62
 
 
 class Decoding:
-    """Notes what it is to take, among the events; refuses to go on behind the payload b"stop"."""
+    """Records what it is given, among the events; refuses to go on after the payload b"stop"."""
 
     def take(self, first: int, payload: bytes, events: list[Event]) -> bool:
         if payload == b"wrong":

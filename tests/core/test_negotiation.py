@@ -312,7 +312,7 @@ OFFERS: list[tuple[str, Deflate, list[str], str | None]] = [
     ),
     ("6455-9.1 a name in quotation marks", OURS, ['"permessage-deflate"'], None),
     ("6455-9.1 a name with a value", OURS, ["permessage-deflate=1"], None),
-    # A bad offer beside a good one
+    # A bad offer next to a good one
     *(
         (f"7.1 {bad} before a good one", WIDE, [f"{bad}, permessage-deflate"], "permessage-deflate")
         for bad in (
@@ -344,7 +344,7 @@ class TestOffers:
         else:
             talk(server, read(answer))
 
-    def test_whoever_is_not_ready_answers_nothing(self) -> None:
+    def test_a_server_that_is_not_ready_answers_nothing(self) -> None:
         assert serve([], CHROMIUM)[1] is None
 
     def test_two_who_agreed_on_the_same(self) -> None:
@@ -631,7 +631,7 @@ REFUSED: list[tuple[str, Deflate, list[str], str]] = [
         "the server chose the extension 'Permessage-Deflate', which was not offered",
     ),
     (
-        "6455-4.1 not offered, beside one that was",
+        "6455-4.1 not offered, next to one that was",
         OURS,
         ["permessage-deflate, foo"],
         "the server chose the extension 'foo', which was not offered",

@@ -111,7 +111,7 @@ class TestWhatIsSent:
     @pytest.mark.parametrize("compress", [None, True, False])
     @pytest.mark.parametrize("before", [[], ["a"], ["a", "b" * 2000]])
     def test_at_once(self, before: list[str], compress: bool | None, role: str) -> None:
-        """Behind what is unsent, and nothing is left."""
+        """After what is unsent, and nothing is left."""
         connection = agreed(role)
         peer = Peer()
         message = PreparedMessage(SENTENCE_TEXT, compress)
@@ -162,7 +162,7 @@ class TestOnce:
         assert deflaters == [(6, zlib.DEFLATED, -12, 5)]
 
     def test_once_for_each_kind(self, deflaters: list[tuple[int, ...]]) -> None:
-        """Windows, levels and memory levels; whoever compresses nothing costs nothing."""
+        """Windows, levels and memory levels; a connection without compression costs nothing."""
         kinds: list[tuple[str, Deflate]] = [
             (FIREFOX, Deflate()),
             (CHROMIUM, Deflate(peer_window_bits=9)),  # alike: it is our window that counts

@@ -52,7 +52,7 @@ NO_CODES = [0, 999, 1005, 5000, "1000"]
 REASONS = ["", "bye", "\u20ac" * 41]
 NO_REASONS = ["\u20ac" * 42, "\ud800", b"bye"]
 
-# Calls that may bring the next deadline nearer, as `next_deadline` says, beside those that end
+# Calls that may bring the next deadline nearer, as `next_deadline` says, besides those that end
 # the handshake or close.
 NEARER = {"connection_made", "resume_reading", "output_progress"}
 
@@ -175,7 +175,7 @@ class Walk:
         kind = self.mistake(KINDS, NO_KINDS)
         last = self.maybe(0.3)
         if data == b"\xff" and kind is DataType.TEXT:
-            kind = None  # who says so of what is none lies, which is no mistake that shows
+            kind = None  # a false claim here is a mistake that does not show
         if self.call(role, "send_fragment", data, last, kind):
             parts = self.parts[role]
             parts.append(data.encode() if isinstance(data, str) else bytes(data))

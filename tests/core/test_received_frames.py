@@ -1,6 +1,6 @@
 """What may arrive and what it means: the rules of RFC 6455 sections 5, 7 and 8, as one table.
 
-Each case is received whole, byte by byte and with more bytes behind it, as the server receives
+Each case is received whole, byte by byte and with more bytes after it, as the server receives
 it (masked) and as the client does (not masked).
 """
 
@@ -240,10 +240,10 @@ BAD_UTF8 = {
     "six bytes": b"\xfc\x84\x80\x80\x80\x80",
     "FE": b"\xfe",
     "FF": b"\xff",
-    "a letter amid 2": b"\xc3x",
-    "a letter amid 3": b"\xe2\x82x",
-    "a letter amid 4": b"\xf0\x9f\x98x",
-    "a start amid 3": b"\xe2\xc3\xa9",
+    "a letter within 2": b"\xc3x",
+    "a letter within 3": b"\xe2\x82x",
+    "a letter within 4": b"\xf0\x9f\x98x",
+    "a start within 3": b"\xe2\xc3\xa9",
     "one of 2": b"\xc3",
     "one of 3": b"\xe2",
     "two of 3": b"\xe2\x82",
@@ -280,7 +280,7 @@ TEXTS = [
     ),
     *(
         Case(
-            f"8.1: {name} amid a long frame",
+            f"8.1: {name} within a long frame",
             [Frame(FIN | TEXT, b"x" * 200 + bad + b"y" * 200)],
             [text("x" * 200, last=False), BAD_TEXT],
         )
@@ -415,14 +415,14 @@ def test_byte_by_byte(case: Case, role: str) -> None:
 @pytest.mark.slow
 @both_roles
 @every_case
-def test_with_more_behind(case: Case, role: str) -> None:
+def test_with_more_after(case: Case, role: str) -> None:
     """Other frames, right and wrong; nothing but what a connection still open makes of them."""
     connection = open_end(role)
-    behind = [Frame(FIN | TEXT, b"after"), Frame(FIN | BINARY, b"x" * 300), *close(4000)]
+    after = [Frame(FIN | TEXT, b"after"), Frame(FIN | BINARY, b"x" * 300), *close(4000)]
     events = expected(case, role)
     if not isinstance(events[-1], CloseReceived | ConnectionFailed):
         events = [*events, text("after"), binary(b"x" * 300), CloseReceived(4000, "")]
-    assert merged(receive(connection, encode(case.frames + behind, role))) == events
+    assert merged(receive(connection, encode(case.frames + after, role))) == events
     assert receive(connection, b"\xff" * 300) == []
     check_end(connection, role, events[-1])
 
@@ -437,9 +437,9 @@ FIRST_IMPOSSIBLE = {
     "overlong of 4": (b"\xf0", b"\x8f"),
     "a surrogate": (b"\xed", b"\xa0"),
     "beyond U+10FFFF": (b"\xf4", b"\x90"),
-    "a letter amid 2": (b"\xc3", b"x"),
-    "a letter amid 3": (b"\xe2\x82", b"x"),
-    "a letter amid 4": (b"\xf0\x9f\x98", b"x"),
+    "a letter within 2": (b"\xc3", b"x"),
+    "a letter within 3": (b"\xe2\x82", b"x"),
+    "a letter within 4": (b"\xf0\x9f\x98", b"x"),
 }
 
 

@@ -136,7 +136,7 @@ def test_fragments(role: str) -> None:
 
 @both_roles
 def test_the_type_of_a_fragment_can_be_named(role: str) -> None:
-    """Text that is encoded already may be cut amid a code point; str may go as binary."""
+    """Text that is encoded already may be cut within a code point; str may go as binary."""
     connection = open_end(role)
     connection.send_fragment(b"\xe2\x82", last=False, type=DataType.TEXT)
     connection.send_fragment(b"\xac", last=False, type=DataType.TEXT)
@@ -197,7 +197,7 @@ def test_in_parts_the_same_is_sent_and_large_payloads_are_not_copied(size: int) 
     assert parted.parts_to_send() == []
     large = b"x" * size
     for server in whole, parted:
-        for payload in b"before", large, b"between", large, large, b"behind":
+        for payload in b"before", large, b"between", large, large, b"after":
             server.send_message(payload)
     parts = parted.parts_to_send()
     assert b"".join(parts) == whole.data_to_send()

@@ -457,7 +457,7 @@ WOUNDED = st.builds(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure; pytest bounds the whole
+@settings(deadline=None)  # a busy machine is not a failure; pytest bounds the whole
 @given(st.binary() | WOUNDED, st.lists(st.integers(0, 20_000)))
 def test_any_input_ends_in_the_same_event_however_cut(data: bytes, places: list[int]) -> None:
     handshake, event, rest = feed([data])

@@ -164,7 +164,7 @@ def test_a_connection_may_be_used_between_two_slices(role: str) -> None:
     assert connection.receive_data(b"") == [text("hello")] * 44
 
 
-# What came behind the handshake is input like any other.
+# What follows the handshake is input like any other.
 
 
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 600])

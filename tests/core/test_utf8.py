@@ -85,7 +85,7 @@ def test_all_starts_with_continuations_around_their_edges(decode: Decode) -> Non
 @given(st.binary(max_size=12), st.text(max_size=4), st.text(max_size=4))
 @example(b"\xed\xa0", "", "")
 @example(b"\xed\xa0", "a", "")
-def test_any_bytes_amid_text(decode: Decode, data: bytes, before: str, after: str) -> None:
+def test_any_bytes_within_text(decode: Decode, data: bytes, before: str, after: str) -> None:
     check(decode, before.encode() + data)
     check(decode, before.encode() + data + after.encode())
 
@@ -164,8 +164,8 @@ def test_long_text_that_is_broken_at_one_place(decode: Decode) -> None:
 @in_both_forms
 @RELAXED
 @given(st.text("a\xe9\u20ac\U0001f600", min_size=300, max_size=700), st.binary(max_size=3))
-def test_any_long_text(decode: Decode, text: str, behind: bytes) -> None:
-    check(decode, text.encode() + behind)
+def test_any_long_text(decode: Decode, text: str, after: bytes) -> None:
+    check(decode, text.encode() + after)
 
 
 @needs_compiled

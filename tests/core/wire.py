@@ -43,7 +43,7 @@ def sent_frames(data: bytes, role: str) -> list[tuple[int, bytes]]:
 
 
 class Settings(TypedDict, total=False):
-    """What both roles can be told."""
+    """The settings of both roles."""
 
     max_message_size: int | None
     open_timeout: float

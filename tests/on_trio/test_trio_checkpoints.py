@@ -113,7 +113,7 @@ def use(name: str) -> Callable[[Use], Use]:
 
 
 def uses(name: str, *calls: Callable[[Ends], Awaitable[object]]) -> None:
-    """Register calls that need nothing before or behind."""
+    """Register calls that need no others before or after."""
 
     def checking(call: Use) -> Use:
         return lambda ends: ends.check(call(ends))
@@ -148,7 +148,7 @@ uses("Fragment.__aenter__", lambda ends: ends.client.writer.fragment().__aenter_
 
 
 def filled(data: bytes) -> Buffer:
-    """A Buffer that has ended behind these bytes."""
+    """A Buffer that has ended after these bytes."""
     buffer = Buffer()
     buffer._add(data)
     buffer.feed_eof()

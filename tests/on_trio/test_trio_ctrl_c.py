@@ -26,7 +26,7 @@ async def block(server: WebSocketServer) -> None:
 
 
 async def nursery(server: WebSocketServer) -> None:
-    """A task beside the main one."""
+    """A task next to the main one."""
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve)
         await trio.sleep_forever()

@@ -48,7 +48,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
 
 
 def one_error(log: list[logging.LogRecord]) -> tuple[str, BaseException]:
-    """The one that was logged: the words behind whom it is about, and the exception."""
+    """The line that was logged, without its connection, and the exception."""
     [record] = log
     log.clear()
     assert record.exc_info is not None
@@ -128,7 +128,7 @@ def test_a_callback_of_an_outgoing_connection(callback: str, log: list[logging.L
 
 
 async def nursery_that_fails_when_cancelled(begun: trio.Event) -> None:
-    """It raises error and cancellation in one group, which is no Exception."""
+    """It raises error and cancellation in one group, which is not an Exception."""
 
     async def fail_when_cancelled() -> None:
         try:
@@ -179,7 +179,7 @@ async def enter(connection: connect) -> None:
 def test_a_callback_that_fails_when_it_is_given_up(
     cancelled: bool, log: list[logging.LogRecord]
 ) -> None:
-    """The block of its connection ends, in good order or by a cancellation."""
+    """The block of its connection ends, cleanly or by a cancellation."""
 
     async def main() -> None:
         server = echo_server()
@@ -258,7 +258,7 @@ PLACES = (
 
 @pytest.mark.parametrize("where", PLACES.split(", "))
 def test_a_sink_that_raises(where: str, log: list[logging.LogRecord]) -> None:
-    """Its own stream is dropped, and it is told so as at any end."""
+    """Its own stream is dropped, and on_closed runs as at any end."""
 
     async def use(address: tuple[str, int], sinks: list[BadSink]) -> None:
         async with await trio.open_tcp_stream(*address) as stream:

@@ -67,7 +67,7 @@ async def still_open(peer: StreamPeer, client: Client) -> None:
 
 
 def closes(*before: Frame, answers: bool = True) -> Callable[[StreamPeer, Client], Awaitable[None]]:
-    """Behind these frames comes the Close, and whoever sends is told of it for ever."""
+    """The Close follows these frames, and every later send raises its error."""
 
     async def see(peer: StreamPeer, client: Client) -> None:
         with pytest.raises(ConnectionClosed) as caught:

@@ -1,4 +1,4 @@
-"""What whoever uses trio expects of a library."""
+"""What users of trio expect of a library."""
 
 import logging
 import signal

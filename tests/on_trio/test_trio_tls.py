@@ -72,7 +72,7 @@ each_way = pytest.mark.parametrize("leave", [close, reset, end_tls])
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test with a clock that jumps where nothing happens; no task is left behind."""
+    """Run a test with a clock that jumps while nothing happens; no task may remain."""
 
     async def bounded() -> None:
         tasks = trio.lowlevel.current_statistics().tasks_living
@@ -111,7 +111,7 @@ async def serving(
 def test_a_client_that_leaves(
     leave: Leave, sent: bytes, tls: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After no frame, a fragment, and amid a frame: it is lost, at once."""
+    """After no frame, after a fragment, and within a frame: it is lost at once."""
 
     async def main() -> None:
         async with serving(tls) as (server, closes):
@@ -178,7 +178,7 @@ async def listening(talk: Talk) -> AsyncIterator[str]:
 @each_way
 @pytest.mark.parametrize("sent", [b"", b"\x01\x02ab", b"\x82\x05a"])
 def test_a_server_that_leaves(leave: Leave, sent: bytes, tls: Certificates) -> None:
-    """Who receives is told, who sends is told, and the block's end waits for nothing."""
+    """Receivers and senders get the error, and the block's end waits for nothing."""
 
     async def talk(tcp: trio.SocketStream) -> None:
         stream = Stream(tcp, tls.server, server_side=True)

@@ -101,7 +101,7 @@ class Proxy:
         )
 
     async def _socks4(self, reader: Reader, writer: Writer) -> bool:
-        """SOCKS 4, and 4a: a name stands behind an address that is none."""
+        """SOCKS 4, and 4a: a name follows an address that is not valid."""
         assert await reader.readexactly(2) == b"\4\1"
         port = int.from_bytes(await reader.readexactly(2))
         address = ip_address(await reader.readexactly(4))

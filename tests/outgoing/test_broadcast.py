@@ -321,7 +321,7 @@ async def test_close_is_for_who_had_no_room_for_too_long(loop: MemoryLoop) -> No
 
 @on_memory
 async def test_who_catches_up_is_not_closed(loop: MemoryLoop) -> None:
-    """Always behind when a broadcast has gone out, and with room again before the next."""
+    """Congested after each broadcast, with buffer space again before the next."""
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
         for _ in range(10):
@@ -454,7 +454,7 @@ async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: MemoryLoop)
         await loop.settle()
         casting = loop.spawn(broadcast(here.server.clients, "cast"))
         await loop.settle()
-        behind = loop.spawn(here.clients[0].writer.send("behind"))
+        after = loop.spawn(here.clients[0].writer.send("after"))
         await loop.settle()
         again = await broadcast(here.server.clients, "again", slow="close")
         assert names(here, again) == {"sent": [0, 1, 2]}
@@ -468,11 +468,11 @@ async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: MemoryLoop)
             "one two three",
             "before",
             "cast",
-            "behind",
+            "after",
             "again",
         ]
         assert names(here, await casting.wait()) == {"sent": [0, 1, 2]}
-        for job in (parting, before, behind):
+        for job in (parting, before, after):
             await job.wait()
         # Nothing waits any more.
         report = await broadcast(here.clients, "", slow="close", max_waiting=0)
@@ -547,7 +547,7 @@ async def test_what_waits_behind_a_fragmented_message_is_bounded(
             reports.append(names(here, report))
             await loop.advance(1)
         assert reports == [{"sent": [0, 1]}] * 3 + [{"sent": [1], "closed": [0]}]
-        # Half a message is on its way, and the Close right behind it.
+        # Half a message is on its way, and the Close right after it.
         await here.peers[1].messages()
         parting.cancel()
         with pytest.raises(loop.cancelled):

@@ -165,7 +165,7 @@ async def test_callbacks(loop: Loop) -> None:
 
         await client.writer.send("hello")
         await all_told.wait()
-    # Pings and pongs are a sequence beside that of the messages.
+    # Pings and pongs are a sequence apart from that of the messages.
     told.remove((DataType.TEXT, "hello"))
     assert told == [
         ("ping", b"are you there?", 14),
@@ -201,7 +201,7 @@ async def test_async_for_ends_when_the_server_closes_in_good_order(loop: Loop) -
 
 @on_each_loop
 async def test_messages_behind_the_handshake_are_not_lost(loop: Loop) -> None:
-    """Nor when the server leaves at once, and whoever wants them comes late."""
+    """Nor when the server leaves at once, and the reader comes late."""
 
     async def talk(end: End) -> None:
         await end.accept(b"\x81\x01a\x82\x01b" + CLOSE_1000)
@@ -275,7 +275,7 @@ async def test_a_reader_is_fed_on_as_it_arrives(loop: Loop) -> None:
 
 @on_each_loop
 async def test_each_frame_has_a_mask_of_its_own(loop: Loop) -> None:
-    """RFC 6455 section 5.3: unpredictable, chosen anew for each frame."""
+    """RFC 6455 section 5.3: unpredictable, chosen again for each frame."""
     frames: list[Parsed] = []
     count = 20
 
@@ -404,7 +404,7 @@ async def test_the_blocks_end_answers_what_came_before(loop: Loop, last: bytes, 
         async with connect(raw.uri) as client:
             parting = loop.spawn(part(client))
             await loop.until(lambda: client._session.outbox.lock.holder)
-            sending = loop.spawn(client.writer.send("behind"))
+            sending = loop.spawn(client.writer.send("after"))
             await loop.until(lambda: client._session.outbox.lock._waiting)
             waiting.set()
             await loop.until(lambda: client.state.name == "CLOSING")
@@ -530,7 +530,7 @@ def one_error(caplog: pytest.LogCaptureFixture) -> BaseException | None:
 async def test_an_extension_that_cannot_decode(
     loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who waits for a message is told, and the block ends as ever."""
+    """A receiver gets the error, and the block ends as ever."""
 
     def decode(self: Inflater, data: bytes, last: bool, most: int) -> bytes:
         raise MemoryError

@@ -21,7 +21,7 @@ from wstransports import connect
 
 on_trio = on("trio with a clock that jumps")
 
-# How long trio waits for one address before it tries the next beside it, in seconds (RFC 8305).
+# How long trio waits for one address before it tries the next as well, in seconds (RFC 8305).
 HEAD_START = 0.25
 
 NAME = "ws://many.example/"

@@ -179,7 +179,7 @@ async def test_localhost_is_two_addresses_and_one_listens(
 async def test_an_address_that_never_answers_holds_up_no_other(
     loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RFC 8305: the next one is tried beside it after a moment."""
+    """RFC 8305: the next one is tried as well after a moment."""
     events = asyncio.get_running_loop()
     tried: list[str] = []
     given_up: list[str] = []

@@ -112,7 +112,7 @@ async def test_after_a_success_it_starts_anew(loop: MemoryLoop) -> None:
         await loop.advance(100)
         await using.wait()
     assert codes == [Reasons.SERVICE_RESTART] * 2
-    #   three failures, a success; the wait behind it, two failures, a success
+    #   three failures, a success; the wait after it, two failures, a success
     assert tries == [0, 0.5, 1.5, 3.5, 4, 5, 7]
 
 
@@ -206,7 +206,7 @@ async def test_leaving_the_loop_closes_the_connection(loop: Loop, how: str) -> N
 
     clients: list[Client] = []
     async with loop.serving(on_connection) as server:
-        connection = connecting(server)  # which is still referred to, behind the loop
+        connection = connecting(server)  # which is still referred to, after the loop
         if how == "raise":
             with pytest.raises(ZeroDivisionError):
                 await use(connection)
@@ -220,7 +220,7 @@ async def test_leaving_the_loop_closes_the_connection(loop: Loop, how: str) -> N
 
 @on_each_loop
 @pytest.mark.usefixtures("hasty")
-async def test_whoever_keeps_an_exception_does_not_keep_the_connection(loop: Loop) -> None:
+async def test_a_kept_exception_does_not_keep_the_connection(loop: Loop) -> None:
     """Its traceback has frames, and those have variables."""
     kept: list[Exception] = []
     answers = iter([503, 503, None])
@@ -235,7 +235,7 @@ async def test_whoever_keeps_an_exception_does_not_keep_the_connection(loop: Loo
         return True
 
     async def use() -> Client:
-        async for client in connecting(server, retry=retry):  # noqa: B007  # used behind it
+        async for client in connecting(server, retry=retry):  # noqa: B007  # used after it
             break
         told.append(client._session.core.close_frames[0].code)
         return client
@@ -305,7 +305,7 @@ def test_leaving_the_loop_and_then_the_event_loop(new_loop: str) -> None:
             runner.run(main())
         # It ended when the loop did, and after a Close.
         assert serving.result(timeout=10)[:2] == b"\x88\x82"
-    gc.collect()  # an unclosed transport would be told now, and fail the test
+    gc.collect()  # an unclosed transport would warn here, and fail the test
 
 
 def test_left_when_its_event_loop_is_over() -> None:

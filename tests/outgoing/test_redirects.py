@@ -135,7 +135,7 @@ async def test_redirects_are_bounded(loop: Loop) -> None:
         with pytest.raises(HandshakeError, match="more than 0 times") as caught:
             await connecting(server, "/", max_redirects=0).__aenter__()
         assert len(asked) == 1
-        assert caught.value.headers["Location"] == "/x"  # for whoever follows by hand
+        assert caught.value.headers["Location"] == "/x"  # for callers that follow it themselves
 
 
 @on_memory
@@ -190,7 +190,7 @@ async def test_within_the_origin_all_goes_along(loop: MemoryLoop) -> None:
 
 @on_memory
 async def test_another_origin_is_told_no_secrets(loop: MemoryLoop) -> None:
-    """And the first one is told them again, for whom they were meant."""
+    """And the first server, for which they were meant, gets them again."""
     there: list[WebSocketServer] = []
     asked_here, process_here = redirecting(
         lambda path: None if path == "/back" else uri_of(there[0])

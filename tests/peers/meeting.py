@@ -36,7 +36,7 @@ class Theirs(ABC):
         """Send a message."""
 
     async def send_parts(self, parts: Sequence[bytes], text: bool) -> None:
-        """Send a message in fragments; a part of a text may end amid a character."""
+        """Send a message in fragments; a part of a text may end within a character."""
         raise NotImplementedError
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Listening(ABC):
 
     @abstractmethod
     async def accepted(self) -> Theirs:
-        """Whoever connects next."""
+        """The next client that connects."""
 
 
 class Peer(ABC):
@@ -177,7 +177,7 @@ async def meeting(
     their_subprotocols: Sequence[str] = (),
     refuse: int | None = None,
 ) -> AsyncIterator[Meeting]:
-    """Connect; with `refuse` whoever serves answers with that status.
+    """Connect; with `refuse` the server answers with that status.
 
     Raises Refused where we refuse, HandshakeError where they do.
     """

@@ -106,7 +106,7 @@ class OnTrio(OurLoop):
 
 @asynccontextmanager
 async def on_asyncio() -> AsyncIterator[OurLoop]:
-    """Our end beside theirs."""
+    """Our end of a connection."""
     yield OnAsyncio()
 
 

@@ -247,7 +247,7 @@ async def test_our_fragments(side: Side, agreement: Agreement) -> None:
 @with_agreements("send fragments")
 async def test_their_fragments(side: Side, agreement: Agreement) -> None:
     text = "Straße, 日本語 " * 500
-    # Also amid a character, and a byte at a time.
+    # Also within a character, and a byte at a time.
     parts = [text.encode()[:5], *(bytes([byte]) for byte in text.encode()[5:30])]
     parts += [b"", text.encode()[30:]]
     data = [b"one ", noise(70_000), b"three"]
@@ -345,7 +345,7 @@ async def test_their_pings(side: Side) -> None:
         for payload in PINGS:
             await meet.theirs.ping(payload)
             await exchange(meet, ["and after that"])
-        # A pong may leave with what the message's callback sends, and this comes behind it.
+        # A pong may leave with what the message's callback sends, and this follows it.
         await exchange(meet, ["the last"])
         assert pongs(meet.from_us) == PINGS
 

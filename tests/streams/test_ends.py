@@ -59,7 +59,7 @@ async def test_an_exception_in_a_callback_closes_its_client_with_1011(
 async def test_an_exception_during_a_cancellation_ends_its_connection_only(
     backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On trio a task group raises both as one, which is no Exception."""
+    """On trio a task group raises both as one, which is not an Exception."""
 
     async def fail_when_cancelled() -> None:
         try:
@@ -90,7 +90,7 @@ async def test_an_exception_during_a_cancellation_ends_its_connection_only(
 async def test_a_connection_that_cannot_be_begun_is_dropped(
     backend: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who handed its stream in is told nothing of it: that may be a listener of many."""
+    """The caller that handed its stream in sees nothing of it: that may be a listener for many."""
 
     def no_memory() -> None:
         raise MemoryError

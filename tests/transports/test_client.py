@@ -478,7 +478,7 @@ async def test_pings_are_answered_while_a_callback_runs(loop: Loop) -> None:
         assert await peer.message() == "begun"
         peer.ping(b"alive?")
         assert await peer.frame() == Frame(FIN | PONG, b"alive?")
-        peer.part("also amid a message")
+        peer.part("also within a message")
         peer.ping(b"still?")
         assert await peer.frame() == Frame(FIN | PONG, b"still?")
         may_go_on.set()
@@ -617,7 +617,7 @@ async def test_without_on_pong_pongs_are_ignored(loop: Loop) -> None:
 
 
 async def tell(client: Client, told: list[tuple[Any, str]]) -> None:
-    """Register an on_closed that writes down what it is told."""
+    """Register an on_closed that records its arguments."""
 
     @client.closed
     async def on_closed(code: int, reason: str) -> None:
@@ -870,7 +870,7 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
         if callback == "message":
             with bad.in_one_write():
                 bad.send("")
-                bad.send("what comes behind is not delivered")
+                bad.send("what follows is not delivered")
         elif callback == "ping":
             bad.ping()
         elif callback == "pong":

@@ -36,7 +36,7 @@ def one_error(log: Log) -> None:
 
 
 async def dropped(here: Scene, log: Log) -> None:
-    """Our end is told once, and nothing is left of it."""
+    """on_closed runs once at our end, and nothing is left of it."""
     await here.loop.until(lambda: len(here.server._acceptor._sessions) == 1)
     assert here.told == [(Reasons.ABNORMAL_CLOSE, "the connection was lost")]
     one_error(log)
@@ -67,7 +67,7 @@ async def test_in_what_was_kept_back(loop: Loop, log: Log, monkeypatch: pytest.M
 
 @on_memory
 async def test_in_what_was_kept_back_of_a_peer_that_is_lost(loop: MemoryLoop, log: Log) -> None:
-    """There is no stream to drop any more; and the end comes all the same."""
+    """The stream is lost already; the end comes all the same."""
     begun = 0
     may_go_on = loop.signal()
 

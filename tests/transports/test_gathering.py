@@ -165,7 +165,7 @@ async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_
             async def on_message(reader: WebSocketReader) -> None:
                 await broadcast(counted.server.clients, await reader.get())
                 written.append([len(writes) for _, writes in ends])
-                await client.writer.send("behind")
+                await client.writer.send("after")
 
         ends = [await counted.connect() for _ in range(3)]
         await loop.until(lambda: len(counted.server.clients) == 3)
@@ -174,13 +174,13 @@ async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_
             for number in range(20):
                 sender.send(str(number))
         for number in range(20):
-            assert [await sender.message(), await sender.message()] == [str(number), "behind"]
+            assert [await sender.message(), await sender.message()] == [str(number), "after"]
         for peer, _ in ends[1:]:
             assert [await peer.message() for _ in range(20)] == [str(n) for n in range(20)]
         assert written == [[0, 0, 0]] * 20
         assert [len(writes) for _, writes in ends] == [1, 1, 1]
         sender.send("alone")
-        assert [await sender.message(), await sender.message()] == ["alone", "behind"]
+        assert [await sender.message(), await sender.message()] == ["alone", "after"]
         for peer, _ in ends[1:]:
             assert await peer.message() == "alone"
         assert written[20:] == [[2, 2, 2]]

@@ -38,7 +38,7 @@ class Scene:
         self.told: list[tuple[int, str]] = []
 
     async def undisturbed(self) -> None:
-        """Whoever behaves is served."""
+        """A client that behaves is served."""
         self.bystander.send("still served?")
         assert await self.bystander.message() == "still served?"
         assert len(self.server.clients) == 1
@@ -168,7 +168,7 @@ async def test_half_a_handshake_and_gone(loop: Loop, log: Log) -> None:
                 peer.raw(REQUEST[:size])
                 end(peer)
         await here.undisturbed()
-        # Whoever comes and goes is no garbage; the loops differ in what they notice.
+        # A peer that comes and goes is not an error; the loops differ in what they notice.
         assert all(line.startswith("handshake failed: ") for line in log.lines())
 
 
@@ -480,7 +480,7 @@ async def test_a_reset_at_every_stage(
 async def test_one_that_closes_and_is_gone_before_the_answer(
     loop: Loop, request: pytest.FixtureRequest, log: Log
 ) -> None:
-    """Our Close is answered by a reset, and there is no half left to end."""
+    """Our Close is answered by a reset, so neither half is left to end."""
     may_go_on = loop.signal()
 
     async def on_message(client: Client, reader: WebSocketReader) -> None:
@@ -640,7 +640,7 @@ async def test_also_within_a_read(loop: MemoryLoop) -> None:
 
 
 @pytest.mark.parametrize("end", [Peer.end, Peer.reset, Peer.vanish, Peer.close])
-@pytest.mark.parametrize("stage", ["open", "amid a message", "answers on their way"])
+@pytest.mark.parametrize("stage", ["open", "within a message", "answers on their way"])
 @on_sockets
 async def test_ends_over_tls(
     loop: Loop,
@@ -661,7 +661,7 @@ async def test_ends_over_tls(
 
     async with loop.serving(on_connection, certs=for_server) as server:
         peer = await loop.connect(server, tls=for_client)
-        if stage == "amid a message":
+        if stage == "within a message":
             peer.part("begun")
         elif stage == "answers on their way":
             for _ in range(50):

@@ -57,7 +57,7 @@ async def test_a_ping_goes_out_at_half_of_the_timeout(loop: MemoryLoop) -> None:
 
 
 @on_memory
-async def test_whoever_answers_none_is_dropped_at_the_timeout(loop: MemoryLoop) -> None:
+async def test_a_peer_that_answers_no_ping_is_dropped_at_the_timeout(loop: MemoryLoop) -> None:
     told = Told(loop)
     async with loop.serving(told.on_connection, timeout=10) as server:
         peer = await loop.connect(server)
@@ -92,7 +92,7 @@ async def test_over_sockets_and_their_clock(loop: Loop) -> None:
 
 
 @on_memory
-async def test_whoever_answers_stays(loop: MemoryLoop) -> None:
+async def test_a_peer_that_answers_stays(loop: MemoryLoop) -> None:
     async with loop.serving(timeout=10) as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)

@@ -1,4 +1,4 @@
-"""What a large message costs: one write, few turns of the loop, and no stop amid its arrival."""
+"""What a large message costs: one write, few turns of the loop, and no stop while it arrives."""
 
 import asyncio
 from typing import Any, cast
@@ -144,13 +144,13 @@ async def test_who_does_not_take_it_does(loop: MemoryLoop) -> None:
 
 @on_asyncio
 async def test_a_stream_that_is_lost_is_not_watched_again(loop: AsyncioLoop) -> None:
-    """A file descriptor that asyncio still watches is trouble for whoever gets the same later."""
+    """A file descriptor that asyncio still watches breaks the next connection that gets it."""
     async with loop.serving() as server:
         await loop.connect(server)
         pipe = (await only_client(loop, server))._session.pipe
         number = pipe.info("socket").fileno()
         pipe.abort()
         pipe.writelines([b"header", bytes(LARGE)])
-        assert pipe.full  # so that who sends waits, and is told of the loss
+        assert pipe.full  # so that a sender waits, and gets the loss
         await loop.until(lambda: not server.clients)
         assert not asyncio.get_running_loop().remove_writer(number)

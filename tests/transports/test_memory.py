@@ -26,7 +26,7 @@ def runtime() -> MemoryRuntime:
 
 
 class Recorder:
-    """A Sink that writes down what it is told, and which task it was told in."""
+    """A Sink that records its calls, and the task of each."""
 
     def __init__(self, runtime: MemoryRuntime) -> None:
         self.told: list[Any] = []
@@ -167,7 +167,7 @@ def test_a_task_is_awaited_for_its_value(runtime: MemoryRuntime) -> None:
     assert runtime.run(main) == (42, 42, 42)
 
 
-def test_a_tasks_exception_goes_to_whoever_awaits_it(runtime: MemoryRuntime) -> None:
+def test_a_tasks_exception_goes_to_the_task_that_awaits_it(runtime: MemoryRuntime) -> None:
     async def fail() -> None:
         raise ValueError("shown")
 

@@ -237,7 +237,7 @@ async def test_a_cancelled_receive_loses_nothing(loop: Loop) -> None:
         peer = await loop.connect(server)
         await loop.until(lambda: server.clients)
         [client] = server.clients.values()
-        # Before anything came, and amid a message.
+        # Before anything came, and within a message.
         for part in (None, "one, ", "two, "):
             if part is not None:
                 peer.part(part)

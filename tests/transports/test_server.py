@@ -543,7 +543,7 @@ async def test_even_a_callback_that_refuses_to_end_does_not_hold_the_end(
 
 
 @on_memory
-async def test_whoever_comes_while_the_block_ends_is_refused(loop: MemoryLoop) -> None:
+async def test_a_client_that_comes_while_the_block_ends_is_refused(loop: MemoryLoop) -> None:
     server = loop.server(close_timeout=3)
     await server.__aenter__()
     peer = await loop.connect(server)
@@ -559,7 +559,7 @@ async def test_whoever_comes_while_the_block_ends_is_refused(loop: MemoryLoop) -
 
 @pytest.mark.parametrize("turns", range(6))
 @on_sockets
-async def test_whoever_is_being_accepted_while_the_block_ends(
+async def test_a_client_that_is_being_accepted_while_the_block_ends(
     loop: Loop, log: Log, turns: int
 ) -> None:
     server = loop.server()
@@ -602,7 +602,7 @@ async def serve_until(server: WebSocketServer, may_end: Signal) -> None:
     """A block of its own task."""
     async with server:
         await may_end.wait()
-    await running().checkpoint()  # on trio the end is shielded: a cancellation shows behind it
+    await running().checkpoint()  # on trio the end is shielded: a cancellation shows after it
 
 
 @on_each_loop

@@ -139,7 +139,7 @@ async def test_send_waits_while_there_is_no_room(loop: MemoryLoop) -> None:
             if not sending.done:
                 waiting = sending
         assert 6 <= sent <= 8  # at the high-water mark
-        # Whoever sends meanwhile is queued in order, and waits too.
+        # Other senders queue in order meanwhile, and wait too.
         other = loop.spawn(client.writer.send(b"other"))
         await loop.settle()
         assert not other.done

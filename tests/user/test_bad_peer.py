@@ -112,7 +112,7 @@ def test_a_request_that_does_not_end(new_loop: NewLoop, caplog: pytest.LogCaptur
 
 @BOTH_LOOPS
 @pytest.mark.parametrize("sent", [b"", b"GET", REQUEST[:-1]])
-def test_whoever_leaves_before_the_handshake_leaves_no_trace(
+def test_a_peer_that_leaves_before_the_handshake_leaves_no_trace(
     sent: bytes, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
@@ -123,7 +123,7 @@ def test_whoever_leaves_before_the_handshake_leaves_no_trace(
 
 @BOTH_LOOPS
 @pytest.mark.parametrize("sent", [b"", b"GET", REQUEST[:-1]])
-def test_whoever_resets_before_the_handshake_leaves_a_line_at_most(
+def test_a_peer_that_resets_before_the_handshake_leaves_one_line_at_most(
     sent: bytes, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:

@@ -48,7 +48,7 @@ BOTH_SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM]
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Where a test leaves what is to be ended behind it."""
+    """What a test opens, and its end closes."""
     with ExitStack() as stack:
         yield stack
 

@@ -195,7 +195,7 @@ class Server(Script):
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Where a test leaves what is to be ended behind it."""
+    """What a test opens, and its end closes."""
     with ExitStack() as stack:
         yield stack
 

@@ -48,7 +48,7 @@ Ends = SimpleQueue[tuple[int, int]]
 
 
 def echo_server(certs: Any, ends: Ends | None = None, **options: Any) -> WebSocketServer:
-    """Sends back every message as it is; `ends` is told a client's port and how it closed."""
+    """Sends back every message as it is; `ends` gets a client's port and how it closed."""
     server = WebSocketServer("127.0.0.1", 0, certs, **options)
 
     @server.connection
@@ -261,7 +261,7 @@ def reset(port: int) -> None:
 @BOTH_LOOPS
 @pytest.mark.parametrize("stranger", [speak_plainly, talk_rubbish, distrust, hang_up, reset])
 @pytest.mark.usefixtures("silent")
-def test_whoever_does_not_speak_tls_is_left_alone(
+def test_a_peer_that_does_not_speak_tls_harms_nobody(
     stranger: Callable[[int], None],
     new_loop: NewLoop,
     certs: tuple[Path, Path],
