@@ -21,7 +21,6 @@ PYTHON ?= python3
 # One environment for each Python; it is made again when what is installed changes.
 VENV := .venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
 VENV_PYTHON := $(VENV)/bin/python
-export COVERAGE_FILE := $(VENV)/coverage
 
 # Node's ws package, in the version that the tests talk to.
 WS := .npm/ws-8.23.0
@@ -39,7 +38,7 @@ API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports 
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help demo test fast-core fast-rest test-all $(MORE) pure-core bare autobahn bench bench-smoke lint clean
+.PHONY: help demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -64,22 +63,30 @@ fast-rest: $(VENV)/tools
 	$(FAST) --later=$(VENV)/rest-later --junit-xml=$(VENV)/rest-fast.xml --ignore=tests/core
 
 test-all: lint $(WS)
-	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/all.xml
-	$(MAKE) --no-print-directory $(MORE)
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/all.xml $(VENV)/left-out \
+	$(MAKE) --no-print-directory --jobs=2 --output-sync all-core all-rest
+	$(MAKE) --no-print-directory --jobs=2 --output-sync $(MORE)
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core-all.xml $(VENV)/rest-all.xml $(VENV)/left-out \
 	    $(patsubst coverage-%,$(VENV)/%.xml,$(filter coverage-%,$(MORE)))
 
-# The core's own tests cover all of its Python code. With the C extension they run in `test-all`.
+all-core: $(VENV)/tools
+	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/core-all.xml tests/core
+
+all-rest: $(VENV)/tools
+	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/rest-all.xml --ignore=tests/core
+
+# The core's fast tests cover all of its Python code. All of them run in `all-core`.
+coverage-core: export COVERAGE_FILE := $(VENV)/coverage-core
 coverage-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run --source=src/wscore \
-	    -m pytest -q --junit-xml=$(VENV)/core.xml tests/core
+	    -m pytest -q -m 'not slow' --junit-xml=$(VENV)/core.xml tests/core
 	$(VENV_PYTHON) -m coverage report --fail-under=100
 
-# The same, fast tests only and without coverage: for Pythons on which coverage is not measured.
+# The same without coverage: for Pythons on which coverage is not measured.
 pure-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' tests/core
 
 # Coverage slows the flood down past its time limit; it runs without coverage in `test-all`.
+coverage-api: export COVERAGE_FILE := $(VENV)/coverage-api
 coverage-api: $(VENV)/tools
 	$(VENV_PYTHON) -m coverage run --source=src/wstransports \
 	    -m pytest -q -k 'not flood_of_tiny_frames' --junit-xml=$(VENV)/api.xml $(API_TESTS)
