@@ -53,3 +53,9 @@ class Address:
         if self.sock is not None:
             return f"the given socket, bound to {self.sock.getsockname()}"
         return f"{self.host or '*'}:{self.port}" if self.unix_path is None else f"{self.unix_path}"
+
+
+def bound_to(sock: socket.socket) -> tuple[str, int]:
+    """Where a socket listens: host and port, or the path and 0."""
+    name = sock.getsockname()
+    return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)

@@ -222,9 +222,6 @@ class Block(Protocol):
     def enter(self) -> Any:
         """Take or make a loop, and enter the server in it; returns the loop's own server object."""
 
-    def run_forever(self) -> None:
-        """Run the loop until it is stopped."""
-
     def exit(self, error: BaseException | None) -> bool:
         """Exit the server and undo `enter`; returns whether our own stop caused `error`."""
 
@@ -233,6 +230,7 @@ class Served(Protocol):
     """The server of a block."""
 
     loop: Any
+    """The block sets it to the loop that it drives; `loop.run_forever()` serves."""
 
     async def __aenter__(self) -> Any:
         """Listen."""

@@ -212,8 +212,7 @@ class WebSocketServer:
         Raises OSError if it cannot listen, RuntimeError inside a running loop.
         """
         with self:
-            assert self._block is not None
-            self._block.run_forever()
+            self.loop.run_forever()
 
 
 def _does_not_listen() -> RuntimeError:

@@ -269,6 +269,7 @@ class DrainsWhenAnythingIsSent(MemoryPipe):
         self.full = full
 
     async def drain(self) -> None:
+        self._room = self._room or self._new_signal()
         await self._room.wait()
 
 

@@ -9,7 +9,7 @@ from test_writer import only_client
 
 from kit.loops import AsyncioLoop, echo, on_asyncio
 from kit.peer import Peer
-from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, BufferedPipe, ReadBuffers
+from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, AsyncioRuntime, BufferedPipe
 from wstransports.runtime import Pipe
 
 
@@ -50,8 +50,8 @@ def read(pipe: BufferedPipe, data: bytes) -> int:
 def test_a_peer_that_sends_much_at_once_gets_the_large_buffer(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    buffers, sink, other_sink = ReadBuffers(), Taker(), Taker()
-    pipe, other = BufferedPipe(loop, sink, buffers), BufferedPipe(loop, other_sink, buffers)
+    runtime, sink, other_sink = AsyncioRuntime(loop), Taker(), Taker()
+    pipe, other = BufferedPipe(runtime, sink), BufferedPipe(runtime, other_sink)
     reads = [b"few", b"x" * (LARGE_READ - 1), b"y" * LARGE_READ]
     assert [read(pipe, data) for data in reads] == [READ_SIZE] * 3
     large = read(pipe, b"z" * (READ_SIZE + 1))
@@ -64,8 +64,8 @@ def test_a_peer_that_sends_much_at_once_gets_the_large_buffer(
 
 def test_buffers_are_shared(loop: asyncio.AbstractEventLoop) -> None:
     """Ten thousand connections have no more of them than one."""
-    buffers = ReadBuffers()
-    pipes = [BufferedPipe(loop, Taker(), buffers) for _ in range(3)]
+    runtime = AsyncioRuntime(loop)
+    pipes = [BufferedPipe(runtime, Taker()) for _ in range(3)]
     assert len({id(pipe.get_buffer(-1)) for pipe in pipes}) == 1
     for pipe in pipes:
         read(pipe, bytes(READ_SIZE))

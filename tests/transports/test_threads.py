@@ -1,10 +1,12 @@
 """Event loops in several threads: each thread finds the runtime of its own loop."""
 
 import asyncio
+import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import pytest
@@ -16,9 +18,6 @@ from wstransports.testing import MemoryRuntime
 
 # How long anything here may take, in seconds.
 PATIENCE = 20
-
-# How long a thread may go first that need not wait for another, likewise.
-A_MOMENT = 0.2
 
 
 async def find() -> Runtime:
@@ -39,36 +38,14 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-# The table of runtimes.
+# The runtime of a loop.
 
 
-class AskedLoop(asyncio.SelectorEventLoop):
-    """Calls `asked` when it is asked whether it is closed."""
-
-    asked: Callable[[], None] | None = None
-
-    def is_closed(self) -> bool:
-        asked, self.asked = self.asked, None
-        if asked is not None:
-            asked()
-        return super().is_closed()
-
-
-def test_a_second_loop_starts_while_the_first_looks_for_closed_ones(
-    threads: ThreadPoolExecutor,
-) -> None:
-    closed = AskedLoop()
-    closed.run_until_complete(find())
-    closed.close()
-    second: list[Future[Runtime]] = []
-
-    def start_second() -> None:
-        second.append(threads.submit(find_in_a_new_loop))
-        wait(second, A_MOMENT)
-
-    closed.asked = start_second
-    first = find_in_a_new_loop()
-    assert second[0].result(PATIENCE) is not first
+def test_a_loop_takes_its_runtime_along() -> None:
+    """No table holds loops that are closed."""
+    runtime = weakref.ref(find_in_a_new_loop())
+    gc.collect()
+    assert runtime() is None
 
 
 def test_what_goes_wrong_inside_a_running_loop_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

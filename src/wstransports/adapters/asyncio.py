@@ -5,16 +5,16 @@ import errno
 import math
 import socket
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
 from functools import cached_property, partial
 from typing import Any, cast
 
-from ..address import Address
+from ..address import Address, bound_to
 from ..batch import Batch
 from ..runtime import Sink, register
 from .asyncio_dial import dial
+from .write_half import Room
 
 # The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
 # holds the longest message accepted by default, in one piece: 0.8 of the CPU time.
@@ -26,31 +26,17 @@ LARGE_READ_SIZE = 1088 * 1024
 _SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
 
 
-class ReadBuffers:
-    """What all pipes of a loop read into: each takes its bytes out at once."""
-
-    def __init__(self) -> None:
-        self.usual = memoryview(bytearray(READ_SIZE))
-
-    @cached_property
-    def large(self) -> memoryview:
-        """For peers that send large messages."""
-        return memoryview(bytearray(LARGE_READ_SIZE))
-
-
-class AsyncioPipe(asyncio.BaseProtocol):
+class AsyncioPipe(Room, asyncio.BaseProtocol):
     """A Pipe, and the protocol that a transport calls."""
 
     _transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sink: Sink, buffers: ReadBuffers) -> None:
-        self.full = False
-        self._loop = loop
+    def __init__(self, runtime: "AsyncioRuntime", sink: Sink) -> None:
+        super().__init__(asyncio.Event)
+        self._runtime = runtime
         self._sink = sink
         self._received = sink.data_received
-        self._buffers = buffers
-        self._buffer = buffers.usual
-        self._drained: asyncio.Event | None = None
+        self._buffer = runtime.read_buffer
         self._tasks: set[asyncio.Task[None]] | None = None
         self._closing = False
         self._ended = False  # the peer ended its half
@@ -67,10 +53,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
         self.full = True
 
     def resume_writing(self) -> None:
-        self.full = False
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
+        self._make_room()
 
     def eof_received(self) -> bool:
         self._ended = True
@@ -80,7 +63,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self.resume_writing()
+        self._make_room()
         self._sink.connection_lost(exc)
 
     # As a Pipe.
@@ -113,13 +96,6 @@ class AsyncioPipe(asyncio.BaseProtocol):
     def waiting(self) -> int:
         """How many written bytes the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
-
-    async def drain(self) -> None:
-        """Return when `full` is False, or when the connection is lost."""
-        while self.full:
-            if self._drained is None:
-                self._drained = asyncio.Event()
-            await self._drained.wait()
 
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
@@ -157,7 +133,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine in a Task, its first step at once."""
-        task = _start(coroutine, loop=self._loop, eager_start=True)
+        task = _start(coroutine, loop=self._runtime.loop, eager_start=True)
         if not task.done():
             # The loop itself holds tasks weakly.
             if self._tasks is None:
@@ -172,7 +148,7 @@ class AsyncioPipe(asyncio.BaseProtocol):
 
     def call_at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         """Call `call` when the loop's clock shows `when`."""
-        return self._loop.call_at(when, call)
+        return self._runtime.loop.call_at(when, call)
 
 
 class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
@@ -187,7 +163,7 @@ class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
         """Pass on what was read, where it lies: 0.83 of the CPU time with 1 MiB a message."""
         data = self._buffer[:nbytes]
         if nbytes >= LARGE_READ:
-            self._buffer = self._buffers.large
+            self._buffer = self._runtime.large_read_buffer
         self._received(data)
 
 
@@ -198,7 +174,7 @@ class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
         """Pass on what was read; after a large read, become a BufferedPipe, for uvloop copies what
         it reads for us. With 1 MiB a message that is 0.82 of the CPU time."""
         if len(data) >= LARGE_READ:
-            self._buffer = self._buffers.large
+            self._buffer = self._runtime.large_read_buffer
             self.__class__ = BufferedPipe  # type: ignore[assignment]
             self._transport.set_protocol(self)
         self._received(data)
@@ -216,18 +192,15 @@ else:  # pragma: no cover - only Python 3.11 comes here
         the loop has a `call_soon` that gives the step to us instead."""
         if asyncio.current_task(loop) is not None:
             return asyncio.Task(coroutine, loop=loop)
-        steps: list[tuple[Callable[..., None], Any]] = []
-
-        def call_soon(step: Callable[..., None], *, context: Any) -> None:
-            steps.append((step, context))
-
-        loop.call_soon = call_soon  # type: ignore[method-assign,assignment]
+        steps: list[Callable[[], None]] = []
+        loop.call_soon = (  # type: ignore[method-assign]
+            lambda step, *, context: steps.append(partial(context.run, step))
+        )
         try:
             task = asyncio.Task(coroutine, loop=loop)
         finally:
             del loop.call_soon
-        step, context = steps[0]
-        context.run(step)
+        steps[0]()
         return task
 
 
@@ -239,8 +212,7 @@ class AsyncioListener:
 
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        name = self.server.sockets[0].getsockname()
-        return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
+        return bound_to(self.server.sockets[0])
 
     async def close(self) -> None:
         """Accept no more."""
@@ -255,28 +227,29 @@ class AsyncioRuntime:
     signal = asyncio.Event
     timeout_at = staticmethod(asyncio.timeout_at)
     current_task = staticmethod(asyncio.current_task)
+    checkpoint = staticmethod(partial(asyncio.sleep, 0))
     # asyncio's tasks need no group, and a task that was cancelled once can wait again.
     task_group = shield = nullcontext
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.batch = Batch()
         self.now = loop.time
-        self._loop = loop
-        self._buffers = ReadBuffers()
+        self.loop = loop
+        self.read_buffer = memoryview(bytearray(READ_SIZE))
+        """What all pipes read into: each takes its bytes out at once."""
 
-    async def checkpoint(self) -> None:
-        """Let others run once."""
-        await asyncio.sleep(0)
+    @cached_property
+    def large_read_buffer(self) -> memoryview:
+        """For peers that send large messages."""
+        return memoryview(bytearray(LARGE_READ_SIZE))
 
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink], group: Any = None
     ) -> AsyncioListener:
         """Accept connections at `where`."""
-        loop = self._loop
+        loop = self.loop
         make_pipe = partial(self._pipe, make_sink)
-        tls: dict[str, Any] = {}
-        if where.tls is not None:
-            tls = {"ssl": where.tls, "ssl_handshake_timeout": where.handshake_timeout or None}
+        tls = _tls(where)
         try:
             if where.unix_path is not None:
                 server = await loop.create_unix_server(make_pipe, where.unix_path, **tls)
@@ -292,30 +265,27 @@ class AsyncioRuntime:
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included."""
-        tls: dict[str, Any] = {}
-        if where.tls is not None:
-            tls = {
-                "ssl": where.tls,
-                "server_hostname": where.server_hostname,
-                "ssl_handshake_timeout": where.handshake_timeout or math.inf,
-            }
         sock = await dial(where)
+        host = where.server_hostname
         try:
             make_pipe = partial(self._pipe, lambda: sink)
-            await self._loop.create_connection(make_pipe, sock=sock, **tls)
+            await self.loop.create_connection(
+                make_pipe, sock=sock, server_hostname=host, **_tls(where)
+            )
         except ConnectionResetError:  # asyncio does not say when
             raise ConnectionResetError(
                 errno.ECONNRESET, "the server left during the TLS handshake"
             ) from None
 
     def _pipe(self, make_sink: Callable[[], Sink]) -> AsyncioPipe:
-        buffered = isinstance(self._loop, asyncio.BaseEventLoop)
-        kind = BufferedPipe if buffered else UnbufferedPipe
-        return kind(self._loop, make_sink(), self._buffers)
+        buffered = isinstance(self.loop, asyncio.BaseEventLoop)
+        return (BufferedPipe if buffered else UnbufferedPipe)(self, make_sink())
 
 
-_runtimes: dict[asyncio.AbstractEventLoop, AsyncioRuntime] = {}
-_lock = threading.RLock()  # a signal handler may come here again
+def _tls(where: Address) -> dict[str, Any]:
+    if where.tls is None:
+        return {}
+    return {"ssl": where.tls, "ssl_handshake_timeout": where.handshake_timeout or math.inf}
 
 
 def _find() -> AsyncioRuntime | None:
@@ -324,12 +294,11 @@ def _find() -> AsyncioRuntime | None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
-    with _lock:
-        if loop not in _runtimes:
-            for closed in [other for other in _runtimes if other.is_closed()]:
-                del _runtimes[closed]
-            _runtimes.setdefault(loop, AsyncioRuntime(loop))
-        return _runtimes[loop]
+    # An attribute of the loop ends with it, and no other thread comes here.
+    attributes: dict[str, Any] = vars(loop)
+    if "_wstransports" not in attributes:
+        attributes.setdefault("_wstransports", AsyncioRuntime(loop))  # a signal handler was first
+    return cast(AsyncioRuntime, attributes["_wstransports"])
 
 
 register(_find)

@@ -38,10 +38,6 @@ class AsyncioBlock:
         self._signals.take()
         return listener
 
-    def run_forever(self) -> None:
-        """Drive the loop until a signal stops it."""
-        self._loop.run_forever()
-
     def exit(self, error: BaseException | None) -> bool:
         """Give the signals back, and close the server."""
         self._signals.give_back()
@@ -83,9 +79,7 @@ def _quiet() -> AbstractContextManager[object]:
 def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     """The user's loop; RuntimeError unless it can be driven."""
     if loop.is_closed():
-        raise RuntimeError(
-            "the server's loop is closed: give it loop=asyncio.new_event_loop(), or none at all"
-        )
+        raise RuntimeError("the server's loop is closed: pass loop=asyncio.new_event_loop()")
     if loop.is_running():
         raise RuntimeError(
             "the server's loop runs already: use `async with socket:` or `await"

@@ -4,12 +4,15 @@ import asyncio
 import math
 import os
 import socket
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
+from functools import partial
+from itertools import zip_longest
+from types import SimpleNamespace
 from typing import Any, cast
 
 from ..address import Address
-from .proxy import through_proxy
+from .proxy import through_proxy, whole_answer
 
 # How long one address is given before the next one is tried as well, in seconds (RFC 8305, 5).
 HEAD_START = 0.25
@@ -66,13 +69,10 @@ async def _first_of_all(host: str, port: int) -> socket.socket:
 
 def _interleaved(infos: Iterable[_Info]) -> list[_Info]:
     """The families take turns, so that one that leads nowhere does not hold up the other."""
-    seen: Counter[int] = Counter()
-
-    def turn(info: _Info) -> int:
-        seen[info[0]] += 1
-        return seen[info[0]]
-
-    return sorted(infos, key=turn)
+    families: dict[int, list[_Info]] = {}
+    for info in infos:
+        families.setdefault(info[0], []).append(info)
+    return [info for turn in zip_longest(*families.values()) for info in turn if info]
 
 
 def _discard(one: asyncio.Task[socket.socket]) -> None:
@@ -100,27 +100,13 @@ async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
     with through_proxy():
         from python_socks.async_.asyncio import Proxy
 
-        loop = cast(asyncio.AbstractEventLoop, _WholeAnswers(asyncio.get_running_loop()))
+        loop = asyncio.get_running_loop()
+        facade = SimpleNamespace(
+            getaddrinfo=loop.getaddrinfo,
+            sock_connect=loop.sock_connect,
+            sock_sendall=loop.sock_sendall,
+            sock_recv=lambda sock, most: whole_answer(partial(loop.sock_recv, sock), most),
+        )
+        proxy = Proxy.from_url(url, rdns=True, loop=cast(asyncio.AbstractEventLoop, facade))
         # The caller bounds the time.
-        proxy = Proxy.from_url(url, rdns=True, loop=loop)
         return await proxy.connect(host, port, timeout=math.inf)
-
-
-class _WholeAnswers:
-    """The loop for python-socks, which takes the first piece of an HTTP answer for all of it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.getaddrinfo = loop.getaddrinfo
-        self.sock_connect = loop.sock_connect
-        self.sock_sendall = loop.sock_sendall
-        self._loop = loop
-
-    async def sock_recv(self, sock: socket.socket, most: int) -> bytes:
-        """Some bytes; all of an HTTP head, if they begin one."""
-        data = await self._loop.sock_recv(sock, most)
-        while b"HTTP/".startswith(data[:5]) and b"\r\n\r\n" not in data:
-            more = await self._loop.sock_recv(sock, most - len(data))
-            if not more:
-                break
-            data += more
-        return data

@@ -1,6 +1,6 @@
 """What connecting through a proxy can raise, whatever the loop."""
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from ..runtime import CredentialsRefused
@@ -20,6 +20,18 @@ def through_proxy() -> Iterator[None]:
         yield
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
         raise _refused_by_proxy(error) from error
+
+
+async def whole_answer(receive: Callable[[int], Awaitable[bytes]], most: int) -> bytes:
+    """What `receive` brings, and the rest of an HTTP head if that begins one: python-socks takes
+    the first piece of an HTTP answer for all of it."""
+    data = await receive(most)
+    while b"HTTP/".startswith(data[:5]) and b"\r\n\r\n" not in data:
+        more = await receive(most - len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _proxies_missing() -> ImportError:

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+_DEFAULTS: dict[int, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+
 
 class StopSignals:
     """Has SIGINT and SIGTERM call `stop`.
@@ -18,25 +23,20 @@ class StopSignals:
         self.came = False
         """Whether a signal called `stop`."""
         self._stop = stop
-        self._handlers: dict[int, Any] = {}  # what was there before ours
 
     def take(self) -> None:
         """Set our handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for number, default in (
-            (signal.SIGINT, signal.default_int_handler),
-            (signal.SIGTERM, signal.SIG_DFL),
-        ):
+        for number, default in _DEFAULTS.items():
             if signal.getsignal(number) is default:
-                self._handlers[number] = signal.signal(number, self._handle)
+                signal.signal(number, self._handle)
 
     def give_back(self) -> None:
         """Put the handlers back, unless the user has set others since."""
-        for number, handler in self._handlers.items():
+        for number, default in _DEFAULTS.items():
             if signal.getsignal(number) == self._handle:
-                signal.signal(number, handler)
-        self._handlers.clear()
+                signal.signal(number, default)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.came = True

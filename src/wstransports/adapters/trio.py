@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from ..address import Address
+from ..address import Address, bound_to
 from ..batch import Batch
 from ..runtime import Sink, register
 from .proxy import through_proxy
@@ -45,8 +45,7 @@ class TrioListener:
 
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        name = self.sockets[0].getsockname()
-        return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
+        return bound_to(self.sockets[0])
 
     async def close(self) -> None:
         """Accept no more."""

@@ -1,4 +1,4 @@
-"""The write half of a Pipe on a loop that buffers no output itself."""
+"""The write half of a Pipe: its buffer, on loops that have none, and who waits for space in it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,19 +10,42 @@ HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 
 
-class WriteHalf(ABC):
-    """Holds the bytes that the peer has not taken, and wakes the senders that wait for room.
+class Room:
+    """Whether there is buffer space, and the senders that wait for it.
 
-    A pipe inherits from it and implements `write`, which gives `_hold` the bytes that cannot be
-    sent at once. It calls `_sent` when the stream took some of them, and `_make_room` when the
-    stream is lost.
+    A pipe inherits from it, sets `full`, and calls `_make_room` when there is space again, or when
+    the stream is lost.
     """
 
     def __init__(self, new_signal: Callable[[], Signal]) -> None:
         self.full = False
-        self._unsent = bytearray()
         self._new_signal = new_signal
-        self._room = new_signal()
+        self._room: Signal | None = None  # made when somebody waits
+
+    async def drain(self) -> None:
+        """Return when `full` is False, or when the connection is lost. Any number may wait."""
+        while self.full:
+            if self._room is None:
+                self._room = self._new_signal()
+            await self._room.wait()
+
+    def _make_room(self) -> None:
+        self.full = False
+        room, self._room = self._room, None
+        if room is not None:
+            room.set()
+
+
+class WriteHalf(Room, ABC):
+    """Holds the bytes that the peer has not taken.
+
+    A pipe inherits from it and implements `write`, which gives `_hold` the bytes that cannot be
+    sent at once. It calls `_sent` when the stream took some of them.
+    """
+
+    def __init__(self, new_signal: Callable[[], Signal]) -> None:
+        super().__init__(new_signal)
+        self._unsent = bytearray()
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -37,11 +60,6 @@ class WriteHalf(ABC):
         """How many written bytes the stream has not taken yet."""
         return len(self._unsent)
 
-    async def drain(self) -> None:
-        """Return when `full` is False, or when the connection is lost. Any number may wait."""
-        while self.full:
-            await self._room.wait()
-
     def _hold(self, data: bytes) -> None:
         self._unsent += data
         self.full = self.full or len(self._unsent) > HIGH_WATER
@@ -50,8 +68,3 @@ class WriteHalf(ABC):
         del self._unsent[:size]
         if self.full and len(self._unsent) <= LOW_WATER:
             self._make_room()
-
-    def _make_room(self) -> None:
-        self.full = False
-        room, self._room = self._room, self._new_signal()
-        room.set()
