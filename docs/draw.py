@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from wscore.states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase
+from wscore.states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase
 
 DOCS = Path(__file__).parent
 SOURCE = DOCS.parent / "src"
@@ -34,10 +34,10 @@ def state_diagram() -> Iterator[str]:
 def phases() -> Iterator[str]:
     """The phases: what each means and allows."""
     meaning = _member_docstrings("Phase")
-    yield "| Phase | Meaning | `state` | may send | reads frames | owes a Close |"
-    yield "|---|---|---|---|---|---|"
+    yield "| Phase | Meaning | `state` | may send | answers pings | reads frames | owes a Close |"
+    yield "|---|---|---|---|---|---|---|"
     for phase in Phase:
-        allowed = [phase in phases for phases in (MAY_SEND, MAY_RECEIVE, OWES_CLOSE)]
+        allowed = [phase in phases for phases in (MAY_SEND, MAY_PONG, MAY_RECEIVE, OWES_CLOSE)]
         cells = [phase.name, meaning[phase.name], STATES[phase].name]
         yield f"| {' | '.join(cells + ['yes' if yes else '' for yes in allowed])} |"
 

@@ -21,7 +21,7 @@ from .masking import MaskKeys
 from .parser import Parser
 from .reasons import Reasons, may_send, reason_for
 from .sending import Sender
-from .states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
+from .states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
 
 Handshake = TypeVar("Handshake", ServerHandshake, ClientHandshake)
 
@@ -118,6 +118,11 @@ class Connection(Sender, Generic[Handshake]):
     def more(self) -> bool:
         """Whether input was kept back, to limit the work of one call: call `receive_data(b"")`."""
         return self._may_receive and self._parser.more
+
+    @property
+    def may_pong(self) -> bool:
+        """Whether `send_pong` is possible: not once both sides have closed (RFC 6455 5.5.2)."""
+        return self.phase in MAY_PONG
 
     @property
     def owes_close(self) -> bool:
@@ -359,7 +364,7 @@ class Connection(Sender, Generic[Handshake]):
         if isinstance(event, CloseReceived):
             self._move(Step.RECEIVE_CLOSE)
             self._closes += ((False, event.code, event.reason),)
-            self._answer = (None if event.code == Reasons.NO_STATUS else event.code), ""
+            self._answer = (None if event.code == Reasons.NO_STATUS else event.code), event.reason
         else:
             assert isinstance(event, ConnectionFailed)
             self._move(Step.FAIL)

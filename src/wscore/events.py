@@ -106,9 +106,10 @@ class MessagePiece(Event):
 
 
 class Ping(Event):
-    """The peer sent a Ping: respond with `send_pong(payload)` (RFC 6455 5.5.2).
+    """The peer sent a Ping: if `may_pong`, respond with `send_pong(payload)` (RFC 6455 5.5.2).
 
-    `payload` has at most 125 bytes. Of several pings only the latest needs a response.
+    `may_pong` is reset once both sides have closed. `payload` has at most 125 bytes. Of several
+    pings only the latest needs a response.
     """
 
     __slots__ = ("payload",)

@@ -17,7 +17,7 @@ from .frames import (
 )
 from .masking import MaskKeys
 from .prepared import PreparedMessage
-from .states import Phase
+from .states import MAY_PONG, Phase
 from .utf8 import encode
 
 Data = str | bytes | bytearray | memoryview
@@ -197,7 +197,7 @@ class Sender:
     def send_pong(self, payload: bytes = b"") -> None:
         """Respond to a Ping with its payload, or send an unsolicited Pong (RFC 6455 5.5.3).
 
-        Raises the same as `send_ping`.
+        Also possible after our Close, until the peer's is received. Raises the same as `send_ping`.
         """
         self._send_control(DataType.PONG, payload)
 
@@ -236,7 +236,7 @@ class Sender:
         self.unsent += len(parts[0]) + len(payload)
 
     def _send_control(self, opcode: DataType, payload: bytes) -> None:
-        if not self.may_send:
+        if not (self.may_send or (opcode is DataType.PONG and self.phase in MAY_PONG)):
             raise self._refusal()
         payload = payload_bytes(payload, f"a {opcode.name.lower()} payload must be bytes-like")
         if len(payload) > MAX_CONTROL:

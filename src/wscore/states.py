@@ -105,6 +105,9 @@ STATES: dict[Phase, State] = {
 # Phases in which we may send messages and pings: not after our Close (RFC 6455 section 5.5.1).
 MAY_SEND = frozenset({Phase.OPEN, Phase.CLOSE_RECEIVED, Phase.FAILED})
 
+# Phases in which a Ping is answered: until the peer's Close was answered (RFC 6455 section 5.5.2).
+MAY_PONG = MAY_SEND | {Phase.CLOSE_SENT}
+
 # Phases in which input is parsed as frames.
 MAY_RECEIVE = frozenset({Phase.OPEN, Phase.CLOSE_SENT})
 

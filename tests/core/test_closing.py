@@ -90,13 +90,13 @@ def test_the_peer_closes(role: str) -> None:
         (TEXT, b"t"),
         (FIN | PONG, b"?"),
         (FIN | CONTINUATION, b"wo"),
-        (FIN | CLOSE, b"\x03\xe9"),
+        (FIN | CLOSE, b"\x03\xe9bye"),
     ]
     assert (connection.phase, connection.state) == (Phase.ENDING, State.CLOSING)
     assert connection.should_close
     assert connection.close_frames == (
         CloseFrame(False, Reasons.GOING_AWAY, "bye"),
-        CloseFrame(True, Reasons.GOING_AWAY, ""),
+        CloseFrame(True, Reasons.GOING_AWAY, "bye"),
     )
     refuses_to_acknowledge(connection)
     assert connection.receive_eof() == []
@@ -147,6 +147,28 @@ def test_an_answer_to_a_message_may_be_followed_by_a_close_at_once(role: str) ->
 
 
 # We close.
+
+
+@both_roles
+@pytest.mark.parametrize("size", [1, None])
+def test_a_ping_after_our_close_is_answered(size: int | None, role: str) -> None:
+    """RFC 6455 section 5.5.2: unless a Close was received."""
+    connection = open_end(role)
+    connection.send_close()
+    assert sends(connection, role) == [(FIN | CLOSE, b"\x03\xe8")]
+    events = receive(connection, encode([Frame(FIN | PING, b"1"), HELLO], role), size)
+    assert events[0] == Ping(b"1")
+    assert connection.may_pong
+    connection.send_pong(b"1")
+    assert sends(connection, role) == [(FIN | PONG, b"1")]
+    with pytest.raises(LocalProtocolError, match="a Close was sent"):
+        connection.send_ping(b"1")
+    [ping, close] = receive(connection, encode([Frame(FIN | PING, b"2"), GOODBYE], role))
+    assert (ping, close) == (Ping(b"2"), CloseReceived(1001, "bye"))
+    assert not connection.may_pong
+    with pytest.raises(LocalProtocolError, match="a Close was sent"):
+        connection.send_pong(b"2")
+    assert connection.data_to_send() == b""
 
 
 @both_roles
@@ -323,7 +345,7 @@ def test_the_peer_closes_and_ends_its_half(role: str) -> None:
     assert connection.phase is Phase.CLOSE_RECEIVED
     connection.send_message("answer")
     connection.acknowledge_close()
-    assert sends(connection, role) == [(FIN | TEXT, b"answer"), (FIN | CLOSE, b"\x03\xe9")]
+    assert sends(connection, role) == [(FIN | TEXT, b"answer"), (FIN | CLOSE, b"\x03\xe9bye")]
     assert connection.receive_eof() == []
     assert ending(connection) == (Reasons.GOING_AWAY, "bye")
 

@@ -30,7 +30,7 @@ from wscore import (
     Response,
     ServerConnection,
 )
-from wscore.states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES
+from wscore.states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES
 
 MESSAGES = [
     "",
@@ -143,6 +143,8 @@ class Walk:
     def look_at(self, role: str, events: list[Event]) -> None:
         for event in events:
             self.seen[type(event)] += 1
+            if isinstance(event, Ping) and self.ends[role].may_pong:
+                assert self.call(role, "send_pong", event.payload)
             assert not self.over[role]
             self.over[role] = isinstance(event, ENDS)
             if isinstance(event, MessagePiece):
@@ -277,6 +279,7 @@ class Walk:
             self.seen[phase] += 1
             assert connection.state is STATES[phase]
             assert connection.may_send is (phase in MAY_SEND)
+            assert connection.may_pong is (phase in MAY_PONG)
             assert connection.owes_close is (phase in OWES_CLOSE)
             assert connection.should_close is (phase in (Phase.ENDING, Phase.CLOSED))
             assert phase in MAY_RECEIVE or not connection.more

@@ -375,7 +375,9 @@ def check_end(connection: AnyConnection, role: str, last: Event) -> None:
     assert connection.data_to_send() == b""
     if isinstance(last, CloseReceived):
         assert connection.phase is Phase.CLOSE_RECEIVED
-        body = b"" if last.code == Reasons.NO_STATUS else last.code.to_bytes(2)
+        body = (
+            b"" if last.code == Reasons.NO_STATUS else last.code.to_bytes(2) + last.reason.encode()
+        )
     elif isinstance(last, ConnectionFailed):
         assert connection.phase is Phase.FAILED
         body = last.code.to_bytes(2) + last.reason.encode()

@@ -347,6 +347,11 @@ def test_after_the_end(end: Callable[[AnyConnection, str], None], call: str, rol
     connection = open_end(role)
     end(connection, role)
     assert not connection.may_send
+    if end is closed_by_us and call == "pong":  # RFC 6455 section 5.5.2
+        SENDS[call](connection)
+        assert sent_frames(connection.data_to_send(), role)[1:] == [(FIN | PONG, b"x")]
+        return
+    assert end is closed_by_us or not connection.may_pong
     message = "a Close was sent or the connection is over: nothing can be sent"
     refused(connection, LocalProtocolError, message, lambda: SENDS[call](connection))
 

@@ -8,7 +8,7 @@ from wire import ROLES, AnyConnection, encode, inside, open_end, receive
 
 from kit.frames import CLOSE, FIN, Frame
 from wscore import ClientConnection, LocalProtocolError, Phase, Response, ServerConnection, State
-from wscore.states import MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Step
+from wscore.states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Step
 
 both_roles = pytest.mark.parametrize("role", ROLES)
 every_phase = pytest.mark.parametrize("phase", Phase)
@@ -57,6 +57,7 @@ def test_what_the_sets_say_the_table_allows(phase: Phase) -> None:
     steps = TRANSITIONS[phase]
     assert (Step.SEND_CLOSE in steps) is (phase in MAY_SEND)
     assert (Step.RECEIVE_CLOSE in steps) is (phase in MAY_RECEIVE)
+    assert (phase in MAY_PONG) is (phase in MAY_SEND or phase in MAY_RECEIVE)
     assert (Step.FAIL in steps) is (phase in MAY_RECEIVE)
     assert (Step.ACCEPT in steps) is (Step.REFUSE in steps) is (phase is Phase.CONNECTING)
     assert steps[Step.LOSE] is Phase.CLOSED
@@ -113,6 +114,7 @@ def test_the_gate(step: Step, phase: Phase, role: str) -> None:
         assert connection.phase is TRANSITIONS[phase][step]
         assert connection.state is STATES[connection.phase]
         assert connection.may_send is (connection.phase in MAY_SEND)
+        assert connection.may_pong is (connection.phase in MAY_PONG)
         assert connection.owes_close is (connection.phase in OWES_CLOSE)
     else:
         message = f"{step.name} is not possible in phase {phase.name}"

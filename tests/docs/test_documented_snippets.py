@@ -475,7 +475,7 @@ def _(server: Running) -> None:
         peer.send("stay")
         peer.send("bye")
         assert peer.closed() == (1000, "see you")
-    assert end(server) == "<Reasons.NORMAL: 1000>, ''\n"
+    assert end(server) == "<Reasons.NORMAL: 1000>, 'see you'\n"
 
 
 @scene("closing-in-order", IN_ON_CONNECTION)

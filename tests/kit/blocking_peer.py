@@ -106,7 +106,7 @@ class BlockingPeer(RawClient):
     def finish(self, code: int = 1000, reason: str = "") -> None:
         """Do the closing handshake, begun here."""
         self.close(code, reason)
-        assert self.closed() == (code, "")
+        assert self.closed() == (code, reason)
 
     def end(self) -> None:
         """See the server end the stream, and close the socket."""

@@ -713,7 +713,7 @@ async def test_on_closed_when_we_close(loop: Loop) -> None:
         peer = await loop.connect(server)
         assert await peer.closed() == (1001, "off")
         await loop.until(lambda: told)
-    assert told == [(1001, "")]  # what the peer's Close said (RFC 6455 sections 7.1.5, 7.1.6)
+    assert told == [(1001, "off")]  # what the peer's Close said (RFC 6455 sections 7.1.5, 7.1.6)
 
 
 @on_each_loop

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kit.frames import CLOSE, FIN, PING, Frame, masked
+from kit.frames import CLOSE, FIN, PING, PONG, Frame, masked
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, state_of
 from kit.peer import Peer
@@ -83,7 +83,7 @@ async def test_at_most_close_timeout_later(loop: MemoryLoop) -> None:
         assert await peer.message() == "in time"
         assert not peer.at_eof
         await loop.advance(0.2)
-        assert await peer.closed() == (1000, "")
+        assert await peer.closed() == (1000, "bye")
         await loop.advance(1)
         assert sent == [(4, 1000, True)]
 
@@ -125,7 +125,7 @@ async def test_state_is_closing_at_once_and_sends_still_work(loop: Loop) -> None
 
 
 @on_each_loop
-async def test_once_our_close_is_sent_everything_raises(loop: Loop) -> None:
+async def test_once_our_close_is_sent_everything_raises_but_pong(loop: Loop) -> None:
     raised: list[str] = []
 
     async def on_connection(client: Client) -> None:
@@ -142,7 +142,6 @@ async def test_once_our_close_is_sent_everything_raises(loop: Loop) -> None:
             "send": lambda: writer.send("x"),
             "send with force": lambda: writer.send("x", force=True),
             "ping": lambda: writer.ping(),
-            "pong": lambda: writer.pong(0, b""),
             "fragment": by_fragment,
             "feed": lambda: writer.feed(["x"]),
         }
@@ -160,7 +159,7 @@ async def test_once_our_close_is_sent_everything_raises(loop: Loop) -> None:
         peer.handshake()
         assert await peer.message() == "last"
         assert await peer.frame() == Frame(FIN | CLOSE, (4000).to_bytes(2) + b"done")
-        await loop.until(lambda: len(raised) == 6)
+        await loop.until(lambda: len(raised) == 5)
         peer.acknowledge()
         await peer.eof()
 
@@ -189,6 +188,52 @@ async def test_messages_after_our_close_are_still_delivered(loop: Loop) -> None:
         peer.acknowledge()
         await closing.wait()
         assert got == ["one more"]
+
+
+@pytest.mark.parametrize("answered_by", ["us", "on_ping"])
+@on_each_loop
+async def test_a_ping_after_our_close_is_answered(loop: Loop, answered_by: str) -> None:
+    """RFC 6455 section 5.5.2: unless a Close was received."""
+
+    async def on_connection(client: Client) -> None:
+        if answered_by == "on_ping":
+
+            @client.ping
+            async def on_ping(payload: bytes, length: int) -> None:
+                await client.writer.pong(length, payload)
+                if payload == b"last":
+                    with pytest.raises(ConnectionClosed):
+                        await client.writer.ping(payload)
+
+        await client.writer.send("ready")
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.answers_close = False
+        assert await peer.message() == "ready"
+        await loop.until(lambda: server.clients)
+        [client] = server.clients.values()
+        closing = loop.spawn(client.close())
+        assert (await peer.frame()).opcode == CLOSE
+        for payload in (b"first", b"last"):
+            peer.ping(payload)
+            assert await peer.frame() == Frame(FIN | PONG, payload)
+        with peer.in_one_write():
+            peer.ping(b"and a Close")
+            peer.acknowledge()
+        await closing.wait()
+        await peer.eof()
+        with pytest.raises(ConnectionClosed):
+            await client.writer.pong(0, b"")
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1001, "bye"), (4321, "caf\u00e9"), (None, "")])
+@on_each_loop
+async def test_our_answer_echoes_code_and_reason(loop: Loop, code: int | None, reason: str) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        peer.close(code, reason)
+        assert await peer.closed() == (code or 1005, reason)
 
 
 # --- client.close

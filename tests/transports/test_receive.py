@@ -51,7 +51,7 @@ async def test_async_for_answers_in_order(loop: Loop) -> None:
                 peer.send(str(number))
         assert [await peer.message() for _ in range(1000)] == [str(n) for n in range(1000)]
         peer.close(1000, "enough")
-        assert await peer.closed() == (1000, "")
+        assert await peer.closed() == (1000, "enough")
 
 
 @on_each_loop

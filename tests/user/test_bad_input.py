@@ -533,8 +533,8 @@ AFTER_CLOSE: list[Callable[[Client], Awaitable[object]]] = [
 @pytest.mark.parametrize("use", AFTER_CLOSE)
 def test_sending_after_a_close_of_ours(use: Callable[[Client], Awaitable[object]]) -> None:
     caught = used_after_close(use, lambda peer: peer.closed(), close=True)
-    assert (caught.code, caught.reason) == (3000, "")  # the peer's answer (RFC 6455 7.1.6)
-    assert str(caught) == "3000 (private code)"
+    assert (caught.code, caught.reason) == (3000, "enough")  # the peer's answer (RFC 6455 7.1.6)
+    assert str(caught) == "3000 (private code): enough"
 
 
 @pytest.mark.parametrize("use", AFTER_CLOSE)

@@ -63,7 +63,7 @@ class Control:
                 self._intake.pause(OUTPUT)
                 self._callbacks.start(self._answer_when_writable)
             self._unanswered = payload
-        elif self._core.may_send:
+        elif self._core.may_pong:
             self._outbox.send_pong(payload)
 
     def pong(self, payload: bytes) -> None:
@@ -108,6 +108,6 @@ class Control:
         """Answer the latest ping once output is not blocked any more."""
         await self._outbox.pipe.drain()
         payload, self._unanswered = self._unanswered, None
-        if payload is not None and self._core.may_send:
+        if payload is not None and self._core.may_pong:
             self._outbox.send_pong(payload)
         self._intake.resume(OUTPUT)

@@ -159,7 +159,8 @@ class Outbox:
 
     def send_pong(self, payload: bytes) -> None:
         """See `WebSocketWriter.pong`."""
-        self.check_sending()
+        if not self.core.may_pong:
+            raise self.closed_error()
         self.core.send_pong(payload)
         self.put()
 

@@ -17,7 +17,8 @@ class WebSocketWriter:
     """Sends to one peer: `client.writer`.
 
     Every method except `close` raises ConnectionClosed once our Close is sent or the connection is
-    lost. `force` is accepted for older programs and has no effect.
+    lost; `pong` works until the peer's Close is here too. `force` is accepted for older programs
+    and has no effect.
     """
 
     __slots__ = ("_outbox",)
