@@ -16,8 +16,9 @@ from .utf8 import decode
 # The most frames that one call handles, so that the caller can let other tasks run.
 SLICE = 256
 
-# A fragment counts as at least this many bytes, because keeping it costs more than its payload. A
-# message may have 256 fragments whatever its limit.
+# A fragment counts as at least this many bytes, because keeping it costs more than its payload. 256
+# of them are free: they come on top of the limit, so that a message that fills it may end with an
+# empty one.
 _FRAGMENT_COST = 64
 _FREE_COST = 256 * _FRAGMENT_COST
 
@@ -271,7 +272,7 @@ class Parser:
             limit += (limit >> 3) + _FREE_COST
         if self._size + size > limit or self._decoded > self._limit:
             raise _too_big(self._limit)
-        if self._charged + max(size, _FRAGMENT_COST) > max(limit, _FREE_COST):
+        if self._charged + max(size, _FRAGMENT_COST) > limit + _FREE_COST:
             raise _Violation(Reasons.MESSAGE_TOO_BIG, "a message has too many small fragments")
 
     def _begin(self, opcode: DataType, final: bool, size: int, bits: int) -> None:

@@ -304,6 +304,19 @@ class TestBomb:
         assert account.given <= 2 * len(payload)
 
 
+@both_roles
+def test_the_free_fragments_come_on_top_of_the_limit(role: str) -> None:
+    connection = agreed(role, max_message_size=MIB)
+    payload = deflated(NOISE)
+    parts = [payload[start : start + PIECE] for start in range(0, len(payload), PIECE)]
+    frames = [
+        Frame(RSV1 | BINARY, parts[0]),
+        *[Frame(CONTINUATION, part) for part in (*parts[1:], *[b""] * 200)],
+        Frame(FIN | CONTINUATION),
+    ]
+    assert merged(receive(connection, encode(frames, role))) == [binary(NOISE)]
+
+
 class TestFruitlessWork:
     """Blocks that inflate to nothing."""
 
@@ -318,7 +331,7 @@ class TestFruitlessWork:
     @both_roles
     def test_small_fragments_are_charged(self, role: str) -> None:
         connection = agreed(role, max_message_size=0)
-        fragments = [Frame(RSV1 | BINARY, EMPTY_BLOCK), *[Frame(CONTINUATION, EMPTY_BLOCK)] * 255]
+        fragments = [Frame(RSV1 | BINARY, EMPTY_BLOCK), *[Frame(CONTINUATION, EMPTY_BLOCK)] * 511]
         assert receive(connection, encode(fragments, role)) == []
         assert receive(connection, encode(fragments[-1:], role)) == [TOO_SMALL]
 

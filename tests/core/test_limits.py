@@ -100,10 +100,10 @@ def test_no_bound_on_fragments_either(role: str) -> None:
 
 
 @both_roles
-@pytest.mark.parametrize("payload", [b"", b"x", b"x" * 63])
+@pytest.mark.parametrize("payload", [b"", b"x", b"x" * 31])
 @pytest.mark.parametrize(
     ("limit", "fragments"),
-    [(2**20, 2**20 // 64), (2**16, 2**16 // 64), (2**14, 256), (2**14 - 1, 256)],
+    [(2**20, 2**20 // 64 + 256), (2**16, 2**16 // 64 + 256), (2**14, 512), (2**14 - 1, 511)],
 )
 def test_small_fragments_are_charged(limit: int, fragments: int, payload: bytes, role: str) -> None:
     connection = open_end(role, max_message_size=limit)
@@ -116,13 +116,43 @@ def test_small_fragments_are_charged(limit: int, fragments: int, payload: bytes,
 @both_roles
 @pytest.mark.parametrize("limit", [0, 100])
 def test_a_few_fragments_are_free(limit: int, role: str) -> None:
-    """256 of them, however low the bound."""
+    """256 of them beyond the bound."""
     connection = open_end(role, max_message_size=limit)
-    empty = [Frame(BINARY), *[Frame(CONTINUATION)] * 254, Frame(FIN | CONTINUATION)]
+    most = 254 + limit // 64
+    empty = [Frame(BINARY), *[Frame(CONTINUATION)] * most, Frame(FIN | CONTINUATION)]
     for _ in range(3):
         assert receive(connection, encode(empty, role)) == [binary(b"")]
     assert receive(connection, encode([*empty[:-1], Frame(CONTINUATION)], role)) == []
     assert receive(connection, encode(empty[-1:], role)) == [TOO_SMALL]
+
+
+LARGE = b"x" * 65536
+AT_THE_LIMIT: dict[str, list[bytes]] = {
+    "whole, then empty": [LARGE * 16, b""],
+    "16 fragments and an empty one": [*[LARGE] * 16, b""],
+    "an empty one before, 16, and 254 empty ones": [b"", *[LARGE] * 16, *[b""] * 254],
+    "small ones at the end": [*[LARGE] * 15, b"x" * 65406, *[b"x"] * 130, *[b""] * 125],
+}
+
+
+@both_roles
+@pytest.mark.parametrize("size", [1, 1000, None], ids=["bytewise", "in parts", "whole"])
+@pytest.mark.parametrize("name", AT_THE_LIMIT)
+def test_the_free_fragments_come_on_top_of_the_limit(
+    name: str, size: int | None, role: str
+) -> None:
+    payloads = AT_THE_LIMIT[name]
+    scale = 16 if size == 1 else 1  # byte by byte a MiB would take a second
+    payloads = [payload[: len(payload) // scale] or payload for payload in payloads]
+    whole = b"".join(payloads)
+    connection = open_end(role, max_message_size=len(whole))
+    first, *others, last = payloads
+    frames = [
+        Frame(BINARY, first),
+        *[Frame(CONTINUATION, other) for other in others],
+        Frame(FIN | CONTINUATION, last),
+    ]
+    assert merged(receive(connection, encode(frames, role), size)) == [binary(whole)]
 
 
 @pytest.mark.slow
