@@ -1,8 +1,10 @@
 """The API's own exceptions."""
 
-from typing import Protocol
+import copyreg
+from typing import Any, Protocol
 
 from wscore import Headers, Reasons, Response
+from wscore.reasons import printable
 
 
 class Peer(Protocol):
@@ -16,7 +18,8 @@ class ConnectionClosed(Exception):
     """The connection is closed, or no longer open for sending.
 
     `code` and `reason` are those of the Close; `code` is 1006 for a lost connection. `client` is
-    the client whose connection it was. As a str, it shows unprintable characters as "?".
+    the client whose connection it was, None in a pickled or copied error. As a str, it is one line:
+    unprintable characters are escaped.
     """
 
     def __init__(self, code: Reasons | int, reason: str, client: Peer | None = None) -> None:
@@ -28,8 +31,12 @@ class ConnectionClosed(Exception):
     def __str__(self) -> str:
         name = self.code.description if isinstance(self.code, Reasons) else "private code"
         # The peer chose the reason: it must not start a new line in a log.
-        reason = "".join([one if one.isprintable() else "?" for one in self.reason])
+        reason = printable(self.reason)
         return f"{int(self.code)} ({name})" + (f": {reason}" if reason else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without __init__, whose arguments a subclass may change; a client cannot be pickled.
+        return copyreg.__newobj__, (type(self), *self.args), {**self.__dict__, "client": None}  # type: ignore[attr-defined]
 
 
 class HandshakeError(Exception):

@@ -1,6 +1,9 @@
 """The user chooses the engine that compresses. What engines do is tested in the other files."""
 
+import copy
+import pickle
 import zlib
+from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -99,3 +102,43 @@ WRONG = [
 def test_what_is_none(wrong: Any) -> None:
     with pytest.raises(TypeError, match="^engine must be zlib or a module like it, not "):
         Deflate(engine=wrong)
+
+
+@dataclass(frozen=True)
+class Labelled(Deflate):
+    """Settings with one more."""
+
+    label: str = ""
+
+
+class Counting:
+    """An engine that is not a module."""
+
+    error = zlib.error
+    compressobj = staticmethod(zlib.compressobj)
+    decompressobj = staticmethod(zlib.decompressobj)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counting)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Deflate(),
+        Deflate(level=9, window_bits=15, takeover=False, threshold=0),
+        Deflate(engine=Counting()),
+        Labelled(label="x"),
+    ],
+)
+def test_deflate_can_be_pickled_and_copied(settings: Deflate) -> None:
+    settings.answer([])  # which it remembers
+    others = [pickle.loads(pickle.dumps(settings, form)) for form in range(2, 6)]
+    for other in (*others, copy.deepcopy(settings)):
+        assert type(other) is type(settings)
+        assert other == settings
+        assert (other.engine is zlib) is (settings.engine is zlib)
+        assert other.answer([]) is not None

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+import traceback
 from typing import Any
 
 import pytest
@@ -160,7 +161,9 @@ async def test_what_a_proxy_says_is_fit_for_a_message(loop: Loop) -> None:
         error = await failure(connect("ws://server.example/", proxy=url))
     assert isinstance(error, ConnectionError)
     assert "the proxy refused: 407 ?[2Jno? yyy" in str(error)
-    assert str(error).isprintable()
+    shown = "".join(traceback.format_exception(error))
+    assert shown.replace("\n", "").isprintable()
+    assert "yyy" in shown
     assert len(str(error)) < 400
 
 

@@ -134,8 +134,13 @@ def test_what_the_core_owns_is_the_same_object(name: str) -> None:
         (ConnectionClosed(Reasons.NORMAL, ""), "1000 (normal closure)"),
         (ConnectionClosed(Reasons.NORMAL, "bye"), "1000 (normal closure): bye"),
         (ConnectionClosed(4000, "see you"), "4000 (private code): see you"),
+        (
+            ConnectionClosed(4000, "x\n#1 forged\x1b[2J\u2028\u202e\x9b"),
+            "4000 (private code): x\\n#1 forged\\x1b[2J\\u2028\\u202e\\x9b",
+        ),
         (IncompleteReadError(2, 4), "the data ended after 2 of 4 bytes"),
     ],
 )
 def test_what_exceptions_say(error: Exception, text: str) -> None:
     assert str(error) == text
+    assert repr(error).isprintable()

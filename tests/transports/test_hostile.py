@@ -4,6 +4,7 @@ import random
 import socket
 import ssl
 import struct
+import traceback
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -325,6 +326,32 @@ async def test_too_many_tiny_fragments_are_charged_for_their_bookkeeping(
         assert await peer.closed() == (1009, "a message has too many small fragments")
         assert len(log.lines()) == 1
         await here.undisturbed()
+
+
+FORGED = "bye\n#99 127.0.0.1:1: forged\r\x1b[2J\u2028\u202e"
+
+
+@on_each_loop
+async def test_a_close_reason_forges_no_log_line(loop: Loop, log: Log) -> None:
+    """Neither by its own line nor in a traceback."""
+
+    async def on_connection(client: Client) -> None:
+        try:
+            await client.receive()
+        except ConnectionClosed as closed:
+            assert closed.reason == FORGED
+            raise RuntimeError("the application failed") from closed
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.close(4000, FORGED)
+        await peer.closed()
+        await loop.until(lambda: log.records)
+    [(what, error)] = log.tracebacks()
+    assert what == "on_connection raised"
+    lines = "".join(traceback.format_exception(error)).split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert any("bye\\n#99 127.0.0.1:1: forged\\r\\x1b[2J\\u2028\\u202e" in line for line in lines)
 
 
 @pytest.mark.parametrize("end", [Peer.reset, Peer.end])

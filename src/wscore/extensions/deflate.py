@@ -1,7 +1,10 @@
 """permessage-deflate: compressed messages (RFC 7692)."""
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 from .base import CorruptMessage, NegotiationError, Parameters
 from .engine import Compressor, Decompressor, Engine
@@ -67,6 +70,12 @@ class Deflate:
                 raise ValueError(f"{name} of the compression must be {span}, not {number!r}")
         if self.engine is not zlib:
             self._try_engine()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+        if isinstance(self.engine, ModuleType):  # which pickle does not take
+            settings["engine"] = self.engine.__name__
+        return _restored, (type(self), settings)
 
     def _try_engine(self) -> None:
         """Find out now what the engine lacks, and not during a connection."""
@@ -142,6 +151,13 @@ class Deflate:
         if negotiated is None:
             negotiated = self._shared.setdefault(key, NegotiatedDeflate(self, *key))
         return negotiated
+
+
+def _restored(kind: type[Deflate], settings: dict[str, Any]) -> Deflate:
+    """A Deflate from a pickle; its engine may be a module's name."""
+    if isinstance(settings["engine"], str):
+        settings = {**settings, "engine": import_module(settings["engine"])}
+    return kind(**settings)
 
 
 def _checked(parameters: Parameters, may_lack_value: bool) -> dict[str, int | None] | None:

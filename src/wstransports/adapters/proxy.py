@@ -19,7 +19,8 @@ def through_proxy() -> Iterator[None]:
     try:
         yield
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
-        raise _refused_by_proxy(error) from error
+        # Its text is the proxy's, unescaped, and a traceback would show it.
+        raise _refused_by_proxy(error) from (error if str(error).isprintable() else None)
 
 
 async def whole_answer(receive: Callable[[int], Awaitable[bytes]], most: int) -> bytes:
