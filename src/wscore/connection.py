@@ -231,10 +231,18 @@ class Connection(Sender, Generic[Handshake]):
         """
         return self._deadlines.next()
 
+    def is_overdue(self, now: float) -> bool:
+        """Whether `handle_timeout` would hold the peer responsible for a deadline that has passed.
+
+        If the caller was held up, what came in time may still wait in a buffer of the system.
+        """
+        return self._deadlines.expired(now) not in (None, Expiry.PING_DUE)
+
     def handle_timeout(self, now: float) -> list[Event]:
         """Do what is due at `now`: ping a silent peer, or end the connection. Returns the events.
 
-        If `phase` is CLOSED afterwards, write what can be written and abort the byte stream.
+        If `phase` is CLOSED afterwards, write what can be written and abort the byte stream. If
+        `is_overdue`, receive what has already arrived first.
         """
         events: list[Event] = []
         while (expiry := self._deadlines.expired(now)) is not None:

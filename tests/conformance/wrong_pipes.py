@@ -430,6 +430,15 @@ class CallsTwice(_WrongTimers):
         return timer
 
 
+@breaks(Rule.CALL_AT_READS)
+class RunsTimersFirst(_WrongTimers):
+    def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
+        timer = self._runtime.call_at(when, call)
+        if when <= self._runtime.now():
+            self._runtime._ready.rotate()
+        return timer
+
+
 @breaks(Rule.CALL_AT_CANCELLED)
 class CallsWhatIsCancelled(_WrongTimers):
     def wrong_call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:

@@ -327,6 +327,27 @@ def test_the_keepalives_pong_before_a_close(role: str) -> None:
     assert hear(connection, frames, 61, role) == [Ping(b""), CloseReceived(1005, "")]
 
 
+# What the peer is responsible for.
+
+
+@both_roles
+def test_a_ping_that_is_due_is_nothing_to_wait_for(role: str) -> None:
+    """What a peer seems to have missed is judged when what has arrived is read."""
+    connection = open_end(role, timeout=120, close_timeout=10)
+    assert not connection.is_overdue(60)
+    payload = ping_at(connection, 60, role)
+    assert not connection.is_overdue(119.9)
+    assert connection.is_overdue(120)
+    hear(connection, [Frame(FIN | PONG, payload)], 125, role)
+    assert not connection.is_overdue(125)
+    connection.output_progress(0, 1, now=125)
+    hear(connection, [HELLO], 245, role)
+    assert connection.is_overdue(245)
+    connection.send_close(now=250)
+    assert not connection.is_overdue(259.9)
+    assert connection.is_overdue(260)
+
+
 # Output that makes no progress.
 
 

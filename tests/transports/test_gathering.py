@@ -463,7 +463,7 @@ async def test_a_flood_of_tiny_frames_lets_others_run(loop: MemoryLoop) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             nonlocal answered
-            loop.work(0.0001)
+            loop.hold(0.0001)
             answered += 1
 
     async def watch() -> None:
@@ -494,7 +494,7 @@ async def test_two_floods_take_turns(loop: MemoryLoop) -> None:
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            loop.work(0.0001)
+            loop.hold(0.0001)
             if not order or order[-1] != name:
                 order.append(name)
 
@@ -515,7 +515,7 @@ async def test_the_rest_of_a_read_is_handled_before_what_comes_later(loop: Memor
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            loop.work(0.001)
+            loop.hold(0.001)
             got.append(await reader.get(str))
 
     async with loop.serving(on_connection) as server:
@@ -535,7 +535,7 @@ async def test_a_close_behind_a_flood_is_answered_behind_it(loop: MemoryLoop) ->
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            loop.work(0.001)
+            loop.hold(0.001)
             await client.writer.send(await reader.get())
 
     async with loop.serving(on_connection) as server:
@@ -559,7 +559,7 @@ async def test_what_came_before_a_loss_is_delivered(loop: MemoryLoop) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             nonlocal got
-            loop.work(0.001)
+            loop.hold(0.001)
             got += 1
 
         @client.closed

@@ -14,7 +14,7 @@ from ..client import Client
 from ..connection.session import Session
 from ..errors import HandshakeError
 from ..options import ConnectionOptions
-from ..runtime import Runtime, peer_name, wait_for
+from ..runtime import Runtime, peer_name, read_arrived, wait_for
 from .uri import URI, shown
 
 
@@ -43,8 +43,7 @@ class Attempt:
         Raises OSError (TimeoutError at `until`) or HandshakeError.
         """
         try:
-            async with nullcontext() if until is None else self.runtime.timeout_at(until):
-                await self._wait_for_answer(core, group)
+            await self._wait_for_answer(core, until, group)
         except TimeoutError:
             if self._session is not None:
                 self._session.eof_received()  # a refusal may lack the rest of its body
@@ -135,8 +134,20 @@ class Attempt:
 
     # Inside.
 
-    async def _wait_for_answer(self, core: ClientConnection, group: Any) -> None:
-        """Connect, and wait until the server has answered."""
+    async def _wait_for_answer(
+        self, core: ClientConnection, until: float | None, group: Any
+    ) -> None:
+        """Connect, and wait until the server has answered. Raises TimeoutError at `until`."""
+        try:
+            async with nullcontext() if until is None else self.runtime.timeout_at(until):
+                await self._ask(core, group)
+        except TimeoutError:
+            if self._session is not None:
+                await read_arrived(self.runtime)
+            if self._client is None and self.refusal is None and self._failure is None:
+                raise
+
+    async def _ask(self, core: ClientConnection, group: Any) -> None:
         session = Session(core, self.runtime, self._options, self)
         try:
             await self.runtime.connect(self._address, session, group)

@@ -2,11 +2,14 @@
 
 from typing import Protocol
 
-from ..runtime import Pipe, Timer
+from ..runtime import TURNS, Pipe, Timer
 
 
 class AlarmHandler(Protocol):
     """The owner of an alarm."""
+
+    def is_overdue(self) -> bool:
+        """Whether the peer seems to have missed a deadline."""
 
     def on_alarm(self) -> None:
         """A deadline may have passed."""
@@ -15,10 +18,12 @@ class AlarmHandler(Protocol):
 class Alarm:
     """Calls its handler when a deadline may have passed; the handler checks, and sets it again.
 
-    A deadline that moves later leaves the timer as it is, so that messages do not restart it.
+    A deadline that moves later leaves the timer as it is, so that messages do not restart it. If
+    the peer seems to have missed one, what has already arrived is read first: the loop may have
+    been held up.
     """
 
-    __slots__ = ("_at", "_handler", "_timer", "pipe")
+    __slots__ = ("_at", "_handler", "_timer", "_turns", "pipe")
 
     pipe: Pipe
 
@@ -26,6 +31,7 @@ class Alarm:
         self._handler = handler
         self._timer: Timer | None = None
         self._at = 0.0
+        self._turns = 0  # that an overdue deadline has waited
 
     def set(self, when: float | None) -> None:
         """Call the handler at `when` or earlier; None changes nothing."""
@@ -47,4 +53,9 @@ class Alarm:
     def __call__(self) -> None:
         """As the timer's callback."""
         self._timer = None
-        self._handler.on_alarm()
+        if self._turns < TURNS and self._handler.is_overdue():
+            self._turns += 1
+            self._timer = self.pipe.call_at(self._at, self)
+        else:
+            self._turns = 0
+            self._handler.on_alarm()

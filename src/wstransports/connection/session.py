@@ -353,6 +353,10 @@ class Session:
         """Set the alarm to the core's next deadline."""
         self._alarm.set(self.core.next_deadline())
 
+    def is_overdue(self) -> bool:
+        """As an AlarmHandler: the peer seems to have missed a deadline."""
+        return self.core.is_overdue(self._now())
+
     def on_alarm(self) -> None:
         """As an AlarmHandler: a deadline may have passed."""
         self.run_as_batch(self._handle_deadline)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from ..address import Address
-from ..runtime import Runtime, Sink
+from ..runtime import TURNS, Runtime, Sink
 from .end import End
 from .host import QUIET, TICK, Host
 from .rules import BrokenRule, Rule
@@ -32,6 +32,7 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     """
     checks = _Checks(runtime, host, join)
     await checks.timers()
+    await checks.reads_in_turns()
     await checks.bytes_both_ways()
     await checks.closing()
     if half_close:
@@ -142,6 +143,26 @@ class _Checks:
         if twice := [name for name, times in calls.items() if len(times) > 1]:
             raise BrokenRule(Rule.CALL_AT_CALLS, f"{len(calls[twice[0]])} calls for one timer")
         timers["soon"].cancel()  # one that has called may be cancelled
+        await self.over(a, b)
+
+    async def reads_in_turns(self) -> None:
+        """What has arrived is read, however little time there is."""
+        a, b = await self.pair()
+        a.write(b"here")
+        turns: list[int] = []
+
+        def turn() -> None:
+            turns.append(len(b.received))
+            if len(turns) < TURNS:
+                b.pipe.call_at(0, turn)
+
+        b.pipe.call_at(0, turn)
+        await self.host.until(
+            lambda: len(turns) == TURNS, Rule.CALL_AT_CALLS, "one was never called"
+        )
+        if not turns[-1]:
+            raise BrokenRule(Rule.CALL_AT_READS, f"nothing was read in {TURNS} turns")
+        await self.received(b, b"here")
         await self.over(a, b)
 
     async def bytes_both_ways(self) -> None:

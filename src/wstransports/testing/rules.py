@@ -35,6 +35,7 @@ class Rule(StrEnum):
     SIGNAL_WAKES = "set() wakes all tasks that wait, and a second one changes nothing"
     CALL_AT_CALLS = "call_at() calls once, when the clock shows its time"
     CALL_AT_LATER = "call_at() does not call before its time, and never from within itself"
+    CALL_AT_READS = "what has arrived is read before the last of TURNS calls of call_at()"
     CALL_AT_CANCELLED = "a cancelled timer does not call"
     TIMEOUT_RAISES = "timeout_at() cancels its block when the time comes, and raises TimeoutError"
     TIMEOUT_SILENT = "timeout_at() does not change a block that ends in time, nor its exceptions"

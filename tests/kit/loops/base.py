@@ -1,6 +1,7 @@
 """What a test can do on any event loop."""
 
 import ssl
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -57,6 +58,10 @@ class Loop(ABC):
         `request` as for a ClientConnection. On sockets, `unix_path` and `tls` say how to connect,
         and `at_once` is sent in the same moment as the stream is connected.
         """
+
+    def hold(self, seconds: float) -> None:
+        """Hold up the loop, as a computation does."""
+        time.sleep(seconds)
 
     def signal(self) -> Signal:
         """Something to wait for."""

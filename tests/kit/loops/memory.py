@@ -73,6 +73,6 @@ class MemoryLoop(Loop):
         """Let the others run until they all wait."""
         await self.runtime.settle()
 
-    def work(self, seconds: float) -> None:
+    def hold(self, seconds: float) -> None:
         """Spend time without letting the others run, as a computation does."""
         self.runtime._now += seconds

@@ -1,0 +1,147 @@
+"""A loop that is held up: what has arrived meanwhile is read before a deadline is pronounced."""
+
+import ssl
+from typing import Any
+
+import pytest
+from test_writer import only_client
+
+from kit.frames import CLOSE, FIN, PING
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_own_streams, on_sockets, state_of
+from kit.peer import Peer
+from kit.raw_server import End
+from wscore import State
+from wstransports import Client, ConnectionClosed, WebSocketServer, connect
+
+# The deadline of each test, and how long the loop is held up beyond it, in seconds.
+LIMIT = 0.2
+HELD = 0.25
+
+# Loops whose tasks run in random order need several chances to fail.
+CHANCES = range(4)
+
+
+async def pinged(loop: Loop, server: WebSocketServer, **how: Any) -> Peer:
+    """A peer that got the server's keepalive ping, and answered it a moment before its deadline."""
+    peer = await loop.connect(server, **how)
+    if isinstance(loop, MemoryLoop):
+        await loop.advance(LIMIT / 2)
+    ping = await peer.frame()
+    assert ping.opcode == PING
+    peer.pong(ping.payload)
+    return peer
+
+
+@on_each_loop
+async def test_a_pong_that_came_in_time(loop: Loop, log: Log) -> None:
+    async with loop.serving(timeout=LIMIT) as server:
+        for _ in CHANCES:
+            peer = await pinged(loop, server)
+            loop.hold(HELD)
+            await peer.nothing()
+            peer.reset()
+            await loop.until(lambda: not server.clients)
+    assert log.lines() == []
+
+
+@on_sockets
+async def test_a_pong_that_came_in_time_over_tls(
+    loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    for_server, for_client = contexts
+    async with loop.serving(timeout=LIMIT, certs=for_server) as server:
+        for _ in CHANCES:
+            peer = await pinged(loop, server, tls=for_client)
+            loop.hold(HELD)
+            await peer.nothing()
+            peer.reset()
+            await loop.until(lambda: not server.clients)
+
+
+@on_own_streams
+async def test_the_loop_is_held_up_in_the_turn_of_the_alarm(loop: Loop) -> None:
+    """asyncio polls before it runs timers, so one that runs first may hold up the next."""
+    async with loop.serving(timeout=LIMIT) as server:
+        for _ in CHANCES:
+            peer = await loop.connect(server)
+            session = (await only_client(loop, server))._session
+            if isinstance(loop, MemoryLoop):
+                await loop.advance(LIMIT / 2)
+            ping = await peer.frame()
+            held = loop.signal()
+
+            def hold(peer: Peer = peer, payload: bytes = ping.payload, held: Any = held) -> None:
+                peer.pong(payload)
+                loop.hold(HELD)
+                held.set()
+
+            session.pipe.call_at(session._alarm._at - 1e-9, hold)
+            if isinstance(loop, MemoryLoop):
+                await loop.advance(LIMIT / 2)
+            await held.wait()
+            await peer.nothing()
+            peer.reset()
+            await loop.until(lambda: not server.clients)
+
+
+@on_each_loop
+async def test_a_request_that_came_in_time(loop: Loop) -> None:
+    async with loop.serving(open_timeout=LIMIT) as server:
+        for _ in CHANCES:
+            peer = await loop.dial(server)
+            await loop.until(lambda: server._acceptor._sessions)
+            peer.handshake()
+            loop.hold(HELD)
+            assert (await peer.answer()).status == 101
+            peer.reset()
+            await loop.until(lambda: not server._acceptor._sessions)
+
+
+@on_each_loop
+async def test_a_close_that_came_in_time(loop: Loop) -> None:
+    closed: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            closed.append(code)
+
+    async with loop.serving(on_connection, close_timeout=LIMIT) as server:
+        for _ in CHANCES:
+            peer = await loop.connect(server)
+            peer.answers_close = False
+            closing = loop.spawn((await only_client(loop, server)).close(3000))
+            assert (await peer.frame()).first == FIN | CLOSE
+            peer.acknowledge()
+            loop.hold(HELD)
+            await closing.wait()
+            await loop.until(lambda: not server._acceptor._sessions)
+    assert closed == [3000] * len(CHANCES)
+
+
+@on_each_loop
+async def test_a_peer_that_was_silent_all_along_is_dropped(loop: Loop) -> None:
+    async with loop.serving(echo, timeout=LIMIT) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
+        loop.hold(HELD)  # the ping goes out late
+        if isinstance(loop, MemoryLoop):
+            await loop.advance(LIMIT)
+        await loop.until(lambda: peer.lost)
+        assert state_of(client) is State.CLOSED
+        peer.frames.clear()
+
+
+@on_own_streams
+async def test_connect_takes_an_answer_that_came_in_time(loop: Loop) -> None:
+    async def talk(end: End) -> None:
+        await end.accept()
+        loop.hold(HELD)
+        await end.close()
+
+    async with loop.listening(talk) as server:
+        for _ in CHANCES:
+            async with connect(server.uri, open_timeout=LIMIT) as client:
+                with pytest.raises(ConnectionClosed):
+                    await client.receive()
