@@ -4,6 +4,7 @@ import inspect
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 
 from wscore import (
     Event,
@@ -55,7 +56,8 @@ class Acceptor:
     def open(self, runtime: Runtime) -> Callable[[], Session]:
         """Accept connections from now on; returns the function that makes a session for each."""
         self._open = True
-        return lambda: Session(self._new_core(), runtime, self._options, self)
+        context = copy_context()
+        return lambda: Session(self._new_core(), runtime, self._options, self, context.copy())
 
     async def close(self, listener: Listener, runtime: Runtime) -> None:
         """Stop listening, close every client with 1001, and wait for them for a bounded time."""
@@ -103,7 +105,7 @@ class Acceptor:
             return
         answer: Answer
         try:
-            answer = process(request)
+            answer = session.callbacks.context.run(process, request)
         except Exception as error:  # noqa: BLE001  # a callback may raise anything
             answer = _failure(session, error)
         if inspect.isawaitable(answer):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
 from typing import Any, ParamSpec, Protocol
 
 from .errors import ConnectionClosed, Peer
@@ -30,11 +31,13 @@ class Link(Protocol):
 class Callbacks:
     """The tasks of one connection, which run its callbacks."""
 
-    __slots__ = ("_link", "closing", "pipe", "running")
+    __slots__ = ("_link", "closing", "context", "pipe", "running")
 
     pipe: Pipe
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, context: Context) -> None:
+        self.context = context
+        """What all the callbacks run in, so that each sees the variables that others set."""
         self.running = 0
         """The number of tasks that have not ended."""
         self.closing = False
@@ -48,7 +51,7 @@ class Callbacks:
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run one of our coroutines in a task; it must end with a call of `end`."""
         self.running += 1
-        self.pipe.start(coroutine)
+        self.pipe.start(coroutine, self.context)
 
     def end(self) -> None:
         """A coroutine given to `begin` has ended."""

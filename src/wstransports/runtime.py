@@ -5,8 +5,10 @@ adapter calls the `Sink` that it was given; the API calls `Pipe` and `Runtime`.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -79,9 +81,10 @@ class Pipe(Protocol):
     def info(self, name: str) -> Any:
         """Look up "peername", "sockname", "socket" or "ssl_object"; None if there is none."""
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in a task of this stream; its first step runs at once if the loop can
-        do that. The coroutine raises nothing but the loop's cancellation."""
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        """Run a coroutine in a task of this stream, each step of it in `context`. Its first step
+        runs at once if the loop can do that, but later while a task runs in that context: it cannot
+        be entered twice. The coroutine raises nothing but the loop's cancellation."""
 
     def cancel(self) -> None:
         """Cancel all tasks that `start` made."""
@@ -204,6 +207,21 @@ def peer_name(pipe: Pipe) -> tuple[str, int] | None:
 def log_dropped(sink: Sink, error: Exception) -> None:
     """Log `error`, raised by an extension or by us, because of which a connection is dropped."""
     logger.error("%s: dropped because of an error in handling the connection", sink, exc_info=error)
+
+
+@types.coroutine
+def in_context(coroutine: Coroutine[Any, Any, None], context: Context) -> Generator[Any, Any, None]:
+    """Run a coroutine with each step in `context`, on a loop whose tasks cannot be given one."""
+    step, argument = coroutine.send, None
+    while True:
+        try:
+            trap = context.run(step, argument)
+        except StopIteration:
+            return
+        try:
+            step, argument = coroutine.send, (yield trap)
+        except BaseException as error:  # noqa: BLE001  # it goes on inside
+            step, argument = coroutine.throw, error
 
 
 _finders: list[Callable[[], Runtime | None]] = []

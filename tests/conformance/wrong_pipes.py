@@ -1,6 +1,7 @@
 """Pipes in memory that are wrong, each in one way; and the rule that this breaks."""
 
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from typing import Any
 
 from wstransports.runtime import Sink
@@ -330,23 +331,53 @@ class CountsAllEverWritten(MemoryPipe):
 
 @breaks(Rule.STARTED)
 class StartsNothing(MemoryPipe):
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         coroutine.close()
 
 
 @breaks(Rule.STARTED)
 class RunsInTheCallersTask(MemoryPipe):
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         try:
             coroutine.send(None)
         except StopIteration:
             return
 
 
+@breaks(Rule.CONTEXT)
+class RunsInTheCallersContext(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        super().start(coroutine, copy_context())
+
+
+@breaks(Rule.CONTEXT)
+class CopiesTheContext(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        super().start(coroutine, context.copy())
+
+
+@breaks(Rule.CONTEXT)
+class RunsTheFirstStepInTheContextOnly(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        async def first() -> None:
+            MemoryPipe.start(self, coroutine, context.copy())
+
+        super().start(first(), context)
+
+
+@breaks(Rule.STARTED)
+class CannotStartWithinATask(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        if self._runtime.current_task() is None:
+            super().start(coroutine, context)
+        else:
+            coroutine.close()
+
+
 @breaks(Rule.CANCELLED)
 class CancelsWithoutBeingAsked(MemoryPipe):
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        super().start(coroutine)
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        super().start(coroutine, context)
         self._runtime.call_at(self._runtime.now() + 0.01, self.cancel)
 
 

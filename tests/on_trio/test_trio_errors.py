@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -230,14 +231,14 @@ class BadSink:
     def connected(self, pipe: Pipe) -> None:
         """As a Sink."""
         self._pipe = pipe
-        pipe.start(self._task("a task"))
+        pipe.start(self._task("a task"), copy_context())
         pipe.call_at(running().now(), lambda: self._reach("a timer"))
         self._reach("connected")
 
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
-        self._pipe.start(self._task("the input's task"))
-        self._pipe.start(self._task("the input's other task"))
+        self._pipe.start(self._task("the input's task"), copy_context())
+        self._pipe.start(self._task("the input's other task"), copy_context())
         self._reach("data_received")
 
     def eof_received(self) -> None:

@@ -5,6 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -157,7 +158,7 @@ def test_what_is_started_after_the_loss_runs() -> None:
             async def late() -> None:
                 ran.set()
 
-            a.pipe.start(late())
+            a.pipe.start(late(), copy_context())
             await ran.wait()
 
     run(main)

@@ -5,6 +5,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -1422,7 +1423,7 @@ def test_start_runs_the_first_step_at_once_and_nested(runtime: MemoryRuntime) ->
         tasks.append(me)
         order.append(("in", depth))
         if depth:
-            pipe.start(child(pipe, depth - 1))
+            pipe.start(child(pipe, depth - 1), copy_context())
         assert runtime.current_task() is me
         await runtime.checkpoint()
         assert runtime.current_task() is me
@@ -1431,7 +1432,7 @@ def test_start_runs_the_first_step_at_once_and_nested(runtime: MemoryRuntime) ->
     async def main() -> None:
         a, _ = await paired(runtime)
         me = runtime.current_task()
-        a.pipe.start(child(a.pipe, 2))
+        a.pipe.start(child(a.pipe, 2), copy_context())
         assert runtime.current_task() is me
         order.append("caller goes on")
         await runtime.settle()
@@ -1447,7 +1448,7 @@ def test_start_from_a_sink(runtime: MemoryRuntime) -> None:
     class Handler(Recorder):
         def data_received(self, data: bytes | memoryview) -> None:
             super().data_received(data)
-            self.pipe.start(self.answer(bytes(data)))
+            self.pipe.start(self.answer(bytes(data)), copy_context())
             assert runtime.current_task() is None
 
         async def answer(self, data: bytes) -> None:
@@ -1477,7 +1478,7 @@ def test_an_exception_that_escapes_a_started_coroutine_fails_run(
 
     async def main() -> None:
         a, _ = await paired(runtime)
-        a.pipe.start(fail())
+        a.pipe.start(fail(), copy_context())
         steps.append("the caller goes on")
         await runtime.settle()
 
@@ -1511,7 +1512,7 @@ def test_a_started_coroutine_can_cancel_who_started_it(runtime: MemoryRuntime) -
     async def starter(pipe: Pipe, then: Callable[[], Awaitable[None]]) -> None:
         me = runtime.current_task()
         assert me is not None
-        pipe.start(cancel(me))
+        pipe.start(cancel(me), copy_context())
         await then()
 
     async def main() -> None:
@@ -1527,7 +1528,7 @@ def test_what_start_began_and_ended_is_let_go(runtime: MemoryRuntime) -> None:
         a, _ = await paired(runtime)
         assert isinstance(a.pipe, MemoryPipe)
         for _ in range(100):
-            a.pipe.start(runtime.settle())
+            a.pipe.start(runtime.settle(), copy_context())
             await runtime.settle()
         assert len(a.pipe._started) == 1
 
@@ -1551,11 +1552,11 @@ def test_cancel_reaches_all_that_start_began_and_nothing_else(runtime: MemoryRun
         a, b = await paired(runtime)
         a.pipe.cancel()
         for name in ["one", "quick", "two"]:
-            a.pipe.start(work(name))
-        b.pipe.start(work("another pipe's"))
+            a.pipe.start(work(name), copy_context())
+        b.pipe.start(work("another pipe's"), copy_context())
         runtime.spawn(work("spawned"))
         await runtime.settle()
-        a.pipe.start(work("itself", a.pipe))
+        a.pipe.start(work("itself", a.pipe), copy_context())
         assert ends == ["quick"]
         await runtime.settle()
         a.pipe.cancel()
@@ -1582,7 +1583,7 @@ def test_the_same_run_gives_the_same_order_each_time() -> None:
         class Echo(Recorder):
             def data_received(self, data: bytes | memoryview) -> None:
                 log.append(data)
-                self.pipe.start(self.echo(bytes(data)))
+                self.pipe.start(self.echo(bytes(data)), copy_context())
 
             async def echo(self, data: bytes) -> None:
                 await runtime.checkpoint()

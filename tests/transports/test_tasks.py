@@ -1,7 +1,6 @@
 """Callbacks run inside a real task of their loop, from their first step on."""
 
 import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -212,22 +211,6 @@ async def test_a_callback_that_does_not_suspend_runs_within_its_read(loop: Memor
         session.data_received(frame.data_to_send())
         assert session.pipe.waiting() == len(b"\x81\x05hello")
         assert await peer.message() == "hello"
-
-
-@on_asyncio
-async def test_context_variables_of_one_client_do_not_reach_another(loop: AsyncioLoop) -> None:
-    name = contextvars.ContextVar("name", default="nobody")
-    seen: list[str] = []
-
-    async def on_connection(client: Client) -> None:
-        seen.append(name.get())
-        name.set(client.request.path)
-
-    async with loop.serving(on_connection) as server:
-        for path in ("/ann", "/bob"):
-            await loop.connect(server, target=path)
-        await loop.until(lambda: len(seen) == 2)
-        assert seen == ["nobody", "nobody"]
 
 
 @on_asyncio

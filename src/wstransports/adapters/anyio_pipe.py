@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Coroutine
 from contextlib import suppress
-from functools import partial
+from contextvars import Context
 from typing import Any
 
 from anyio import (
@@ -19,7 +19,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from ..runtime import Sink, log_dropped
+from ..runtime import Sink, in_context, log_dropped
 from .anyio_tasks import AnyioTasks
 from .write_half import WriteHalf
 
@@ -120,11 +120,11 @@ class AnyioPipe(WriteHalf):
             return None
         return self._stream.extra(_ATTRIBUTES[name], None)
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         """Run a coroutine in a task; its first step on the loop's next turn."""
         self._unbegun += 1
         self._unfinished += 1
-        self._started[coroutine] = self._spawn(partial(self._run, coroutine))
+        self._started[coroutine] = self._spawn(lambda: self._run(coroutine, context))
 
     def cancel(self) -> None:
         """Cancel what `start` began and still runs."""
@@ -176,11 +176,11 @@ class AnyioPipe(WriteHalf):
             self._error = error
             self.abort()
 
-    async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         self._unbegun -= 1
         try:
             try:
-                await coroutine
+                await in_context(coroutine, context)
             except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation
                 log_dropped(self._sink, errors)
                 self._break(errors)

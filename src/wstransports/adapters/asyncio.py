@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
+from contextvars import Context
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -131,9 +132,11 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         except ValueError:  # uvloop's, once it is lost
             return None
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in a Task, its first step at once."""
-        task = _start(coroutine, loop=self._runtime.loop, eager_start=True)
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        """Run a coroutine in a Task, its first step at once unless a task is running."""
+        loop = self._runtime.loop
+        at_once = asyncio.current_task(loop) is None
+        task = _start(coroutine, loop=loop, context=context, eager_start=at_once)
         if not task.done():
             # The loop itself holds tasks weakly.
             if self._tasks is None:
@@ -186,21 +189,19 @@ if sys.version_info >= (3, 12):
 else:  # pragma: no cover - only Python 3.11 comes here
 
     def _start(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, eager_start: bool
+        coroutine: Coroutine[Any, Any, None], loop: Any, context: Context, eager_start: bool
     ) -> asyncio.Task[None]:
         """A Task whose first step runs now. A Task has its loop call that step soon: for a moment
         the loop has a `call_soon` that gives the step to us instead."""
-        if asyncio.current_task(loop) is not None:
-            return asyncio.Task(coroutine, loop=loop)
-        steps: list[Callable[[], None]] = []
-        loop.call_soon = (  # type: ignore[method-assign]
-            lambda step, *, context: steps.append(partial(context.run, step))
-        )
+        if not eager_start:
+            return asyncio.Task(coroutine, loop=loop, context=context)
+        steps: list[Callable[..., None]] = []
+        loop.call_soon = lambda step, *, context: steps.append(step)
         try:
-            task = asyncio.Task(coroutine, loop=loop)
+            task = asyncio.Task(coroutine, loop=loop, context=context)
         finally:
             del loop.call_soon
-        steps[0]()
+        context.run(steps[0])
         return task
 
 

@@ -6,6 +6,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any, Protocol
 
 import trio
@@ -19,6 +20,7 @@ READ_SIZE = 65536
 
 Group = trio.Nursery | None
 Coro = Coroutine[Any, Any, None]
+Work = tuple[Coro, Context]
 
 
 # After so many checkpoints a callback counts as waiting: its output leaves, another task reads.
@@ -88,7 +90,7 @@ class TrioPipe(WriteHalf):
         self._take = sink.data_received if tls is None else self._take_encrypted
         self._nursery: trio.Nursery
         self._scopes: set[trio.CancelScope] = set()  # what `cancel` cancels
-        self._todo: deque[Coro] = deque()  # for the task that reads
+        self._todo: deque[Work] = deque()  # for the task that reads
         self._handling = False  # that task handles input
 
     @trio.lowlevel.enable_ki_protection
@@ -247,12 +249,12 @@ class TrioPipe(WriteHalf):
             if self._closed:
                 self._end_if_sent()
 
-    def start(self, coroutine: Coro) -> None:
+    def start(self, coroutine: Coro, context: Context) -> None:
         """As `Pipe.start`: soon."""
         if self._handling:
-            self._todo.append(coroutine)
+            self._todo.append((coroutine, context))
         else:
-            self._begin(self._run_apart, coroutine)
+            self._begin(self._run_apart, (coroutine, context))
 
     def cancel(self) -> None:
         """As `Pipe.cancel`."""
@@ -310,13 +312,14 @@ class TrioPipe(WriteHalf):
                 batch.end()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_apart(self, coroutine: Coro) -> None:
+    async def _run_apart(self, work: Work) -> None:
         with self._containing():
-            await self._run(coroutine, Worker(reads=False))
+            await self._run(work, Worker(reads=False))
 
     @types.coroutine
-    def _run(self, coroutine: Coro, worker: Worker) -> Generator[Any, Any, None]:
+    def _run(self, work: Work, worker: Worker) -> Generator[Any, Any, None]:
         """Run a callback. What it sends leaves when it ends or waits, not at our checkpoints."""
+        coroutine, context = work
         runtime, batch = self._runtime, self._batch
         patience = PATIENCE
         reply = None
@@ -325,7 +328,7 @@ class TrioPipe(WriteHalf):
                 batch.resume(worker.gathered)
                 runtime.at_checkpoint = False
                 try:
-                    trap = _step(coroutine, reply)
+                    trap = context.run(_step, coroutine, reply)
                 except StopIteration:
                     if not self._todo or not worker.reads:  # else the next callback gathers on
                         self._send_gathered(worker)

@@ -4,6 +4,7 @@ import os
 import socket
 import ssl as tls
 from contextlib import nullcontext
+from contextvars import copy_context
 from errno import ECONNRESET
 from typing import Any
 
@@ -81,7 +82,8 @@ class Attempt:
     def close_in_background(self) -> None:
         """Close as `close` does, but in a task of the connection's."""
         self.send_close()
-        self._started_session().pipe.start(self.close())
+        session = self._started_session()
+        session.pipe.start(self.close(), session.callbacks.context)
 
     def abort(self) -> None:
         """Drop the connection and cancel its tasks."""
@@ -148,7 +150,7 @@ class Attempt:
                 raise
 
     async def _ask(self, core: ClientConnection, group: Any) -> None:
-        session = Session(core, self.runtime, self._options, self)
+        session = Session(core, self.runtime, self._options, self, copy_context())
         try:
             await self.runtime.connect(self._address, session, group)
         except OSError as error:

@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 
 from wscore import (
@@ -96,13 +97,14 @@ class Session:
         runtime: Runtime,
         options: ConnectionOptions,
         owner: Owner,
+        context: Context,
     ) -> None:
         self.id = next(_ids)
         """The connection's number in this process, for log lines."""
         self.core = core
         self.runtime = runtime
         self.options = options
-        self.callbacks = callbacks = Callbacks(self)
+        self.callbacks = callbacks = Callbacks(self, context)
         self.intake = intake = Intake(self, core, runtime)
         self.inbox = Inbox(self, core, runtime, callbacks, intake, options)
         self.outbox = Outbox(self, core, runtime, options.timeout)

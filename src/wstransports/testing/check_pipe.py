@@ -1,6 +1,7 @@
 """Checks that an adapter's Pipe keeps the contract, and calls its Sink by it."""
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar, copy_context
 from typing import Any, cast
 
 from ..address import Address
@@ -44,6 +45,7 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     await checks.aborting()
     await checks.aborting_a_flood()
     await checks.tasks()
+    await checks.contexts()
 
 
 def joined(runtime: Runtime, where: Address, group: Any = None) -> Join:
@@ -354,9 +356,9 @@ class _Checks:
         async def leave() -> None:
             tasks.append(runtime.current_task())
 
-        a.pipe.start(leave())
-        a.pipe.start(stay("cancelled"))
-        b.pipe.start(stay("the peer's"))
+        a.pipe.start(leave(), copy_context())
+        a.pipe.start(stay("cancelled"), copy_context())
+        b.pipe.start(stay("the peer's"), copy_context())
         await self.host.until(lambda: len(tasks) == 3, Rule.STARTED, "one never ran")
         if None in tasks or here in tasks or len(set(map(id, tasks))) < 3:
             raise BrokenRule(Rule.STARTED, f"the current tasks were {tasks}, started from {here}")
@@ -373,4 +375,34 @@ class _Checks:
             await self.received(receiver, _MESSAGE, Rule.CANCELLED)
         b.pipe.cancel()
         await self.host.until(lambda: len(ended) == 2, Rule.CANCELLED, "a task still runs")
+        await self.over(a, b)
+
+    async def contexts(self) -> None:
+        """Tasks see the variables of the context that they were given, also one after another."""
+        a, b = await self.pair()
+        runtime = self.runtime
+        ours: ContextVar[str] = ContextVar("ours", default="nothing")
+        shared = copy_context()
+        seen: list[str] = []
+
+        async def look(name: str) -> None:
+            for step in ("begins", "goes on"):
+                seen.append(f"{name} {step} after {ours.get()}")
+                ours.set(f"{name} {step}")
+                await runtime.checkpoint()
+
+        async def begin_another() -> None:
+            a.pipe.start(look("the second"), shared)  # whose context is entered already
+            await look("the first")
+
+        a.pipe.start(begin_another(), shared)
+        await self.host.until(lambda: len(seen) == 4, Rule.STARTED, "one never ran")
+        before = "nothing"
+        for line in seen:
+            step, _, after = line.partition(" after ")
+            if after != before:
+                raise BrokenRule(Rule.CONTEXT, f"{step} after {before!r}, but sees {after!r}")
+            before = step
+        if ours.get() != "nothing":
+            raise BrokenRule(Rule.CONTEXT, f"the caller sees {ours.get()!r}")
         await self.over(a, b)

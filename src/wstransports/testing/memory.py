@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
@@ -65,15 +66,19 @@ class MemoryPipe(WriteHalf):
     def info(self, name: str) -> None:
         """A stream in memory has no name, no socket and no TLS: always None."""
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine in a task of its own, its first step at once.
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        """Run a coroutine in a task of its own, its first step at once or, while
+        another task runs in `context`, later.
 
         An exception that it lets escape fails `MemoryRuntime.run`.
         """
-        task = MemoryTask(self._runtime, coroutine)
+        task = MemoryTask(self._runtime, coroutine, context)
         self._started = [earlier for earlier in self._started if not earlier.done]
         self._started.append(task)
-        task._step()
+        if any(entered is context for entered in self._runtime._entered):
+            task._wake()
+        else:
+            task._step()
 
     def cancel(self) -> None:
         """Cancel what `start` began and still runs."""

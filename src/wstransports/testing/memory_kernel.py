@@ -10,6 +10,7 @@ import types
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import Context, copy_context
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -35,8 +36,11 @@ def _park() -> Generator[object, None, None]:
 class MemoryTask(Generic[T]):
     """A running coroutine. Await it, or `wait()`, for what it returns or raises."""
 
-    def __init__(self, runtime: "Kernel", coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(
+        self, runtime: "Kernel", coroutine: Coroutine[Any, Any, T], context: Context | None = None
+    ) -> None:
         self.done = False
+        self._context = copy_context() if context is None else context
         self._runtime = runtime
         self._coroutine = coroutine
         self._queued = False
@@ -90,11 +94,12 @@ class MemoryTask(Generic[T]):
             return
         thrown, self._thrown = self._thrown, None
         outer, self._runtime._current = self._runtime._current, self
+        self._runtime._entered.append(self._context)
         try:
             if thrown is None:
-                parked = self._coroutine.send(None)
+                parked = self._context.run(self._coroutine.send, None)
             else:
-                parked = self._coroutine.throw(thrown)
+                parked = self._context.run(self._coroutine.throw, thrown)
         except StopIteration as stop:
             self._value = stop.value
             self._end()
@@ -110,6 +115,7 @@ class MemoryTask(Generic[T]):
                 self._throw(RuntimeError(f"{parked!r} belongs to another event loop"))
         finally:
             self._runtime._current = outer
+            self._runtime._entered.pop()
 
     def _end(self) -> None:
         self.done = True
@@ -177,6 +183,7 @@ class Kernel:
         self._advancing: list[tuple[float, MemorySignal]] = []
         self._tasks: dict[MemoryTask[Any], None] = {}  # a set that keeps its order
         self._current: MemoryTask[Any] | None = None
+        self._entered: list[Context] = []  # the contexts of the steps that run, one in another
         self._unseen: dict[object, Exception] = {}  # by task, or for a callback by anything
 
     def run(self, async_main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:

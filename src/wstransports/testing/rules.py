@@ -26,6 +26,7 @@ class Rule(StrEnum):
     DRAIN_LOST = "drain() returns when the connection is lost"
     WAITING = "waiting() is the number of written bytes that the stream has not taken"
     STARTED = "start() runs a coroutine, in a task of its own"
+    CONTEXT = "each step of a coroutine given to start() runs in its context, which others share"
     CANCELLED = "cancel() cancels what start() began and still runs, and nothing else"
     INFO = "info() returns None for what it does not know, also when the stream is lost"
 
