@@ -194,6 +194,35 @@ async def test_an_extension_that_was_not_offered_is_answered_1010(loop: Loop) ->
 
 
 @on_each_loop
+async def test_after_a_101_that_it_refuses_it_fails_at_once(loop: Loop) -> None:
+    """The server reads the Close and stays: without a time limit, waiting would have no end."""
+    closes: list[bytes] = []
+    stay = loop.signal()
+
+    async def talk(end: End) -> None:
+        end.ends_too = False
+        await end.accept(headers=b"Sec-WebSocket-Extensions: x-other\r\n")
+        closes.append((await end.frame()).payload[:2])
+        await stay.wait()
+
+    async with loop.listening(talk) as raw:
+        before = 0 if isinstance(loop, MemoryLoop) else open_sockets()
+        error = await failure(connect(raw.uri, open_timeout=0, close_timeout=0))
+        assert "x-other" in str(error)
+        if isinstance(loop, AsyncioLoop):  # on the others each task has a block that has ended
+            assert len(asyncio.all_tasks()) == 2  # this one, and the server's
+        await loop.until(lambda: closes)
+        if isinstance(loop, MemoryLoop):
+            await loop.until(lambda: raw.ends[0].lost)
+        elif loop.has_addresses:
+            await loop.until(lambda: open_sockets() == before + 1)  # the server's
+        else:
+            await loop.until(lambda: raw.ends[0].ended)
+        stay.set()
+    assert closes == [(1010).to_bytes(2)]
+
+
+@on_each_loop
 @pytest.mark.parametrize(
     "said", [b"", b"HTTP/1.1 101 Switching Pr", b"HTTP/1.1 200 OK\r\nX: y\r\n"]
 )

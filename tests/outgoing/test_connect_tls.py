@@ -403,3 +403,19 @@ def test_contexts_that_do_not_fit_are_refused_at_the_call(tls: Certificates) -> 
         connect("ws://h/", ssl=tls.client)
     with pytest.raises(TypeError, match="SSLContext, not True"):
         connect("wss://h/", ssl=True)  # type: ignore[arg-type]
+
+
+@on_sockets
+async def test_the_close_after_a_101_that_it_refuses_is_sent(loop: Loop, tls: Certificates) -> None:
+    """Although the connection is dropped at once."""
+    closes: list[bytes] = []
+
+    async def talk(end: End) -> None:
+        await end.accept(headers=b"Sec-WebSocket-Extensions: x-other\r\n")
+        closes.append((await end.frame()).payload[:2])
+
+    async with loop.listening(talk, tls=tls.server) as raw:
+        error = await failure(connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client))
+        assert "x-other" in str(error)
+        await loop.until(lambda: closes)
+    assert closes == [(1010).to_bytes(2)]

@@ -18,6 +18,9 @@ from ..options import ConnectionOptions
 from ..runtime import Runtime, peer_name, read_arrived, wait_for
 from .uri import URI, shown
 
+# Turns of the loop in which a stream takes a Close, unless the peer reads nothing.
+TURNS = 20
+
 
 class Attempt:
     """An attempt at `uri`, connecting to `address`; it is the `Owner` of its session."""
@@ -54,14 +57,14 @@ class Attempt:
         except BaseException:
             self.abort()
             raise
-        client = self._client
-        if self._close_pending:
-            self.close_in_background()
-        elif client is None:
-            self.abort()
+        if self._client is None:
+            try:
+                await self._send_pending_close()
+            finally:
+                self.abort()
         if self._failure is not None:
             raise self._failure
-        return client
+        return self._client
 
     def send_close(self) -> None:
         """Send our Close, unless it is sent."""
@@ -156,6 +159,16 @@ class Attempt:
         except OSError as error:
             raise self._with_address(error) from error
         await self._answered.wait()
+
+    async def _send_pending_close(self) -> None:
+        """Let the stream take the Close that follows an invalid 101, without waiting for the peer.
+
+        A loop may write at its next turn only, and an anyio stream in a task of its own.
+        """
+        left = TURNS if self._close_pending else 0
+        while left:
+            await self.runtime.checkpoint()
+            left = left - 1 if self._started_session().pipe.waiting() else 0
 
     def _started_session(self) -> Session:
         assert self._session is not None
