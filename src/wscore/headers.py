@@ -14,6 +14,9 @@ _FORBIDDEN_IN_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 _EXTENSION = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*+"?+)++')
 _ESCAPE = re.compile(r"\\(.)")
 
+# Fields whose values no repr shows.
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+
 HeaderFields = Mapping[str, str] | Iterable[tuple[str, str]]
 ExtensionElement = tuple[str, list[tuple[str, str | None]]]
 
@@ -98,7 +101,12 @@ class Headers(Mapping[str, str]):
     __hash__ = None  # type: ignore[assignment]  # not needed as a key
 
     def __repr__(self) -> str:
-        return f"Headers({list(self.pairs)!r})"
+        return f"Headers({shown_pairs(self)!r})"
+
+
+def shown_pairs(headers: Headers) -> list[tuple[str, str]]:
+    """The fields for a repr: with "..." for credentials and cookies."""
+    return [(name, "..." if name.lower() in _SECRET else value) for name, value in headers.pairs]
 
 
 def _checked_pair(pair: tuple[str, str]) -> tuple[str, str]:
@@ -108,11 +116,13 @@ def _checked_pair(pair: tuple[str, str]) -> tuple[str, str]:
         and isinstance(pair[0], str)
         and isinstance(pair[1], str)
     ):
-        raise TypeError(f"a header must be a pair (name, value) of str, not {pair!r}")
+        raise TypeError(f"a header must be a pair (name, value) of str, not {_kind(pair)}")
     name, value = pair
     if not _TOKEN.fullmatch(name):
+        before, colon, _ = name.partition(":")
         raise ValueError(
-            f"{name!r} is not a header name: use letters, digits and - only (RFC 9110, 5.6.2)"
+            f"{before + colon!r} is not a header name: use letters, digits and - only"
+            " (RFC 9110, 5.6.2)"
         )
     if _FORBIDDEN_IN_VALUE.search(value):
         raise ValueError(
@@ -120,6 +130,13 @@ def _checked_pair(pair: tuple[str, str]) -> tuple[str, str]:
             "outside Latin-1: remove or encode them (RFC 9110, 5.5)"
         )
     return name, value.strip(" \t")
+
+
+def _kind(pair: object) -> str:
+    """What was given instead of a header, without its value, which may be a password."""
+    if isinstance(pair, (tuple, list)):
+        return f"({', '.join([type(part).__name__ for part in pair])})"
+    return type(pair).__name__
 
 
 def checked_tokens(what: str, tokens: Sequence[str]) -> tuple[str, ...]:

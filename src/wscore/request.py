@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from .headers import HeaderFields, Headers, token_list, upgrade_list
+from .headers import HeaderFields, Headers, shown_pairs, token_list, upgrade_list
 
 
 class Request:
@@ -75,4 +75,4 @@ class Request:
     __hash__ = None  # type: ignore[assignment]  # a mutable value
 
     def __repr__(self) -> str:
-        return f"Request({self.method!r}, {self.target!r}, {list(self.headers.pairs)!r})"
+        return f"Request({self.method!r}, {self.target!r}, {shown_pairs(self.headers)!r})"

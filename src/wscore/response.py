@@ -1,6 +1,6 @@
 """A server's response."""
 
-from .headers import HeaderFields, Headers
+from .headers import HeaderFields, Headers, shown_pairs
 
 
 class Response:
@@ -38,4 +38,4 @@ class Response:
     __hash__ = None  # type: ignore[assignment]  # a mutable value
 
     def __repr__(self) -> str:
-        return f"Response({self.status}, {list(self.headers.pairs)!r}, <{len(self.body)} bytes>)"
+        return f"Response({self.status}, {shown_pairs(self.headers)!r}, <{len(self.body)} bytes>)"

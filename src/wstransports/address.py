@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Address:
     """The time for the TLS handshake, in seconds; 0 for no limit."""
     server_hostname: str | None = None
     """The host name that the server's certificate must match, for a client with TLS."""
-    proxy: str | None = None
-    """The URL of a client's proxy: its scheme is http, socks4 or socks5, and it has a port. The
-    proxy resolves the host."""
+    proxy: str | None = field(default=None, repr=False)
+    """The URL of a client's proxy: its scheme is http, socks4 or socks5, and it has a port. It
+    may hold a password. The proxy resolves the host."""
 
     def __post_init__(self) -> None:
         if self.host is not None and not isinstance(self.host, str):

@@ -94,7 +94,7 @@ class connect:  # lower case: it is used like a function
         self._server_hostname = server_hostname
         self._sock = sock
         self._unix_path = unix_path
-        self._proxy = checked_proxy(proxy) if isinstance(proxy, str) else bool(proxy)
+        self._proxy = proxy if isinstance(proxy, bool | None) else checked_proxy(proxy)
         self._max_redirects = max_redirects
         self._retry = retry
         self._runtime = runtime

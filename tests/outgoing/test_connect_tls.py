@@ -1,6 +1,7 @@
 """wss: who is believed, and what happens where one side speaks TLS and the other does not."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import trustme
 from kit.certificates import client_context, server_context
 from kit.connecting import connecting, failure, talk_with, uri_of
 from kit.jobs import Job
+from kit.log import one_line
 from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
 from kit.raw_server import ClientLeft, End
 from wscore import Request, Response
@@ -352,6 +354,30 @@ async def test_a_server_that_wants_a_certificate_of_ours(
         else "alert handshake failure"
     )
     assert not worth_retrying(error)
+
+
+@on_sockets
+async def test_tls_that_fails_later_is_one_line(
+    loop: Loop, tls: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A record that was not encrypted with the key."""
+
+    async def talk(end: End) -> None:
+        await end.accept()
+        await begun.wait()
+        os.write(end.pipe.info("socket").fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+        await end.gone()
+
+    begun = loop.signal()
+    async with (
+        loop.listening(talk, tls=tls.server) as raw,
+        connect(f"wss://127.0.0.1:{raw.port}/", ssl=tls.client) as client,
+    ):
+        begun.set()
+        with pytest.raises(ConnectionClosed, match="1006"):
+            await client.receive()
+    line = f"127.0.0.1:{raw.port}: dropped, TLS failed: decryption failed or bad record mac"
+    assert one_line(caplog) == line
 
 
 # Cancelled.

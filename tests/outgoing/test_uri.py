@@ -1,11 +1,14 @@
 """WebSocket addresses: what is one, and where redirects lead (RFC 6455 section 3)."""
 
 from base64 import b64decode
+from typing import Any
 
 import pytest
 
+from wscore import Headers, Request, Response
 from wstransports import connect
-from wstransports.connecting.uri import URI
+from wstransports.address import Address
+from wstransports.connecting.uri import URI, shown
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,18 @@ def test_an_address_is_a_str(uri: object) -> None:
         "ws://user:hunter2 @h/",
         "ws://user:hunter2@h\u2100/",
         "ws://us%3Aer:hunter2@h/",
+        # without the slashes, without the scheme, with the @ encoded too, without the host
+        "ws:user:hunter2@h/",
+        "ws:/user:hunter2@h/",
+        "user:hunter2@h/",
+        "hunter2:@h/",
+        "ws:\\\\user:hunter2@h/",
+        "ws://user:hunter2%40h/",
+        "ws://user:hunter2",
+        "ws://user:hunter2/",
+        "ws://user:1hunter2/",
+        "ws://h:1/#hunter2",
+        "ws://h:x/?hunter2",
     ],
 )
 def test_no_message_shows_a_password(text: str) -> None:
@@ -134,7 +149,53 @@ def test_no_message_shows_a_password(text: str) -> None:
 def test_nothing_that_may_be_secret_is_printed() -> None:
     uri = URI.parse("wss://user:hunter2@example.com:444/chat?token=s3cret")
     assert str(uri) == "wss://example.com:444/chat"
-    assert "hunter2" not in repr(uri)
+    assert repr(uri) == "URI('wss://example.com:444/chat')"
+
+
+def test_what_remains_of_an_address_helps_to_find_the_mistake() -> None:
+    for text, rest in [
+        ("http://h:80/x", "http://h:80/x"),
+        ("h:80", "h:80"),
+        ("ws:user:hunter2@h:80/x", "ws:h:80/x"),
+        ("user:hunter2@h:80/x", "h:80/x"),
+        ("ws://[::1:80/x", "ws://[::1:80/x"),
+        ("ws://h:http/x", "ws://h:.../x"),
+    ]:
+        assert shown(text) == rest
+
+
+def test_requests_hide_credentials_in_their_repr() -> None:
+    """They are logged more often than it is thought about."""
+    headers = {"Authorization": "hunter2", "COOKIE": "id=hunter2", "X": "shown"}
+    proxied = [("Proxy-Authorization", "hunter2"), ("Set-Cookie", "id=hunter2")]
+    for one in (
+        Request("GET", "/", headers),
+        Response(200, proxied),
+        Headers(headers),
+        Headers(proxied),
+    ):
+        assert "hunter2" not in repr(one)
+    assert "('Authorization', '...'), ('COOKIE', '...'), ('X', 'shown')" in repr(Headers(headers))
+    assert "hunter2" not in repr(Address("h", 1, proxy="http://user:hunter2@h:1"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": b"hunter2"},
+        {"Authorization": ["hunter2"]},
+        {"Authorization": "hunter2\n"},
+        {"Authorization: hunter2": ""},
+        ["Authorization: hunter2"],
+        [("Authorization", "Bearer", "hunter2")],
+        [("Authorization", 7)],
+        [(b"hunter2", "")],
+    ],
+)
+def test_no_error_about_a_header_shows_its_value(headers: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="header") as caught:
+        connect("ws://h/", headers=headers)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_long_address_is_cut_in_the_message() -> None:
@@ -194,7 +255,17 @@ def test_an_origin_is_scheme_host_and_port(other: str) -> None:
     assert origin != URI.parse(other).origin
 
 
-def test_a_redirects_password_is_not_shown_either() -> None:
-    with pytest.raises(ValueError, match="gives up") as caught:
-        URI.parse("wss://h/").redirected("ws://user:hunter2@h/")
+@pytest.mark.parametrize(
+    "location",
+    [
+        "ws://user:hunter2@h/",
+        "ws:user:hunter2@h/",
+        "user:hunter2@h/",
+        "//user:hunter2@[",
+        "wss:user:hunter2@h/",
+    ],
+)
+def test_a_redirects_password_is_not_shown_either(location: str) -> None:
+    with pytest.raises(ValueError, match="redirect|address") as caught:
+        URI.parse("wss://h/").redirected(location)
     assert "hunter2" not in str(caught.value)

@@ -1,5 +1,7 @@
 """Keepalive: pings at half the time, silence, output that nobody takes, and paused reading."""
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +16,13 @@ from wstransports import Client, ConnectionClosed, WebSocketReader
 
 SILENCE = "keepalive: nothing was received for 10 s"
 STALL = "keepalive: no output was read for 10 s"
+
+
+@pytest.fixture(autouse=True)
+def _drops(log: Log) -> Iterator[None]:
+    """Each drop is one line, about the client; the tests assert the reasons of on_closed."""
+    yield
+    assert all(line.startswith("dropped, keepalive: ") for line in log.lines())
 
 
 class Told:
@@ -76,7 +85,7 @@ async def test_a_peer_that_answers_no_ping_is_dropped_at_the_timeout(loop: Memor
 
 
 @on_sockets
-async def test_over_sockets_and_their_clock(loop: Loop) -> None:
+async def test_over_sockets_and_their_clock(loop: Loop, log: Log) -> None:
     told: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
@@ -88,7 +97,10 @@ async def test_over_sockets_and_their_clock(loop: Loop) -> None:
         peer = await loop.connect(server)
         assert (await peer.frame()).opcode == PING
         await loop.until(lambda: told and peer.lost)
-        assert told == [(1006, "keepalive: nothing was received for 0.1 s")]
+        reason = "keepalive: nothing was received for 0.1 s"
+        assert told == [(1006, reason)]
+        [record] = log.records
+        assert re.fullmatch(rf"#\d+ 127\.0\.0\.1:\d+: dropped, {reason}", record.getMessage())
 
 
 @on_memory
@@ -386,4 +398,4 @@ async def test_an_echo_to_a_peer_that_does_not_read(loop: MemoryLoop, log: Log) 
         await loop.advance(30)
         assert [call[:2] for call in told.calls] == [(1006, STALL)]
         assert peer.lost
-        assert log.lines() == []
+        assert log.lines() == [f"dropped, {STALL}"]

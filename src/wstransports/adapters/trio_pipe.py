@@ -232,11 +232,11 @@ class TrioPipe(WriteHalf):
         assert self._tls is not None
         try:
             data, ended = self._tls.decrypt(data)
+            self._send(self._tls.owed(bool(self._unsent)))
         except ssl.SSLError as error:
-            self._send(self._tls.owed())
+            self._send(self._tls.owed(False))
             self.abort(error)
             return
-        self._send(self._tls.owed())
         if data:
             self._sink.data_received(data)
         if ended:

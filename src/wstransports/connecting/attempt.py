@@ -16,6 +16,7 @@ from ..connection.session import Session
 from ..errors import HandshakeError
 from ..options import ConnectionOptions
 from ..runtime import Runtime, peer_name, read_arrived, wait_for
+from ..tls import tls_cause
 from .uri import URI, shown
 
 # Turns of the loop in which a stream takes a Close, unless the peer reads nothing.
@@ -182,16 +183,12 @@ class Attempt:
         elif self._address.proxy is not None:
             where += f" through {shown(self._address.proxy)}"
         if isinstance(error, tls.SSLError):
-            return ConnectionError(f"cannot connect to {where}: TLS failed: {_tls_cause(error)}")
+            cause = tls_cause(error)
+            if not ("alert" in cause or isinstance(error, tls.SSLCertVerificationError)):
+                cause += " (does the server speak TLS?)"
+            return ConnectionError(f"cannot connect to {where}: TLS failed: {cause}")
         text = f"cannot connect to {where}: {error.strerror or error}"
         if error.errno is None:
             return ConnectionError(text)
         kind = socket.gaierror if isinstance(error, socket.gaierror) else OSError
         return kind(error.errno, text)
-
-
-def _tls_cause(error: tls.SSLError) -> str:
-    if isinstance(error, tls.SSLCertVerificationError):
-        return f"the server's certificate was rejected: {error.verify_message}"
-    reason = (error.reason or str(error)).replace("_", " ").lower()
-    return reason if "alert" in reason else f"{reason} (does the server speak TLS?)"

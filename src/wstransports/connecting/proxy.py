@@ -22,7 +22,12 @@ _SOCKS_PORT = 1080
 
 
 def checked_proxy(url: str) -> str:
-    """Normalise a proxy's URL for `Address.proxy`. Raises ValueError for an invalid one."""
+    """Normalise a proxy's URL for `Address.proxy`.
+
+    Raises ValueError for an invalid one, TypeError unless it is a str.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"proxy must be a URL as str, True or None, not {type(url).__name__}")
     try:
         parts = urlsplit(url)
         scheme = _SCHEMES.get(parts.scheme)

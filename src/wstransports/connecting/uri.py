@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from wscore.handshake.head import is_host
@@ -17,10 +17,15 @@ _ASCII = bytes(range(128)).decode()
 _SCHEMES = {"ws": False, "wss": True, "http": False, "https": True}
 
 _BLANK_OR_CONTROL = re.compile(r"[\0-\x20\x7f]")
-_CREDENTIALS = re.compile(r"//.*@")  # may match more in a malformed address
+# What a malformed address may hold before its host, after a scheme that is surely one, and instead
+# of its port. The first may match more than credentials.
+_CREDENTIALS = re.compile(
+    r"^([a-z][a-z0-9+.-]*:(?=//)|(?:wss?|https?|socks[45][ah]?):)?([/\\]*).*(?:@|%40)", re.I | re.S
+)
+_NO_PORT = re.compile(r"(//[^/:\[]*):(?!\d{0,5}(?:/|$))[^/]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class URI:
     """A parsed ws: or wss: address."""
 
@@ -30,7 +35,7 @@ class URI:
     target: str
     """Path and query, percent-encoded."""
     user: str | None = None
-    password: str = field(default="", repr=False)
+    password: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "URI":
@@ -73,6 +78,9 @@ class URI:
     def __str__(self) -> str:
         """The address without user, password and query, which may hold secrets."""
         return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.target.split('?')[0]}"
+
+    def __repr__(self) -> str:
+        return f"URI({str(self)!r})"
 
     @property
     def authority(self) -> str:
@@ -123,5 +131,7 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
 
 
 def shown(text: str) -> str:
-    """An address for error messages: shortened, without user, password and query."""
-    return _CREDENTIALS.sub("//", text, count=1).partition("?")[0][:200]
+    """An address for error messages: shortened, without what may hold a secret."""
+    text = _CREDENTIALS.sub(r"\1\2", text, count=1)
+    text = text.partition("?")[0].partition("#")[0]
+    return _NO_PORT.sub(r"\1:...", text, count=1)[:200]

@@ -4,6 +4,7 @@ import itertools
 import logging
 from collections.abc import Callable
 from contextvars import Context
+from ssl import SSLError
 from typing import Protocol
 
 from wscore import (
@@ -27,6 +28,7 @@ from ..receiving.inbox import Inbox
 from ..receiving.intake import ANSWER, BACKLOG, Intake
 from ..runtime import Pipe, Runtime, Signal, log_dropped, peer_name
 from ..sending.outbox import Outbox
+from ..tls import tls_cause
 from .alarm import Alarm
 from .control import Control
 
@@ -163,6 +165,8 @@ class Session:
         """As a Sink."""
         self.intake.pause_reasons = 0
         self.loss = exc
+        if isinstance(exc, SSLError) and self.client is not None and not self.callbacks.closing:
+            self.log(f"dropped, TLS failed: {tls_cause(exc)}")
         self.run_as_batch(self._handle_loss)
 
     # Input.
@@ -197,8 +201,11 @@ class Session:
 
     def _end(self, event: CloseReceived | ConnectionFailed) -> None:
         """The last event: a Close, a violation, a passed deadline, or the end of the input."""
-        if isinstance(event, ConnectionFailed) and event.code != Reasons.ABNORMAL_CLOSE:
-            self.log(f"failed with {event.code:d}, {event.reason}")
+        if isinstance(event, ConnectionFailed):
+            if event.code != Reasons.ABNORMAL_CLOSE:
+                self.log(f"failed with {event.code:d}, {event.reason}")
+            elif not (self.callbacks.closing or self.core.input_ended or self.lost):
+                self.log(f"dropped, {event.reason}")  # by the keepalive
         self._begin_closing()
         self.inbox.end_of_input()
 
