@@ -140,6 +140,13 @@ REFUSED: list[tuple[str, bytes, int, str, dict[str, str]]] = [
     ("129 fields", opening(*[("X", "y")] * 124), 431, "more than 128 header lines", {}),
     # HTTP
     ("9112-3.2 no Host", opening(without="Host"), 400, "the Host header is missing", {}),
+    (
+        "9112-3.2 no Host in a later minor version",
+        opening(without="Host", line="GET /chat HTTP/1.2"),
+        400,
+        "the Host header is missing",
+        {},
+    ),
     ("9112-3.2 two Hosts", opening(HOST), 400, "the Host header is repeated", {}),
     ("9112-3.2 empty Host", replaced("Host", ""), 400, "the Host header is malformed", {}),
     ("9112-3.2 bad Host", replaced("Host", "a b"), 400, "the Host header is malformed", {}),

@@ -303,6 +303,8 @@ class ServerHandshake:
         self._buffer.data.clear()
         try:
             request = Request(self._method, http.target.decode(), headers)
+            if http.http_version > b"1.1" and "Host" not in headers:  # h11 asks for it in 1.1 only
+                raise _Refusal(400, "malformed HTTP request: the Host header is missing")
             _check_request(request, headers)
             if request.is_upgrade:
                 self._key = _checked_key(headers, http.http_version)
