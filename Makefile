@@ -5,6 +5,8 @@
 # make bare      the tests of what a user has without extras: no trio, no anyio
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
+# make fuzz      MINUTES=6 TARGET=frames: any bytes against the protocol and a server, held against
+#                slow references; all targets without one (needs atheris, so Python 3.11 to 3.13)
 # make bench     measure everything next to other libraries, and write docs/performance.md and
 #                the results in benchmarks/ (needs gcc, zlib's headers and valgrind, takes about
 #                an hour, and wants the machine for itself)
@@ -38,7 +40,7 @@ API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports 
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
+.PHONY: help fuzz demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -106,6 +108,11 @@ bare:
 autobahn: $(VENV)/tools
 	$(VENV_PYTHON) tests/autobahn/run.py $(if $(LOOP),--loop=$(LOOP))
 
+fuzz: $(VENV)/tools
+	$(VENV_PYTHON) -m pip install --quiet --group fuzz
+	$(VENV_PYTHON) tests/fuzz/fuzz.py $(if $(MINUTES),--minutes=$(MINUTES)) \
+	    $(if $(TARGET),--target=$(TARGET))
+
 # Other libraries at their newest releases.
 bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 	$(VENV_PYTHON) -m pip install --quiet --upgrade --group bench
@@ -123,7 +130,7 @@ lint: $(VENV)/tools
 	    else echo 'The C extension was not built, so its stub was not checked.'; fi
 
 clean:
-	rm -rf .venv-* .autobahn .bench .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv-* .autobahn .bench .fuzz .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -rf build dist src/*.egg-info src/wscore/_*.so
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
