@@ -162,7 +162,9 @@ def test_the_api_names_no_event_loop(path: Path) -> None:
 @each(API)
 def test_the_api_imports_no_adapter(path: Path) -> None:
     """The loop in memory is one itself, and takes what adapters share."""
-    shared = {"wstransports.adapters.write_half"} if path.parent.name == "testing" else set()
+    shared = {f"wstransports.adapters.{name}" for name in ("listening", "write_half")}
+    if path.parent.name != "testing":
+        shared = set()
     assert {m for m in modules(path) if within(m, "wstransports.adapters")} <= shared
 
 

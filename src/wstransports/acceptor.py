@@ -4,7 +4,8 @@ import inspect
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from functools import partial
 
 from wscore import (
     Event,
@@ -19,6 +20,7 @@ from wscore import (
     upgrade_required,
 )
 
+from .admission import LINGER, Admission
 from .client import Client
 from .clients import Clients
 from .connection.session import Session
@@ -48,22 +50,20 @@ class Acceptor:
             extensions=options.extensions(),
         )
         self._open = False
-        self._sessions: set[Session] = set()
-        self._refused: set[Session] = set()  # answered with 503, still open
+        self._sessions = Admission(options.max_connections)
         self._all_gone: Signal | None = None
         self._numbers = itertools.count(1)
 
-    def open(self, runtime: Runtime) -> Callable[[], Session]:
+    def open(self, runtime: Runtime) -> Callable[[], Session | None]:
         """Accept connections from now on; returns the function that makes a session for each."""
         self._open = True
-        context = copy_context()
-        return lambda: Session(self._new_core(), runtime, self._options, self, context.copy())
+        return partial(self._accept_connection, runtime, copy_context())
 
     async def close(self, listener: Listener, runtime: Runtime) -> None:
         """Stop listening, close every client with 1001, and wait for them for a bounded time."""
         self._open = False
-        await listener.close()
-        for session in self._all_sessions():
+        listener.close()
+        for session in self._sessions:
             self._go_away(session)
         try:
             await self._wait_for_all(runtime)
@@ -73,20 +73,29 @@ class Acceptor:
 
     def abort(self) -> None:
         """Drop every connection and cancel its tasks."""
-        for session in self._all_sessions():
+        for session in self._sessions:
             session.abort()
+
+    def _accept_connection(self, runtime: Runtime, context: Context) -> Session | None:
+        """A connection is accepted, but not connected; None to close it at once."""
+        admitted = self._open and self._sessions.has_room()
+        if not admitted and not self._sessions.may_refuse():
+            return None
+        core = self._new_core(admitted)
+        session = Session(core, runtime, self._options, self, context.copy())
+        self._sessions.add(session, admitted)
+        return session
 
     # The Owner of the sessions.
 
     def connected(self, session: Session) -> None:
-        """A byte stream is connected: admit it, or answer with 503."""
-        most = self._options.max_connections
-        if self._open and (most is None or len(self._sessions) < most):
-            self._sessions.add(session)
-        else:
-            self._refused.add(session)
+        """A byte stream is connected: answer with 503 if it is refused."""
+        admitted = self._sessions.connected(session)
+        if not admitted or not self._open:
             session.log("refused with 503: the server is full or closing")
             session.reject(Response(503, _RETRY_LATER, "the server is full\n"))
+        if not admitted:
+            self._sessions.refused(session)
 
     def handshake(self, session: Session, event: Event) -> None:
         """A request arrived, or the handshake failed."""
@@ -124,20 +133,22 @@ class Acceptor:
 
     def finished(self, session: Session) -> None:
         """The connection and its tasks have ended."""
-        self._sessions.discard(session)
-        self._refused.discard(session)
-        if self._all_gone is not None and not self._all_sessions():
+        self._sessions.remove(session)
+        if self._all_gone is not None and not self._sessions:
             self._all_gone.set()
 
     # The opening handshake.
 
-    def _new_core(self) -> ServerConnection:
+    def _new_core(self, admitted: bool) -> ServerConnection:
         options = self._options
+        close_timeout = options.close_timeout
+        if not admitted:
+            close_timeout = min(close_timeout or LINGER, LINGER)
         return ServerConnection(
             handshake=self._handshake.fresh_copy(),  # saves checking the options again
             max_message_size=options.max_message_size,
             open_timeout=options.open_timeout,
-            close_timeout=options.close_timeout,
+            close_timeout=close_timeout,
             timeout=options.timeout,
         )
 
@@ -200,15 +211,11 @@ class Acceptor:
 
     async def _wait_for_all(self, runtime: Runtime) -> None:
         """Wait until no connection is left, for at most `close_timeout` seconds."""
-        if not self._all_sessions():
+        if not self._sessions:
             return
         self._all_gone = runtime.signal()
         await wait_for(runtime, self._all_gone, self._options.close_timeout)
         self._all_gone = None
-
-    def _all_sessions(self) -> tuple[Session, ...]:
-        """All connections in any state."""
-        return (*self._sessions, *self._refused)
 
 
 def _client_of(session: Session) -> Client:

@@ -18,6 +18,8 @@ class Address:
     sock: socket.socket | None = None
     unix_path: str | os.PathLike[str] | None = None
     reuse_port: bool = False
+    backlog: int = 4096
+    """The most connections that wait to be accepted; the system may allow fewer."""
     handshake_timeout: float = 10
     """The time for the TLS handshake, in seconds; 0 for no limit."""
     server_hostname: str | None = None
@@ -38,14 +40,21 @@ class Address:
                 raise ValueError(f"sock must be an open stream socket, not {self.sock!r}")
         if self.unix_path is not None and not isinstance(self.unix_path, str | os.PathLike):
             raise TypeError(f"unix_path must be a path, not {self.unix_path!r}")
+        if not isinstance(self.backlog, int) or self.backlog < 1:
+            raise ValueError(f"backlog must be an int of at least 1, not {self.backlog!r}")
         if self.sock is not None and self.unix_path is not None:
             raise ValueError("sock and unix_path exclude each other: pass one of them")
 
     def cannot_listen(self, error: OSError) -> OSError:
         """The same error with the address in its message, and what to do if that is in use."""
         hint = ""
-        if error.errno == errno.EADDRINUSE:
+        if error.errno == errno.EADDRINUSE and self.unix_path is None:
             hint = ": another program listens there; stop it, or use port 0 for a free port"
+        elif error.errno == errno.EADDRINUSE:
+            hint = (
+                ": another server listens there, or a file that is no socket is in the way; stop"
+                " the server, remove the file, or use another path"
+            )
         cause = error.strerror or error
         return OSError(error.errno, f"cannot listen on {self} ({cause}){hint}")
 

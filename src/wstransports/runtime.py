@@ -28,7 +28,8 @@ class Sink(Protocol):
     `connected` once, `data_received` any number of times, `eof_received` at most once, and
     `connection_lost` once, last, whatever ended the connection (`Pipe.abort` included). An
     adapter calls none of them during a call of its `Pipe`. None raises: an error in handling
-    input is logged, and leads to `Pipe.abort`.
+    input is logged, and leads to `Pipe.abort`. If an accepted connection ends before it is
+    connected, in its TLS handshake, `connection_lost` is the only call.
     """
 
     def connected(self, pipe: "Pipe") -> None:
@@ -98,7 +99,7 @@ class Pipe(Protocol):
 
 
 class Signal(Protocol):
-    """A one-shot event: one task waits, and any code may set it."""
+    """A one-shot event: any number of tasks wait, and any code may set it."""
 
     def set(self) -> None:
         """Let `wait` return, now or later; further calls change nothing."""
@@ -119,16 +120,17 @@ class CredentialsRefused(ConnectionError):
 
 
 class Listener(Protocol):
-    """An open listener, as `Runtime.listen` returns it."""
-
-    server: Any
-    """The loop's own server object, which `async with` returns to the user."""
+    """An open listener, as `Runtime.listen` returns it and `async with` yields it to the user."""
 
     def address(self) -> tuple[str, int]:
         """The address it listens on: host and port, or the path and 0."""
 
-    async def close(self) -> None:
-        """Stop accepting; open connections are left alone."""
+    def is_serving(self) -> bool:
+        """Whether it accepts connections."""
+
+    def close(self) -> None:
+        """Stop accepting, and drop the TLS handshakes in progress; open connections are left
+        alone. Further calls change nothing."""
 
 
 class Runtime(Protocol):
@@ -164,10 +166,12 @@ class Runtime(Protocol):
         """A block whose awaits cancellation does not interrupt: it must bound its time."""
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> Listener:
         """Accept connections at `where`, each with a sink of its own.
 
+        `make_sink` is called when a connection is accepted, before its TLS handshake; if it
+        returns None, the connection is closed at once.
         Their tasks belong to `group`, which `task_group` returned on entry, or without one to the
         loop. Raises OSError, naming the address, if it cannot listen.
         """

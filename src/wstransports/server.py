@@ -38,6 +38,8 @@ class WebSocketServer:
         `sock`: a stream socket to listen on instead of `addr` and `port`.
         `unix_path`: the path of a Unix socket to listen on instead of `addr` and `port`.
         `reuse_port`: whether other processes may listen on the same port (SO_REUSEPORT).
+        `backlog`: the most connections that wait to be accepted (4096); the system may allow fewer
+            (on Linux net.core.somaxconn). A `sock` that listens already keeps its own.
         `runtime`: the adapter to run on; None for that of the running loop.
         `subprotocols`: the subprotocols supported, in order of preference.
         `compression`: "deflate", a `Deflate` with other settings (RFC 7692), or None.
@@ -71,6 +73,7 @@ class WebSocketServer:
         sock: socket.socket | None = None,
         unix_path: str | os.PathLike[str] | None = None,
         reuse_port: bool = False,
+        backlog: int = 4096,
         runtime: Runtime | None = None,
         **options: Unpack[ServerKeywords],
     ) -> None:
@@ -92,6 +95,7 @@ class WebSocketServer:
             sock=sock,
             unix_path=unix_path,
             reuse_port=reuse_port,
+            backlog=backlog,
             handshake_timeout=self._options.open_timeout,
         )
         self._acceptor = Acceptor(self._options, self.clients, str(unix_path or ""))
@@ -104,7 +108,12 @@ class WebSocketServer:
     @property
     def port(self) -> int:
         """The port listened on; before and after that, `port` as it was passed."""
-        return self._address.port if self._listener is None else self._listener.address()[1]
+        listener = self._listener
+        return (
+            self._address.port
+            if listener is None or not listener.is_serving()
+            else listener.address()[1]
+        )
 
     def connection(self, callback: ConnectionCallback) -> ConnectionCallback:
         """Register `async def on_connection(client)`, called for each new connection.
@@ -124,7 +133,7 @@ class WebSocketServer:
     # Inside a running loop.
 
     async def __aenter__(self) -> Any:
-        """Start listening; returns the loop's own server object (asyncio.Server).
+        """Start listening; returns the listener, which has the methods of asyncio.Server.
 
         Raises OSError if it cannot listen, RuntimeError if it is listening already.
         """
@@ -140,7 +149,7 @@ class WebSocketServer:
             self._runtime = None
             await self._group.__aexit__(None, None, None)
             raise
-        return self._listener.server
+        return self._listener
 
     async def __aexit__(
         self,
@@ -185,7 +194,7 @@ class WebSocketServer:
     # Outside a loop.
 
     def __enter__(self) -> Any:
-        """Start listening on a loop that this block drives; returns the asyncio.Server.
+        """Start listening on a loop that this block drives; returns the listener.
 
         Raises RuntimeError inside a running loop: use `async with` there.
         """

@@ -223,7 +223,7 @@ class CannotConnectInAGroup(_GivesAGroup):
 @breaks(Rule.ADDRESS)
 class ListensElsewhere(MemoryRuntime):
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> MemoryListener:
         listener = await super().listen(where, make_sink)
         self._listeners["elsewhere", 1] = self._listeners.pop(listener.address())
@@ -246,7 +246,7 @@ class ConnectsLater(MemoryRuntime):
 @breaks(Rule.LISTEN_RAISES)
 class ListensWhereSomebodyDoes(MemoryRuntime):
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> MemoryListener:
         self._listeners.pop((where.host or "", where.port), None)
         return await super().listen(where, make_sink)
@@ -256,7 +256,7 @@ class _WrongListener(MemoryRuntime):
     made: type[MemoryListener]
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> MemoryListener:
         listener = await super().listen(where, make_sink)
         wrong = self.made(self, listener.address(), make_sink)
@@ -267,7 +267,7 @@ class _WrongListener(MemoryRuntime):
 @breaks(Rule.LISTENER_CLOSES)
 class AcceptsForEver(_WrongListener):
     class made(MemoryListener):
-        async def close(self) -> None:
+        def close(self) -> None:
             """Does nothing."""
 
 
@@ -283,7 +283,7 @@ class DropsAllAsItCloses(_WrongListener):
 
             super().__init__(runtime, address, make)
 
-        async def close(self) -> None:
-            await super().close()
+        def close(self) -> None:
+            super().close()
             for sink in self._sinks:
                 sink.pipe.abort()

@@ -138,16 +138,15 @@ class InProcessListener(AnyioListener):
     """A listener that can be connected to by address."""
 
     def __init__(
-        self, runtime: "InProcessRuntime", where: Address, make_sink: Callable[[], Sink]
+        self, runtime: "InProcessRuntime", where: Address, make_sink: Callable[[], Sink | None]
     ) -> None:
         super().__init__(runtime, where, make_sink)
         self._listeners = runtime.listeners
         self._listeners[self.address()] = self
 
-    async def close(self) -> None:
-        """Accept no more."""
+    def _stop(self) -> None:
         self._listeners.pop(self.address(), None)
-        await super().close()
+        super()._stop()
 
 
 class InProcessRuntime(AnyioRuntime):
@@ -159,7 +158,7 @@ class InProcessRuntime(AnyioRuntime):
         self._ports = itertools.count(1)
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: None = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: None = None
     ) -> InProcessListener:
         """Listen, at a free port if none is given."""
         if not where.port:

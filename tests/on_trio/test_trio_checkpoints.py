@@ -29,6 +29,7 @@ from wstransports import (
     broadcast,
     connect,
 )
+from wstransports.adapters.listening import Listening
 from wstransports.runtime import Runtime
 
 
@@ -250,10 +251,36 @@ async def reconnect(ends: Ends) -> None:
     await ends.check(anext(connections))
 
 
-@use("TrioListener.close")
-async def close_a_listener(ends: Ends) -> None:
+@use("Listening.__aenter__")
+async def enter_a_listener(ends: Ends) -> None:
     async with ends.new_server() as listening:
-        await ends.check(listening.close())
+        await ends.check(listening.__aenter__())
+
+
+@use("Listening.__aexit__")
+async def leave_a_listener(ends: Ends) -> None:
+    async with ends.new_server() as listening:
+        await ends.check(listening.__aexit__(None, None, None))
+
+
+@use("Listening.start_serving")
+async def start_serving(ends: Ends) -> None:
+    async with ends.new_server() as listening:
+        await ends.check(listening.start_serving())
+
+
+@use("Listening.serve_forever")
+async def serve_on_a_listener(ends: Ends) -> None:
+    async with ends.new_server() as listening:
+        listening._closed.set()
+        await ends.check(listening.serve_forever())
+
+
+@use("Listening.wait_closed")
+async def wait_for_a_closed_listener(ends: Ends) -> None:
+    async with ends.new_server() as listening:
+        listening.close()
+        await ends.check(listening.wait_closed())
 
 
 @use("WebSocketServer.serve")
@@ -352,7 +379,13 @@ def public_awaits() -> Iterator[str]:
 
 
 def test_each_public_await_is_used_here() -> None:
-    assert sorted(USES) == sorted({*public_awaits(), "TrioListener.close"})
+    yielded = {name for name in USES if name.startswith("Listening.")}
+    assert yielded == {
+        f"Listening.{name}"
+        for name, method in vars(Listening).items()
+        if inspect.iscoroutinefunction(method)
+    }
+    assert sorted(USES) == sorted({*public_awaits(), *yielded})
 
 
 @pytest.mark.parametrize(

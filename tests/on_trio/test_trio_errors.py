@@ -280,7 +280,7 @@ def test_a_sink_that_raises(where: str, log: list[logging.LogRecord]) -> None:
             await use(listener.address(), sinks)
             sinks.append(BadSink(None))
             await use(listener.address(), sinks)
-            await listener.close()
+            listener.close()
         for sink in sinks:
             assert sink.heard.count("connection_lost") == 1
             assert ("data_received" in sink.heard) == ("the input's other task" in sink.heard)
@@ -338,7 +338,7 @@ def test_a_connection_that_cannot_be_begun(
 ) -> None:
     """It is dropped."""
 
-    def no_memory() -> None:
+    def no_memory(admitted: bool) -> None:
         raise MemoryError
 
     async def main() -> None:

@@ -100,7 +100,7 @@ def test_a_socket_that_wakes_for_nothing(tls: bool, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_batch_of_clients_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wstransports.adapters.trio.BACKLOG", 2)
+    monkeypatch.setattr("wstransports.adapters.socket_listener.AT_ONCE", 2)
 
     async def main() -> None:
         accepted: list[End] = []
@@ -115,7 +115,7 @@ def test_a_full_batch_of_clients_is_not_the_last(monkeypatch: pytest.MonkeyPatch
         await until(lambda: len(accepted) == 2)
         peers.append(socket.create_connection(listener.address()))
         await until(lambda: len(accepted) == 3 and all(end.is_connected for end in accepted))
-        await listener.close()
+        listener.close()
         for peer in peers:
             peer.close()
         for end in accepted:
@@ -188,7 +188,7 @@ def test_a_sink_that_drops_the_stream_at_its_last_bytes_sees_no_end() -> None:
             peer.unwrap()
         await tcp.send_all(outgoing.read())
         await until(lambda: end.lost)
-        await listener.close()
+        listener.close()
         await tcp.aclose()
         end.check()
         assert end.received == b"last"

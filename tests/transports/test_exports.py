@@ -1,11 +1,13 @@
 """What `wstransports` offers: the names, the numbers, and what its exceptions say."""
 
+import asyncio
+
 import pytest
 
 import wscore
 import wstransports
 from kit.frames import PING
-from kit.loops import MemoryLoop, on_memory
+from kit.loops import Loop, MemoryLoop, on, on_memory
 from wstransports import (
     Buffer,
     Client,
@@ -83,6 +85,9 @@ SHOWN = {
         *("addr", "certs", "clients", "connection", "disconnect_client", "loop", "port", "run"),
         *("serve", "serve_forever", "timeout"),
     },
+    "listening": {
+        *("address", "close", "is_serving", "serve_forever", "start_serving", "wait_closed"),
+    },
     "clients": {"get", "items", "keys", "values"},
     "client": {
         *("addr", "close", "closed", "latency", "max_message_size", "message", "ping", "pong"),
@@ -112,6 +117,7 @@ async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) 
 
     async with loop.serving(on_connection) as server:
         held["server"] = server
+        held["listening"] = server._listener
         held["clients"] = server.clients
         peer = await loop.connect(server)
         peer.send("message")
@@ -121,6 +127,17 @@ async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) 
         for name, one in held.items()
     }
     assert shown == SHOWN
+
+
+@on("asyncio", "trio")
+async def test_what_a_block_on_sockets_yields_shows_the_methods_of_asyncios_server(
+    loop: Loop,
+) -> None:
+    async with loop.server() as listening:
+        shown = {name for name in dir(listening) if not name.startswith("_")}
+    of_asyncio = {"get_loop", "close_clients", "abort_clients"}
+    assert shown - of_asyncio == SHOWN["listening"] | {"sockets"}
+    assert isinstance(listening, asyncio.AbstractServer) == (loop.name == "asyncio")
 
 
 @pytest.mark.parametrize("name", ["DataType", "Reasons", "Request", "Response", "State"])

@@ -58,11 +58,15 @@ class CountingRuntime(AsyncioRuntime):
         super().__init__(asyncio.get_running_loop())
         self.writes: list[list[bytes]] = []
 
-    async def listen(self, where: Address, make_sink: Callable[[], Sink], group: Any = None) -> Any:
+    async def listen(
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
+    ) -> Any:
         def make_counting() -> Sink:
             writes: list[bytes] = []
             self.writes.append(writes)
-            return CountingSink(make_sink(), writes)
+            sink = make_sink()
+            assert sink is not None
+            return CountingSink(sink, writes)
 
         return await super().listen(where, make_counting, group)
 

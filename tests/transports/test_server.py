@@ -312,7 +312,7 @@ async def test_certs(
             peer.send(b"x" * size)
             assert await peer.message() == b"x" * size
         peer.close(1000, "thanks")
-        assert await peer.closed() == (1000, "")
+        assert await peer.closed() == (1000, "thanks")
 
 
 @on_sockets

@@ -399,6 +399,18 @@ FORMS = pytest.mark.parametrize(
     [
         pytest.param("async with socket: await asyncio.Event().wait()", id="async with"),
         pytest.param("await socket.serve_forever()", id="serve_forever"),
+        pytest.param(
+            "async with socket as server: await server.serve_forever()",
+            id="serve_forever of what the block yields",
+        ),
+        pytest.param(
+            "async with socket as server, server: await asyncio.Event().wait()",
+            id="a block of what the block yields",
+        ),
+        pytest.param(
+            "async with socket as server: await server.wait_closed()",
+            id="wait_closed of what the block yields",
+        ),
     ],
 )
 
@@ -439,3 +451,14 @@ def test_inside_a_running_loop_sigterm_is_left_alone(
     stack.enter_context(connected(script.number()))
     script.signal(signal.SIGTERM)
     assert script.end() == ([], "", -signal.SIGTERM)
+
+
+def test_ctrl_c_under_trio(tmp_path: Path, stack: ExitStack) -> None:
+    pytest.importorskip("trio", reason="trio is not installed")
+    source = "import trio\n" + IN_A_LOOP.replace("{loop}.run(main())", "trio.run(main)")
+    form = "async with socket as server: await server.serve_forever()"
+    script = stack.enter_context(Script(source.format(form=form), tmp_path))
+    peer = stack.enter_context(connected(script.number()))
+    script.signal(signal.SIGINT)
+    assert peer.closed() == (1001, "")
+    assert script.end() == (["interrupted"], "", 0)

@@ -23,17 +23,18 @@ from anyio.streams.tls import TLSAttribute
 
 from .anyio_pipe import AnyioPipe
 from .anyio_tasks import AnyioTasks
+from .listening import Listening
 
 logger = logging.getLogger("wstransports")
 
 
-class AnyioListener:
+class AnyioListener(Listening):
     """The contract's Listener: streams are handed in."""
 
     def __init__(
-        self, runtime: "AnyioRuntime", where: Address, make_sink: Callable[[], Sink]
+        self, runtime: "AnyioRuntime", where: Address, make_sink: Callable[[], Sink | None]
     ) -> None:
-        self.server = self
+        super().__init__(Event())
         self._runtime = runtime
         self._where = where
         self._make_sink = make_sink
@@ -49,17 +50,19 @@ class AnyioListener:
         connection open: the end of the server's block closes it with 1001.
         """
         try:
-            pipe = AnyioPipe(self._runtime, stream, self._make_sink())
+            sink = self._make_sink()
+            pipe = None if sink is None else AnyioPipe(self._runtime, stream, sink)
         except Exception:
             logger.exception("cannot begin a connection")
+            pipe = None
+        if pipe is None:
             await _drop(stream)
             return
         self._runtime._spawn(pipe.run)
         await pipe.over.wait()
 
-    async def close(self) -> None:
-        """The server answers 503 from now on; open connections are left alone."""
-        await self._runtime.checkpoint()
+    def _stop(self) -> None:
+        """Nothing to stop: the server answers 503 from now on."""
 
 
 async def _drop(stream: ByteStream) -> None:
@@ -115,7 +118,7 @@ class AnyioRuntime(AnyioTasks):
         return CancelScope(shield=True)
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: None = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: None = None
     ) -> AnyioListener:
         """Serve the streams that are handed in. Raises ValueError for any other address."""
         if where.sock is not None or where.unix_path is not None or where.tls is not None:

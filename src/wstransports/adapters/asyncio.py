@@ -11,10 +11,12 @@ from contextvars import Context
 from functools import cached_property, partial
 from typing import Any, cast
 
-from ..address import Address, bound_to
+from ..address import Address
 from ..batch import Batch
 from ..runtime import Sink, register
 from .asyncio_dial import dial
+from .asyncio_listener import AsyncioListener
+from .listening_sockets import ListeningSockets
 from .write_half import Room
 
 # The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
@@ -34,6 +36,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
 
     def __init__(self, runtime: "AsyncioRuntime", sink: Sink) -> None:
         super().__init__(asyncio.Event)
+        self.connected = False
         self._runtime = runtime
         self._sink = sink
         self._received = sink.data_received
@@ -48,6 +51,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = transport.get_extra_info("peername")
+        self.connected = True
         self._sink.connected(self)
 
     def pause_writing(self) -> None:
@@ -205,22 +209,6 @@ else:  # pragma: no cover - only Python 3.11 comes here
         return task
 
 
-class AsyncioListener:
-    """The contract's Listener."""
-
-    def __init__(self, server: asyncio.Server) -> None:
-        self.server = server
-
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        return bound_to(self.server.sockets[0])
-
-    async def close(self) -> None:
-        """Accept no more."""
-        self.server.close()
-        await asyncio.sleep(0)  # a connection accepted just now gets its connection_made()
-
-
 class AsyncioRuntime:
     """The contract's Runtime: one for each loop."""
 
@@ -245,31 +233,20 @@ class AsyncioRuntime:
         return memoryview(bytearray(LARGE_READ_SIZE))
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> AsyncioListener:
         """Accept connections at `where`."""
-        loop = self.loop
-        make_pipe = partial(self._pipe, make_sink)
-        tls = _tls(where)
-        try:
-            if where.unix_path is not None:
-                server = await loop.create_unix_server(make_pipe, where.unix_path, **tls)
-            elif where.sock is not None:
-                server = await loop.create_server(make_pipe, sock=where.sock, **tls)
-            else:
-                server = await loop.create_server(
-                    make_pipe, where.host, where.port, reuse_port=where.reuse_port or None, **tls
-                )
-        except OSError as error:
-            raise where.cannot_listen(error) from error
-        return AsyncioListener(server)
+        listening = await ListeningSockets.open(where, self.loop.getaddrinfo)
+        return AsyncioListener(  # type: ignore[abstract]
+            self.loop, listening, make_sink, self._pipe, _tls(where)
+        )
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included."""
         sock = await dial(where)
         host = where.server_hostname
         try:
-            make_pipe = partial(self._pipe, lambda: sink)
+            make_pipe = partial(self._pipe, sink)
             await self.loop.create_connection(
                 make_pipe, sock=sock, server_hostname=host, **_tls(where)
             )
@@ -278,9 +255,9 @@ class AsyncioRuntime:
                 errno.ECONNRESET, "the server left during the TLS handshake"
             ) from None
 
-    def _pipe(self, make_sink: Callable[[], Sink]) -> AsyncioPipe:
+    def _pipe(self, sink: Sink) -> AsyncioPipe:
         buffered = isinstance(self.loop, asyncio.BaseEventLoop)
-        return (BufferedPipe if buffered else UnbufferedPipe)(self, make_sink())
+        return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
 
 
 def _tls(where: Address) -> dict[str, Any]:

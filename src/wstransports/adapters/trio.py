@@ -1,58 +1,44 @@
 """The contract on trio."""
 
-import logging
 import math
 import os
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 import trio
 
-from ..address import Address, bound_to
+from ..address import Address
 from ..batch import Batch
 from ..runtime import Sink, register
+from .listening_sockets import ListeningSockets
 from .proxy import through_proxy
+from .socket_listener import RETRY, SocketListener, not_connected
 from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
-logger = logging.getLogger("wstransports")
 
-BACKLOG = 128
-# Seconds to wait after a failure to accept: most often no file descriptor is left.
-RETRY = 0.1
-
-
-class TrioListener:
-    """The contract's Listener, which is its own `server`: trio has no class for one."""
+class TrioListener(SocketListener):
+    """The contract's Listener."""
 
     def __init__(
         self,
-        sockets: list[socket.socket],
+        listening: ListeningSockets,
         where: Address,
-        open_pipe: Callable[[socket.socket, Tls | None], None],
-        shielded: bool,
+        make_sink: Callable[[], Sink | None],
+        runtime: "TrioRuntime",
+        group: Group,
     ) -> None:
-        self.server = self
-        self.sockets = sockets
-        """The sockets that listen."""
+        super().__init__(listening, make_sink, trio.Event(), runtime.now)
         self._where = where
-        self._open_pipe = open_pipe
-        self._scope = trio.CancelScope(shield=shielded)
+        self._runtime = runtime
+        self._group = group
+        self._scope = trio.CancelScope(shield=group is not None)
 
-    def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        return bound_to(self.sockets[0])
-
-    async def close(self) -> None:
-        """Accept no more."""
+    def _stop(self) -> None:
         self._scope.cancel()
-        for sock in self.sockets:
-            sock.close()
-        await trio.lowlevel.checkpoint()
+        super()._stop()
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
@@ -67,31 +53,33 @@ class TrioListener:
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
             try:
-                for _ in range(BACKLOG):
-                    accepted, _ = sock.accept()
-                    accepted.setblocking(False)
-                    with suppress(OSError):  # a Unix socket; some systems, if the peer has left
-                        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for sink, accepted, peer in self._accept_waiting(sock):
                     if self._where.tls is None:
-                        self._open_pipe(accepted, None)
+                        self._begin(sink, accepted, None)
                     else:
-                        nursery.start_soon(self._shake_hands, accepted, self._where.tls)
-            except (BlockingIOError, ConnectionAbortedError):
-                continue
-            except OSError as error:
-                logger.error("cannot accept a connection: %s", error.strerror)
+                        tls = Tls(self._where.tls, server_side=True)
+                        nursery.start_soon(self._shake_hands, sink, accepted, peer, tls)
+            except OSError:
                 await trio.sleep(RETRY)
 
     @trio.lowlevel.enable_ki_protection
-    async def _shake_hands(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        tls = Tls(context, server_side=True)
+    async def _shake_hands(self, sink: Sink, sock: socket.socket, peer: object, tls: Tls) -> None:
+        failure: Exception | None = None
+        done = False
         try:
             with trio.fail_after(self._where.handshake_timeout or math.inf):
                 await tls.handshake(sock)
+            done = True
         except (OSError, trio.TooSlowError) as error:
-            logger.info("a client did not complete the TLS handshake: %s", error)
-        else:
-            self._open_pipe(sock, tls)
+            failure = error
+        finally:
+            if not done:  # or it was cancelled
+                not_connected(sink, peer, failure)
+        if done:
+            self._begin(sink, sock, tls)
+
+    def _begin(self, sink: Sink, sock: socket.socket, tls: Tls | None) -> None:
+        spawn(self._group, TrioPipe(sock, sink, self._runtime, self._group, tls).live)
 
 
 class TrioRuntime:
@@ -123,22 +111,12 @@ class TrioRuntime:
         return trio.lowlevel.checkpoint()  # noqa: ASYNC105  # the caller awaits it
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Group = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Group = None
     ) -> TrioListener:
         """Accept connections at `where`."""
-        try:
-            sockets = await _listening_sockets(where)
-        except OSError as error:
-            raise where.cannot_listen(error) from error
-
-        def open_pipe(sock: socket.socket, tls: Tls | None) -> None:
-            try:
-                spawn(group, TrioPipe(sock, make_sink(), self, group, tls).live)
-            except Exception:
-                logger.exception("cannot begin a connection")
-                sock.close()
-
-        listener = TrioListener(sockets, where, open_pipe, group is not None)
+        await trio.lowlevel.checkpoint()
+        listening = await ListeningSockets.open(where, trio.socket.getaddrinfo)
+        listener = TrioListener(listening, where, make_sink, self, group)
         spawn(group, listener._run)
         return listener
 
@@ -154,32 +132,6 @@ class TrioRuntime:
         spawn(group, pipe.live)
         with self.shield():  # a turn of the loop
             await pipe.connected.wait()
-
-
-async def _listening_sockets(where: Address) -> list[socket.socket]:
-    """Raises OSError, and leaves nothing open then."""
-    sockets: list[socket.socket] = []
-    with ExitStack() as opened:
-        if where.sock is not None:
-            sockets.append(where.sock)
-        elif where.unix_path is not None:
-            sockets.append(opened.enter_context(socket.socket(socket.AF_UNIX)))
-            path = Path(where.unix_path)
-            if path.is_socket():  # noqa: ASYNC240  # left by a server that ended, as on asyncio
-                path.unlink(missing_ok=True)  # noqa: ASYNC240  # no slower than bind()
-            sockets[0].bind(os.fspath(where.unix_path))
-        else:
-            # Not trio.open_tcp_listeners(), which cannot share a port.
-            for family, _, _, _, address in await trio.socket.getaddrinfo(
-                where.host or None, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            ):
-                sock = socket.create_server(address, family=family, reuse_port=where.reuse_port)
-                sockets.append(opened.enter_context(sock))
-        for sock in sockets:
-            sock.setblocking(False)
-            sock.listen(BACKLOG)
-        opened.pop_all()
-    return sockets
 
 
 async def _dial(where: Address) -> socket.socket:

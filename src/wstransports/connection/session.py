@@ -123,7 +123,7 @@ class Session:
         self._alarm = Alarm(self)
 
     def __str__(self) -> str:
-        peer = peer_name(self.pipe)
+        peer = peer_name(self.pipe) if hasattr(self, "pipe") else None  # in the TLS handshake
         return f"#{self.id} {peer[0]}:{peer[1]}" if peer else f"#{self.id}"
 
     # The Sink.
@@ -163,6 +163,9 @@ class Session:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
+        if not hasattr(self, "pipe"):  # it was never connected
+            self._owner.finished(self)
+            return
         self.intake.pause_reasons = 0
         self.loss = exc
         if isinstance(exc, SSLError) and self.client is not None and not self.callbacks.closing:

@@ -5,7 +5,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, cast
 
 from ..address import Address
-from ..runtime import TURNS, Runtime, Sink
+from ..runtime import TURNS, Pipe, Runtime, Signal, Sink
 from .end import End
 from .host import QUIET, TICK, Host
 from .rules import BrokenRule, Rule
@@ -55,20 +55,35 @@ def joined(runtime: Runtime, where: Address, group: Any = None) -> Join:
     """
 
     async def join(a: Sink, b: Sink) -> None:
-        accepted = runtime.signal()
+        accepted = _Accepted(b, runtime.signal())
 
         def make_sink() -> Sink:
-            accepted.set()
-            return b
+            return cast(Sink, accepted)
 
         listener = await runtime.listen(where, make_sink, group)
         host, port = listener.address()
         at = Address(host, port) if where.unix_path is None else where
         await runtime.connect(at, a, group)
-        await accepted.wait()  # a listener that closes may drop what it has not accepted
-        await listener.close()
+        await accepted.signal.wait()  # a listener that closes may drop what is not connected yet
+        listener.close()
 
     return join
+
+
+class _Accepted:
+    """A sink, and a signal that it is connected."""
+
+    def __init__(self, sink: Sink, signal: Signal) -> None:
+        self.signal = signal
+        self._sink = sink
+
+    def connected(self, pipe: Pipe) -> None:
+        """As a Sink."""
+        self.signal.set()
+        self._sink.connected(pipe)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
 
 
 class _Checks:

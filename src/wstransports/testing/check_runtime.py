@@ -213,7 +213,7 @@ class _Checks:
             Rule.ADDRESS,
             "the connection was not accepted",
         )
-        await listener.close()
+        listener.close()
         await self._raises(runtime.connect(at, cast(Sink, End())), Rule.LISTENER_CLOSES)
         end.write(b"still there")
         await self.host.until(

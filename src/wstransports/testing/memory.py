@@ -9,6 +9,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 
+from ..adapters.listening import Listening
 from ..adapters.write_half import WriteHalf
 from ..address import Address
 from ..batch import Batch
@@ -217,14 +218,17 @@ class MemoryEnd:
         news.set()
 
 
-class MemoryListener:
+class MemoryListener(Listening):
     """The contract's Listener."""
 
     def __init__(
-        self, runtime: "MemoryRuntime", address: tuple[str, int], make_sink: Callable[[], Sink]
+        self,
+        runtime: "MemoryRuntime",
+        address: tuple[str, int],
+        make_sink: Callable[[], Sink | None],
     ) -> None:
-        self.server = self
-        self.make_sink = make_sink
+        super().__init__(runtime.signal())
+        self._make_sink = make_sink
         self._runtime = runtime
         self._address = address
 
@@ -232,8 +236,7 @@ class MemoryListener:
         """Where it listens: host and port, or the path and 0."""
         return self._address
 
-    async def close(self) -> None:
-        """Accept no more; open connections are left alone."""
+    def _stop(self) -> None:
         if self._runtime._listeners.get(self._address) is self:
             del self._runtime._listeners[self._address]
 
@@ -270,7 +273,7 @@ class MemoryRuntime(Kernel):
         return nullcontext()
 
     async def listen(
-        self, where: Address, make_sink: Callable[[], Sink], group: Any = None
+        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> MemoryListener:
         """Accept connections at `where`, each with a sink of its own; port 0 picks a free one.
 
@@ -329,7 +332,10 @@ class MemoryRuntime(Kernel):
         listener = self._listeners.get((host, port))
         if listener is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens at {(host, port)}")
-        return listener.make_sink()
+        sink = listener._make_sink()
+        if sink is None:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "the server refused the connection")
+        return sink
 
     def _join(self, sink_a: Sink, sink_b: Sink) -> tuple[MemoryPipe, MemoryPipe]:
         a, b = MemoryPipe(self, sink_a), MemoryPipe(self, sink_b)

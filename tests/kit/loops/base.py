@@ -121,7 +121,7 @@ class Loop(ABC):
         try:
             yield raw
         finally:
-            await listener.close()
+            listener.close()
             for job in jobs:
                 if not job.done:
                     job.cancel()

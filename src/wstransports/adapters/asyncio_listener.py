@@ -1,0 +1,80 @@
+"""Accepting connections on asyncio, whichever loop implements it."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..runtime import Sink
+from .listening_sockets import ListeningSockets
+from .socket_listener import RETRY, SocketListener, not_connected
+
+
+class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[misc]
+    """The contract's Listener.
+
+    It accepts by itself: the loop's own server would set the queue of a given socket, report no
+    TLS handshake, and log each failure to accept.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listening: ListeningSockets,
+        make_sink: Callable[[], Sink | None],
+        make_pipe: Callable[[Sink], Any],
+        tls: dict[str, Any],
+    ) -> None:
+        super().__init__(listening, make_sink, asyncio.Event(), loop.time)
+        self._loop = loop
+        self._connect = partial(_connect_accepted(loop), **tls)
+        self._make_pipe = make_pipe
+        self._tasks: dict[
+            asyncio.Task[Any], Any
+        ] = {}  # each with its pipe, until that is connected
+        for sock in listening.sockets:
+            self._watch(sock)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it runs on."""
+        return self._loop
+
+    def _watch(self, sock: socket.socket) -> None:
+        if self._serving:
+            self._loop.add_reader(sock, self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        try:
+            for sink, accepted, peer in self._accept_waiting(sock):
+                pipe = self._make_pipe(sink)
+                connecting = self._connect(lambda pipe=pipe: pipe, accepted)
+                task = self._loop.create_task(connecting)
+                self._tasks[task] = pipe
+                task.add_done_callback(partial(self._opened, sink, peer))
+        except OSError:
+            self._loop.remove_reader(sock)
+            self._loop.call_later(RETRY, self._watch, sock)
+
+    def _opened(self, sink: Sink, peer: object, task: asyncio.Task[Any]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if not self._tasks.pop(task).connected:
+            not_connected(sink, peer, error)
+
+    def _stop(self) -> None:
+        for sock in self._listening.sockets:
+            if sock.fileno() >= 0:  # else its owner has closed it
+                self._loop.remove_reader(sock)
+        super()._stop()
+        for task, pipe in self._tasks.items():
+            if not pipe.connected:
+                task.cancel()
+
+
+def _connect_accepted(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """aiofastnet's patch_loop() replaces the methods that open connections, but this one."""
+    fast = sys.modules.get("aiofastnet")
+    if fast is not None and getattr(loop.create_server, "func", None) is fast.create_server:
+        return partial(fast.connect_accepted_socket, loop)
+    return loop.connect_accepted_socket

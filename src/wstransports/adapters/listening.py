@@ -1,0 +1,78 @@
+"""What a server's block yields: a listener with the methods of `asyncio.Server`, on every loop."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from ..runtime import Signal, running
+
+
+class Listening(ABC):
+    """A listener that users hold; adapters' listeners inherit from it.
+
+    Nothing in it waits for connections: the server's block ends them. asyncio's own Server waits
+    for them since Python 3.12, so that its `serve_forever` does not end when it is cancelled.
+    """
+
+    def __init__(self, closed: Signal) -> None:
+        self._closed = closed
+        self._serving = True
+
+    @abstractmethod
+    def address(self) -> tuple[str, int]:
+        """The address it listens on: host and port, or the path and 0."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Stop accepting."""
+
+    def is_serving(self) -> bool:
+        """Whether it accepts connections."""
+        return self._serving
+
+    def close(self) -> None:
+        """Stop accepting. Open connections are left alone; the server's block ends them."""
+        if self._serving:
+            self._serving = False
+            self._stop()
+            self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Return when it is closed."""
+        await self._closed.wait()
+
+    async def start_serving(self) -> None:
+        """Do nothing: it serves from the start. Raises RuntimeError if it is closed."""
+        self._check_serving()
+        await running().checkpoint()
+
+    async def serve_forever(self) -> None:
+        """Wait until it is closed, or until cancelled, which closes it.
+
+        Raises RuntimeError if it is closed already.
+        """
+        self._check_serving()
+        try:
+            await self._closed.wait()
+        finally:
+            self.close()
+
+    async def __aenter__(self) -> Self:
+        await running().checkpoint()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+        if kind is None:
+            await self.wait_closed()
+
+    def _check_serving(self) -> None:
+        if not self._serving:
+            raise RuntimeError(
+                "this server is closed: enter the block of its WebSocketServer again"
+            )

@@ -1,0 +1,96 @@
+"""Accepting connections on sockets, on any loop."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from ..address import bound_to
+from ..runtime import Signal, Sink
+from .listening import Listening
+from .listening_sockets import ListeningSockets
+
+logger = logging.getLogger("wstransports")
+
+# The most connections accepted at once: what is refused or closed must be gone before more come,
+# or descriptors would pile up.
+AT_ONCE = 8
+
+# Seconds to wait after a failure to accept: most often no file descriptor is left.
+RETRY = 0.1
+
+# Seconds between two log lines about that.
+QUIET = 1.0
+
+
+class SocketListener(Listening):
+    """A listener over sockets: an adapter calls `_accept_waiting` when one of them is readable."""
+
+    def __init__(
+        self,
+        listening: ListeningSockets,
+        make_sink: Callable[[], Sink | None],
+        closed: Signal,
+        now: Callable[[], float],
+    ) -> None:
+        super().__init__(closed)
+        self._listening = listening
+        self._make_sink = make_sink
+        self._address = bound_to(listening.sockets[0])
+        self._now = now
+        self._quiet_until = 0.0
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that listen; none once it is closed."""
+        return self._listening.sockets if self._serving else ()
+
+    def address(self) -> tuple[str, int]:
+        """Where it listens, or did."""
+        return self._address
+
+    def _accept_waiting(self, sock: socket.socket) -> Iterator[tuple[Sink, socket.socket, object]]:
+        """Accept what waits: sinks with their sockets and their peers' addresses.
+
+        Raises OSError, and logs it, if the caller must wait for RETRY seconds.
+        """
+        for _ in range(AT_ONCE):
+            try:
+                accepted, peer = sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._log(error)
+                raise
+            sink = self._admit()
+            if sink is None:
+                accepted.close()
+                continue
+            accepted.setblocking(False)
+            with suppress(OSError):  # a Unix socket; some systems, if the peer has left
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            yield sink, accepted, peer
+
+    def _admit(self) -> Sink | None:
+        try:
+            return self._make_sink()
+        except Exception:
+            logger.exception("cannot begin a connection")
+            return None
+
+    def _log(self, error: OSError) -> None:
+        now = self._now()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET
+            logger.error("cannot accept a connection: %s", error.strerror)
+
+    def _stop(self) -> None:
+        self._listening.close()
+
+
+def not_connected(sink: Sink, peer: object, error: BaseException | None) -> None:
+    """Log and report that an accepted connection ended in its TLS handshake."""
+    name = " {}:{}".format(*peer) if isinstance(peer, tuple) else ""
+    cause = error or "the server stopped listening"
+    logger.info("%s%s: the TLS handshake failed: %s", sink, name, cause)
+    sink.connection_lost(error if isinstance(error, Exception) else None)
