@@ -452,7 +452,7 @@ def test_the_stream_does_not_end(role: str) -> None:
 @pytest.mark.parametrize(
     ("frame", "body"),
     [
-        (Frame(FIN | CLOSE, b"\x03\xe9bye"), b"\x03\xe9"),
+        (Frame(FIN | CLOSE, b"\x03\xe9bye"), b"\x03\xe9bye"),
         (Frame(0x7F), b"\x03\xeaunknown opcode 15"),
     ],
 )

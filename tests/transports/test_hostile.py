@@ -245,7 +245,7 @@ async def test_frames_after_the_close(loop: Loop, log: Log) -> None:
         peer = await loop.connect(here.server)
         peer.answers_eof = False
         peer.close(1000, "bye")
-        assert await peer.closed() == (1000, "")
+        assert await peer.closed() == (1000, "bye")
         for _ in range(10):
             peer.raw(masked(0x81, b"I am still here") * 100)
             await loop.checkpoint()

@@ -38,22 +38,6 @@ async def test_an_answer_that_comes_after_the_handshake_failed(loop: MemoryLoop,
 
 
 @on_memory
-async def test_a_ping_after_our_close(loop: MemoryLoop) -> None:
-    """It does no harm."""
-    async with loop.serving() as server:
-        peer = await loop.connect(server)
-        peer.answers_close = False
-        [client] = server.clients.values()
-        closing = loop.spawn(client.close())
-        await loop.settle()
-        peer.ping(b"?")
-        await loop.settle()
-        peer.acknowledge()
-        await closing.wait()
-        assert await peer.closed() == (1000, "")
-
-
-@on_memory
 async def test_of_the_pings_that_wait_among_pongs_the_latest_counts(loop: MemoryLoop) -> None:
     seen: list[str] = []
     may_go_on = loop.signal()
