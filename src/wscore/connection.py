@@ -272,7 +272,8 @@ class Connection(Sender, Generic[Handshake]):
         """Report how many bytes the peer has read in all, and how many are waiting for it.
 
         If bytes are waiting and the peer reads none for the keepalive time, `handle_timeout` ends
-        the connection. `taken` and `waiting` are in bytes.
+        the connection. `taken` and `waiting` are in bytes; only a `taken` that is larger than the
+        last counts, so an estimate will do.
         """
         self._deadlines.output(now, taken, waiting)
 

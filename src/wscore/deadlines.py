@@ -101,7 +101,7 @@ class Deadlines:
         """The peer has read `taken` bytes in all, and `waiting` more are waiting for it."""
         if not waiting or not self._timeout:
             self._stalled = None
-        elif self._stalled is None or taken != self._taken:
+        elif self._stalled is None or taken > self._taken:
             self._stalled = now
         self._taken = taken
 

@@ -382,6 +382,18 @@ def test_a_peer_that_takes_something_is_not_stalled(role: str) -> None:
 
 
 @both_roles
+def test_an_estimate_that_falls_is_no_progress(role: str) -> None:
+    connection = open_end(role, timeout=120)
+    connection.output_progress(500, 100, now=0)
+    hear(connection, [HELLO], 100, role)
+    connection.output_progress(450, 150, now=100)
+    assert connection.next_deadline() == 120
+    connection.output_progress(451, 149, now=110)
+    assert connection.next_deadline() == 160
+    assert connection.handle_timeout(120) == []
+
+
+@both_roles
 def test_a_peer_that_has_taken_all_is_not_stalled(role: str) -> None:
     connection = open_end(role, timeout=120)
     connection.output_progress(0, 1000, now=0)

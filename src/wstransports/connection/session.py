@@ -374,8 +374,7 @@ class Session:
         self.run_as_batch(self._handle_deadline)
 
     def _handle_deadline(self) -> None:
-        if self.pipe.waiting():
-            self.outbox.report_progress(self._now())
+        self.outbox.report_progress(self._now())
         self.handle(self.core.handle_timeout(self._now()))
         self.outbox.put()
         self.arm()

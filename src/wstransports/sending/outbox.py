@@ -11,6 +11,7 @@ from ..batch import GATHER_LIMIT
 from ..errors import ConnectionClosed
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
+from .kernel_buffer import unsent
 from .source import Source
 
 # A sender lets other tasks run after this many bytes even if there is buffer space: otherwise a
@@ -54,6 +55,7 @@ class Outbox:
         "_link",
         "_message_aborted",
         "_timeout",
+        "_watched",
         "_written",
         "_yield_after",
         "_yield_at",
@@ -85,6 +87,7 @@ class Outbox:
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
         self._gathered = False  # the batch will call flush
         self._message_aborted = False  # and the connection closed because of it
+        self._watched = False  # bytes wait, and each alarm looks whether the peer takes them
         self._written = 0  # bytes given to the pipe
         self._yield_after = 0 if runtime.checkpoints else _YIELD_AFTER
         self._yield_at = self._yield_after  # bytes written when a sender must let other tasks run
@@ -131,8 +134,9 @@ class Outbox:
     async def _drain(self) -> None:
         if self.pipe.full:
             self.flush()
-            self.report_progress(self.runtime.now())
-            self._link.arm()
+            if not self._watched:
+                self.report_progress(self.runtime.now())
+                self._link.arm()
             await self.pipe.drain()
         if self._written >= self._yield_at:
             self._yield_at = self._written + self._yield_after
@@ -141,9 +145,15 @@ class Outbox:
             raise self.closed_error()
 
     def report_progress(self, now: float) -> None:
-        """Report to the core what was sent; it drops a peer that accepts nothing for too long."""
+        """Report to the core what the peer took; it drops one that takes nothing for too long.
+
+        This asks the kernel: a slow peer takes from its buffer long before there is space for ours.
+        """
         waiting = self.pipe.waiting()
-        self.core.output_progress(self._written - waiting, waiting, now)
+        self._watched = waiting > 0
+        sock = self.pipe.info("socket") if waiting else None
+        taken = self._written - waiting - (0 if sock is None else unsent(sock))
+        self.core.output_progress(taken, waiting, now)
 
     async def checkpoint(self) -> None:
         """Let other tasks run once, on a loop with `checkpoints`."""

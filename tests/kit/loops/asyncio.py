@@ -40,8 +40,8 @@ class AsyncioWire(asyncio.Protocol):
         return self._transport.can_write_eof()
 
     def write(self, data: bytes) -> None:
-        """Send; does nothing after our half is ended."""
-        if not self._ended:
+        """Send; does nothing after our half is ended, or the connection is lost."""
+        if not self._ended and not self._transport.is_closing():
             self._transport.write(data)
 
     def pause_reading(self) -> None:
