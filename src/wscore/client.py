@@ -6,6 +6,7 @@ from .connection import MAX_MESSAGE_SIZE, Connection
 from .deadlines import Deadlines
 from .extensions import Extension
 from .handshake import ClientHandshake
+from .handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 from .headers import HeaderFields
 from .masking import MaskKeys
 from .parser import Parser
@@ -16,6 +17,7 @@ class ClientConnection(Connection[ClientHandshake]):
 
     `host` is the Host header's value, `target` the path and query; `subprotocols` and `extensions`
     are offered in this order; `origin` and `headers` are added (RFC 6455 section 4.1).
+    `max_head_size` in bytes and `max_head_fields` in lines limit the response's head.
     `max_message_size` is in bytes, None for no limit; `open_timeout`, `close_timeout` and
     `timeout` (keepalive) are in seconds, 0 for never. Raises TypeError or ValueError for a value
     that is not allowed in a request. Then wait for Accepted, Refused or HandshakeFailed. `request`
@@ -33,6 +35,8 @@ class ClientConnection(Connection[ClientHandshake]):
         origin: str | None = None,
         headers: HeaderFields = (),
         extensions: Sequence[Extension] = (),
+        max_head_size: int = MAX_HEAD_SIZE,
+        max_head_fields: int = MAX_HEAD_FIELDS,
         max_message_size: int | None = MAX_MESSAGE_SIZE,
         open_timeout: float = 0,
         close_timeout: float = 0,
@@ -45,6 +49,8 @@ class ClientConnection(Connection[ClientHandshake]):
             origin=origin,
             headers=headers,
             extensions=extensions,
+            max_head_size=max_head_size,
+            max_head_fields=max_head_fields,
         )
         super().__init__(
             handshake,

@@ -336,6 +336,10 @@ class Connection(Sender, Generic[Handshake]):
         event = None if handshake is None else handshake.receive_data(data)
         if handshake is None or event is None:
             return []
+        return self._handshake_event(handshake, event, now)
+
+    def _handshake_event(self, handshake: Handshake, event: Event, now: float) -> list[Event]:
+        """Handle an event of the handshake; returns it with those that follow."""
         if isinstance(event, Accepted):
             self._opened(handshake, now)
             return [event, *self.receive_data(b"", now)]

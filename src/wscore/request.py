@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from .headers import HeaderFields, Headers, shown_pairs, token_list, upgrade_list
+from .headers import HeaderFields, Headers, shown_pairs, subprotocol_list, upgrade_list
 
 
 class Request:
@@ -24,7 +24,7 @@ class Request:
         self.method = method
         self.target = target
         self.is_upgrade = "websocket" in upgrade_list(fields)
-        self.subprotocols = tuple(token_list(fields, "Sec-WebSocket-Protocol"))
+        self.subprotocols = tuple(subprotocol_list(fields))
         self._fields = fields.encode()
         self._state: SimpleNamespace | None = None
 

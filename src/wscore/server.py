@@ -1,11 +1,13 @@
 """The server side of a connection."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from .connection import MAX_MESSAGE_SIZE, Connection
 from .deadlines import Deadlines
+from .events import Event
 from .extensions import Extension
 from .handshake import ServerHandshake
+from .handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 from .headers import HeaderFields
 from .parser import Parser
 from .response import Response
@@ -16,10 +18,13 @@ class ServerConnection(Connection[ServerHandshake]):
 
     `subprotocols` are those that the server supports, preferred first; `origins` those that it
     serves, None for all (None in the list stands for a missing Origin); `extensions` those that it
-    supports, such as `[Deflate()]` (RFC 6455 section 9). `max_message_size` is in bytes, None for
-    no limit. `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for
-    never; they need calls of `connection_made` and `handle_timeout`. `handshake` replaces the
-    three lists, for example with one that has received a parsed head.
+    supports, such as `[Deflate()]` (RFC 6455 section 9). `max_head_size` in bytes and
+    `max_head_fields` in lines limit the request's head. `refusal_headers` returns headers for each
+    response that refuses, such as Date. `max_message_size` is in bytes, None for no limit.
+    `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for never; they
+    need calls of `connection_made` and `handle_timeout`. `handshake` replaces what is about the
+    handshake. Raises TypeError or ValueError for an invalid argument, such as a `handshake` that
+    is over.
     """
 
     __slots__ = ()
@@ -30,19 +35,57 @@ class ServerConnection(Connection[ServerHandshake]):
         subprotocols: Sequence[str] = (),
         origins: Sequence[str | None] | None = None,
         extensions: Sequence[Extension] = (),
+        max_head_size: int = MAX_HEAD_SIZE,
+        max_head_fields: int = MAX_HEAD_FIELDS,
+        refusal_headers: Callable[[], HeaderFields] = tuple,
         max_message_size: int | None = MAX_MESSAGE_SIZE,
         open_timeout: float = 0,
         close_timeout: float = 0,
         timeout: float = 0,
         handshake: ServerHandshake | None = None,
     ) -> None:
+        if handshake is None:
+            handshake = ServerHandshake(
+                subprotocols=subprotocols,
+                origins=origins,
+                extensions=extensions,
+                max_head_size=max_head_size,
+                max_head_fields=max_head_fields,
+                refusal_headers=refusal_headers,
+            )
+        elif handshake.ended_by is not None:
+            raise ValueError(
+                f"the handshake is over: {handshake.ended_by} ended it; pass a new one, and what"
+                " was received to receive_data() or receive_head() of the connection"
+            )
         super().__init__(
-            handshake
-            or ServerHandshake(subprotocols=subprotocols, origins=origins, extensions=extensions),
+            handshake,
             Parser(True, max_message_size),
             None,
             Deadlines(open_timeout, close_timeout, timeout),
         )
+
+    def receive_head(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
+        trailing_data: bytes = b"",
+        http_version: bytes = b"1.1",
+        now: float = 0.0,
+    ) -> list[Event]:
+        """Start with the head of an HTTP/1.1 request that another parser has read.
+
+        `method`, `target` and `http_version` are those of the request line, `headers` the fields in
+        order, and `trailing_data` the bytes that were read after the head; `now` is in seconds.
+        Call it instead of `receive_data`, and pass that what arrives later. Returns
+        RequestReceived or HandshakeFailed, for the same requests as `receive_data` does. Raises
+        LocalProtocolError if a request was received.
+        """
+        handshake = self._waiting_handshake()
+        event = handshake.receive_head(method, target, headers, trailing_data, http_version)
+        self.silent = False
+        return self._handshake_event(handshake, event, now)
 
     def accept(
         self, subprotocol: str | None = None, headers: HeaderFields = (), now: float = 0.0

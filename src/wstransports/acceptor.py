@@ -24,6 +24,7 @@ from .admission import LINGER, Admission
 from .client import Client
 from .clients import Clients
 from .connection.session import Session
+from .http_date import http_date
 from .options import ServerOptions
 from .runtime import Listener, Runtime, Signal, peer_name, wait_for
 
@@ -48,6 +49,9 @@ class Acceptor:
             subprotocols=options.subprotocols,
             origins=options.origins,
             extensions=options.extensions(),
+            max_head_size=options.max_head_size,
+            max_head_fields=options.max_head_fields,
+            refusal_headers=_dated,
         )
         self._open = False
         self._sessions = Admission(options.max_connections)
@@ -216,6 +220,10 @@ class Acceptor:
         self._all_gone = runtime.signal()
         await wait_for(runtime, self._all_gone, self._options.close_timeout)
         self._all_gone = None
+
+
+def _dated() -> list[tuple[str, str]]:
+    return [("Date", http_date())]
 
 
 def _client_of(session: Session) -> Client:

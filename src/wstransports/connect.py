@@ -19,6 +19,7 @@ from .connecting.attempt import Attempt
 from .connecting.proxy import checked_proxy, environment_proxy
 from .connecting.reconnection import Connections, Reconnection, worth_retrying
 from .connecting.uri import URI
+from .connecting.user_agent import USER_AGENT
 from .errors import HandshakeError
 from .options import ConnectionKeywords, ConnectionOptions
 from .runtime import Runtime, running
@@ -47,6 +48,8 @@ class connect:  # lower case: it is used like a function
             an Authorization header.
         `headers`: more header fields of the request, such as a Cookie.
         `origin`: the value of the Origin header; None for no header.
+        `user_agent_header`: the value of the User-Agent header, unless `headers` has one; None for
+            no header.
         `ssl`: the ssl.SSLContext for wss; None for one that verifies the server.
         `server_hostname`: the host name that the server's certificate must match; None for the
             host of `uri`.
@@ -60,8 +63,8 @@ class connect:  # lower case: it is used like a function
         `runtime`: the adapter to run on; None for that of the running loop.
         `subprotocols`: the subprotocols offered, in order of preference.
         `timeout`, `compression`, `max_message_size`, `read_limit`, `open_timeout`,
-            `close_timeout`, `concurrent_messages`: as for `WebSocketServer`. The seconds of
-            `open_timeout` include redirects.
+            `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`: as for
+            `WebSocketServer`. The seconds of `open_timeout` include redirects.
 
     Raises TypeError or ValueError for invalid arguments.
 
@@ -77,6 +80,7 @@ class connect:  # lower case: it is used like a function
         *,
         headers: HeaderFields = (),
         origin: str | None = None,
+        user_agent_header: str | None = USER_AGENT,
         ssl: tls.SSLContext | None = None,
         server_hostname: str | None = None,
         sock: socket.socket | None = None,
@@ -90,6 +94,8 @@ class connect:  # lower case: it is used like a function
         self._uri = URI.parse(uri)
         self._headers = Headers(headers)
         self._origin = origin
+        if user_agent_header is not None and "User-Agent" not in self._headers:
+            self._headers = Headers([("User-Agent", user_agent_header), *self._headers.pairs])
         self._ssl = ssl
         self._server_hostname = server_hostname
         self._sock = sock
@@ -198,6 +204,8 @@ class connect:  # lower case: it is used like a function
             origin=self._origin,
             headers=headers,
             extensions=options.extensions(),
+            max_head_size=options.max_head_size,
+            max_head_fields=options.max_head_fields,
             max_message_size=options.max_message_size,
             close_timeout=options.close_timeout,
             timeout=options.timeout,

@@ -6,6 +6,7 @@ from typing import Literal, TypedDict
 
 from wscore import Request, Response
 from wscore.extensions import Deflate
+from wscore.handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 
 ProcessRequest = Callable[[Request], Response | None | Awaitable[Response | None]]
 
@@ -25,6 +26,8 @@ class ConnectionKeywords(TypedDict, total=False):
     open_timeout: float
     close_timeout: float
     concurrent_messages: int
+    max_head_size: int
+    max_head_fields: int
 
 
 class ServerKeywords(TypedDict, total=False):
@@ -37,6 +40,8 @@ class ServerKeywords(TypedDict, total=False):
     open_timeout: float
     close_timeout: float
     concurrent_messages: int
+    max_head_size: int
+    max_head_fields: int
     origins: Sequence[str | None] | None
     max_connections: int | None
     process_request: ProcessRequest | None
@@ -62,6 +67,10 @@ class ConnectionOptions:
     """The time for each step of the closing handshake; 0 for no limit."""
     concurrent_messages: int = 1
     """How many on_message callbacks of one client may overlap."""
+    max_head_size: int = MAX_HEAD_SIZE
+    """The longest head of the opening handshake accepted, blank line included."""
+    max_head_fields: int = MAX_HEAD_FIELDS
+    """The most header lines in it."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "open_timeout", "close_timeout"):
@@ -70,7 +79,8 @@ class ConnectionOptions:
                 raise ValueError(f"{name} must be in seconds, 0 for never, not {seconds!r}")
         _check_count("max_message_size", self.max_message_size, optional=True)
         _check_count("read_limit", self.read_limit)
-        _check_count("concurrent_messages", self.concurrent_messages)
+        for name in ("concurrent_messages", "max_head_size", "max_head_fields"):
+            _check_count(name, getattr(self, name))
         _check_list("subprotocols", self.subprotocols)
         if not (self.compression in ("deflate", None) or isinstance(self.compression, Deflate)):
             raise ValueError(

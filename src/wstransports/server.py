@@ -52,6 +52,9 @@ class WebSocketServer:
             limit.
         `max_connections`: the most connections at a time; any other is answered with 503. None
             for no limit.
+        `max_head_size`: the longest head of a request, in bytes (32 KiB); a longer one is
+            answered with 431.
+        `max_head_fields`: the most header lines of a request (128).
         `process_request`: a function, async or not, called with each `Request`; it returns None
             to accept the request, or the `Response` to reject it with.
         `concurrent_messages`: how many on_message callbacks of one client may overlap (1).

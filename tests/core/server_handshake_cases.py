@@ -74,17 +74,18 @@ ACCEPTED: list[tuple[str, bytes, str | None]] = [
     ),
     ("6455-4.2.2 none of ours", opening(("Sec-WebSocket-Protocol", "Chat, x")), None),
     ("6455-9.1 unknown", opening(("Sec-WebSocket-Extensions", "foo; bar")), None),
-    ("6455-9.1 malformed", opening(("Sec-WebSocket-Extensions", ';;,="')), None),
     ("6455-10.2 origin", opening(("Origin", "http://example.com")), None),
     ("9110-8.6 no body", opening(("Content-Length", "0")), None),
     ("9110-2.5 minor version", opening(line="GET / HTTP/1.9"), None),
     ("9112-2.2 LF alone", opening(end="\n"), None),
+    ("9112-2.2 an empty line before", b"\r\n" + opening(), None),
+    ("9112-2.2 an empty line before, LF alone", b"\n" + opening(end="\n"), None),
     ("9112-3.2.2 absolute form", opening(line="GET http://example.com/?x HTTP/1.1"), None),
     ("9112-5.2 folded", opening(("X", "a\r\n b")), None),
     ("9110-5.5 obs-text", opening(("X", "\xe9\x85")), None),
     ("empty value", opening(("X", "")), None),
     ("128 fields", opening(*[("X", "y")] * 123), None),
-    ("16 KiB", opening(("X", "y" * (16 * 1024 - len(opening(("X", "")))))), None),
+    ("32 KiB", opening(("X", "y" * (32 * 1024 - len(opening(("X", "")))))), None),
 ]
 
 # (RFC clause or reason, bytes)
@@ -105,7 +106,7 @@ ORIGIN = "this origin is not allowed"
 PLAIN = "this is a TLS handshake, but the server expects plain HTTP"
 KEY_BAD = "the Sec-WebSocket-Key header is not base64 of 16 bytes"
 TARGET = "the request target is neither a path nor an absolute URI"
-LONG = "the head is longer than 16384 bytes"
+LONG = "the head is longer than 32768 bytes"
 
 # (RFC clause or reason, bytes, status, what the reason says, headers beyond the usual)
 REFUSED: list[tuple[str, bytes, int, str, dict[str, str]]] = [
@@ -116,7 +117,9 @@ REFUSED: list[tuple[str, bytes, int, str, dict[str, str]]] = [
     ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n", 400, GARBAGE, {}),
     ("words", b"hello there\n", 400, GARBAGE, {}),
     ("high bytes", b"GET /\xff", 400, GARBAGE, {}),
-    ("9112-2.2 empty line", b"\r\n", 400, GARBAGE, {}),
+    ("9112-2.2 two empty lines", b"\r\n\r\n", 400, GARBAGE, {}),
+    ("9112-2.2 two empty lines, LF alone", b"\n\n" + opening(), 400, GARBAGE, {}),
+    ("9112-2.2 no line break", b"\r" + opening(), 400, "control characters", {}),
     ("9113-3.4 HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, GARBAGE, {}),
     ("no version", b"GET /\r\n", 400, GARBAGE, {}),
     ("9112-2.3 version", b"GET / HTTP/1.1 \r\n", 400, GARBAGE, {}),
@@ -132,10 +135,10 @@ REFUSED: list[tuple[str, bytes, int, str, dict[str, str]]] = [
     ("h11's slow pattern", opening(("X", " " * 15_000 + "\v")), 400, "control characters", {}),
     ("h11's slow pattern", opening(("X", " " * 15_000 + "\f")), 400, "control characters", {}),
     # Bounds
-    ("endless line", b"G" * 16 * 1024, 431, LONG, {}),
-    ("endless line, ended late", b"G" * 16_400 + b"\n", 431, LONG, {}),
-    ("endless target", b"GET /" + b"a" * 16 * 1024, 431, LONG, {}),
-    ("one byte more", opening(("X", "y" * (16_385 - len(opening(("X", "")))))), 431, LONG, {}),
+    ("endless line", b"G" * 32 * 1024, 431, LONG, {}),
+    ("endless line, ended late", b"G" * 32_800 + b"\n", 431, LONG, {}),
+    ("endless target", b"GET /" + b"a" * 32 * 1024, 431, LONG, {}),
+    ("one byte more", opening(("X", "y" * (32_769 - len(opening(("X", "")))))), 431, LONG, {}),
     ("200 kB", opening(("X", "y" * 200_000)), 431, LONG, {}),
     ("129 fields", opening(*[("X", "y")] * 124), 431, "more than 128 header lines", {}),
     # HTTP
@@ -197,6 +200,18 @@ REFUSED: list[tuple[str, bytes, int, str, dict[str, str]]] = [
         for version in ["8", "14", "013", "13, 8", "x", ""]
     ],
     ("6455-4.2.1/8", opening(("Sec-WebSocket-Protocol", "a b")), 400, "malformed Sec-Web", {}),
+    ("6455-4.3 none", opening(("Sec-WebSocket-Protocol", "")), 400, "Protocol header: it is", {}),
+    ("6455-4.3 none", opening(("Sec-WebSocket-Protocol", ",")), 400, "Protocol header: it is", {}),
+    *[
+        (
+            f"6455-9.1 {value}",
+            opening(("Sec-WebSocket-Extensions", value)),
+            400,
+            "malformed Sec-WebSocket-Extensions header",
+            {},
+        )
+        for value in ("", ',', ';;,="', "x-a; b=", "permessage-deflate;;", "x/a", 'x-a; b="c')
+    ],
     ("6455-4.2.2/4 origin", opening(("Origin", "http://evil")), 403, ORIGIN, {}),
     ("6455-4.2.2/4 null", opening(("Origin", "null")), 403, ORIGIN, {}),
     ("6454-7.3", opening(*[("Origin", "http://example.com")] * 2), 400, "Origin header is", {}),
@@ -212,7 +227,11 @@ PARSED_REFUSED: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], int, str]] =
     (b"GET", b"/ ", FIELDS, 400, "the request target has"),
     (b"GET", b"x", FIELDS, 400, "the request target"),
     (b"GET", b"/", FIELDS[1:], 400, "the Host header is missing"),
-    (b"GET", b"/", [*FIELDS, (b"a", b"b\r\nc")], 400, "malformed HTTP request"),
+    (b"GET", b"/", [*FIELDS, (b"a", b"b\r\nc")], 400, "control characters in the head"),
+    (b"GET", b"/", [*FIELDS, (b"a", b" " * 30_000 + b"\v")], 400, "control characters in the"),
+    (b"GET", b"/", [*FIELDS, (b"a\r\nb", b"c")], 400, "control characters in the head"),
+    (b"GET", b"/", [*FIELDS, (b"a", b" b")], 400, "a header value has"),
+    (b"GET", b"/" + b"a" * 32_800, FIELDS, 431, LONG),
     (b"GET", b"/", [*FIELDS, *[(b"a", b"b")] * 124], 431, "more than 128 header lines"),
 ]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wscore import ClientConnection
 from wscore.errors import LocalProtocolError
 from wscore.events import Accepted, HandshakeFailed, Refused
 from wscore.handshake import ClientHandshake, ServerHandshake, key
@@ -95,18 +96,17 @@ ACCEPTED: list[tuple[str, bytes, str | None]] = [
     ("6455-4.1/3 list", replaced("Connection", "keep-alive, Upgrade"), None),
     ("6455-4.1/3 lines", switching(("Connection", "x")), None),
     ("6455-4.1/4 blanks", replaced("Sec-WebSocket-Accept", f"  {ACCEPT} "), None),
-    ("6455-4.1/5 no extension", switching(("Sec-WebSocket-Extensions", "")), None),
     ("6455-4.1/6 subprotocol", switching(("Sec-WebSocket-Protocol", "chat")), "chat"),
     ("9110-15.2 informational", EARLY_HINTS * 8 + switching(), None),
     ("9112-4 no phrase", switching(line="HTTP/1.1 101"), None),
     ("9112-2.2 LF alone", switching(end="\n"), None),
     ("128 fields", switching(*[("X", "y")] * 125), None),
-    ("16 KiB", switching(("X", "y" * (16 * 1024 - len(switching(("X", "")))))), None),
+    ("32 KiB", switching(("X", "y" * (32 * 1024 - len(switching(("X", "")))))), None),
 ]
 
 MALFORMED = "malformed HTTP response: "
 NO_HTTP = "the server does not respond with HTTP/1.1"
-LONG = "the head is longer than 16384 bytes"
+LONG = "the head is longer than 32768 bytes"
 
 # (RFC clause or reason, bytes, what the reason says)
 FAILED: list[tuple[str, bytes, str]] = [
@@ -123,8 +123,8 @@ FAILED: list[tuple[str, bytes, str]] = [
     ("h11's slow pattern", switching(("X", " " * 16_000 + "\v")), "control characters"),
     ("9112-6.1 coding", head([("Transfer-Encoding", "gzip")], "HTTP/1.1 200 x"), MALFORMED),
     ("9112-6.3 length", sized(-1, b""), MALFORMED + "the Content-Length header is not"),
-    ("endless", b"HTTP/1." + b"1" * 16 * 1024, LONG),
-    ("one byte more", switching(("X", "y" * (16_385 - len(switching(("X", "")))))), LONG),
+    ("endless", b"HTTP/1." + b"1" * 32 * 1024, LONG),
+    ("one byte more", switching(("X", "y" * (32_769 - len(switching(("X", "")))))), LONG),
     ("200 kB", switching(("X", "y" * 200_000)), LONG),
     ("129 fields", switching(*[("X", "y")] * 126), "more than 128 header lines"),
     ("9110-15.2", EARLY_HINTS * 9 + switching(), "more than 8 informational responses"),
@@ -145,7 +145,10 @@ FAILED: list[tuple[str, bytes, str]] = [
         switching(("Sec-WebSocket-Extensions", "permessage-deflate; a=b")),
         "the server chose the extension 'permessage-deflate', which was not offered",
     ),
-    ("6455-9.1", switching(("Sec-WebSocket-Extensions", ";")), "malformed Sec-WebSocket-Ext"),
+    *[
+        ("6455-9.1", switching(("Sec-WebSocket-Extensions", value)), "malformed Sec-WebSocket-Ext")
+        for value in ("", ",", ";", "x-a; b=", "permessage-deflate;;", "x/a", 'x-a; b="c')
+    ],
     (
         "6455-4.1/6 other",
         switching(("Sec-WebSocket-Protocol", "Chat")),
@@ -430,3 +433,34 @@ def test_any_input_ends_in_the_same_event_however_cut(data: bytes, places: list[
         end = handshake.receive_eof()
         assert isinstance(end, Refused | HandshakeFailed)
         assert cut_handshake.receive_eof() == end
+
+
+# The limits of a head.
+
+
+@pytest.mark.parametrize("size", [400, 100_000])
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_on_bytes_is_a_setting(
+    size: int, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wscore.handshake.client.accept_value", lambda key: ACCEPT)
+    data = switching(("X", "y" * (size - len(switching(("X", ""))) + more)))
+    for step in (len(data), 99):
+        connection = ClientConnection("example.com", max_head_size=size)
+        events = []
+        for start in range(0, len(data), step):
+            events += connection.receive_data(data[start : start + step])
+        if more:
+            assert events == [
+                HandshakeFailed(0, f"malformed HTTP response: the head is longer than {size} bytes")
+            ]
+        else:
+            assert isinstance(events[0], Accepted)
+
+
+def test_the_limit_on_fields_is_a_setting() -> None:
+    connection = ClientConnection("example.com", max_head_fields=2)
+    reason = "malformed HTTP response: the head has more than 2 header lines"
+    assert connection.receive_data(switching()) == [HandshakeFailed(0, reason)]
+    with pytest.raises(ValueError, match="max_head_fields must be a number of lines"):
+        ClientConnection("example.com", max_head_fields=0)

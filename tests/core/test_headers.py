@@ -157,7 +157,7 @@ class TestExtensionList:
         ("values", "extensions"),
         [
             ([], []),
-            ([", ,"], []),
+            ([", ,", "foo"], [("foo", [])]),
             (["foo"], [("foo", [])]),
             (["foo; bar; baz=2"], [("foo", [("bar", None), ("baz", "2")])]),
             (["foo;bar\t; baz = 2 , x"], [("foo", [("bar", None), ("baz", "2")]), ("x", [])]),
@@ -175,6 +175,8 @@ class TestExtensionList:
     @pytest.mark.parametrize(
         "value",
         [
+            "",
+            ", ,",
             ";",
             "foo;",
             "; bar",

@@ -241,7 +241,17 @@ class TestRefused:
 
 class TestIncomplete:
     @pytest.mark.parametrize(
-        "data", [b"", b"G", b"GET / HTTP/1.1\r\n", opening()[:-1], b"G" * (16 * 1024 - 1)]
+        "data",
+        [
+            b"",
+            b"G",
+            b"GET / HTTP/1.1\r\n",
+            opening()[:-1],
+            b"G" * (32 * 1024 - 1),
+            b"\r",
+            b"\r\n",
+            b"\n",
+        ],
     )
     def test_end_of_input_and_of_time(self, data: bytes) -> None:
         handshake, event, _ = feed([data])
@@ -396,8 +406,13 @@ class TestParsedHead:
         assert words in event.reason
         assert parsed(handshake.refusal).status == status
 
+    def test_http_1_0(self) -> None:
+        event = server().receive_head(b"GET", b"/", FIELDS, http_version=b"1.0")
+        assert event == HandshakeFailed(400, "a WebSocket needs HTTP/1.1")
+
     def test_only_as_the_start(self) -> None:
-        for handshake in [feed([b"G"])[0], feed([opening()])[0], feed([b"\x16"])[0]]:
+        begun = [b"G", b"\r", b"\r\n", opening(), b"\x16"]
+        for handshake in [feed([data])[0] for data in begun]:
             with pytest.raises(LocalProtocolError, match="use a new ServerHandshake"):
                 handshake.receive_head(b"GET", b"/", FIELDS)
 
@@ -409,6 +424,9 @@ class TestParsedHead:
         ({"subprotocols": ["a b"]}, ValueError, "'a b' is not allowed in subprotocols"),
         ({"origins": "http://a"}, TypeError, r"origins must be a list, not 'http://a': write \["),
         ({"origins": [1]}, TypeError, "origins must be a list of str or None, but 1 is neither"),
+        ({"max_head_size": 0}, ValueError, "max_head_size must be in bytes, at least 1, not 0"),
+        ({"max_head_size": None}, ValueError, "max_head_size must be in bytes, at least 1, not No"),
+        ({"max_head_fields": 0.5}, ValueError, "max_head_fields must be a number of lines, at"),
     ],
 )
 def test_mistakes(arguments: Any, error: type[Exception], words: str) -> None:
@@ -453,7 +471,7 @@ WOUNDED = st.builds(
     st.sampled_from([case[1] for case in ACCEPTED + ORDINARY]),
     st.integers(0, 400),
     st.integers(0, 20),
-    st.binary(max_size=5) | st.sampled_from([b"\n\n", b"\r\n\r\n", b" " * 17_000, b"X: y\n" * 130]),
+    st.binary(max_size=5) | st.sampled_from([b"\n\n", b"\r\n\r\n", b" " * 33_000, b"X: y\n" * 130]),
 )
 
 
@@ -472,4 +490,73 @@ def test_any_input_ends_in_the_same_event_however_cut(data: bytes, places: list[
     elif isinstance(event, HandshakeFailed):
         assert handshake.refusal.startswith(b"HTTP/1.1 %d " % event.status)
     else:
-        assert len(data) < 16 * 1024
+        assert len(data) <= 32 * 1024
+
+
+# The limits of a head.
+
+
+@pytest.mark.parametrize("size", [400, 16 * 1024, 100_000])
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_on_bytes_is_a_setting(size: int, more: int) -> None:
+    """By bytes, and for a head that another parser has read."""
+    value = "y" * (size - len(opening(("X", ""))) + more)
+    data = opening(("X", value))
+    assert len(data) == size + more
+    too_long = HandshakeFailed(431, f"the head is longer than {size} bytes")
+    for pieces in ([data], cut(data, range(0, len(data), 99))):
+        handshake = ServerHandshake(max_head_size=size).fresh_copy()
+        events = [event for piece in pieces if (event := handshake.receive_data(piece))]
+        assert events == [
+            too_long if more else RequestReceived(Request("GET", "/chat", [*OPENING, ("X", value)]))
+        ]
+    event = ServerHandshake(max_head_size=size).receive_head(
+        b"GET", b"/chat", [*FIELDS, (b"X", value.encode())]
+    )
+    assert (event == too_long) is bool(more)
+
+
+@pytest.mark.parametrize("fields", [6, 500])
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_limit_on_fields_is_a_setting(fields: int, more: int) -> None:
+    extra = [("X", "y")] * (fields - len(OPENING) + more)
+    too_many = HandshakeFailed(431, f"the head has more than {fields} header lines")
+    event = ServerHandshake(max_head_fields=fields).receive_data(opening(*extra))
+    assert (event == too_many) is bool(more)
+    parsed_fields = [*FIELDS, *[(b"X", b"y")] * len(extra)]
+    event = ServerHandshake(max_head_fields=fields).receive_head(b"GET", b"/", parsed_fields)
+    assert (event == too_many) is bool(more)
+
+
+# Headers for every refusal.
+
+DATE = "Sat, 28 Nov 2026 22:39:16 GMT"
+
+
+def test_refusals_get_the_callers_headers() -> None:
+    """Such as a Date, for the handshake has no clock (RFC 9110 section 6.6.1)."""
+    dates = iter([DATE, "2", "3", "4"])
+    first = ServerHandshake(refusal_headers=lambda: {"Date": next(dates), "Connection": "x"})
+    first.receive_data(opening())
+    assert b"Date" not in first.accept()
+    failed = first.fresh_copy()
+    assert isinstance(failed.receive_data(b"\0"), HandshakeFailed)
+    assert parsed(failed.refusal).headers["date"] == DATE
+    late = first.fresh_copy()
+    late.timeout()
+    assert parsed(late.refusal).headers["date"] == "2"
+    refused = first.fresh_copy()
+    response = parsed(refused.reject(Response(503, {"Retry-After": "1"})))
+    assert response.headers["date"] == "3"
+    assert response.headers["retry-after"] == "1"
+    assert response.headers.get_all("Connection") == ["close"]
+    own = first.fresh_copy()
+    response = parsed(own.reject(Response(404, {"date": DATE})))
+    assert response.headers.get_all("Date") == [DATE]
+
+
+def test_headers_that_are_not_allowed_change_nothing() -> None:
+    handshake = ServerHandshake(refusal_headers=lambda: [("a b", "c")])
+    with pytest.raises(ValueError, match="a b"):
+        handshake.reject(Response(404))
+    assert handshake.ended_by is None

@@ -18,6 +18,7 @@ def extensions(data: bytes) -> None:
         expected = [one for value in values for one in read_slowly(value.strip(" \t"))]
     except Malformed:
         expected = None
+    expected = expected or None  # the list has one element at least
     found: list[Element] | None
     try:
         found = extension_list(headers)

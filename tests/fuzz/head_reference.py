@@ -28,10 +28,6 @@ class Bad(Exception):
     """What is wrong with a head."""
 
 
-class Unsure(Exception):
-    """The reference does not say."""
-
-
 class Head(NamedTuple):
     """A head: its first line, its fields with their names in lower case, and what follows it."""
 
@@ -108,7 +104,8 @@ class Asked(NamedTuple):
 
 def request(data: bytes, subprotocols: list[str]) -> Asked | None:
     """What a request asks for; None if it is incomplete. Raises Bad if it must be refused."""
-    head = split(data)
+    # RFC 9112 section 2.2: one empty line before the request is ignored.
+    head = split(data.removeprefix(b"\r\n" if data.startswith(b"\r") else b"\n"))
     if head is None:
         return None
     line = REQUEST_LINE.fullmatch(head.line)
@@ -123,6 +120,8 @@ def request(data: bytes, subprotocols: list[str]) -> Asked | None:
     if head.all("transfer-encoding") or "".join(head.all("content-length")).strip("0, "):
         raise Bad("a body")
     offered = head.tokens("sec-websocket-protocol")
+    if head.all("sec-websocket-protocol") and not offered:
+        raise Bad("Sec-WebSocket-Protocol")
     if "websocket" not in head.protocols():
         if method not in ("GET", "HEAD") or head.all("sec-websocket-key"):
             raise Bad("neither a page nor a WebSocket")
@@ -140,7 +139,9 @@ def request(data: bytes, subprotocols: list[str]) -> Asked | None:
         fields = head.all("sec-websocket-extensions")
         elements = [one for value in fields for one in extension_list(value)]
     except Malformed:
-        raise Unsure from None
+        raise Bad("Sec-WebSocket-Extensions") from None
+    if fields and not elements:
+        raise Bad("Sec-WebSocket-Extensions")
     chosen = next((one for one in subprotocols if one in offered), None)
     return Asked(accept_value(key.encode()).decode(), chosen, deflate_answer(elements))
 
@@ -184,8 +185,9 @@ def switched(head: Head, minor: str, accept: str, subprotocols: list[str]) -> An
     if head.only("sec-websocket-accept") != accept:
         raise Bad("Sec-WebSocket-Accept")
     try:
-        if any(extension_list(value) for value in head.all("sec-websocket-extensions")):
-            raise Bad("an extension that was not offered")
+        for value in head.all("sec-websocket-extensions"):
+            extension_list(value)
+            raise Bad("empty, or an extension that was not offered")
     except Malformed:
         raise Bad("Sec-WebSocket-Extensions") from None
     chosen = head.all("sec-websocket-protocol")

@@ -4,7 +4,7 @@ import re
 from unittest.mock import patch
 
 from cuts import pieces
-from head_reference import Answered, Asked, Bad, Unsure
+from head_reference import Answered, Asked, Bad
 from head_reference import request as read_request
 from head_reference import response as read_response
 
@@ -19,7 +19,7 @@ from wscore import (
     RequestReceived,
     ServerConnection,
 )
-from wscore.handshake.head import MAX_HEAD
+from wscore.handshake.head import MAX_HEAD_SIZE
 
 SUBPROTOCOLS = ["chat", "superchat"]
 
@@ -29,7 +29,7 @@ ACCEPT = b"@ACCEPT@"
 
 def requests(data: bytes) -> None:
     """Any bytes, sent to a server: the first says how they are cut."""
-    if not data or len(data) > MAX_HEAD:
+    if not data or len(data) > MAX_HEAD_SIZE:
         return
     size, data = data[0], data[1:]
     server, events = _serve(data, size)
@@ -41,8 +41,6 @@ def requests(data: bytes) -> None:
         _check_refusal(events[0], sent)
     try:
         expected = read_request(data, SUBPROTOCOLS)
-    except Unsure:
-        return
     except Bad as bad:
         assert refused, (data, bad)
         return
@@ -87,7 +85,7 @@ def _check_incomplete(data: bytes, events: list[Event], refused: bool) -> None:
     for end in (b"\n\n", b"\n", b" HTTP/1.1\nHost: x\n\n", b"x HTTP/1.1\nHost: x\n\n"):
         try:
             good = read_request(data + end, SUBPROTOCOLS)
-        except (Bad, Unsure):
+        except Bad:
             continue
         assert good is None, (data, end, events)
 
@@ -108,7 +106,7 @@ def _said(sent: bytes) -> Asked:
 
 def responses(data: bytes) -> None:
     """Any bytes, sent to a client: the first says how they are cut."""
-    if not data or len(data) > MAX_HEAD:
+    if not data or len(data) > MAX_HEAD_SIZE:
         return
     size, data = data[0], data[1:]
     event, whole = _ask(data, size), _ask(data, 0)

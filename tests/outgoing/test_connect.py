@@ -1,6 +1,8 @@
 """`async with connect(...)`: what is asked, and what the client can do."""
 
+import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 
 import pytest
 
@@ -42,8 +44,47 @@ async def test_the_request(loop: Loop) -> None:
     lines = await asked(loop, "/chat?room=1&x=%20", compression=None)
     assert lines[0] == "GET /chat?room=1&x=%20 HTTP/1.1"
     names = sorted(line.partition(": ")[0].lower() for line in lines[1:] if line)
-    assert names == ["connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade"]
+    assert names == [
+        *("connection", "host", "sec-websocket-key", "sec-websocket-version", "upgrade"),
+        "user-agent",
+    ]
     assert "Host: 127.0.0.1:PORT" in lines
+    python = ".".join(map(str, sys.version_info[:2]))
+    assert f"User-Agent: Python/{python} wstransports/{version('wstransports')}" in lines
+
+
+@on_memory
+async def test_the_user_agent_can_be_replaced_or_left_out(loop: MemoryLoop) -> None:
+    for options, sent in (
+        ({"user_agent_header": "robot/1"}, ["User-Agent: robot/1"]),
+        ({"headers": {"user-agent": "robot/2"}}, ["user-agent: robot/2"]),
+        ({"headers": {"user-agent": "robot/3"}, "user_agent_header": "x"}, ["user-agent: robot/3"]),
+        ({"user_agent_header": None}, []),
+    ):
+        lines = await asked(loop, **options)
+        assert [line for line in lines if line.lower().startswith("user-agent")] == sent
+    with pytest.raises(ValueError, match="the value of header User-Agent has line breaks"):
+        connect("ws://h/", user_agent_header="a\r\nb: c")
+
+
+@pytest.mark.parametrize("size", [300, 100_000])
+@on_each_loop
+async def test_the_limits_of_the_responses_head_are_settings(loop: Loop, size: int) -> None:
+    async def talk(end: End) -> None:
+        await end.accept(headers=b"X: " + b"y" * (size - 200) + b"\r\n" + b"Y: z\r\n" * 10)
+
+    async with loop.listening(talk) as raw:
+        uri = f"ws://127.0.0.1:{raw.port}/"
+        error = await failure(connect(uri, max_head_size=size // 2))
+        assert f"the head is longer than {size // 2} bytes" in str(error)
+        error = await failure(connect(uri, max_head_size=size * 2, max_head_fields=13))
+        assert "the head has more than 13 header lines" in str(error)
+        async with connect(
+            uri, max_head_size=size * 2, max_head_fields=14, close_timeout=0.01
+        ) as client:
+            assert client.response is not None
+            assert client.response.headers["Y"].startswith("z, z")
+            raw.ends[-1].pipe.abort()
 
 
 @on_memory

@@ -86,9 +86,9 @@ async def scene(loop: Loop, on_message: Any = None, **options: Any) -> AsyncIter
         (REQUEST.replace(b": 13", b": 8"), 426),
         (REQUEST.replace(b"AAAA==", b"AAA"), 400),
         (REQUEST.replace(b"Connection: Upgrade", b"Connection: close"), 400),
-        (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 20_000, 431),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 40_000, 431),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
-        (b"G" * 20_000, 431),
+        (b"G" * 40_000, 431),
         (masked(0x81, b"a frame"), 400),
     ],
 )

@@ -1,7 +1,11 @@
 """The opening handshake as the server's user sees it: requests, answers, subprotocols, origins."""
 
+import email.utils
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +13,7 @@ import pytest
 from kit.frames import masked
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
-from wstransports import Client, Request, Response
+from wstransports import Client, Request, Response, WebSocketServer, http_date
 
 
 @on_each_loop
@@ -305,7 +309,91 @@ async def test_the_first_of_ours_that_was_offered(
         assert (await peer.answer()).headers.get("Sec-WebSocket-Protocol") == chosen
 
 
+# --- Refusals
+
+
+def age(response: Response) -> float:
+    """The seconds since a response's one Date."""
+    [date] = response.headers.get_all("Date")
+    assert date.endswith(" GMT")
+    return (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
+
+
+@on_each_loop
+async def test_every_refusal_has_a_date(loop: Loop, log: Log) -> None:
+    """RFC 9110 section 6.6.1, whoever refuses."""
+
+    def process(request: Request) -> Response | None:
+        if request.path == "/dated":
+            return Response(404, {"date": "Sun, 06 Nov 1994 08:49:37 GMT"})
+        return Response(403) if request.path == "/" else None
+
+    async with loop.serving(process_request=process) as server:
+        asked = await loop.dial(server)
+        asked.handshake()
+        answer = await asked.answer()
+        assert (answer.status, age(answer) < 60) == (403, True)
+        dated = await loop.dial(server, target="/dated")
+        dated.handshake()
+        assert (await dated.answer()).headers.get_all("Date") == ["Sun, 06 Nov 1994 08:49:37 GMT"]
+        malformed = await loop.dial(server)
+        malformed.raw(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await malformed.answer()
+        assert (answer.status, age(answer) < 60) == (405, True)
+    async with loop.serving(max_connections=1) as server:
+        other = await loop.connect(server)
+        assert "Date" not in (await other.answer()).headers
+        full = await loop.dial(server)
+        answer = await full.answer()
+        assert (answer.status, age(answer) < 60) == (503, True)
+    log.lines()
+
+
+def test_the_date_is_formatted_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([784111777.0, 784111777.9, 784111778.1])
+    formatted: list[float] = []
+
+    def formatdate(seconds: float, usegmt: bool) -> str:
+        formatted.append(seconds)
+        return email.utils.formatdate(seconds, usegmt=usegmt)
+
+    monkeypatch.setattr(http_date, "time", SimpleNamespace(time=lambda: next(times)))
+    monkeypatch.setattr(http_date, "formatdate", formatdate)
+    assert [http_date.http_date() for _ in range(3)] == [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:38 GMT",
+    ]
+    assert formatted == [784111777, 784111778]
+
+
+# --- The limits of a head
+
+
+@pytest.mark.parametrize("size", [400, 200_000])
+@on_each_loop
+async def test_the_limits_of_the_head_are_settings(loop: Loop, log: Log, size: int) -> None:
+    async with loop.serving(echo, max_head_size=size, max_head_fields=7) as server:
+        for more, status in ((-200, 101), (1, 431)):
+            peer = await loop.dial(server, headers={"X": "y" * (size + more)})
+            peer.handshake()
+            assert (await peer.answer()).status == status
+        peer = await loop.dial(server, headers=[("X", "y")] * 3)
+        peer.handshake()
+        assert (await peer.answer()).status == 431
+        assert log.lines() == [
+            f"handshake failed: the head is longer than {size} bytes",
+            "handshake failed: the head has more than 7 header lines",
+        ]
+
+
 # --- Origins
+
+
+@pytest.mark.parametrize("origin", ["https://example.com/", "https://example.com:443", "*"])
+def test_an_origin_that_matches_nobody_is_refused_at_the_call(origin: str) -> None:
+    with pytest.raises(ValueError, match="matches no client"):
+        WebSocketServer("127.0.0.1", 0, origins=["https://other.example", origin])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The opening handshake, both sides (RFC 6455 section 4)."""
 
 from .client import ClientHandshake
-from .server import ServerHandshake, upgrade_required
+from .refusal import upgrade_required
+from .server import ServerHandshake
 
 __all__ = ["ClientHandshake", "ServerHandshake", "upgrade_required"]

@@ -28,7 +28,10 @@ from ..request import Request
 from ..response import Response
 from .body import Body
 from .head import (
+    MAX_HEAD_FIELDS,
+    MAX_HEAD_SIZE,
     HeadBuffer,
+    HeadLimits,
     InvalidHead,
     added_headers,
     is_host,
@@ -51,7 +54,8 @@ class ClientHandshake:
 
     Arguments: `host`, the Host header's value ("example.com:8080"); `target`, the path with its
     query ("/chat?room=1"); `subprotocols` to offer, preferred first; `origin`, the Origin header's
-    value; `headers` to add, such as Authorization; `extensions` to offer. Raises TypeError or
+    value; `headers` to add, such as Authorization; `extensions` to offer; `max_head_size` in bytes
+    and `max_head_fields` in lines, the limits of the response's head. Raises TypeError or
     ValueError for a value that is not allowed in a request, and for a header that the handshake
     writes itself.
 
@@ -65,6 +69,7 @@ class ClientHandshake:
         "_extensions",
         "_http",
         "_informational",
+        "_limits",
         "_refusing",
         "_request",
         "_subprotocols",
@@ -83,7 +88,10 @@ class ClientHandshake:
         origin: str | None = None,
         headers: HeaderFields = (),
         extensions: Sequence[Extension] = (),
+        max_head_size: int = MAX_HEAD_SIZE,
+        max_head_fields: int = MAX_HEAD_FIELDS,
     ) -> None:
+        self._limits = HeadLimits(max_head_size, max_head_fields)
         if not is_host(host):
             raise ValueError(f"{host!r} is not a host: write it like example.com or [::1]:8080")
         if not _TARGET.fullmatch(target):
@@ -203,7 +211,7 @@ class ClientHandshake:
             if not _START.startswith(start):
                 in_tls = " but with TLS" if start[:1] == _TLS_ALERT else ""
                 raise _Failure(f"the server does not respond with HTTP/1.1{in_tls}")
-            head = self._buffer.take()
+            head = self._buffer.take(self._limits)
             if head is None:
                 return None
             http.receive_data(head)

@@ -1,8 +1,7 @@
 """The server's side of the opening handshake (RFC 6455 section 4.2)."""
 
 import re
-from collections.abc import Iterable, Sequence
-from http import HTTPStatus
+from collections.abc import Callable, Iterable, Sequence
 
 import h11
 
@@ -18,40 +17,34 @@ from ..headers import (
     checked_tokens,
     extension_list,
     format_extension,
-    token_list,
 )
 from ..reasons import printable
 from ..request import Request
 from ..response import Response
 from .head import (
-    MAX_FIELDS,
-    MAX_HEAD,
+    MAX_HEAD_FIELDS,
+    MAX_HEAD_SIZE,
     HeadBuffer,
+    HeadLimits,
     InvalidHead,
     added_headers,
-    is_host,
+    check_fields,
     malformed,
     parsed_headers,
-    raw_fields,
 )
-from .key import accept_value, is_key
+from .key import accept_value
+from .origins import checked_origins
+from .refusal import Refusal, explained, render
+from .upgrade import check_request, checked_key
 
 # In bytes: how much a client may send before the caller has answered its request. RFC 6455
 # section 4.1 allows it none.
 MAX_EARLY = 64 * 1024
 
+_GARBAGE = "this is not an HTTP/1.1 request"
+_HTTP_VERSION = re.compile(rb"1\.[0-9]")
 _NOT_IN_REQUEST_LINE = re.compile(rb"[^\x20-\x7e\r]")
 _TLS_HANDSHAKE = b"\x16"
-# RFC 9112 section 3.2: origin-form or absolute-form, without a fragment (RFC 6455 section 3).
-_TARGET = re.compile(r"/[^#]*|[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]++(?:[/?][^#]*)?")
-
-_FRAMING = ("connection", "content-length", "transfer-encoding")
-_UPGRADE_TO = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
-
-
-def upgrade_required() -> Response:
-    """The 426 response to a request that is not an upgrade (RFC 9110 section 15.5.22)."""
-    return _explained(426, "this is a WebSocket: open it with a WebSocket client", _UPGRADE_TO)
 
 
 class ServerHandshake:
@@ -60,7 +53,10 @@ class ServerHandshake:
     Arguments: `subprotocols` that the server supports, preferred first; `origins` that it serves,
     None for any (None in the list stands for a missing Origin, as from clients outside browsers);
     `extensions` that it supports. Messages pass through them in the order of the client's offers.
-    Raises TypeError or ValueError for an invalid list.
+    `max_head_size` in bytes and `max_head_fields` in lines limit the request's head.
+    `refusal_headers` returns headers for each response that refuses, unless it has them itself: a
+    server with a clock sends Date (RFC 9110 section 6.6.1). Raises TypeError or ValueError for an
+    invalid argument, such as an origin that no browser sends.
 
     Call `receive_data` until it returns an event. After RequestReceived call `accept` or
     `reject`; after HandshakeFailed send `refusal`, which contains the reason, and close.
@@ -72,10 +68,13 @@ class ServerHandshake:
         "_ended_by",
         "_extensions",
         "_key",
+        "_limits",
         "_line_scanned",
         "_line_seen",
+        "_line_skipped",
         "_method",
         "_origins",
+        "_refusal_headers",
         "_subprotocols",
         "negotiated",
         "refusal",
@@ -90,15 +89,22 @@ class ServerHandshake:
         subprotocols: Sequence[str] = (),
         origins: Sequence[str | None] | None = None,
         extensions: Sequence[Extension] = (),
+        max_head_size: int = MAX_HEAD_SIZE,
+        max_head_fields: int = MAX_HEAD_FIELDS,
+        refusal_headers: Callable[[], HeaderFields] = tuple,
     ) -> None:
+        self._limits = HeadLimits(max_head_size, max_head_fields)
+        self._refusal_headers = refusal_headers
         self._extensions = by_name(extensions)
         self._subprotocols = checked_tokens("subprotocols", subprotocols)
-        self._origins = None if origins is None else _checked_origins(origins)
+        self._origins = None if origins is None else checked_origins(origins)
         self._begin()
 
     def fresh_copy(self) -> "ServerHandshake":
         """A new handshake with the same arguments, which are not checked again."""
         other = ServerHandshake.__new__(ServerHandshake)
+        other._limits = self._limits
+        other._refusal_headers = self._refusal_headers
         other._extensions = self._extensions
         other._subprotocols = self._subprotocols
         other._origins = self._origins
@@ -120,6 +126,7 @@ class ServerHandshake:
         self._buffer = HeadBuffer()
         self._line_scanned = 0
         self._line_seen = False
+        self._line_skipped = False
         self._method: str | None = None
         self._key: str | None = None
         self._ended_by: str | None = None  # the call that ended the handshake
@@ -148,8 +155,8 @@ class ServerHandshake:
         try:
             if not self._line_seen:
                 self._scan_request_line()
-            head = self._buffer.take()
-        except (_Refusal, InvalidHead) as refusal:
+            head = self._buffer.take(self._limits)
+        except (Refusal, InvalidHead) as refusal:
             return self._fail(*refusal.args)
         if head is None:
             return None
@@ -168,20 +175,27 @@ class ServerHandshake:
         target: bytes,
         headers: Iterable[tuple[bytes, bytes]],
         trailing_data: bytes = b"",
+        http_version: bytes = b"1.1",
     ) -> RequestReceived | HandshakeFailed:
-        """Start with the head of an HTTP/1.1 request that another parser has read and limited.
+        """Start with the head of an HTTP/1.1 request that another parser has read.
 
-        Arguments: `method` and `target` of the request line; `headers`, the fields in order;
-        `trailing_data`, the bytes after the head. Call it instead of `receive_data`. Raises
-        LocalProtocolError if bytes were received already.
+        Arguments: `method`, `target` and `http_version` of the request line; `headers`, the fields
+        in order; `trailing_data`, the bytes after the head. Call it instead of `receive_data`.
+        Raises LocalProtocolError if bytes were received already.
         """
-        if self._buffer.data or self.request is not None or self._ended_by is not None:
+        begun = self._buffer.data or self._line_skipped or self.request is not None
+        if begun or self._ended_by is not None:
             raise LocalProtocolError("a request was received already: use a new ServerHandshake")
+        if not _HTTP_VERSION.fullmatch(http_version):
+            return self._fail(400, _GARBAGE)
         fields = list(headers)
-        if len(fields) > MAX_FIELDS:
-            return self._fail(431, f"the head has more than {MAX_FIELDS} header lines")
         try:
-            request = h11.Request(method=method, target=target, headers=fields)
+            check_fields(fields, len(method) + len(target), self._limits)
+            request = h11.Request(
+                method=method, target=target, headers=fields, http_version=http_version
+            )
+        except InvalidHead as error:
+            return self._fail(*error.args)
         except h11.LocalProtocolError as error:
             return self._fail(400, malformed("request", error))
         return self._judge(request, trailing_data)
@@ -262,8 +276,14 @@ class ServerHandshake:
                 f"{response.status} is not a final status: use accept() to switch protocols, or "
                 "reject() with a status from 200"
             )
+        rendered = self._render(response)
         self._ended_by = "reject"
-        return _render(response, self._method)
+        return rendered
+
+    @property
+    def ended_by(self) -> str | None:
+        """What ended the handshake: "accept", "reject" or "a failure"; None before that."""
+        return self._ended_by
 
     def _check_unanswered(self) -> None:
         if self._ended_by is not None:
@@ -276,24 +296,33 @@ class ServerHandshake:
         self._ended_by = "a failure"
         self._buffer = HeadBuffer()
         self.trailing_data = b""
-        self.refusal = _render(_explained(status, reason, headers), self._method)
+        self.refusal = self._render(explained(status, reason, headers))
         return HandshakeFailed(status, reason)
+
+    def _render(self, response: Response) -> bytes:
+        return render(response, self._method, Headers(self._refusal_headers()).pairs)
 
     def _scan_request_line(self) -> None:
         """Reject input that is not an HTTP/1.x request at the first byte that shows it."""
         data = self._buffer.data
-        end = data.find(b"\n", self._line_scanned, MAX_HEAD)
-        stop = min(len(data), MAX_HEAD) if end < 0 else end
+        most = self._limits.size
+        if not self._line_skipped and data.startswith((b"\n", b"\r\n")):
+            # One empty line before the request is ignored (RFC 9112 section 2.2).
+            del data[: data.index(b"\n") + 1]
+            self._line_scanned = 0
+            self._line_skipped = True
+        end = data.find(b"\n", self._line_scanned, most)
+        stop = min(len(data), most) if end < 0 else end
         if data.startswith(_TLS_HANDSHAKE):
-            raise _Refusal(400, "this is a TLS handshake, but the server expects plain HTTP")
+            raise Refusal(400, "this is a TLS handshake, but the server expects plain HTTP")
         if _NOT_IN_REQUEST_LINE.search(data, self._line_scanned, stop):
-            raise _Refusal(400, "this is not an HTTP/1.1 request")
+            raise Refusal(400, _GARBAGE)
         if end < 0:
             self._line_scanned = stop
             return
         # h11 checks the rest of the line when the head is complete.
         if data[:end].removesuffix(b"\r")[-9:-1] != b" HTTP/1.":
-            raise _Refusal(400, "this is not an HTTP/1.1 request")
+            raise Refusal(400, _GARBAGE)
         self._line_seen = True
 
     def _judge(self, http: h11.Request, trailing_data: bytes) -> RequestReceived | HandshakeFailed:
@@ -303,16 +332,14 @@ class ServerHandshake:
         self._buffer.data.clear()
         try:
             request = Request(self._method, http.target.decode(), headers)
-            if http.http_version > b"1.1" and "Host" not in headers:  # h11 asks for it in 1.1 only
-                raise _Refusal(400, "malformed HTTP request: the Host header is missing")
-            _check_request(request, headers)
+            check_request(request, headers, http.http_version)
             if request.is_upgrade:
-                self._key = _checked_key(headers, http.http_version)
+                self._key = checked_key(headers, http.http_version)
                 self._check_origin(headers)
                 self._negotiate(headers)
         except MalformedHeader as error:
             return self._fail(400, str(error))
-        except _Refusal as refusal:
+        except Refusal as refusal:
             return self._fail(*refusal.args)
         self.request = request
         self.trailing_data = trailing_data
@@ -323,13 +350,17 @@ class ServerHandshake:
         return RequestReceived(request)
 
     def _negotiate(self, headers: Headers) -> None:
-        """Accept the first suitable offer for each extension (RFC 6455 section 9.1)."""
+        """Accept the first suitable offer for each extension (RFC 6455 section 9.1).
+
+        Raises MalformedHeader also if no extension is supported.
+        """
+        offers = extension_list(headers)
         if not self._extensions:
             return
         used = 0
         accepted: list[NegotiatedExtension] = []
         left = dict(self._extensions)
-        for name, parameters in extension_list(headers, skip_malformed=True):
+        for name, parameters in offers:
             extension = left.get(name)
             answer = None if extension is None else extension.answer(parameters)
             if answer is None:
@@ -347,93 +378,7 @@ class ServerHandshake:
         """RFC 6455 sections 4.2.2, item 4, and 10.2."""
         origins = headers.get_all("Origin")
         if len(origins) > 1:
-            raise _Refusal(400, "the Origin header is repeated")
+            raise Refusal(400, "the Origin header is repeated")
         origin = origins[0] if origins else None
         if self._origins is not None and origin not in self._origins:
-            raise _Refusal(403, "this origin is not allowed")
-
-
-class _Refusal(Exception):
-    """A request to reject; its arguments are status, reason and headers of the response."""
-
-
-def _checked_origins(origins: Sequence[str | None]) -> tuple[str | None, ...]:
-    if isinstance(origins, (str, bytes)):
-        raise TypeError(f"origins must be a list, not {origins!r}: write [{origins!r}]")
-    for origin in origins:
-        if origin is not None and not isinstance(origin, str):
-            raise TypeError(f"origins must be a list of str or None, but {origin!r} is neither")
-    return tuple(origins)
-
-
-def _check_request(request: Request, headers: Headers) -> None:
-    """Check what holds for every request, upgrade or not."""
-    if request.is_upgrade and request.method != "GET":
-        # RFC 6455 section 4.2.1, item 1.
-        raise _Refusal(405, "a WebSocket must be opened with GET", [("Allow", "GET")])
-    if request.method not in ("GET", "HEAD"):
-        raise _Refusal(405, "only GET and HEAD are supported", [("Allow", "GET, HEAD")])
-    if not _TARGET.fullmatch(request.target):
-        raise _Refusal(400, "the request target is neither a path nor an absolute URI")
-    # h11 has checked that there is one Host header (HTTP/1.0 may have none).
-    if "Host" in headers and not is_host(headers["Host"]):
-        raise _Refusal(400, "the Host header is malformed")
-    body = "Content-Length" in headers and headers["Content-Length"].strip("0")
-    if body or "Transfer-Encoding" in headers:
-        raise _Refusal(400, "request bodies are not supported")
-    if "Sec-WebSocket-Key" in headers and not request.is_upgrade:
-        # Usually a proxy has dropped Upgrade: say so, instead of answering with a web page.
-        raise _Refusal(400, "the Upgrade header does not name websocket")
-
-
-def _checked_key(headers: Headers, http_version: bytes) -> str:
-    """The key of a valid opening handshake; the numbers are the items of RFC 6455 section 4.2.1."""
-    if http_version < b"1.1":  # 1
-        raise _Refusal(400, "a WebSocket needs HTTP/1.1")
-    if "upgrade" not in [token.lower() for token in token_list(headers, "Connection")]:  # 4
-        raise _Refusal(400, "the Connection header does not name upgrade")
-    key = _only(headers, "Sec-WebSocket-Key")
-    if not is_key(key):  # 5
-        raise _Refusal(400, "the Sec-WebSocket-Key header is not base64 of 16 bytes")
-    if _only(headers, "Sec-WebSocket-Version") != "13":  # 6
-        raise _Refusal(426, "only WebSocket version 13 is supported", _UPGRADE_TO)
-    return key
-
-
-def _only(headers: Headers, name: str) -> str:
-    values = headers.get_all(name)
-    if len(values) != 1:
-        raise _Refusal(400, f"the {name} header is {'repeated' if values else 'missing'}")
-    return values[0]
-
-
-def _explained(status: int, reason: str, headers: Sequence[tuple[str, str]]) -> Response:
-    """A response whose body is the reason, as one line of text."""
-    return Response(
-        status, [("Content-Type", "text/plain; charset=utf-8"), *headers], f"{reason}\n"
-    )
-
-
-def _render(response: Response, method: str | None) -> bytes:
-    """The response as bytes, framed for the request's method."""
-    headers = [pair for pair in response.headers.pairs if pair[0].lower() not in _FRAMING]
-    # RFC 9110 section 7.8: a sender of Upgrade also lists it in Connection.
-    upgrade = "Upgrade" in response.headers
-    headers.append(("Connection", "close, Upgrade" if upgrade else "close"))
-    if response.status not in (204, 304):
-        headers.append(("Content-Length", str(len(response.body))))
-    try:
-        phrase = HTTPStatus(response.status).phrase
-    except ValueError:
-        phrase = ""
-    http = h11.Connection(h11.SERVER)
-    head = http.send(
-        h11.Response(
-            status_code=response.status,
-            headers=raw_fields(Headers(headers)),
-            reason=phrase,
-        )
-    )
-    if method == "HEAD" or response.status in (204, 304):
-        return head
-    return head + http.send(h11.Data(data=response.body))
+            raise Refusal(403, "this origin is not allowed")
