@@ -1025,7 +1025,7 @@ async def test_a_peers_reason_forges_no_log_line(loop: Loop, log: Log) -> None:
         await staying.nothing()
         assert log.lines() == [
             "on_message ended because another client is closed:"
-            " 1000 (normal closure): bye?#1 127.0.0.1:1: forged?[2J?"
+            r" 1000 (normal closure): bye\n#1 127.0.0.1:1: forged\x1b[2J\u2028"
         ]
 
 

@@ -53,14 +53,18 @@ class TrioListener(SocketListener):
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
             try:
-                for sink, accepted, peer in self._accept_waiting(sock):
-                    if self._where.tls is None:
-                        self._begin(sink, accepted, None)
-                    else:
-                        tls = Tls(self._where.tls, server_side=True)
-                        nursery.start_soon(self._shake_hands, sink, accepted, peer, tls)
+                self._begin_waiting(sock, nursery)
             except OSError:
                 await trio.sleep(RETRY)
+
+    # A function of its own, so that the loop above does not keep the last connection alive.
+    def _begin_waiting(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+        for sink, accepted, peer in self._accept_waiting(sock):
+            if self._where.tls is None:
+                self._begin(sink, accepted, None)
+            else:
+                tls = Tls(self._where.tls, server_side=True)
+                nursery.start_soon(self._shake_hands, sink, accepted, peer, tls)
 
     @trio.lowlevel.enable_ki_protection
     async def _shake_hands(self, sink: Sink, sock: socket.socket, peer: object, tls: Tls) -> None:
