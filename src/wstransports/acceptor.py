@@ -24,16 +24,17 @@ from .admission import LINGER, Admission
 from .client import Client
 from .clients import Clients
 from .connection.session import Session
+from .errors import Peer
 from .http_date import http_date
+from .log import log
 from .options import ServerOptions
 from .runtime import Listener, Runtime, Signal, peer_name, wait_for
-
-logger = logging.getLogger("wstransports")
 
 Answer = Response | None | Awaitable[Response | None]
 
 OnConnection = Callable[[Client], Awaitable[object]]
 
+_PROCESS = "process_request"
 _RETRY_LATER = {"Retry-After": "1"}
 
 
@@ -107,8 +108,8 @@ class Acceptor:
             # Port scans, health checks and preconnections are normal: no warning for them.
             core = session.core
             level = logging.INFO if core.input_ended or core.silent else logging.WARNING
-            logger.log(level, "%s: handshake failed: %s", session, event.reason)
-            session.pipe.cancel()  # process_request may still run, and its answer is useless now
+            log(level, "%s: handshake failed: %s", session, event.reason)
+            session.callbacks.cancel()  # process_request, whose answer would be useless
             return
         assert isinstance(event, RequestReceived)
         request = event.request
@@ -119,8 +120,9 @@ class Acceptor:
         answer: Answer
         try:
             answer = session.callbacks.context.run(process, request)
-        except Exception as error:  # noqa: BLE001  # a callback may raise anything
-            answer = _failure(session, error)
+        except BaseException as error:  # noqa: BLE001  # a callback may raise anything
+            session.callbacks.failed(_PROCESS, error)
+            return
         if inspect.isawaitable(answer):
             session.pause_for_answer()
             session.callbacks.start(self._answer_later, session, request, answer)
@@ -134,6 +136,10 @@ class Acceptor:
     def client_left(self, session: Session) -> None:
         """The client's state is no longer OPEN: take it off the list."""
         self._clients._remove(_client_of(session))
+
+    def is_client(self, peer: Peer | None) -> bool:
+        """Whether `peer` is a client of this server."""
+        return isinstance(peer, Client) and peer._session.owner is self
 
     def finished(self, session: Session) -> None:
         """The connection and its tasks have ended."""
@@ -162,27 +168,27 @@ class Acceptor:
         response: Response | None
         try:
             response = await answer
-        except Exception as error:  # noqa: BLE001  # a callback may raise anything
-            response = _failure(session, error)
+        except BaseException as error:  # noqa: BLE001  # a callback may raise anything
+            session.callbacks.failed(_PROCESS, error)
+            return
         self._answer(session, request, response)
 
     def _answer(self, session: Session, request: Request, response: Response | None) -> None:
         if response is not None and not isinstance(response, Response):
-            response = _failure(
-                session,
-                TypeError(f"process_request must return None or a Response, not {response!r}"),
-            )
+            text = f"process_request must return None or a Response, not {response!r}"
+            session.callbacks.failed(_PROCESS, TypeError(text))
         if session.core.state is not State.CONNECTING:
             return  # the handshake failed meanwhile
         if response is None and request.is_upgrade:
             self._accept(session, request)
             return
         if response is None:
-            logger.info("%s: handshake failed: not a WebSocket request, answered with 426", session)
+            reason = "not a WebSocket request, answered with 426"
+            log(logging.INFO, "%s: handshake failed: %s", session, reason)
         try:
             session.reject(response or upgrade_required())
         except ValueError as error:  # the core refuses a 1xx before it sends anything
-            session.reject(_failure(session, error))
+            session.callbacks.failed(_PROCESS, error)
 
     def _accept(self, session: Session, request: Request) -> None:
         assert isinstance(session.core, ServerConnection)
@@ -205,7 +211,7 @@ class Acceptor:
     def _go_away(self, session: Session) -> None:
         """Close a connection in any state, because the server stops."""
         if session.core.state is State.CONNECTING:
-            session.pipe.cancel()  # process_request may still run
+            session.callbacks.cancel()  # process_request may still run
             if session.core.silent:  # browsers preconnect
                 session.pipe.abort()
             else:
@@ -229,8 +235,3 @@ def _dated() -> list[tuple[str, str]]:
 def _client_of(session: Session) -> Client:
     assert isinstance(session.client, Client)
     return session.client
-
-
-def _failure(session: Session, error: Exception) -> Response:
-    logger.error("%s: process_request raised", session, exc_info=error)
-    return Response(500, {"Content-Type": "text/plain"}, "the server failed to answer\n")

@@ -3,14 +3,18 @@
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any, ParamSpec, Protocol
 
 from .errors import ConnectionClosed, Peer
-from .runtime import Pipe
-
-logger = logging.getLogger("wstransports")
+from .log import log
+from .runtime import Pipe, Runtime
 
 P = ParamSpec("P")
+
+# Seconds after which a task that somebody else cancelled counts as a failed callback. A loop that
+# shuts down cancels all tasks at once, those included which then close the connections with 1001.
+_SHUTDOWN_SHOWS = 0.1
 
 
 class Link(Protocol):
@@ -18,11 +22,20 @@ class Link(Protocol):
 
     client: Peer | None
 
+    def is_neighbour(self, peer: Peer | None) -> bool:
+        """Whether `peer` is a client of the same server."""
+
     def log(self, what: str) -> None:
         """Log one line about the connection."""
 
+    def stop_messages(self) -> None:
+        """Deliver no more messages."""
+
     def callback_failed(self) -> None:
-        """Close the connection with 1011: a callback raised."""
+        """Close the connection with 1011, or answer its request with 500: a callback raised."""
+
+    def is_ending(self) -> bool:
+        """Whether the connection is closing or closed, or about to be."""
 
     def advance_close(self) -> None:
         """Continue the closing handshake as far as possible."""
@@ -31,18 +44,31 @@ class Link(Protocol):
 class Callbacks:
     """The tasks of one connection, which run its callbacks."""
 
-    __slots__ = ("_link", "closing", "context", "pipe", "running")
+    __slots__ = (
+        "_cancelled",
+        "_link",
+        "_runtime",
+        "closing",
+        "context",
+        "pipe",
+        "running",
+        "stopped",
+    )
 
     pipe: Pipe
 
-    def __init__(self, link: Link, context: Context) -> None:
+    def __init__(self, link: Link, runtime: Runtime, context: Context) -> None:
         self.context = context
         """What all the callbacks run in, so that each sees the variables that others set."""
         self.running = 0
         """The number of tasks that have not ended."""
         self.closing = False
         """The connection is closing: each task ends with `advance_close`."""
+        self.stopped = False
+        """A callback failed: none but on_closed may run."""
+        self._cancelled = False  # all tasks, by us
         self._link = link
+        self._runtime = runtime
 
     def start(self, function: Callable[P, Awaitable[None]], *args: P.args, **_: P.kwargs) -> None:
         """Run one of our async functions in a task."""
@@ -59,31 +85,85 @@ class Callbacks:
         if self.closing:
             self._link.advance_close()
 
+    def cancel(self) -> None:
+        """Cancel all tasks."""
+        self._cancelled = True
+        self.pipe.cancel()
+
     async def call(self, name: str, callback: Callable[..., Awaitable[object]], *args: Any) -> None:
-        """Run a user's callback; an exception is handled by `failed` and not raised."""
+        """Run a user's callback, and handle what it raises, as `failed` does."""
         try:
             await callback(*args)
-        except Exception as error:  # noqa: BLE001  # a callback may raise anything
+        except BaseException as error:  # noqa: BLE001  # a callback may raise anything
             self.failed(name, error)
 
-    def failed(self, name: str, error: Exception) -> None:
-        """A callback raised: log that, and close the connection, unless it is ConnectionClosed.
+    def failed(self, name: str, error: BaseException) -> None:
+        """Handle what a callback raised: log it, and close the connection with 1011.
 
-        One about this client is not logged; one about another client is one line in the log.
+        But clients may leave at any time: ConnectionClosed about this client just ends the
+        callback, one about another client of the server is one line in the log.
+
+        Raises what must go on, after it was handled: the cancellation of the task, and what ends
+        the program, such as KeyboardInterrupt.
         """
+        goes_on, own = self._split(error)
+        if own is not None:
+            self._handle(name, own)
+        elif _ends_program(goes_on):
+            self._stop()
+        elif not self._cancelled and not isinstance(goes_on, GeneratorExit):
+            self.stopped = True
+            self._link.stop_messages()
+            when = self._runtime.now() + _SHUTDOWN_SHOWS
+            self.pipe.call_at(when, partial(self._cancelled_by_others, name))
+        if goes_on is not None:
+            raise goes_on
+
+    def _split(self, error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+        """The part of `error` that must go on, and the part that does not."""
+        if isinstance(error, BaseExceptionGroup):
+            return error.split(self._goes_on)
+        return (error, None) if self._goes_on(error) else (None, error)
+
+    def _goes_on(self, error: BaseException) -> bool:
+        if isinstance(error, Exception | BaseExceptionGroup):
+            return False
+        ending = (KeyboardInterrupt, SystemExit, GeneratorExit)
+        return isinstance(error, ending) or self._runtime.is_cancellation(error)
+
+    def _handle(self, name: str, error: BaseException) -> None:
         link = self._link
         closed = _closed_connections(error)
-        if not closed:
-            logger.error("%s: %s raised", link, name, exc_info=error)
-            link.callback_failed()
-        elif others := [one for one in closed if one.client is not link.client]:
+        others = [one for one in closed if one.client is not link.client]
+        if link.client is None or not closed or not all(map(self._is_about_neighbour, others)):
+            log(logging.ERROR, "%s: %s raised", link, name, error=error)
+            self._stop()
+        elif others:
             link.log(f"{name} ended because another client is closed: {others[0]}")
+
+    def _is_about_neighbour(self, closed: ConnectionClosed) -> bool:
+        return self._link.is_neighbour(closed.client)
+
+    def _stop(self) -> None:
+        self.stopped = True
+        self._link.callback_failed()
+
+    def _cancelled_by_others(self, name: str) -> None:
+        if not self._link.is_ending():
+            self._link.log(f"{name} was cancelled")
+            self._link.callback_failed()
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
             await function(*args)
         finally:
             self.end()
+
+
+def _ends_program(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_ends_program, error.exceptions))
+    return isinstance(error, KeyboardInterrupt | SystemExit)
 
 
 def _closed_connections(error: BaseException) -> list[ConnectionClosed]:

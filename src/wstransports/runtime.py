@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 from .address import Address
 from .batch import Batch
-
-logger = logging.getLogger("wstransports")
+from .log import log
 
 # So many turns of the loop read what has arrived. One is enough for most loops, but uvloop polls
 # after its timers, trio runs tasks in random order, and anyio's streams take a few steps.
@@ -158,6 +157,10 @@ class Runtime(Protocol):
     def current_task(self) -> object:
         """The task that is running; compare it with `is`."""
 
+    def is_cancellation(self, error: BaseException) -> bool:
+        """Whether `error` is the cancellation of the task that is running, and must go on; not
+        that of another task which it has awaited."""
+
     def task_group(self) -> AbstractAsyncContextManager[Any]:
         """A block that owns tasks, on loops whose tasks need an owner. Its end waits for them; it
         is always left without an exception."""
@@ -210,7 +213,8 @@ def peer_name(pipe: Pipe) -> tuple[str, int] | None:
 
 def log_dropped(sink: Sink, error: Exception) -> None:
     """Log `error`, raised by an extension or by us, because of which a connection is dropped."""
-    logger.error("%s: dropped because of an error in handling the connection", sink, exc_info=error)
+    what = "dropped because of an error in handling the connection"
+    log(logging.ERROR, "%s: %s", sink, what, error=error)
 
 
 @types.coroutine

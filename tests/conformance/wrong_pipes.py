@@ -7,7 +7,7 @@ from typing import Any
 from wstransports.runtime import Sink
 from wstransports.testing import Rule
 from wstransports.testing.memory import MemoryPipe, MemoryRuntime
-from wstransports.testing.memory_kernel import MemoryTimer
+from wstransports.testing.memory_kernel import Cancelled, MemoryTimer
 
 WRONG_PIPES: list[tuple[Rule, type[MemoryPipe]]] = []
 
@@ -400,6 +400,34 @@ class DropsTheStreamOnCancel(MemoryPipe):
         super().cancel()
         self._unsent.clear()
         self._closed = True
+
+
+class _WrongCancellation(MemoryPipe):
+    def __init__(self, runtime: MemoryRuntime, sink: Sink) -> None:
+        super().__init__(runtime, sink)
+        runtime.is_cancellation = self.wrong  # type: ignore[method-assign]
+
+    def wrong(self, error: BaseException) -> bool:
+        raise NotImplementedError
+
+
+@breaks(Rule.IS_CANCELLATION)
+class KnowsNoCancellation(_WrongCancellation):
+    def wrong(self, error: BaseException) -> bool:
+        return False
+
+
+@breaks(Rule.IS_CANCELLATION)
+class LooksAtTheTaskOnly(_WrongCancellation):
+    def wrong(self, error: BaseException) -> bool:
+        task = self._runtime.current_task()
+        return task is not None and task._cancels > 0
+
+
+@breaks(Rule.IS_CANCELLATION)
+class LooksAtTheClassOnly(_WrongCancellation):
+    def wrong(self, error: BaseException) -> bool:
+        return isinstance(error, Cancelled)
 
 
 @breaks(Rule.INFO)

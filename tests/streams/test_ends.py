@@ -117,24 +117,27 @@ async def test_a_connection_that_cannot_be_begun_is_dropped(
     assert isinstance(third.exc_info[1], ZeroDivisionError)
 
 
-def test_a_task_of_asyncios_that_is_cancelled_ends_only_who_awaits_it() -> None:
+def test_a_task_of_asyncios_that_is_cancelled_fails_the_callback_that_awaits_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            if await reader.get() == "cancelled":
-                task = asyncio.create_task(asyncio.sleep(1000))
-                task.cancel()
-                await task
-            await client.writer.send("well")
+            task = asyncio.create_task(asyncio.sleep(1000))
+            task.cancel()
+            await task
 
     async def main() -> None:
         async with asyncio.timeout(10), served(on_connection) as near:
             async with connect_stream(near, URI) as client:
-                await client.writer.send("cancelled")
                 await client.writer.send("")
-                assert await client.receive() == "well"
+                with pytest.raises(ConnectionClosed) as closed:
+                    await client.receive()
+                assert closed.value.code == 1011
 
     anyio.run(main)
+    [record] = caplog.records
+    assert record.getMessage().endswith("on_message raised")
 
 
 def test_a_task_of_asyncios_is_cancelled_in_the_blocks() -> None:

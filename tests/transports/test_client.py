@@ -1,6 +1,5 @@
 """Client: its callbacks, their order, and what exceptions in them do."""
 
-import asyncio
 import gc
 import weakref
 from collections.abc import Callable
@@ -11,11 +10,9 @@ import pytest
 from kit.frames import CLOSE, FIN, PING, PONG, Frame, masked
 from kit.log import Log
 from kit.loops import (
-    AsyncioLoop,
     Loop,
     MemoryLoop,
     echo,
-    on_asyncio,
     on_each_loop,
     on_memory,
     on_sockets,
@@ -1113,34 +1110,6 @@ async def test_when_a_connection_ends_callbacks_are_not_cancelled(loop: Loop) ->
         may_go_on.set()
         await loop.until(lambda: len(story) == 6)
         assert story == ["went on", "1006", "1006", "1006", "1006", "closed"]
-
-
-@on_asyncio
-async def test_a_callback_cancelled_from_outside_harms_nobody(loop: AsyncioLoop) -> None:
-    tasks: list[asyncio.Task[Any] | None] = []
-
-    async def on_connection(client: Client) -> None:
-        @client.message
-        async def on_message(reader: WebSocketReader) -> None:
-            if await reader.get() == "wait":
-                tasks.append(asyncio.current_task())
-                await asyncio.Event().wait()
-            await client.writer.send("done")
-
-    async with loop.serving(on_connection) as server:
-        peer = await loop.connect(server)
-        with peer.in_one_write():
-            peer.send("wait")
-            peer.send("go on")
-        await peer.nothing()
-        [task] = tasks
-        assert task is not None
-        task.cancel()
-        assert await peer.message() == "done"
-        peer.send("and on")
-        assert await peer.message() == "done"
-        peer.close()
-        assert await peer.closed() == (1000, "")
 
 
 @on_sockets

@@ -8,10 +8,11 @@ from typing import Self
 
 from ..address import Address
 from ..batch import Batch
+from ..log import log
 from ..runtime import Sink, running
 
 try:
-    from anyio import CancelScope, Event, aclose_forcefully, current_time, get_current_task
+    import anyio
 except ImportError as error:
     raise ImportError(
         "this needs anyio, which is not installed: install the extra `anyio`", name="anyio"
@@ -25,8 +26,6 @@ from .anyio_pipe import AnyioPipe
 from .anyio_tasks import AnyioTasks
 from .listening import Listening
 
-logger = logging.getLogger("wstransports")
-
 
 class AnyioListener(Listening):
     """The contract's Listener: streams are handed in."""
@@ -34,7 +33,7 @@ class AnyioListener(Listening):
     def __init__(
         self, runtime: "AnyioRuntime", where: Address, make_sink: Callable[[], Sink | None]
     ) -> None:
-        super().__init__(Event())
+        super().__init__(anyio.Event())
         self._runtime = runtime
         self._where = where
         self._make_sink = make_sink
@@ -52,8 +51,8 @@ class AnyioListener(Listening):
         try:
             sink = self._make_sink()
             pipe = None if sink is None else AnyioPipe(self._runtime, stream, sink)
-        except Exception:
-            logger.exception("cannot begin a connection")
+        except Exception as error:  # noqa: BLE001  # logged
+            log(logging.ERROR, "cannot begin a connection", error=error)
             pipe = None
         if pipe is None:
             await _drop(stream)
@@ -67,9 +66,9 @@ class AnyioListener(Listening):
 
 async def _drop(stream: ByteStream) -> None:
     try:
-        await aclose_forcefully(stream)
-    except Exception:  # whatever a stream raises
-        logger.exception("cannot drop the stream of a connection that was not begun")
+        await anyio.aclose_forcefully(stream)
+    except Exception as error:  # noqa: BLE001  # whatever a stream raises
+        log(logging.ERROR, "cannot drop the stream of a connection that was not begun", error=error)
 
 
 class AnyioRuntime(AnyioTasks):
@@ -86,8 +85,8 @@ class AnyioRuntime(AnyioTasks):
     def __init__(self, stream: ByteStream | None = None) -> None:
         super().__init__()
         self.batch = Batch()
-        self.now = current_time
-        self.signal = Event
+        self.now = anyio.current_time
+        self.signal = anyio.Event
         self.checkpoint = checkpoint
         self._stream = stream
 
@@ -98,14 +97,19 @@ class AnyioRuntime(AnyioTasks):
     @asynccontextmanager
     async def timeout_at(self, when: float) -> AsyncIterator[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
-        with CancelScope(deadline=when) as scope:
+        with anyio.CancelScope(deadline=when) as scope:
             yield
         if scope.cancelled_caught:
             raise TimeoutError
 
     def current_task(self) -> str:
         """The id of the task that runs now, interned: the same object each time."""
-        return sys.intern(str(get_current_task().id))
+        return sys.intern(str(anyio.get_current_task().id))
+
+    def is_cancellation(self, error: BaseException) -> bool:
+        """Whether it is that of a scope that this task is in."""
+        cancelled = anyio.current_effective_deadline() == -float("inf")
+        return cancelled and isinstance(error, anyio.get_cancelled_exc_class())
 
     def task_group(self) -> nullcontext[None]:
         """The runtime's own block, which is open already."""
@@ -113,9 +117,9 @@ class AnyioRuntime(AnyioTasks):
             raise RuntimeError("enter the runtime first: `async with AnyioRuntime() as runtime`")
         return nullcontext()
 
-    def shield(self) -> CancelScope:
+    def shield(self) -> anyio.CancelScope:
         """A scope that no cancellation from outside reaches."""
-        return CancelScope(shield=True)
+        return anyio.CancelScope(shield=True)
 
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink | None], group: None = None

@@ -12,8 +12,6 @@ from anyio import (
     Event,
     aclose_forcefully,
     create_task_group,
-    current_effective_deadline,
-    get_cancelled_exc_class,
 )
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
@@ -179,15 +177,10 @@ class AnyioPipe(WriteHalf):
     async def _run(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         self._unbegun -= 1
         try:
-            try:
-                await in_context(coroutine, context)
-            except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation
-                log_dropped(self._sink, errors)
-                self._break(errors)
-        except get_cancelled_exc_class():
-            # On asyncio, awaiting a cancelled task raises this too: that ends this task only.
-            if current_effective_deadline() == -float("inf"):
-                raise
+            await in_context(coroutine, context)
+        except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation
+            log_dropped(self._sink, errors)
+            self._break(errors)
         finally:
             del self._started[coroutine]
             self._finish_one()

@@ -232,6 +232,11 @@ class AsyncioRuntime:
         """For peers that send large messages."""
         return memoryview(bytearray(LARGE_READ_SIZE))
 
+    def is_cancellation(self, error: BaseException) -> bool:
+        """Whether it is this task's own, not that of another which it awaited."""
+        task = asyncio.current_task()
+        return isinstance(error, asyncio.CancelledError) and bool(task and task.cancelling())
+
     async def listen(
         self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> AsyncioListener:

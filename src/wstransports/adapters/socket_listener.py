@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ..address import bound_to
+from ..log import log
 from ..runtime import Signal, Sink
 from .listening import Listening
 from .listening_sockets import ListeningSockets
-
-logger = logging.getLogger("wstransports")
 
 # The most connections accepted at once: what is refused or closed must be gone before more come,
 # or descriptors would pile up.
@@ -74,15 +73,15 @@ class SocketListener(Listening):
     def _admit(self) -> Sink | None:
         try:
             return self._make_sink()
-        except Exception:
-            logger.exception("cannot begin a connection")
+        except Exception as error:  # noqa: BLE001  # logged
+            log(logging.ERROR, "cannot begin a connection", error=error)
             return None
 
     def _log(self, error: OSError) -> None:
         now = self._now()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET
-            logger.error("cannot accept a connection: %s", error.strerror)
+            log(logging.ERROR, "cannot accept a connection: %s", error.strerror)
 
     def _stop(self) -> None:
         self._listening.close()
@@ -92,5 +91,5 @@ def not_connected(sink: Sink, peer: object, error: BaseException | None) -> None
     """Log and report that an accepted connection ended in its TLS handshake."""
     name = " {}:{}".format(*peer) if isinstance(peer, tuple) else ""
     cause = error or "the server stopped listening"
-    logger.info("%s%s: the TLS handshake failed: %s", sink, name, cause)
+    log(logging.INFO, "%s%s: the TLS handshake failed: %s", sink, name, cause)
     sink.connection_lost(error if isinstance(error, Exception) else None)

@@ -109,6 +109,10 @@ class TrioRuntime:
         if scope.cancelled_caught:
             raise TimeoutError
 
+    def is_cancellation(self, error: BaseException) -> bool:
+        """Whether it is the cancellation of a scope that this task is in."""
+        return isinstance(error, trio.Cancelled) and trio.current_effective_deadline() == -math.inf
+
     def checkpoint(self) -> Awaitable[None]:
         """Let others run once."""
         self.at_checkpoint = True

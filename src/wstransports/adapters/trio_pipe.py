@@ -330,7 +330,9 @@ class TrioPipe(WriteHalf):
                 try:
                     trap = context.run(_step, coroutine, reply)
                 except StopIteration:
-                    if not self._todo or not worker.reads:  # else the next callback gathers on
+                    if self._todo and worker.reads:
+                        worker.gathered = batch.suspend()  # the next callback gathers on
+                    else:
                         self._send_gathered(worker)
                     return
                 except BaseException:

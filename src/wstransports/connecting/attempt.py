@@ -13,7 +13,7 @@ from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, 
 from ..address import Address
 from ..client import Client
 from ..connection.session import Session
-from ..errors import HandshakeError
+from ..errors import HandshakeError, Peer
 from ..options import ConnectionOptions
 from ..runtime import Runtime, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
@@ -133,6 +133,10 @@ class Attempt:
 
     def client_left(self, session: Session) -> None:
         """Nothing to do: there is no list of clients."""
+
+    def is_client(self, peer: Peer | None) -> bool:
+        """Nobody: there is no server."""
+        return False
 
     def finished(self, session: Session) -> None:
         """The connection and its tasks have ended."""

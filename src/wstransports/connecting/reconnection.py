@@ -7,11 +7,10 @@ from typing import Self
 
 from ..client import Client
 from ..errors import HandshakeError
+from ..log import log
 from ..runtime import CredentialsRefused, Runtime, running, wait_for
 from .attempt import Attempt
 from .backoff import delays
-
-logger = logging.getLogger("wstransports")
 
 _WORTH_RETRYING = (429, 500, 502, 503, 504)
 
@@ -85,7 +84,7 @@ class Connections:
                 if not self._retry(error):
                     raise
                 seconds = next(self._delays)
-                logger.warning("%s; trying again in %.1f s", str(error), seconds)
+                log(logging.WARNING, "%s; trying again in %.1f s", str(error), seconds)
                 await self._pause(seconds)
             else:
                 return client

@@ -56,7 +56,7 @@ class Control:
 
     def ping(self, payload: bytes) -> None:
         """A ping arrived: call on_ping, or answer it."""
-        if self.on_ping is not None:
+        if self.on_ping is not None and not self._callbacks.stopped:
             self._queue(True, payload)
         elif self._outbox.pipe.full:
             if self._unanswered is None:
@@ -68,7 +68,7 @@ class Control:
 
     def pong(self, payload: bytes) -> None:
         """A pong arrived that does not answer a keepalive ping: call on_pong."""
-        if self.on_pong is not None:
+        if self.on_pong is not None and not self._callbacks.stopped:
             self._queue(False, payload)
 
     def closed(self, code: Reasons | int, reason: str) -> None:
@@ -97,6 +97,8 @@ class Control:
             while waiting:
                 is_ping, payload = waiting.popleft()
                 self._inbox.add_unread(-len(payload) - FRAME_COST)
+                if self._callbacks.stopped:
+                    continue
                 callback = self.on_ping if is_ping else self.on_pong
                 assert callback is not None  # it was there when the frame came
                 name = "on_ping" if is_ping else "on_pong"

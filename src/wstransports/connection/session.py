@@ -19,10 +19,12 @@ from wscore import (
     Reasons,
     Response,
     ServerConnection,
+    State,
 )
 
 from ..callbacks import Callbacks
 from ..errors import ConnectionClosed, Peer
+from ..log import log
 from ..options import ConnectionOptions
 from ..receiving.inbox import Inbox
 from ..receiving.intake import ANSWER, BACKLOG, Intake
@@ -32,11 +34,11 @@ from ..tls import tls_cause
 from .alarm import Alarm
 from .control import Control
 
-logger = logging.getLogger("wstransports")
-
 # Bytes that may wait unread after the stream is lost. 256 KiB of the shortest messages count no
 # more than this, while compressed messages could inflate to any size.
 MAX_UNREAD_AFTER_LOSS = 2**24
+
+_PLAIN = {"Content-Type": "text/plain"}
 
 _LAST = (CloseReceived, ConnectionFailed)
 
@@ -58,6 +60,9 @@ class Owner(Protocol):
     def client_left(self, session: "Session") -> None:
         """The client's state is no longer OPEN."""
 
+    def is_client(self, peer: Peer | None) -> bool:
+        """Whether `peer` is a client of this server."""
+
     def finished(self, session: "Session") -> None:
         """The stream is lost, and all its tasks have ended; may be called more than once."""
 
@@ -74,7 +79,6 @@ class Session:
         "_batch",
         "_close_waiters",
         "_now",
-        "_owner",
         "_stream_closed",
         "callbacks",
         "client",
@@ -87,6 +91,7 @@ class Session:
         "lost",
         "options",
         "outbox",
+        "owner",
         "pipe",
         "runtime",
     )
@@ -106,7 +111,7 @@ class Session:
         self.core = core
         self.runtime = runtime
         self.options = options
-        self.callbacks = callbacks = Callbacks(self, context)
+        self.callbacks = callbacks = Callbacks(self, runtime, context)
         self.intake = intake = Intake(self, core, runtime)
         self.inbox = Inbox(self, core, runtime, callbacks, intake, options)
         self.outbox = Outbox(self, core, runtime, options.timeout)
@@ -115,7 +120,7 @@ class Session:
         self.lost = False
         self.loss: Exception | None = None
         """The error that ended the byte stream, if any."""
-        self._owner = owner
+        self.owner = owner
         self._batch = runtime.batch
         self._now = runtime.now
         self._stream_closed = False  # our half
@@ -134,7 +139,7 @@ class Session:
         self._alarm.pipe = pipe
         self.core.connection_made(self._now())
         self.arm()
-        self._owner.connected(self)
+        self.owner.connected(self)
 
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
@@ -164,7 +169,7 @@ class Session:
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
         if not hasattr(self, "pipe"):  # it was never connected
-            self._owner.finished(self)
+            self.owner.finished(self)
             return
         self.intake.pause_reasons = 0
         self.loss = exc
@@ -197,7 +202,7 @@ class Session:
             elif isinstance(event, _LAST):
                 self._end(event)
             else:
-                self._owner.handshake(self, event)
+                self.owner.handshake(self, event)
                 if self.core.should_close:
                     self.callbacks.closing = True
         inbox.run()
@@ -270,7 +275,7 @@ class Session:
     def ready(self) -> None:
         """The application is set up and ready for messages."""
         if self.client is not None and self.core.phase is Phase.OPEN:
-            self._owner.client_ready(self)
+            self.owner.client_ready(self)
 
     # The closing handshake.
 
@@ -284,7 +289,7 @@ class Session:
             self.outbox.lock.close()
         if self.lost:
             if not self.callbacks.running:
-                self._owner.finished(self)
+                self.owner.finished(self)
             return
         if not core.should_close:
             self.outbox.put()
@@ -325,7 +330,7 @@ class Session:
     def abort(self) -> None:
         """Cancel all tasks, discard unread messages, and drop the stream."""
         self.inbox.stop()
-        self.pipe.cancel()
+        self.callbacks.cancel()
         if not self.lost:
             self.pipe.abort()
 
@@ -346,18 +351,32 @@ class Session:
 
     def _begin_closing(self) -> None:
         self.callbacks.closing = True
-        self._owner.client_left(self)
+        self.owner.client_left(self)
 
     # Callbacks.
 
     def callback_failed(self) -> None:
-        """As a Link: a callback raised, so close with 1011."""
+        """As a Link: a callback raised, so close with 1011, or answer with 500."""
+        if self.core.state is State.CONNECTING:
+            self.reject(Response(500, _PLAIN, "the server failed to answer\n"))
         self.fail(Reasons.UNEXPECTED_CONDITION, "")  # first: a receive() raises with its code
         self.inbox.stop()
 
+    def stop_messages(self) -> None:
+        """As a Link: deliver no more messages."""
+        self.inbox.stop()
+
+    def is_ending(self) -> bool:
+        """As a Link: whether the connection is closing or closed."""
+        return self.core.state not in (State.CONNECTING, State.OPEN)
+
+    def is_neighbour(self, peer: Peer | None) -> bool:
+        """As a Link: whether `peer` is a client of the same server."""
+        return self.owner.is_client(peer)
+
     def log(self, what: str) -> None:
         """Log one line about this connection."""
-        logger.warning("%s: %s", self, what)
+        log(logging.WARNING, "%s: %s", self, what)
 
     # Time.
 

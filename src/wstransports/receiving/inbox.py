@@ -296,7 +296,7 @@ class Inbox:
                 try:
                     # Read each time: a callback may register another one.
                     await self.callback(reader)  # type: ignore[misc]
-                except Exception as error:  # noqa: BLE001  # a callback may raise anything
+                except BaseException as error:  # noqa: BLE001  # a callback may raise anything
                     callbacks.failed("on_message", error)
                 finally:
                     # Pieces may still follow, or a get() has put some back: discard them.

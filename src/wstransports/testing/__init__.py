@@ -5,10 +5,11 @@ checks show whether an adapter keeps the contract of `wstransports.runtime`. Nei
 framework.
 """
 
-from .check_pipe import Join, check_pipe, joined
+from .check_pipe import check_pipe, joined
 from .check_runtime import check_runtime
 from .host import Host
 from .memory import MemoryEnd, MemoryRuntime
+from .pairs import Join
 from .rules import BrokenRule, Rule
 
 __all__ = [

@@ -1,16 +1,14 @@
 """Checks that an adapter's Pipe keeps the contract, and calls its Sink by it."""
 
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, copy_context
 from typing import Any, cast
 
 from ..address import Address
 from ..runtime import TURNS, Pipe, Runtime, Signal, Sink
+from .check_tasks import TaskChecks
 from .end import End
-from .host import QUIET, TICK, Host
+from .host import Host
+from .pairs import Join, Pairs
 from .rules import BrokenRule, Rule
-
-Join = Callable[[Sink, Sink], Awaitable[object]]
 
 _BLOCK = 2**16
 
@@ -31,8 +29,9 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     TLS it cannot. The checks take a few seconds of the loop's clock. Raises BrokenRule for the
     first rule that is broken.
     """
+    tasks = TaskChecks(runtime, host, join)
+    await tasks.timers()
     checks = _Checks(runtime, host, join)
-    await checks.timers()
     await checks.reads_in_turns()
     await checks.bytes_both_ways()
     await checks.closing()
@@ -44,8 +43,9 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     await checks.back_pressure(lines=True)
     await checks.aborting()
     await checks.aborting_a_flood()
-    await checks.tasks()
-    await checks.contexts()
+    await tasks.tasks()
+    await tasks.contexts()
+    await tasks.cancellations()
 
 
 def joined(runtime: Runtime, where: Address, group: Any = None) -> Join:
@@ -86,82 +86,7 @@ class _Accepted:
         return getattr(self._sink, name)
 
 
-class _Checks:
-    def __init__(self, runtime: Runtime, host: Host, join: Join) -> None:
-        self.runtime = runtime
-        self.host = host
-        self._join = join
-
-    async def pair(self) -> tuple[End, End]:
-        """Two ends that are connected."""
-        a, b = End(), End()
-        await self._join(cast(Sink, a), cast(Sink, b))
-        await self.host.until(
-            lambda: a.is_connected and b.is_connected, Rule.CONNECTED_FIRST, "it was never called"
-        )
-        return a, b
-
-    async def over(self, *ends: End) -> None:
-        """Drop what is left, and check that it ends only once."""
-        for end in ends:
-            end.on_data = None
-            if end.paused:
-                end.resume()
-            if not end.lost:
-                end.abort()
-        await self.lost(*ends, rule=Rule.ABORT_SOON)
-        await self.host.quiet()
-        for end in ends:
-            end.check()
-
-    async def lost(self, *ends: End, rule: Rule) -> None:
-        """Wait for the loss of both ends."""
-        await self.host.until(
-            lambda: all(end.lost for end in ends), rule, "connection_lost() was not called"
-        )
-
-    async def received(self, end: End, data: bytes, rule: Rule = Rule.BYTES_ARRIVE) -> None:
-        """Wait for these bytes, and check that no others came."""
-        await self.host.until(
-            lambda: len(end.received) >= len(data),
-            rule,
-            f"some of {len(data)} bytes never came",
-        )
-        end.check()
-        if end.received != data:
-            raise BrokenRule(rule, f"other bytes than the {len(data)} written came")
-        end.received.clear()
-
-    async def timers(self) -> None:
-        """Timers call once, in time, unless cancelled."""
-        a, b = await self.pair()
-        runtime = self.runtime
-        calls: dict[str, list[float]] = {name: [] for name in ("past", "now", "soon", "cancelled")}
-
-        def note(name: str) -> Callable[[], None]:
-            return lambda: calls[name].append(runtime.now())
-
-        now = runtime.now()
-        when = {"past": now - 1, "now": now, "soon": now + 2 * QUIET, "cancelled": now + QUIET}
-        timers = {name: a.pipe.call_at(at, note(name)) for name, at in when.items()}
-        if any(calls.values()):
-            raise BrokenRule(Rule.CALL_AT_LATER, "it called before it returned")
-        timers["cancelled"].cancel()
-        await self.host.until(
-            lambda: calls["past"] and calls["now"] and calls["soon"],
-            Rule.CALL_AT_CALLS,
-            "one was never called",
-        )
-        await self.host.quiet()
-        if calls["cancelled"]:
-            raise BrokenRule(Rule.CALL_AT_CANCELLED, "it called")
-        if early := [at for at in calls["soon"] if at < when["soon"] - TICK]:
-            raise BrokenRule(Rule.CALL_AT_LATER, f"{when['soon'] - early[0]:.4f} s too early")
-        if twice := [name for name, times in calls.items() if len(times) > 1]:
-            raise BrokenRule(Rule.CALL_AT_CALLS, f"{len(calls[twice[0]])} calls for one timer")
-        timers["soon"].cancel()  # one that has called may be cancelled
-        await self.over(a, b)
-
+class _Checks(Pairs):
     async def reads_in_turns(self) -> None:
         """What has arrived is read, however little time there is."""
         a, b = await self.pair()
@@ -351,73 +276,4 @@ class _Checks:
         await self.host.until(lambda: drain.done, Rule.DRAIN_LOST, "it never returned")
         if drain.error is not None:
             raise BrokenRule(Rule.DRAIN_LOST, f"it raised {drain.error!r}") from drain.error
-        await self.over(a, b)
-
-    async def tasks(self) -> None:
-        """What start() begins runs, and cancel() ends it."""
-        a, b = await self.pair()
-        runtime = self.runtime
-        here = runtime.current_task()
-        tasks: list[object] = []
-        ended: list[str] = []
-
-        async def stay(name: str) -> None:
-            try:
-                tasks.append(runtime.current_task())
-                await runtime.signal().wait()
-            finally:
-                ended.append(name)
-
-        async def leave() -> None:
-            tasks.append(runtime.current_task())
-
-        a.pipe.start(leave(), copy_context())
-        a.pipe.start(stay("cancelled"), copy_context())
-        b.pipe.start(stay("the peer's"), copy_context())
-        await self.host.until(lambda: len(tasks) == 3, Rule.STARTED, "one never ran")
-        if None in tasks or here in tasks or len(set(map(id, tasks))) < 3:
-            raise BrokenRule(Rule.STARTED, f"the current tasks were {tasks}, started from {here}")
-        await self.host.quiet()
-        if ended:
-            raise BrokenRule(Rule.CANCELLED, "a task ended that was not cancelled")
-        a.pipe.cancel()
-        await self.host.until(lambda: ended, Rule.CANCELLED, "a task still runs")
-        await self.host.quiet()
-        if ended != ["cancelled"]:
-            raise BrokenRule(Rule.CANCELLED, f"these were cancelled: {', '.join(ended)}")
-        for sender, receiver in ((a, b), (b, a)):
-            sender.write(_MESSAGE)
-            await self.received(receiver, _MESSAGE, Rule.CANCELLED)
-        b.pipe.cancel()
-        await self.host.until(lambda: len(ended) == 2, Rule.CANCELLED, "a task still runs")
-        await self.over(a, b)
-
-    async def contexts(self) -> None:
-        """Tasks see the variables of the context that they were given, also one after another."""
-        a, b = await self.pair()
-        runtime = self.runtime
-        ours: ContextVar[str] = ContextVar("ours", default="nothing")
-        shared = copy_context()
-        seen: list[str] = []
-
-        async def look(name: str) -> None:
-            for step in ("begins", "goes on"):
-                seen.append(f"{name} {step} after {ours.get()}")
-                ours.set(f"{name} {step}")
-                await runtime.checkpoint()
-
-        async def begin_another() -> None:
-            a.pipe.start(look("the second"), shared)  # whose context is entered already
-            await look("the first")
-
-        a.pipe.start(begin_another(), shared)
-        await self.host.until(lambda: len(seen) == 4, Rule.STARTED, "one never ran")
-        before = "nothing"
-        for line in seen:
-            step, _, after = line.partition(" after ")
-            if after != before:
-                raise BrokenRule(Rule.CONTEXT, f"{step} after {before!r}, but sees {after!r}")
-            before = step
-        if ours.get() != "nothing":
-            raise BrokenRule(Rule.CONTEXT, f"the caller sees {ours.get()!r}")
         await self.over(a, b)

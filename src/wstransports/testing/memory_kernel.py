@@ -291,6 +291,11 @@ class Kernel:
         """The task that runs now; None in a callback of the kernel, and outside `run`."""
         return self._current
 
+    def is_cancellation(self, error: BaseException) -> bool:
+        """Whether it is this task's own, not that of another which it awaited."""
+        task = self._current
+        return isinstance(error, Cancelled) and task is not None and task._cancels > 0
+
     def _running_task(self) -> MemoryTask[Any]:
         if self._current is None:
             raise RuntimeError("nothing can wait here: only a task inside run() can")

@@ -28,6 +28,7 @@ class Rule(StrEnum):
     STARTED = "start() runs a coroutine, in a task of its own"
     CONTEXT = "each step of a coroutine given to start() runs in its context, which others share"
     CANCELLED = "cancel() cancels what start() began and still runs, and nothing else"
+    IS_CANCELLATION = "is_cancellation() is true for the cancellation of the task that runs only"
     INFO = "info() returns None for what it does not know, also when the stream is lost"
 
     NOW = "now() is the loop's clock in seconds, and never goes back"
