@@ -31,7 +31,7 @@ def serve(port: int) -> None:
 
     async def tell_all(text: str, name: str = "") -> None:
         line = json.dumps({"name": name, "text": text, "here": sorted(names.values())})
-        await broadcast(names.keys(), line, slow="close")
+        await broadcast(names.keys(), line)
 
     @chat.connection
     async def on_connection(client: Client) -> None:

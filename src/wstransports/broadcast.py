@@ -38,24 +38,26 @@ async def broadcast(
     clients: Iterable[Client] | Mapping[Any, Client],
     data: Data,
     *,
-    slow: Slow = "wait",
+    slow: Slow = "close",
     max_waiting: int = 2**20,
     max_seconds: float = 10,
     compress: bool | None = None,
 ) -> BroadcastReport:
     """Send one message to many clients; it is framed and compressed once where they can share it.
 
-    Clients with buffer space get the message at once. `slow` decides about the others. A client
-    to which a fragmented message is being sent counts as one without buffer space.
+    Clients with buffer space get the message at once. `slow` decides about the others: by default
+    none of them holds up the rest. A client to which a fragmented message is being sent counts as
+    one without buffer space.
 
     Arguments:
         `clients`: `server.clients`, or any iterable of clients.
         `data`: str for a text message, bytes-like for a binary one.
         `slow`: what happens with clients that have no buffer space.
-            "wait": they get the message, and this returns when all have buffer space again.
-            "drop": they do not get the message.
             "close": they get the message, unless they exceed one of the next two limits: then
             they are closed with 1013.
+            "drop": they do not get the message.
+            "wait": they get the message, and this returns when all have buffer space again. A
+            client that reads nothing makes that as long as the `timeout` of its server.
         `max_waiting`: for "close", the most bytes that may wait for a client.
         `max_seconds`: for "close", how many seconds broadcasts may find no buffer space.
         `compress`: as for `WebSocketWriter.send`.
@@ -70,6 +72,9 @@ async def broadcast(
     late = _send(_checked(clients), message, policy, report)
     if slow == "wait":
         await _wait_for_room(late, report)
+    elif late:
+        await running().checkpoint()  # a loop of broadcasts must not keep its clients slow
+        return report
     await checkpoint(running())
     return report
 

@@ -250,12 +250,45 @@ async def test_whether_it_is_compressed(
 # Slow ones.
 
 
+@on_each_loop
+async def test_by_default_a_peer_that_reads_nothing_holds_up_nobody(loop: Loop) -> None:
+    """It once stopped everybody for `timeout` seconds."""
+    message = b"x" * 2**18
+    closed: list[Client] = []
+    async with loop.serving(compression=None, timeout=0, close_timeout=0.01) as server:
+        silent, good = await loop.connect(server), await loop.connect(server)
+        await members(loop, server, 2)
+        silent.stop_reading()
+        rounds = 0
+        while not closed:
+            assert rounds < 200  # 50 MiB
+            report = await broadcast(server.clients, message)
+            closed += report.closed
+            assert await good.message() == message
+            rounds += 1
+        assert len(closed) == 1
+        assert [*server.clients.values()] != closed
+        assert len(server.clients) == 1
+
+
+@on_own_streams
+async def test_a_loop_of_broadcasts_lets_its_clients_keep_up(loop: Loop) -> None:
+    async with loop.serving(compression=None) as server:
+        peers = [await loop.connect(server) for _ in range(2)]
+        theirs = await members(loop, server, 2)
+        for _ in range(50):
+            assert (await broadcast(theirs, BIG)).closed == []
+        for peer in peers:
+            for _ in range(50):
+                assert await peer.message() == BIG
+
+
 @on_memory
 async def test_wait_returns_when_all_have_room(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 3)
         here.peers[0].stop()
-        casting = loop.spawn(broadcast(here.server.clients, BIG))
+        casting = loop.spawn(broadcast(here.server.clients, BIG, slow="wait"))
         await loop.advance(1000)
         assert not casting.done
         # The others have it.
@@ -398,7 +431,7 @@ async def test_who_goes_while_it_is_waited_for_is_reported(loop: MemoryLoop) -> 
         here = await room(loop, stack, 4)
         for number in (0, 1, 2):
             here.peers[number].stop()
-        casting = loop.spawn(broadcast(here.server.clients, BIG))
+        casting = loop.spawn(broadcast(here.server.clients, BIG, slow="wait"))
         await loop.settle()
         here.peers[1].leave()  # not the one that is waited for first
         await loop.settle()
@@ -419,7 +452,7 @@ async def test_a_broadcast_that_is_given_up_takes_nothing_back(loop: MemoryLoop)
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)
         here.peers[0].stop()
-        casting = loop.spawn(broadcast(here.server.clients, BIG))
+        casting = loop.spawn(broadcast(here.server.clients, BIG, slow="wait"))
         await loop.settle()
         casting.cancel()
         with pytest.raises(loop.cancelled):
@@ -452,7 +485,7 @@ async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: MemoryLoop)
         await parted.wait()
         before = loop.spawn(here.clients[0].writer.send("before"))
         await loop.settle()
-        casting = loop.spawn(broadcast(here.server.clients, "cast"))
+        casting = loop.spawn(broadcast(here.server.clients, "cast", slow="wait"))
         await loop.settle()
         after = loop.spawn(here.clients[0].writer.send("after"))
         await loop.settle()
@@ -492,7 +525,7 @@ async def test_one_fragmented_message_holds_up_no_client_but_its_own(loop: Memor
         here = await room(loop, stack, 2)
         jobs = [loop.spawn(part(here.clients[i], mores[i])) for i in range(2)]
         await loop.settle()
-        casting = loop.spawn(broadcast(here.clients, "cast"))
+        casting = loop.spawn(broadcast(here.clients, "cast", slow="wait"))
         await loop.settle()
         mores[1].set()
         assert await here.peers[1].messages() == ["part", "cast"]
@@ -565,7 +598,7 @@ async def test_who_goes_amid_a_fragmented_message_is_reported(loop: MemoryLoop) 
         here = await room(loop, stack, 2)
         parting = loop.spawn(part(here.clients[0]))
         await loop.settle()
-        casting = loop.spawn(broadcast(here.clients, "cast"))
+        casting = loop.spawn(broadcast(here.clients, "cast", slow="wait"))
         await loop.settle()
         here.peers[0].leave()
         report = await casting.wait()
@@ -589,7 +622,7 @@ async def test_a_broadcast_that_is_given_up_is_not_sent_behind(loop: MemoryLoop)
         here = await room(loop, stack, 3)
         jobs = [loop.spawn(part(client)) for client in here.clients[:2]]
         await loop.settle()
-        casting = loop.spawn(broadcast(here.clients, "cast"))
+        casting = loop.spawn(broadcast(here.clients, "cast", slow="wait"))
         await loop.settle()
         casting.cancel()
         with pytest.raises(loop.cancelled):
