@@ -16,6 +16,7 @@
 #
 # PYTHON=python3.12  the Python to use: 3.11 or later
 # LOOP=asyncio       the only event loop for `make autobahn`
+# TLS=1              `make autobahn` over TLS
 # REQUIRE_ALL=1      the tests fail where they would leave out what this machine does not have
 
 PYTHON ?= python3
@@ -106,7 +107,7 @@ bare:
 	$(VENV)-bare/bin/python -m pytest -q tests/user tests/conformance tests/test_rings.py
 
 autobahn: $(VENV)/tools
-	$(VENV_PYTHON) tests/autobahn/run.py $(if $(LOOP),--loop=$(LOOP))
+	$(VENV_PYTHON) tests/autobahn/run.py $(if $(LOOP),--loop=$(LOOP)) $(if $(TLS),--tls)
 
 fuzz: $(VENV)/tools
 	$(VENV_PYTHON) -m pip install --quiet --group fuzz

@@ -4,7 +4,9 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+import trustme
 from program import Fault, Program
 from selection import Direction, Selection
 from verdicts import Judgement, judge
@@ -26,10 +28,9 @@ def run(
     """
     faults: list[str] = []
     try:
-        if direction.end == "server":
-            _test_server(direction.loop, suite, selection, folder, limit)
-        else:
-            _test_client(direction.loop, suite, selection, folder, limit)
+        certs = certificates(folder) if direction.tls else None
+        test = _test_server if direction.end == "server" else _test_client
+        test(direction.loop, suite, selection, folder, limit, certs)
     except Fault as fault:
         faults = [str(fault)]
     # What there is of a report is judged in any case: it may say why.
@@ -45,20 +46,62 @@ def read_report(folder: Path) -> Mapping[str, Mapping[str, object]]:
     return report
 
 
-def _test_server(loop: str, suite: Path, selection: Selection, folder: Path, limit: float) -> None:
+class Certificates(NamedTuple):
+    """The files of a server's certificate and key, and of the authority behind it."""
+
+    cert: Path
+    key: Path
+    authority: Path
+
+
+def certificates(folder: Path) -> Certificates:
+    """Make a certificate for 127.0.0.1."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    files = Certificates(folder / "cert.pem", folder / "key.pem", folder / "authority.pem")
+    files.cert.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(files.key)
+    authority.cert_pem.write_to_path(files.authority)
+    return files
+
+
+def _test_server(
+    loop: str,
+    suite: Path,
+    selection: Selection,
+    folder: Path,
+    limit: float,
+    certs: Certificates | None,
+) -> None:
     command = [sys.executable, str(HERE / "echo_server.py"), loop]
+    scheme = "ws"
+    if certs is not None:
+        scheme = "wss"
+        command += [str(certs.cert), str(certs.key)]
     with Program("the echo server", command, folder / "server.log") as server:
-        servers = [{"agent": AGENT, "url": f"ws://127.0.0.1:{server.port()}"}]
+        servers = [{"agent": AGENT, "url": f"{scheme}://127.0.0.1:{server.port()}"}]
         with _wstest(suite, "fuzzingclient", selection, folder, servers=servers) as client:
             client.wait(limit)
         server.end()
         server.check_log()
 
 
-def _test_client(loop: str, suite: Path, selection: Selection, folder: Path, limit: float) -> None:
-    with _wstest(suite, "fuzzingserver", selection, folder, url="ws://127.0.0.1:0") as server:
+def _test_client(
+    loop: str,
+    suite: Path,
+    selection: Selection,
+    folder: Path,
+    limit: float,
+    certs: Certificates | None,
+) -> None:
+    scheme, peer, trusted = "ws", {}, []
+    if certs is not None:
+        scheme, trusted = "wss", [str(certs.authority)]
+        peer = {"cert": str(certs.cert), "key": str(certs.key)}
+    url = f"{scheme}://127.0.0.1:0"
+    with _wstest(suite, "fuzzingserver", selection, folder, url=url, **peer) as server:
         command = [sys.executable, str(HERE / "echo_client.py"), loop]
-        command += [f"ws://127.0.0.1:{server.port()}", AGENT]
+        command += [f"{scheme}://127.0.0.1:{server.port()}", AGENT, *trusted]
         with Program("the echo client", command, folder / "client.log") as client:
             client.wait(limit)
             client.check_log()

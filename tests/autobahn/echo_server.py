@@ -1,6 +1,7 @@
 """The server under test: an echo on a free port of 127.0.0.1, which it prints; SIGTERM ends it.
 
-Argument: the event loop to run on, asyncio or trio.
+Arguments: the event loop to run on, asyncio or trio, and for TLS the files of a certificate and
+its key.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from wstransports import Client, WebSocketReader, WebSocketServer
 def echo(loop: Any = None) -> WebSocketServer:
     """Make the server."""
     # Group 9 sends messages of up to 16 MiB, some of them in 65,536 fragments.
-    socket = WebSocketServer("127.0.0.1", 0, loop=loop, max_message_size=16 * 2**20)
+    size = 16 * 2**20
+    socket = WebSocketServer("127.0.0.1", 0, certs, loop=loop, max_message_size=size)
 
     @socket.connection
     async def on_connection(client: Client) -> None:
@@ -43,10 +45,12 @@ async def on_trio() -> None:
             await anext(signals)
 
 
-match sys.argv[1]:
+_, name, *files = sys.argv
+certs = (files[0], files[1]) if files else None
+match name:
     case "asyncio":
         on_asyncio()
     case "trio":
         trio.run(on_trio)
-    case name:
+    case _:
         sys.exit(f"no event loop is called {name}")

@@ -34,6 +34,7 @@ def main() -> int:
         "--left-out", type=Path, metavar="FILE", help="without Python 2.7: note it in FILE and pass"
     )
     parser.add_argument("--loop", choices=LOOPS, help="on this event loop alone")
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     arguments = parser.parse_args()
 
     python2 = find_python2()
@@ -47,14 +48,16 @@ def main() -> int:
         return 1 if arguments.left_out is None else 0
 
     suite = install_suite(python2, CACHE / "python2.7")
-    directions = [one for one in DIRECTIONS if arguments.loop in (None, one.loop)]
+    chosen = [one for one in DIRECTIONS if arguments.loop in (None, one.loop)]
     selections = SHORT if arguments.short else dict.fromkeys(DIRECTIONS, EVERYTHING)
+    selections = {one._replace(tls=arguments.tls): selections[one] for one in chosen}
     limit = SHORT_LIMIT if arguments.short else LIMIT
     minutes = "a minute" if arguments.short else "20 minutes"
     print(f"Running the Autobahn TestSuite, {minutes} or so for each event loop", flush=True)
 
     def run_one(direction: Direction) -> tuple[Judgement, Path]:
-        folder = CACHE / f"{direction.end}-{direction.loop}-{platform.python_version()}"
+        name = f"{direction.end}-{direction.loop}{'-tls' if direction.tls else ''}"
+        folder = CACHE / f"{name}-{platform.python_version()}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return run(direction, suite, selections[direction], folder, limit), folder
@@ -62,7 +65,7 @@ def main() -> int:
     passed = True
     with ThreadPoolExecutor(WORKERS) as pool:
         for direction, (judgement, folder) in zip(
-            directions, pool.map(run_one, directions), strict=True
+            selections, pool.map(run_one, selections), strict=True
         ):
             selection = selections[direction]
             print(f"Autobahn, {direction}: {selection.total()} of {EVERYTHING.total()} cases")

@@ -14,13 +14,14 @@ LENGTHS = tuple(range(1, 19))
 
 
 class Direction(NamedTuple):
-    """What is tested: an end of ours, "server" or "client", on an event loop."""
+    """What is tested: an end of ours, "server" or "client", on an event loop, over TLS or not."""
 
     end: str
     loop: str
+    tls: bool = False
 
     def __str__(self) -> str:
-        return f"{self.end} on {self.loop}"
+        return f"{self.end} on {self.loop}{' over TLS' if self.tls else ''}"
 
 
 LOOPS = ("asyncio", "trio")

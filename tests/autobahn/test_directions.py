@@ -75,6 +75,40 @@ def test_a_perfect_run_against_a_client(tmp_path: Path, monkeypatch: pytest.Monk
     assert judgement.counts == {"OK": 517}
 
 
+# In place of what is tested, over TLS: makes sure of the files that it is given.
+SERVER_OVER_TLS = """
+import ssl, sys
+ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*sys.argv[2:])
+""" + SERVER.format(end="pass", status=0)
+CLIENT_OVER_TLS = """
+import ssl, sys
+assert ssl.create_default_context(cafile=sys.argv[4]).get_ca_certs()
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "program"), [("server", SERVER_OVER_TLS), ("client", CLIENT_OVER_TLS)]
+)
+def test_over_tls_both_ends_get_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, program: str
+) -> None:
+    monkeypatch.setattr(directions, "HERE", tmp_path)
+    (tmp_path / f"echo_{end}.py").write_text(program)
+    suite = make_suite(tmp_path, perfect_report())
+    direction = Direction(end, "trio", tls=True)
+    assert str(direction) == f"{end} on trio over TLS"
+    judgement = run(direction, suite, EVERYTHING, tmp_path, limit=20)
+    assert judgement.faults == []
+    specification = json.loads((tmp_path / "specification.json").read_text())
+    if end == "server":
+        [server] = specification["servers"]
+        assert server["url"].startswith("wss://127.0.0.1:")
+    else:
+        assert specification["url"] == "wss://127.0.0.1:0"
+        assert Path(specification["cert"]).is_file()
+        assert Path(specification["key"]).is_file()
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("report", ["{}", '{"another": {"1.1.1": {"behavior": "OK"}}}'])
 def test_our_server_alone_with_a_suite_that_runs_nothing(
