@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Literal, NamedTuple
 
+from keys import Keys
 from our_loop import OurLoop
 from recorder import Stream, Wire, recorded
 
@@ -74,14 +75,21 @@ class Peer(ABC):
 
     @abstractmethod
     def connecting(
-        self, url: str, subprotocols: Sequence[str], compress: bool
+        self, url: str, subprotocols: Sequence[str], compress: bool, keys: Keys | None = None
     ) -> AbstractAsyncContextManager[Theirs]:
-        """Their client, connected. Raises Refused."""
+        """Their client, connected; with `keys` over TLS. Raises Refused."""
 
     def serving(
-        self, subprotocols: Sequence[str], compress: bool, refuse: int | None
+        self,
+        subprotocols: Sequence[str],
+        compress: bool,
+        refuse: int | None,
+        keys: Keys | None = None,
     ) -> AbstractAsyncContextManager[Listening]:
-        """Their server on a free port of 127.0.0.1; it refuses with a status if one is given."""
+        """Their server on a free port of 127.0.0.1; it refuses with a status if one is given.
+
+        With `keys` it serves over TLS.
+        """
         raise NotImplementedError
 
 
@@ -176,8 +184,9 @@ async def meeting(
     our_subprotocols: Sequence[str] = (),
     their_subprotocols: Sequence[str] = (),
     refuse: int | None = None,
+    keys: Keys | None = None,
 ) -> AsyncIterator[Meeting]:
-    """Connect; with `refuse` the server answers with that status.
+    """Connect; with `refuse` the server answers with that status; with `keys` over TLS.
 
     Raises Refused where we refuse, HandshakeError where they do.
     """
@@ -186,6 +195,7 @@ async def meeting(
             server = WebSocketServer(
                 "127.0.0.1",
                 0,
+                keys and keys.server,
                 compression=compression,
                 subprotocols=our_subprotocols,
                 process_request=lambda _: (
@@ -196,16 +206,23 @@ async def meeting(
             async with (
                 loop.entered(_serving(server, loop, accepted)) as port,
                 recorded(port) as wire,
-                side.peer.connecting(_url(wire), their_subprotocols, they_compress) as theirs,
+                side.peer.connecting(
+                    _url(wire, keys), their_subprotocols, they_compress, keys
+                ) as theirs,
             ):
                 yield Meeting(await accepted.get(), theirs, wire, wire.server, wire.client)
             return
         async with (
-            side.peer.serving(their_subprotocols, they_compress, refuse) as listening,
+            side.peer.serving(their_subprotocols, they_compress, refuse, keys) as listening,
             recorded(listening.port) as wire,
             loop.entered(
                 _connected(
-                    connect(_url(wire), compression=compression, subprotocols=our_subprotocols),
+                    connect(
+                        _url(wire, keys),
+                        ssl=keys and keys.client,
+                        compression=compression,
+                        subprotocols=our_subprotocols,
+                    ),
                     loop,
                 )
             ) as ours,
@@ -234,5 +251,5 @@ async def _connected(connecting: connect, loop: OurLoop) -> AsyncIterator[Ours]:
         yield Ours(client, loop)
 
 
-def _url(wire: Wire) -> str:
-    return f"ws://127.0.0.1:{wire.port}/meet"
+def _url(wire: Wire, keys: Keys | None) -> str:
+    return f"{'ws' if keys is None else 'wss'}://127.0.0.1:{wire.port}/meet"

@@ -1,6 +1,8 @@
 // An end of a connection of Node's `ws` package, in the hands of a test: each line of standard
 // input is a command, each line of standard output an event, both JSON. It ends with its input.
 "use strict";
+const fs = require("fs");
+const https = require("https");
 const readline = require("readline");
 const { WebSocket, WebSocketServer } = require("ws");
 
@@ -21,22 +23,26 @@ function adopt(opened) {
 const sayOpen = () => say("open", [socket.protocol, socket.extensions]);
 
 const commands = {
-  connect(url, protocols, perMessageDeflate) {
-    adopt(new WebSocket(url, protocols, { perMessageDeflate }));
+  connect(url, protocols, perMessageDeflate, authority) {
+    const ca = authority === null ? undefined : fs.readFileSync(authority);
+    adopt(new WebSocket(url, protocols, { perMessageDeflate, ca }));
     socket.on("open", sayOpen);
     socket.on("unexpected-response", (request, response) => {
       say("refused", response.statusCode);
       request.destroy();
     });
   },
-  serve(protocols, perMessageDeflate, status) {
+  serve(protocols, perMessageDeflate, status, files) {
+    const [cert, key] = (files ?? []).map((file) => fs.readFileSync(file));
+    const listening = files === null ? null : https.createServer({ cert, key });
+    const where = listening === null ? { host: "127.0.0.1", port: 0 } : { server: listening };
     const server = new WebSocketServer({
-      host: "127.0.0.1",
-      port: 0,
+      ...where,
       perMessageDeflate,
       handleProtocols: (offered) => protocols.find((one) => offered.has(one)) ?? false,
       verifyClient: (request, answer) => answer(status === null, status, "go away\n"),
     });
+    listening?.listen(0, "127.0.0.1");
     server.on("listening", () => say("listening", server.address().port));
     server.on("connection", (opened) => {
       adopt(opened);

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import trio
+import uvloop
 
 T = TypeVar("T")
 
@@ -104,6 +105,40 @@ class OnTrio(OurLoop):
         self.asyncio.call_soon_threadsafe(function)
 
 
+class OnUvloop(OurLoop):
+    """uvloop, in a thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = uvloop.new_event_loop()
+
+    def main(self) -> None:
+        """What its thread runs."""
+        self._loop.run_forever()
+        self._loop.close()
+
+    def end(self) -> None:
+        """Have `main` end."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def run(self, function: Callable[[], Awaitable[T]]) -> T:
+        async def call() -> T:
+            return await function()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
+
+    @asynccontextmanager
+    async def entered(self, manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+        value = await self.run(manager.__aenter__)
+        try:
+            yield value
+        finally:
+            await self.run(partial(manager.__aexit__, None, None, None))
+
+    def tell(self, function: Callable[[], object]) -> None:
+        self.asyncio.call_soon_threadsafe(function)
+
+
 @asynccontextmanager
 async def on_asyncio() -> AsyncIterator[OurLoop]:
     """Our end of a connection."""
@@ -123,7 +158,22 @@ async def on_trio() -> AsyncIterator[OurLoop]:
         await thread
 
 
+@asynccontextmanager
+async def on_uvloop() -> AsyncIterator[OurLoop]:
+    """Our end in a thread, for the time of the block."""
+    ours = OnUvloop()
+    thread = asyncio.create_task(asyncio.to_thread(ours.main))
+    try:
+        yield ours
+    finally:
+        ours.end()
+        await thread
+
+
 LOOPS: dict[str, Callable[[], AbstractAsyncContextManager[OurLoop]]] = {
     "asyncio": on_asyncio,
     "trio": on_trio,
 }
+
+# Where uvloop's own TLS, or anything else of its own, may matter.
+ALL_LOOPS = {**LOOPS, "uvloop": on_uvloop}

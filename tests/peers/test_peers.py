@@ -4,32 +4,24 @@ One source serves all of them, and each event loop that our end may run on. What
 two ends is recorded, so that a test can say what was on the wire.
 """
 
-import asyncio
-import random
 import shutil
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from functools import wraps
-from typing import NamedTuple, ParamSpec
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import pytest
 from chromium import Chromium, Page
+from exchanges import MESSAGES, THRESHOLD, exchange, expect, noise, size
 from meeting import Meeting, Peer, Refused, Side, meeting
 from our_loop import LOOPS
+from packages import find_peer
+from patience import P, Test, on_a_loop
 from recorder import Stream
 from with_chromium import PAGE, ChromiumPeer
-from with_node import PACKAGES, NodePeer
-from with_websockets import WebsocketsPeer
 
 from kit.frames import CLOSE, CONTINUATION, FIN, PONG, RSV1, TEXT, Frame
 from wstransports import Deflate, HandshakeError
 
 pytestmark = pytest.mark.slow
-
-P = ParamSpec("P")
-Test = Callable[P, Coroutine[object, object, None]]
-
-# How long a test may take once its peer is there, in seconds.
-PATIENCE = 20
 
 PEERS = ("websockets", "aiohttp", "picows", "ws", "chromium")
 
@@ -70,16 +62,6 @@ def sides(needed: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
             if not needed_here & CANNOT.get(name, set()):
                 for loop in LOOPS:
                     yield name, role, loop
-
-
-def on_a_loop(test: Test[P]) -> Callable[P, None]:
-    """Run an `async def` test."""
-
-    @wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), PATIENCE))
-
-    return run
 
 
 def with_peers(*needed: str) -> Callable[[Test[P]], Callable[P, None]]:
@@ -130,25 +112,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def side(request: pytest.FixtureRequest) -> Side:
     """Who meets us. A peer that is not there is left out, and the end of the run says so."""
     name, role, loop = request.param
-    return Side(_peer(name, request), role == "client", LOOPS[loop])
-
-
-def _peer(name: str, request: pytest.FixtureRequest) -> Peer:
     if name == "chromium":
-        return ChromiumPeer(request.getfixturevalue("page"))
-    if name == "ws":
-        program = shutil.which("node")
-        if program is None:
-            pytest.skip("node is not installed, so nobody talked to its ws package")
-        if not (PACKAGES / "ws").is_dir():
-            pytest.skip("node's ws package is not installed, so nobody talked to it")
-        return NodePeer(program)
-    pytest.importorskip(name, reason=f"{name} is not installed, so nobody talked to it")
-    if name == "aiohttp":
-        from with_aiohttp import AiohttpPeer
-
-        return AiohttpPeer()
-    return WebsocketsPeer("picows.websockets" if name == "picows" else name)
+        peer: Peer = ChromiumPeer(request.getfixturevalue("page"))
+    else:
+        peer = find_peer(name)
+    return Side(peer, role == "client", LOOPS[loop])
 
 
 @pytest.fixture(autouse=True)
@@ -161,49 +129,6 @@ def no_complaints(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 # --- Messages
-
-noise = random.Random(6455).randbytes
-
-# 1 MiB is the longest that both let in where nobody says otherwise.
-MESSAGES: list[str | bytes] = [
-    "",
-    "text",
-    "Straße, 日本語, 𐍈 ☺",
-    "Straße, 日本語, 𐍈 ☺" * 200,
-    "a" * 125 + "€",
-    b"",
-    bytes(range(256)),
-    bytes(range(256)) * 20,
-    noise(65536),
-    "日本" * (2**20 // 6) + "text",
-    bytes(range(256)) * 2**12,
-    noise(2**20),
-    "and after that",
-]
-
-# From how many bytes on everybody compresses.
-THRESHOLD = 1024
-
-
-def size(message: str | bytes) -> int:
-    return len(message.encode() if isinstance(message, str) else message)
-
-
-def expect(received: str | bytes, sent: str | bytes) -> None:
-    """Compare; pytest would take minutes to explain how two messages of 1 MiB differ."""
-    if received != sent:
-        pytest.fail(
-            f"{sent[:50]!r}, {len(sent)} long, arrived as {received[:50]!r}, {len(received)} long"
-        )
-
-
-async def exchange(meet: Meeting, messages: Sequence[str | bytes]) -> None:
-    """Send each message from either end, and see it arrive."""
-    for message in messages:
-        await meet.ours.send(message)
-        expect(await meet.theirs.receive(), message)
-        await meet.theirs.send(message)
-        expect(await meet.ours.receive(), message)
 
 
 def check_compression(meet: Meeting, agreement: Agreement = AGREEMENTS["compressed"]) -> None:

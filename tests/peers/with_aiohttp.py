@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, WSServerHandshakeError, web
+from keys import Keys
 from meeting import Listening, Peer, Refused, Theirs
 
 COMPRESS = 15  # window bits
@@ -84,12 +85,15 @@ class AiohttpPeer(Peer):
 
     @asynccontextmanager
     async def connecting(
-        self, url: str, subprotocols: Sequence[str], compress: bool
+        self, url: str, subprotocols: Sequence[str], compress: bool, keys: Keys | None = None
     ) -> AsyncIterator[Theirs]:
         async with ClientSession() as session:
             try:
                 socket = await session.ws_connect(
-                    url, protocols=subprotocols, compress=COMPRESS if compress else 0
+                    url,
+                    protocols=subprotocols,
+                    compress=COMPRESS if compress else 0,
+                    ssl=True if keys is None else keys.client,
                 )
             except WSServerHandshakeError as error:
                 raise Refused(error.status) from error
@@ -100,7 +104,11 @@ class AiohttpPeer(Peer):
 
     @asynccontextmanager
     async def serving(
-        self, subprotocols: Sequence[str], compress: bool, refuse: int | None
+        self,
+        subprotocols: Sequence[str],
+        compress: bool,
+        refuse: int | None,
+        keys: Keys | None = None,
     ) -> AsyncIterator[Listening]:
         listening = AiohttpListening(subprotocols, compress, refuse)
         application = web.Application()
@@ -108,7 +116,8 @@ class AiohttpPeer(Peer):
         runner = web.AppRunner(application)
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            context = keys and keys.server
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
             listening.port = runner.addresses[0][1]
             yield listening
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chromium import Page
+from keys import Keys
 from meeting import Peer, Refused, Theirs
 
 PAGE = Path(__file__).with_name("page.html").as_uri()
@@ -61,7 +62,7 @@ class ChromiumPeer(Peer):
 
     @asynccontextmanager
     async def connecting(
-        self, url: str, subprotocols: Sequence[str], compress: bool
+        self, url: str, subprotocols: Sequence[str], compress: bool, keys: Keys | None = None
     ) -> AsyncIterator[Theirs]:
         assert compress
         end = ChromiumEnd(self._page)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from keys import Keys
 from meeting import Listening, Peer, Refused, Theirs
 
 SCRIPT = Path(__file__).with_name("node_peer.js")
@@ -120,10 +121,11 @@ class NodePeer(Peer):
 
     @asynccontextmanager
     async def connecting(
-        self, url: str, subprotocols: Sequence[str], compress: bool
+        self, url: str, subprotocols: Sequence[str], compress: bool, keys: Keys | None = None
     ) -> AsyncIterator[Theirs]:
         async with running(self._program) as node:
-            await node.command("connect", url, list(subprotocols), compress)
+            authority = None if keys is None else str(keys.authority)
+            await node.command("connect", url, list(subprotocols), compress, authority)
             name, value = await node.event("open", "refused")
             if name == "refused":
                 raise Refused(value)
@@ -131,8 +133,13 @@ class NodePeer(Peer):
 
     @asynccontextmanager
     async def serving(
-        self, subprotocols: Sequence[str], compress: bool, refuse: int | None
+        self,
+        subprotocols: Sequence[str],
+        compress: bool,
+        refuse: int | None,
+        keys: Keys | None = None,
     ) -> AsyncIterator[Listening]:
         async with running(self._program) as node:
-            await node.command("serve", list(subprotocols), compress, refuse)
+            files = None if keys is None else [str(keys.cert), str(keys.key)]
+            await node.command("serve", list(subprotocols), compress, refuse, files)
             yield NodeListening(node, (await node.event("listening"))[1])

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
+from keys import Keys
 from meeting import Listening, Peer, Refused, Theirs
 
 # Theirs is the limit of what comes from us: more than the tests send, so that none is met.
@@ -73,7 +74,7 @@ class WebsocketsPeer(Peer):
 
     @asynccontextmanager
     async def connecting(
-        self, url: str, subprotocols: Sequence[str], compress: bool
+        self, url: str, subprotocols: Sequence[str], compress: bool, keys: Keys | None = None
     ) -> AsyncIterator[Theirs]:
         try:
             connection = await self._api.connect(
@@ -82,6 +83,7 @@ class WebsocketsPeer(Peer):
                 compression="deflate" if compress else None,
                 max_size=MAX_SIZE,
                 proxy=None,
+                ssl=keys and keys.client,
             )
         except self._api.InvalidStatus as error:
             raise Refused(error.response.status_code) from error
@@ -92,7 +94,11 @@ class WebsocketsPeer(Peer):
 
     @asynccontextmanager
     async def serving(
-        self, subprotocols: Sequence[str], compress: bool, refuse: int | None
+        self,
+        subprotocols: Sequence[str],
+        compress: bool,
+        refuse: int | None,
+        keys: Keys | None = None,
     ) -> AsyncIterator[Listening]:
         def process_request(connection: Any, request: object) -> object:
             return None if refuse is None else connection.respond(refuse, "go away\n")
@@ -106,6 +112,7 @@ class WebsocketsPeer(Peer):
             compression="deflate" if compress else None,
             max_size=MAX_SIZE,
             process_request=process_request,
+            ssl=keys and keys.server,
         ) as server:
             listening.port = next(iter(server.sockets)).getsockname()[1]
             yield listening
