@@ -7,6 +7,8 @@
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
 # make fuzz      MINUTES=6 TARGET=frames: any bytes against the protocol and a server, held against
 #                slow references; all targets without one (needs atheris, so Python 3.11 to 3.13)
+# make hostile   ATTACK=tls: peers that do harm, what that costs the server and whoever else is
+#                served, and the bounds that must hold, on each loop (needs Linux, takes 15 minutes)
 # make bench     measure everything next to other libraries, and write docs/performance.md and
 #                the results in benchmarks/ (needs gcc, zlib's headers and valgrind, takes about
 #                an hour, and wants the machine for itself)
@@ -15,7 +17,7 @@
 # make clean     remove the environments and what the tools leave behind
 #
 # PYTHON=python3.12  the Python to use: 3.11 or later
-# LOOP=asyncio       the only event loop for `make autobahn`
+# LOOP=asyncio       the only event loop for `make autobahn` and `make hostile`
 # TLS=1              `make autobahn` over TLS
 # REQUIRE_ALL=1      the tests fail where they would leave out what this machine does not have
 
@@ -41,7 +43,7 @@ API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports 
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help fuzz demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
+.PHONY: help fuzz hostile demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -113,6 +115,10 @@ fuzz: $(VENV)/tools
 	$(VENV_PYTHON) -m pip install --quiet --group fuzz
 	$(VENV_PYTHON) tests/fuzz/fuzz.py $(if $(MINUTES),--minutes=$(MINUTES)) \
 	    $(if $(TARGET),--target=$(TARGET))
+
+hostile: $(VENV)/tools
+	PYTHONPATH=tests $(VENV_PYTHON) tests/hostile/hostile.py $(if $(LOOP),--loop=$(LOOP)) \
+	    $(if $(ATTACK),--attack='$(ATTACK)')
 
 # Other libraries at their newest releases.
 bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)

@@ -1,0 +1,161 @@
+"""The server under attack: what it does with a client, the client's path says.
+
+Argument: its settings in JSON: `loop` (asyncio, uvloop or trio), `certs` (files, or null),
+`logging_raises`, and `options` of the WebSocketServer. It prints its port; SIGTERM ends it, and it
+prints what its callbacks have seen.
+"""
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from wstransports import (
+    Client,
+    ConnectionClosed,
+    Request,
+    Response,
+    WebSocketReader,
+    WebSocketServer,
+    broadcast,
+)
+
+# How often, and how much of it, those at /broadcast get, in seconds and bytes.
+BROADCAST_EVERY = 0.02
+BROADCAST = bytes(16 * 1024)
+
+# What /big sends, in bytes, and what a message of it has.
+BIG = 6 * 2**20
+PIECE = 2**18
+
+# How long the callback at /slow takes, in seconds.
+SLOW = 0.05
+
+seen = {"begun": 0, "answered": 0}
+
+sleep: Callable[[float], Awaitable[Any]]
+tasks: Callable[[], int]
+
+
+class Raising(logging.Handler):
+    """A handler that raises, whatever is logged."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """As a Handler."""
+        raise RuntimeError("no place for a log line")
+
+
+async def on_connection(client: Client) -> None:
+    """Register what the path asks for."""
+    path = client.request.path
+
+    @client.message
+    async def on_message(reader: WebSocketReader) -> None:
+        seen["begun"] += 1
+        if path == "/hang":
+            await sleep(10_000)
+        elif path == "/chatter":
+            await chatter(client)
+        elif path == "/slow":
+            await sleep(SLOW)
+        elif path == "/big":
+            await client.writer.feed([bytes(PIECE)] * (BIG // PIECE))
+            return
+        message = await reader.get()
+        if path == "/sink":
+            return
+        if path == "/raise":
+            await sleep(SLOW)
+        try:
+            await client.writer.send(message)
+        except ConnectionClosed as error:
+            if path == "/raise":
+                raise RuntimeError("the answer could not be sent") from error
+            raise
+        seen["answered"] += 1
+
+    if path == "/ping":
+
+        @client.ping
+        async def on_ping(payload: bytes, length: int) -> None:
+            raise RuntimeError("no ping is liked here")
+
+
+async def chatter(client: Client) -> None:
+    """Send until the client is gone, and then hang."""
+    try:
+        while True:
+            await client.writer.send(b"chatter")
+            await sleep(SLOW)
+    except ConnectionClosed:
+        await sleep(10_000)
+
+
+def process_request(request: Request) -> Response | None:
+    """Answer /stats."""
+    if request.path != "/stats":
+        return None
+    held = {"tasks": tasks(), "clients": len(server.clients), **seen}
+    return Response(200, body=json.dumps(held))
+
+
+async def broadcast_to_all() -> None:
+    """Send to everybody at /broadcast, for ever."""
+    while True:
+        clients = [one for one in server.clients.values() if one.request.path == "/broadcast"]
+        if clients:
+            await broadcast(clients, BROADCAST)
+        await sleep(BROADCAST_EVERY)
+
+
+async def on_asyncio() -> None:
+    """Serve up to SIGTERM."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with server:
+        print(server.port, flush=True)
+        sending = asyncio.create_task(broadcast_to_all())
+        await stopped.wait()
+        sending.cancel()
+
+
+async def on_trio() -> None:
+    """Serve up to SIGTERM."""
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with server, trio.open_nursery() as nursery:
+            print(server.port, flush=True)
+            nursery.start_soon(broadcast_to_all)
+            await anext(signals)
+            nursery.cancel_scope.cancel()
+
+
+settings = json.loads(sys.argv[1])
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+if settings["logging_raises"]:
+    logging.getLogger("wstransports").addHandler(Raising())
+certs = tuple(settings["certs"]) if settings["certs"] else None
+server = WebSocketServer(
+    "127.0.0.1", 0, certs, process_request=process_request, **settings["options"]
+)
+server.connection(on_connection)
+if settings["loop"] == "trio":
+    sleep = trio.sleep
+    tasks = lambda: trio.lowlevel.current_statistics().tasks_living  # noqa: E731
+    trio.run(on_trio)
+else:
+    sleep = asyncio.sleep
+    tasks = lambda: len(asyncio.all_tasks())  # noqa: E731
+    if settings["loop"] == "uvloop":
+        import uvloop
+
+        factory: Any = uvloop.new_event_loop
+    else:
+        factory = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(on_asyncio())
+print(json.dumps(seen), flush=True)
