@@ -7,6 +7,7 @@ from . import adapters as adapters
 from .broadcast import BroadcastReport, broadcast
 from .client import Client
 from .connect import connect
+from .connecting.backoff import backoff
 from .connecting.reconnection import worth_retrying
 from .errors import ConnectionClosed, HandshakeError, IncompleteReadError
 from .receiving.buffer import Buffer
@@ -30,6 +31,7 @@ __all__ = [
     "WebSocketReader",
     "WebSocketServer",
     "WebSocketWriter",
+    "backoff",
     "broadcast",
     "connect",
     "worth_retrying",

@@ -4,8 +4,8 @@ import inspect
 import os
 import socket
 import ssl as tls
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Unpack
@@ -16,6 +16,7 @@ from wscore.headers import HeaderFields
 from .address import Address
 from .client import Client
 from .connecting.attempt import Attempt
+from .connecting.backoff import Delays, backoff, checked_delays
 from .connecting.proxy import checked_proxy, environment_proxy
 from .connecting.reconnection import Connections, Reconnection, worth_retrying
 from .connecting.uri import URI
@@ -32,6 +33,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 # Headers that other origins must not get.
 _SECRET = ("authorization", "cookie", "proxy-authorization")
 
+RequestHeaders = Callable[[int], HeaderFields | Awaitable[HeaderFields]]
+
 
 class connect:  # lower case: it is used like a function
     """Connect to a WebSocket server (RFC 6455): `async with connect("wss://host/path") as client`.
@@ -41,12 +44,15 @@ class connect:  # lower case: it is used like a function
 
     `async for client in connect(...)` connects again and again. It closes a connection when the
     loop asks for the next one, or ends. Between connections, and after each failure that `retry`
-    accepts, it waits: longer after each failure. It raises any other failure.
+    accepts, it waits: longer each time, until a connection has lasted, and at least as long as a
+    Retry-After of the server asks for. It raises any other failure.
 
     Arguments:
         `uri`: a ws: or wss: address (RFC 6455 section 3). A user and password in it are sent in
             an Authorization header.
-        `headers`: more header fields of the request, such as a Cookie.
+        `headers`: more header fields of the request, such as a Cookie; or a function, which may be
+            `async def`, that returns them for each attempt, such as one with a fresh token. Its
+            argument counts the attempts from 1.
         `origin`: the value of the Origin header; None for no header.
         `user_agent_header`: the value of the User-Agent header, unless `headers` has one; None for
             no header.
@@ -60,6 +66,9 @@ class connect:  # lower case: it is used like a function
         `max_redirects`: how many redirects to follow, never from wss to ws. Credentials and
             cookies are sent to the origin of `uri` only.
         `retry`: a function that decides whether `async for` tries again after an exception.
+        `delays`: how many seconds `async for` waits before each attempt: a list, or a function that
+            returns an iterable, such as `backoff`. They start over once a connection has lasted
+            10 s. When they end, the last failure is raised.
         `runtime`: the adapter to run on; None for that of the running loop.
         `subprotocols`: the subprotocols offered, in order of preference.
         `timeout`, `compression`, `max_message_size`, `read_limit`, `open_timeout`,
@@ -78,7 +87,7 @@ class connect:  # lower case: it is used like a function
         self,
         uri: str,
         *,
-        headers: HeaderFields = (),
+        headers: HeaderFields | RequestHeaders = (),
         origin: str | None = None,
         user_agent_header: str | None = USER_AGENT,
         ssl: tls.SSLContext | None = None,
@@ -88,14 +97,14 @@ class connect:  # lower case: it is used like a function
         proxy: str | bool | None = True,
         max_redirects: int = MAX_REDIRECTS,
         retry: Callable[[Exception], bool] = worth_retrying,
+        delays: Delays = backoff,
         runtime: Runtime | None = None,
         **options: Unpack[ConnectionKeywords],
     ) -> None:
         self._uri = URI.parse(uri)
-        self._headers = Headers(headers)
+        self._headers = headers if callable(headers) else Headers(headers)
         self._origin = origin
-        if user_agent_header is not None and "User-Agent" not in self._headers:
-            self._headers = Headers([("User-Agent", user_agent_header), *self._headers.pairs])
+        self._user_agent = user_agent_header
         self._ssl = ssl
         self._server_hostname = server_hostname
         self._sock = sock
@@ -103,6 +112,7 @@ class connect:  # lower case: it is used like a function
         self._proxy = proxy if isinstance(proxy, bool | None) else checked_proxy(proxy)
         self._max_redirects = max_redirects
         self._retry = retry
+        self._delays = checked_delays(delays)
         self._runtime = runtime
         self._options = ConnectionOptions(**options)
         self._entered = False
@@ -147,17 +157,28 @@ class connect:  # lower case: it is used like a function
         if self._sock is not None:
             raise ValueError("a socket serves one connection only: leave sock out of `async for`")
         runtime = self._runtime or running()
-        return Reconnection(Connections(lambda: self._open(runtime, None), self._retry, runtime))
+        return Reconnection(
+            Connections(
+                self._uri,
+                lambda number: self._open(runtime, None, number),
+                self._retry,
+                self._delays,
+                runtime,
+            )
+        )
 
-    async def _open(self, runtime: Runtime, group: Any) -> tuple[Attempt, Client]:
+    async def _open(self, runtime: Runtime, group: Any, number: int = 1) -> tuple[Attempt, Client]:
         """Connect and follow redirects, within `open_timeout` seconds."""
         seconds = self._options.open_timeout
         until = runtime.now() + seconds if seconds else None
         uri, left = self._uri, self._max_redirects
+        headers: Headers | None = None
         while True:
             attempt = Attempt(uri, self._address(uri), runtime, self._options)
             try:
-                client = await attempt.open(self._new_core(uri), until, group)
+                if headers is None:
+                    headers = await self._headers_of(number, runtime, until)
+                client = await attempt.open(self._new_core(uri, headers), until, group)
             except TimeoutError as error:
                 if error.errno is not None:  # raised by the operating system
                     raise
@@ -187,9 +208,26 @@ class connect:  # lower case: it is used like a function
             )
         return target
 
-    def _new_core(self, uri: URI) -> ClientConnection:
+    async def _headers_of(self, number: int, runtime: Runtime, until: float | None) -> Headers:
+        """The header fields of an attempt, within the time of `open_timeout`."""
+        if not callable(self._headers):
+            return self._complete(self._headers)
+        async with nullcontext() if until is None else runtime.timeout_at(until):
+            fields = self._headers(number)
+            return self._complete(await fields if isinstance(fields, Awaitable) else fields)
+
+    def _complete(self, fields: HeaderFields) -> Headers:
+        """The caller's header fields and ours. Raises ValueError if credentials are given twice."""
+        headers = Headers(fields)
+        if self._uri.user is not None and "Authorization" in headers:
+            raise ValueError("the address has a user, headers an Authorization: remove one")
+        if self._user_agent is None or "User-Agent" in headers:
+            return headers
+        return Headers([("User-Agent", self._user_agent), *headers.pairs])
+
+    def _new_core(self, uri: URI, given: Headers) -> ClientConnection:
         options = self._options
-        headers = list(self._headers.pairs)
+        headers = list(given.pairs)
         authorization = uri.authorization
         if uri.origin != self._uri.origin:
             headers = _without(headers, *_SECRET)
@@ -255,9 +293,7 @@ class connect:  # lower case: it is used like a function
             raise ValueError(f"max_redirects must be 0 or more, not {self._max_redirects!r}")
         if not callable(self._retry) or inspect.iscoroutinefunction(self._retry):
             raise TypeError(f"retry must be a plain function, not {self._retry!r}")
-        if self._uri.user is not None and "Authorization" in self._headers:
-            raise ValueError("the address has a user, headers an Authorization: remove one")
-        self._new_core(self._uri)
+        self._new_core(self._uri, self._complete(() if callable(self._headers) else self._headers))
 
 
 def _without(headers: list[tuple[str, str]], *names: str) -> list[tuple[str, str]]:

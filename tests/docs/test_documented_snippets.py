@@ -84,6 +84,14 @@ async def on_connection(client: Client) -> None:
         await client.writer.send(await client.receive())
 """,
     ),
+    "connecting-fresh": (
+        CALLBACKS,
+        """
+@socket.connection
+async def on_connection(client: Client) -> None:
+    await client.receive()
+""",
+    ),
 }
 
 

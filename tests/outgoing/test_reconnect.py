@@ -6,15 +6,19 @@ import logging
 import random
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import aclosing, suppress
+from itertools import islice, repeat
+from typing import Any
 
 import pytest
 
 from kit.connecting import connecting, uri_of
 from kit.handshake import acceptance
-from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets, state_of
 from kit.raw_server import End
 from wscore import Reasons, Request, Response
 from wstransports import (
@@ -23,11 +27,13 @@ from wstransports import (
     HandshakeError,
     WebSocketReader,
     WebSocketServer,
+    backoff,
     connect,
     worth_retrying,
 )
-from wstransports.connecting.backoff import delays
+from wstransports.connecting.backoff import LONGEST_RETRY_AFTER, retry_after
 from wstransports.connecting.reconnection import Reconnection
+from wstransports.runtime import running, wait_for
 
 
 @pytest.fixture
@@ -48,7 +54,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_delays_grow_and_vary() -> None:
     random.seed(1)
     bounds = [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60]
-    runs = [list(islice(delays(), len(bounds))) for _ in range(200)]
+    runs = [list(islice(backoff(), len(bounds))) for _ in range(200)]
     for longest, seconds in zip(bounds, zip(*runs, strict=True), strict=True):
         assert longest / 2 <= min(seconds) < longest * 0.52
         assert longest * 0.98 < max(seconds) <= longest
@@ -86,34 +92,271 @@ async def test_after_each_failure_it_waits_longer(
 
 @on_memory
 @pytest.mark.usefixtures("no_jitter")
-async def test_after_a_success_it_starts_anew(loop: MemoryLoop) -> None:
-    tries: list[float] = []
-    answers = iter([503, 503, 503, None, 503, 503, None])
+@pytest.mark.parametrize(("lasts", "starts_over"), [(0, False), (9.9, False), (10, True)])
+async def test_it_starts_over_once_a_connection_has_lasted(
+    loop: MemoryLoop, lasts: float, starts_over: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that accepts connections only to close them is spared."""
+    caplog.set_level(logging.INFO, "wstransports")
+    waits: list[float] = []
+    ended = 0.0
 
     def process_request(request: Request) -> Response | None:
-        tries.append(loop.now())
-        status = next(answers)
-        return None if status is None else Response(status)
+        waits.append(loop.now() - ended)
+        return Response(503) if len(waits) == 2 else None
 
     async def on_connection(client: Client) -> None:
-        await client.close(Reasons.SERVICE_RESTART)
+        if lasts:
+            await wait_for(loop.runtime, loop.signal(), lasts)
+        await client.close(Reasons.TRY_AGAIN_LATER, "full\n")
+
+    async def use() -> None:
+        nonlocal ended
+        async for client in connecting(server):
+            with pytest.raises(ConnectionClosed):
+                await client.receive()
+            ended = loop.now()
+            if len(waits) == 5:
+                break
+
+    async with loop.serving(on_connection, process_request=process_request) as server:
+        using = loop.spawn(use())
+        await loop.advance(200)
+        await using.wait()
+        uri = uri_of(server)
+    # The second attempt was refused, and counts from the end before it.
+    assert waits == ([0, 0.5, 1.5, 0.5, 0.5] if starts_over else [0, 0.5, 1.5, 2, 4])
+    refused = f"{uri} refused with 503 Service Unavailable; trying again in 1.0 s"
+    closed = f"{uri} closed with 1013 (try again later): full\\n; connecting again in "
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [line for line in lines if uri in line[1]] == [
+        ("INFO", f"{closed}0.5 s"),
+        ("WARNING", refused),
+        ("INFO", f"{closed}{waits[3]:.1f} s"),
+        ("INFO", f"{closed}{waits[4]:.1f} s"),
+    ]
+
+
+@on_memory
+@pytest.mark.usefixtures("no_jitter")
+async def test_a_server_that_closes_with_1013_is_dialled_five_times_in_12_s(
+    loop: MemoryLoop,
+) -> None:
+    opened: list[float] = []
+
+    async def on_connection(client: Client) -> None:
+        opened.append(loop.now())
+        await client.close(Reasons.TRY_AGAIN_LATER)
 
     async def use() -> None:
         async for client in connecting(server):
-            with pytest.raises(ConnectionClosed) as caught:
+            with pytest.raises(ConnectionClosed):
                 await client.receive()
-            codes.append(caught.value.code)
-            if len(codes) == 2:
-                break
 
-    codes: list[int] = []
-    async with loop.serving(on_connection, process_request=process_request) as server:
+    async with loop.serving(on_connection) as server:
         using = loop.spawn(use())
-        await loop.advance(100)
+        await loop.advance(12)
+        using.cancel()
+        with pytest.raises(loop.cancelled):
+            await using.wait()
+    assert opened == [0, 0.5, 1.5, 3.5, 7.5]
+
+
+# What the server asks for.
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 0),
+        ({"Retry-After": "120"}, 120),
+        ({"Retry-After": "0"}, 0),
+        ({"Retry-After": "999999999"}, LONGEST_RETRY_AFTER),
+        ({"Retry-After": "9" * 10_000}, 0),
+        ({"Retry-After": "-1"}, 0),
+        ({"Retry-After": "1.5"}, 0),
+        ({"Retry-After": "soon"}, 0),
+        (
+            {
+                "Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT",
+                "Date": "Fri, 31 Dec 1999 23:58:29 GMT",
+            },
+            90,
+        ),
+        (
+            {
+                "Retry-After": "Fri, 31 Dec 1999 23:59:59 -0000",
+                "Date": "Fri, 31 Dec 1999 23:58:29 GMT",
+            },
+            90,
+        ),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0),  # over
+        ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT", "Date": "x"}, LONGEST_RETRY_AFTER),
+        ({"Retry-After": f"Fri, 31 Dec 1999 23:59:59 +{'9' * 30}"}, 0),
+        ({"Retry-After": "Fri, 31 Dec 99999 23:59:59 GMT"}, 0),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after(Response(503, headers)) == seconds
+
+
+@on_each_loop
+async def test_it_waits_as_long_as_the_server_asks_for(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([Response(503, {"Retry-After": "1"}), None])
+
+    async def use() -> None:
+        async for _ in connecting(server, delays=[0]):
+            break
+
+    async with loop.serving(echo, process_request=lambda request: next(answers)) as server:
+        begun = running().now()
+        using = loop.spawn(use())
+        if isinstance(loop, MemoryLoop):
+            await loop.advance(1)
         await using.wait()
-    assert codes == [Reasons.SERVICE_RESTART] * 2
-    #   three failures, a success; the wait after it, two failures, a success
-    assert tries == [0, 0.5, 1.5, 3.5, 4, 5, 7]
+        assert 1 <= running().now() - begun < 3
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.endswith("503 Service Unavailable; trying again in 1.0 s")
+
+
+# What the caller sets.
+
+
+@on_memory
+async def test_the_delays_can_be_set(loop: MemoryLoop) -> None:
+    """When they end, the last failure is raised."""
+    tries: list[float] = []
+
+    def process_request(request: Request) -> Response:
+        tries.append(loop.now())
+        return Response(503)
+
+    async def use(delays: Any) -> None:
+        async for _ in connecting(server, delays=delays):
+            raise AssertionError("never")
+
+    async with loop.serving(echo, process_request=process_request) as server:
+        for delays in ([0, 1, 10.5], lambda: iter([0, 1, 10.5])):
+            begun = loop.now()
+            tries.clear()
+            using = loop.spawn(use(delays))
+            await loop.advance(20)
+            with pytest.raises(HandshakeError, match="503"):
+                await using.wait()
+            assert [at - begun for at in tries] == [0, 0, 1, 11.5]
+
+
+@on_memory
+async def test_when_the_delays_end_the_loop_raises_how_the_last_connection_ended(
+    loop: MemoryLoop,
+) -> None:
+    async def on_connection(client: Client) -> None:
+        await client.close(Reasons.TRY_AGAIN_LATER, "full")
+
+    async with loop.serving(on_connection) as server:
+        with pytest.raises(ConnectionClosed, match=r"1013 .*full") as caught:
+            async for client in connecting(server, delays=[]):
+                with pytest.raises(ConnectionClosed):
+                    await client.receive()
+    assert caught.value.client is client
+
+
+@on_memory
+@pytest.mark.usefixtures("no_jitter")
+async def test_the_default_can_be_set_in_part(loop: MemoryLoop) -> None:
+    assert list(islice(backoff(1, 10, 3), 4)) == [1, 3, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("delays", "kind", "mistake"),
+    [
+        (1, TypeError, "a list of seconds"),
+        ("1", TypeError, "a list of seconds"),
+        (iter([1]), TypeError, "a list of seconds"),
+        (backoff(), TypeError, "a list of seconds"),
+        ([1, -1], ValueError, "delays must be in seconds, 0 or more, not -1"),
+        ([1, "2"], ValueError, "not '2'"),
+        ([float("inf")], ValueError, "not inf"),
+        ([float("nan")], ValueError, "not nan"),
+    ],
+)
+def test_delays_that_are_none_are_refused_at_the_call(
+    delays: Any, kind: type[Exception], mistake: str
+) -> None:
+    with pytest.raises(kind, match=mistake):
+        connect("ws://h/", delays=delays)
+
+
+@on_memory
+async def test_a_function_that_gives_no_seconds_ends_the_loop(loop: MemoryLoop) -> None:
+    with pytest.raises(ValueError, match="not -1"):
+        async for _ in connect("ws://127.0.0.1:1/", delays=lambda: [-1]):
+            raise AssertionError("never")
+
+
+@on_each_loop
+@pytest.mark.parametrize("waits", [False, True])
+async def test_headers_may_be_a_function_of_the_attempt(loop: Loop, waits: bool) -> None:
+    """Each attempt has a fresh token."""
+    tokens: list[str] = []
+
+    def process_request(request: Request) -> Response | None:
+        tokens.append(request.headers["Authorization"])
+        return Response(503) if len(tokens) == 1 else None
+
+    def headers(attempt: int) -> dict[str, str]:
+        return {"Authorization": f"Bearer {attempt}"}
+
+    async def headers_later(attempt: int) -> dict[str, str]:
+        await running().checkpoint()
+        return headers(attempt)
+
+    function = headers_later if waits else headers
+    async with loop.serving(echo, process_request=process_request) as server:
+        async for client in connecting(server, headers=function, delays=lambda: repeat(0)):
+            await client.writer.send("hello")
+            assert await client.receive() == "hello"
+            if len(tokens) == 3:
+                break
+        async with connecting(server, headers=function) as client:
+            assert client.request.headers["Authorization"] == "Bearer 1"
+    assert tokens == ["Bearer 1", "Bearer 2", "Bearer 3", "Bearer 1"]
+
+
+@on_memory
+async def test_a_function_that_fails_is_a_failed_attempt(loop: MemoryLoop) -> None:
+    """`retry` decides about it; and `open_timeout` bounds it."""
+
+    async def headers(attempt: int) -> dict[str, str]:
+        if attempt == 1:
+            raise OSError("no token")
+        await loop.signal().wait()
+        raise AssertionError("never")
+
+    def retry(error: Exception) -> bool:
+        failures.append(str(error))
+        return len(failures) == 1
+
+    async def use() -> None:
+        async for _ in connect("ws://127.0.0.1:1/", headers=headers, retry=retry, delays=[0]):
+            raise AssertionError("never")
+
+    failures: list[str] = []
+    using = loop.spawn(use())
+    await loop.advance(10)
+    with pytest.raises(TimeoutError):
+        await using.wait()
+    assert failures == ["no token", "opening ws://127.0.0.1:1/ took longer than 10 s"]
+
+
+@on_memory
+async def test_credentials_of_a_function_are_given_once(loop: MemoryLoop) -> None:
+    with pytest.raises(ValueError, match="remove one"):
+        await connect(
+            "ws://ada@127.0.0.1:1/", headers=lambda attempt: {"Authorization": "x"}
+        ).__aenter__()
 
 
 @on_memory
@@ -276,6 +519,177 @@ async def test_a_left_connection_that_never_answers_is_dropped_in_the_end(loop: 
         await loop.advance(0.1)
         assert raw.ends[0].lost
         assert cancelled == [5]
+
+
+@on_each_loop
+async def test_leaving_the_loop_when_the_connection_is_closed(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        async for client in connecting(server):
+            await client.close(Reasons.GOING_AWAY)
+            session = client._session
+            await loop.until(lambda: session.lost)  # noqa: B023  # the loop ends
+            break
+    assert [frame.code for frame in session.core.close_frames if frame.sent] == [1001]
+
+
+@on_each_loop
+async def test_aclose_closes_the_last_connection_and_ends_the_loop(loop: Loop) -> None:
+    """For certain, wherever references to the iterator are."""
+    codes: list[Reasons | int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: Reasons | int, reason: str) -> None:
+            codes.append(code)
+
+    async with loop.serving(on_connection) as server:
+        async with aclosing(aiter(connecting(server))) as clients:
+            async for client in clients:  # noqa: B007  # used behind it
+                break
+            assert state_of(client).name == "OPEN"
+        assert state_of(client).name == "CLOSED"
+        with pytest.raises(StopAsyncIteration):
+            await anext(clients)
+        await clients.aclose()
+        await loop.until(lambda: codes)
+    assert codes == [Reasons.NORMAL]
+
+
+@on_memory
+@pytest.mark.parametrize("connected", [False, True])
+async def test_aclose_while_it_waits(loop: MemoryLoop, connected: bool) -> None:
+    async def on_connection(client: Client) -> None:
+        await client.close()
+
+    async def use() -> int:
+        times = 0
+        async for client in clients:
+            times += 1
+            with pytest.raises(ConnectionClosed):
+                await client.receive()
+        return times
+
+    def process_request(request: Request) -> Response | None:
+        return None if connected else Response(503)
+
+    async with loop.serving(on_connection, process_request=process_request) as server:
+        clients = aiter(connecting(server))
+        using = loop.spawn(use())
+        await loop.advance(0)
+        await clients.aclose()
+        await loop.advance(1)
+        assert await using.wait() == connected
+
+
+@on_memory
+async def test_aclose_while_the_last_connection_closes(loop: MemoryLoop) -> None:
+    """The loop is not at its wait yet, and begins none."""
+
+    async def talk(end: End) -> None:
+        await end.accept()
+        await end.gone()
+
+    async def use() -> None:
+        async for _ in clients:
+            pass
+
+    async with loop.listening(talk) as raw:
+        clients = aiter(connect(raw.uri))
+        using = loop.spawn(use())
+        await loop.advance(1)
+        await clients.aclose()
+        await loop.advance(20)
+        await using.wait()
+
+
+PROGRAM = """
+import gc, sys
+from contextlib import suppress
+from wstransports import connect
+
+async def messages(uri):
+    async for client in connect(uri):
+        async for message in client:
+            yield message
+
+async def louder(uri):
+    async for message in messages(uri):
+        yield message.upper()
+
+async def use(uri, wait, started):
+    async for message in louder(uri):
+        started()
+        if sys.argv[3] == "in the body":
+            await wait()
+
+def by_hand(loop, main):
+    loop.run_until_complete(main)
+    loop.close()
+
+def on_asyncio(uri, run, new_loop, asyncio):
+    async def main():
+        started = asyncio.Event()
+        using = asyncio.create_task(use(uri, asyncio.Event().wait, started.set))
+        await started.wait()
+        if sys.argv[4] == "main ends":
+            return
+        using.cancel()
+        await asyncio.gather(using, return_exceptions=True)
+    by_hand(new_loop(), main()) if sys.argv[4] == "the loop is closed" else run(main())
+
+def on_trio(uri, trio):
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use, uri, trio.sleep_forever, nursery.cancel_scope.cancel)
+    trio.run(main)
+
+name, uri = sys.argv[1:3]
+if name == "trio":
+    import trio
+    on_trio(uri, trio)
+elif name == "uvloop":
+    import asyncio, uvloop
+    on_asyncio(uri, uvloop.run, uvloop.new_event_loop, asyncio)
+else:
+    import asyncio
+    on_asyncio(uri, asyncio.run, asyncio.new_event_loop, asyncio)
+gc.collect()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ("in the body", "cancelled"),
+        ("in the body", "main ends"),
+        ("in the loop", "cancelled"),
+        ("in the loop", "main ends"),
+        ("in the loop", "the loop is closed"),  # without asyncio.run(), which ends what is left
+    ],
+)
+def test_a_program_that_ends_in_nested_generators_prints_nothing(
+    loop: str, where: str, how: str
+) -> None:
+    pytest.importorskip(loop, reason=f"{loop} is not installed")
+
+    def serve() -> bytes:
+        with listener.accept()[0] as sock:
+            sock.sendall(acceptance(sock.recv(4096)) + b"\x81\x02hi")
+            received = b""
+            with suppress(ConnectionError):
+                while data := sock.recv(4096):
+                    received += data
+            return received
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve)
+        uri = "ws://{}:{}/".format(*listener.getsockname())
+        command = [sys.executable, "-c", PROGRAM, loop, uri, where, how]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        assert (run.stdout, run.stderr) == ("", "")
+        assert serving.result(timeout=10)[:2] in (b"\x88\x82", b"")
 
 
 @pytest.mark.parametrize("new_loop", ["asyncio", "uvloop"])

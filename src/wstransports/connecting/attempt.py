@@ -3,7 +3,8 @@
 import os
 import socket
 import ssl as tls
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from errno import ECONNRESET
 from typing import Any
@@ -13,9 +14,9 @@ from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, 
 from ..address import Address
 from ..client import Client
 from ..connection.session import Session
-from ..errors import HandshakeError, Peer
+from ..errors import ConnectionClosed, HandshakeError, Peer
 from ..options import ConnectionOptions
-from ..runtime import Runtime, peer_name, read_arrived, wait_for
+from ..runtime import Runtime, Timer, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
 from .uri import URI, shown
 
@@ -41,6 +42,10 @@ class Attempt:
         self._gone = runtime.signal()
         self._session: Session | None = None  # set once the byte stream is connected
         self._client: Client | None = None
+        self._opened_at = 0.0
+        self._ended_at: float | None = None
+        self._timers: list[Timer] = []
+        self._guard: AsyncGenerator[None, None] | None = None
 
     async def open(self, core: ClientConnection, until: float | None, group: Any) -> Client | None:
         """Connect, until the loop's time `until`; returns None if the server refused.
@@ -84,10 +89,28 @@ class Attempt:
             self.abort()
 
     def close_in_background(self) -> None:
-        """Close as `close` does, but in a task of the connection's."""
-        self.send_close()
-        session = self._started_session()
-        session.pipe.start(self.close(), session.callbacks.context)
+        """Close as `close` does, but without a task: a loop that ends now would complain about a
+        new one."""
+        if self._ended_at is None:
+            self.send_close()
+            now, seconds = self.runtime.now(), self._options.close_timeout
+            pipe = self._started_session().pipe
+            for times in (1, 2) if seconds else ():
+                self._timers.append(pipe.call_at(now + times * seconds, self.abort))
+
+    async def end_with_loop(self) -> None:
+        """Drop the connection at the end of the event loop, which closes async generators."""
+        self._guard = self._at_end_of_loop()
+        await anext(self._guard)
+
+    def lasted(self) -> float:
+        """How many seconds the connection, which has ended, was open."""
+        assert self._ended_at is not None
+        return self._ended_at - self._opened_at
+
+    def closed_error(self) -> ConnectionClosed:
+        """How the connection ended."""
+        return self._started_session().closed_error()
 
     def abort(self) -> None:
         """Drop the connection and cancel its tasks."""
@@ -111,6 +134,7 @@ class Attempt:
             client = Client(session, core.request, event.subprotocol, addr, port)
             client.response = event.response
             self._client = client
+            self._opened_at = self.runtime.now()
             session.open(client)
         elif isinstance(event, Refused):
             self.refusal = event.response
@@ -140,6 +164,12 @@ class Attempt:
 
     def finished(self, session: Session) -> None:
         """The connection and its tasks have ended."""
+        if self._ended_at is None:
+            self._ended_at = self.runtime.now()
+        for timer in self._timers:
+            timer.cancel()
+        if self._guard is not None:
+            _finish(self._guard)
         self._gone.set()
 
     # Inside.
@@ -164,6 +194,15 @@ class Attempt:
         except OSError as error:
             raise self._with_address(error) from error
         await self._answered.wait()
+
+    async def _at_end_of_loop(self) -> AsyncGenerator[None, None]:
+        # Not a task: a loop that is closed without being run to its end complains about those.
+        try:
+            yield
+        finally:
+            if self._ended_at is None:
+                self.send_close()
+                self.abort()
 
     async def _send_pending_close(self) -> None:
         """Let the stream take the Close that follows an invalid 101, without waiting for the peer.
@@ -196,3 +235,9 @@ class Attempt:
             return ConnectionError(text)
         kind = socket.gaierror if isinstance(error, socket.gaierror) else OSError
         return kind(error.errno, text)
+
+
+def _finish(generator: AsyncGenerator[None, None]) -> None:
+    """Close a generator that awaits nothing."""
+    with suppress(StopIteration, RuntimeError):  # the latter: it is running, and ends by itself
+        generator.aclose().send(None)

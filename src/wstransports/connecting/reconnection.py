@@ -2,15 +2,20 @@
 
 import logging
 import ssl as tls
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Self
 
 from ..client import Client
 from ..errors import HandshakeError
 from ..log import log
-from ..runtime import CredentialsRefused, Runtime, running, wait_for
+from ..runtime import CredentialsRefused, Runtime, checkpoint, running, wait_for
 from .attempt import Attempt
-from .backoff import delays
+from .backoff import checked_seconds, retry_after
+from .uri import URI
+
+# The seconds after which a connection has lasted, so that the delays start over: a server that
+# accepts connections only to close them is overloaded.
+LASTING = 10.0
 
 _WORTH_RETRYING = (429, 500, 502, 503, 504)
 
@@ -33,10 +38,14 @@ def worth_retrying(error: Exception) -> bool:
 
 
 class Reconnection:
-    """The iterator: it closes the last connection when the `async for` loop drops it.
+    """The iterator of `async for client in connect(...)`.
+
+    Leaving the loop drops it, and so starts the closing handshake of the last connection, where
+    the interpreter counts references. `aclose()` does so for certain, and waits for its end:
+    `async with contextlib.aclosing(aiter(connect(...))) as clients`.
 
     It only passes calls on, because a traceback that kept a frame of its own would keep it alive.
-    An async generator would need hooks that not every loop has.
+    An async generator would need hooks that not every loop has, and finish in a task of its own.
     """
 
     def __init__(self, connections: "Connections") -> None:
@@ -48,6 +57,11 @@ class Reconnection:
     def __anext__(self) -> Awaitable[Client]:
         return self._connections.next()
 
+    def aclose(self) -> Awaitable[None]:
+        """Close the last connection, and wait until it has ended, for a bounded time; no other
+        follows."""
+        return self._connections.close()
+
     def __del__(self) -> None:
         self._connections.leave()
 
@@ -57,37 +71,57 @@ class Connections:
 
     def __init__(
         self,
-        open: Callable[[], Awaitable[tuple[Attempt, Client]]],
+        uri: URI,
+        open: Callable[[int], Awaitable[tuple[Attempt, Client]]],
         retry: Callable[[Exception], bool],
+        delays: Callable[[], Iterable[float]],
         runtime: Runtime,
     ) -> None:
+        self._uri = uri
         self._open = open
         self._retry = retry
+        self._new_delays = delays
+        self._delays = iter(delays())
         self._runtime = runtime
+        self._number = 0  # of the attempt
         self._attempt: Attempt | None = None  # of the current connection
-        self._delays = delays()
+        self._closed = False
 
     async def next(self) -> Client:
         """Close the last connection, wait, and open the next one.
 
-        Raises the first error that `retry` rejects.
+        Raises the first error that `retry` rejects, or the last one when the delays end.
         """
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             await attempt.close()
-            self._delays = delays()
-            await self._pause(next(self._delays))
-        while True:
+            ended = attempt.closed_error()
+            if attempt.lasted() >= LASTING:
+                self._delays = iter(self._new_delays())
+            await self._pause(ended, logging.INFO, f"{self._uri} closed with {ended}; connecting")
+        while not self._closed:
+            self._number += 1
             try:
-                self._attempt, client = await self._open()
+                self._attempt, client = await self._open(self._number)
             except Exception as error:
                 if not self._retry(error):
                     raise
-                seconds = next(self._delays)
-                log(logging.WARNING, "%s; trying again in %.1f s", str(error), seconds)
-                await self._pause(seconds)
+                response = error.response if isinstance(error, HandshakeError) else None
+                await self._pause(error, logging.WARNING, f"{error}; trying", retry_after(response))
             else:
+                await self._attempt.end_with_loop()
                 return client
+        await checkpoint(self._runtime)
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """Close the last connection; see `Reconnection.aclose`."""
+        self._closed = True
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            await checkpoint(self._runtime)
+        else:
+            await attempt.close()
 
     def leave(self) -> None:
         """Close the last connection in the background."""
@@ -100,5 +134,14 @@ class Connections:
         if here is self._runtime:
             self._attempt.close_in_background()
 
-    async def _pause(self, seconds: float) -> None:
-        await wait_for(self._runtime, self._runtime.signal(), seconds)
+    async def _pause(self, error: Exception, level: int, text: str, least: float = 0.0) -> None:
+        """Wait for the next delay, at least `least` seconds. Raises `error` if there is none."""
+        if self._closed:
+            return
+        delay = next(self._delays, None)
+        if delay is None:
+            raise error
+        seconds = max(checked_seconds(delay), least)
+        log(level, "%s again in %.1f s", text, seconds)
+        if seconds:
+            await wait_for(self._runtime, self._runtime.signal(), seconds)
