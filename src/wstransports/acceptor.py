@@ -34,6 +34,10 @@ Answer = Response | None | Awaitable[Response | None]
 
 OnConnection = Callable[[Client], Awaitable[object]]
 
+# Seconds in which the clients may answer the Close whose callbacks took too long when the server
+# stopped.
+CLOSING_TIME = 1.0
+
 _PROCESS = "process_request"
 _RETRY_LATER = {"Retry-After": "1"}
 
@@ -71,10 +75,12 @@ class Acceptor:
         for session in self._sessions:
             self._go_away(session)
         try:
-            await self._wait_for_all(runtime)
+            await self._wait_for_all(runtime, self._options.close_timeout)
+            if self._give_up_callbacks():
+                await self._wait_for_all(runtime, CLOSING_TIME)
         finally:
             self.abort()
-        await self._wait_for_all(runtime)
+        await self._wait_for_all(runtime, self._options.close_timeout)
 
     def abort(self) -> None:
         """Drop every connection and cancel its tasks."""
@@ -217,14 +223,23 @@ class Acceptor:
             else:
                 session.reject(Response(503, _RETRY_LATER, "the server is shutting down\n"))
         elif session.core.state is State.OPEN:
-            session.fail(Reasons.GOING_AWAY, "")
+            session.go_away()
 
-    async def _wait_for_all(self, runtime: Runtime) -> None:
-        """Wait until no connection is left, for at most `close_timeout` seconds."""
+    def _give_up_callbacks(self) -> bool:
+        """Close with 1001 where callbacks still handle messages, and cancel them; returns whether
+        there were any."""
+        late = [session for session in self._sessions if session.core.state is State.OPEN]
+        for session in late:
+            session.fail(Reasons.GOING_AWAY, "")
+            session.callbacks.cancel()
+        return bool(late)
+
+    async def _wait_for_all(self, runtime: Runtime, seconds: float) -> None:
+        """Wait until no connection is left, for at most so many seconds."""
         if not self._sessions:
             return
         self._all_gone = runtime.signal()
-        await wait_for(runtime, self._all_gone, self._options.close_timeout)
+        await wait_for(runtime, self._all_gone, seconds)
         self._all_gone = None
 
 

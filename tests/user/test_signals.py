@@ -462,3 +462,41 @@ def test_ctrl_c_under_trio(tmp_path: Path, stack: ExitStack) -> None:
     script.signal(signal.SIGINT)
     assert peer.closed() == (1001, "")
     assert script.end() == (["interrupted"], "", 0)
+
+
+ANSWERING = (
+    IMPORTS
+    + """\
+socket = WebSocketServer("127.0.0.1", 0)
+
+
+@socket.connection
+async def on_connection(client):
+    @client.message
+    async def on_message(reader):
+        message = await reader.get()
+        print("taken")
+        await asyncio.sleep(0.3)
+        await client.writer.send(message)
+
+
+with socket:
+    print(socket.port)
+    socket.loop.run_forever()
+"""
+)
+
+
+def test_what_callbacks_have_taken_is_answered(tmp_path: Path, stack: ExitStack) -> None:
+    script = stack.enter_context(Script(ANSWERING, tmp_path))
+    port = script.number()
+    peers = [stack.enter_context(connected(port)) for _ in range(50)]
+    for peer in peers:
+        peer.send("hello")
+    for _ in peers:
+        assert script.line() == "taken"
+    script.signal(signal.SIGTERM)
+    for peer in peers:
+        assert peer.message() == "hello"
+        assert peer.closed() == (1001, "")
+    assert script.end() == ([], "", 0)

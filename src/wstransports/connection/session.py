@@ -78,6 +78,7 @@ class Session:
         "_alarm",
         "_batch",
         "_close_waiters",
+        "_going_away",
         "_now",
         "_stream_closed",
         "callbacks",
@@ -123,6 +124,7 @@ class Session:
         self.owner = owner
         self._batch = runtime.batch
         self._now = runtime.now
+        self._going_away = False  # the server stops
         self._stream_closed = False  # our half
         self._close_waiters: tuple[Signal, ...] = ()  # set when the stream is lost
         self._alarm = Alarm(self)
@@ -285,6 +287,9 @@ class Session:
         core = self.core
         if core.owes_close and self.inbox.is_idle():
             core.acknowledge_close(self._now())
+        if self._going_away and core.phase is Phase.OPEN and self.inbox.is_idle():
+            self._send_close(Reasons.GOING_AWAY, "")
+            return
         if not core.may_send:
             self.outbox.lock.close()
         if self.lost:
@@ -304,6 +309,13 @@ class Session:
             self.intake.resume_for_eof()
             self.pipe.close()
         self.arm()
+
+    def go_away(self) -> None:
+        """Take no more messages, and close with 1001 once those that callbacks have taken are
+        handled."""
+        self._going_away = self.callbacks.closing = True
+        self.inbox.take_no_more()
+        self.advance_close()
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""

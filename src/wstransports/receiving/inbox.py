@@ -80,6 +80,7 @@ class Inbox:
         "_callbacks",
         "_consumer",
         "_core",
+        "_ending",
         "_intake",
         "_limit",
         "_link",
@@ -120,6 +121,7 @@ class Inbox:
         self._consumer = Consumer.UNDECIDED
         self._receiver: Signal | None = None  # of the task in receive()
         self._setup_done = False  # on_connection has ended
+        self._ending = False  # no further message is taken, but the consumer may finish
 
     # For the session.
 
@@ -135,7 +137,7 @@ class Inbox:
                 if piece.last:
                     self._arriving = None
             return
-        if self._consumer is _STOPPED or overflow:
+        if self._consumer is _STOPPED or overflow or self._ending:
             return
         reader = WebSocketReader(self, piece)
         if self._waiting is _NOTHING:
@@ -186,6 +188,14 @@ class Inbox:
             self._arriving.set_exception(self._link.closed_error())
             self._arriving = None
 
+    def take_no_more(self) -> None:
+        """Deliver no further messages; the callbacks finish with those that they have taken."""
+        self._ending = True
+        taken = self._waiting.popleft() if self._is_receiving() else None
+        self._discard()
+        if taken is not None:
+            self._waiting.append(taken)
+
     def stop(self) -> None:
         """Deliver no more messages, and discard the waiting ones."""
         self._consumer = Consumer.STOPPED
@@ -216,6 +226,8 @@ class Inbox:
         waiting = self._waiting
         try:
             while not waiting:
+                if self._ending:
+                    self._link.advance_close()
                 if self._core.phase not in MAY_RECEIVE:
                     raise self._link.closed_error()
                 self._receiver = self._runtime.signal()
@@ -307,6 +319,10 @@ class Inbox:
             if waiting:
                 self._intake.call_soon(self.run)  # this task was cancelled: start another
             callbacks.end()
+
+    def _is_receiving(self) -> bool:
+        """Whether receive() has the first message, or is about to have it."""
+        return self._consumer is Consumer.RECEIVE and len(self._waiting) > 0
 
     def _discard(self, error: ConnectionClosed | None = None) -> None:
         for reader in self._waiting:
