@@ -1,9 +1,8 @@
 """What the callbacks of one read send leaves in one write for each connection."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from test_writer import only_client
@@ -11,90 +10,8 @@ from test_writer import only_client
 from kit.frames import FIN, PING, PONG, TEXT, Frame, masked
 from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, MemoryLoop, echo, on_asyncio, on_each_loop, on_memory
-from kit.peer import Peer
-from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer, broadcast
-from wstransports.adapters.asyncio import AsyncioRuntime
-from wstransports.address import Address
-from wstransports.runtime import Pipe, Sink
-
-
-class CountingPipe:
-    """A Pipe as it is, but for the writes, which are written down."""
-
-    def __init__(self, pipe: Pipe, writes: list[bytes]) -> None:
-        self._pipe = pipe
-        self._writes = writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipe, name)
-
-    def write(self, data: bytes) -> None:
-        self._writes.append(data)
-        self._pipe.write(data)
-
-    def writelines(self, parts: list[bytes]) -> None:
-        self._writes.extend(parts)
-        self._pipe.writelines(parts)
-
-
-class CountingSink:
-    """A Sink before the real one: writes down each write to its pipe."""
-
-    def __init__(self, sink: Sink, writes: list[bytes]) -> None:
-        self._sink = sink
-        self._writes = writes
-        self.data_received = sink.data_received
-        self.eof_received = sink.eof_received
-        self.connection_lost = sink.connection_lost
-
-    def connected(self, pipe: Pipe) -> None:
-        self._sink.connected(cast(Pipe, CountingPipe(pipe, self._writes)))
-
-
-class CountingRuntime(AsyncioRuntime):
-    """asyncio's, each connection's writes counted, in the order of connecting."""
-
-    def __init__(self) -> None:
-        super().__init__(asyncio.get_running_loop())
-        self.writes: list[list[bytes]] = []
-
-    async def listen(
-        self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
-    ) -> Any:
-        def make_counting() -> Sink:
-            writes: list[bytes] = []
-            self.writes.append(writes)
-            sink = make_sink()
-            assert sink is not None
-            return CountingSink(sink, writes)
-
-        return await super().listen(where, make_counting, group)
-
-
-class Counted:
-    """A server whose writes are counted."""
-
-    def __init__(self, loop: AsyncioLoop, server: WebSocketServer, runtime: CountingRuntime):
-        self.loop = loop
-        self.server = server
-        self._runtime = runtime
-
-    async def connect(self, path: str = "/") -> tuple[Peer, list[bytes]]:
-        """A peer, and the writes to it from here on."""
-        peer = await self.loop.connect(self.server, target=path)
-        writes = self._runtime.writes[-1]
-        await peer.nothing()
-        writes.clear()
-        return peer, writes
-
-
-@asynccontextmanager
-async def counting(
-    loop: AsyncioLoop, on_connection: Any = None, **options: Any
-) -> AsyncIterator[Counted]:
-    runtime = CountingRuntime()
-    async with loop.serving(on_connection, runtime=runtime, **options) as server:
-        yield Counted(loop, server, runtime)
+from kit.writes import counting
+from wstransports import Client, ConnectionClosed, WebSocketReader, broadcast
 
 
 @on_asyncio

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import trio
 
-from ..batch import Batch, Gathering
+from ..batch import NOTHING, Batch, Suspended
 from ..runtime import Sink, log_dropped
 from .trio_tls import Tls
 from .write_half import WriteHalf
@@ -48,7 +48,7 @@ class Worker:
 
     def __init__(self, reads: bool = True) -> None:
         self.reads = reads
-        self.gathered: list[Gathering] = []
+        self.gathered: Suspended = NOTHING
         """Has output that leaves when the callback ends or waits."""
 
 
@@ -297,7 +297,7 @@ class TrioPipe(WriteHalf):
     def _handle(self, worker: Worker, take: Callable[[bytes], None], data: bytes) -> None:
         """Handle input by calling `take`; the caller then runs `_todo`."""
         batch = self._batch
-        batch.resume([])
+        batch.resume(NOTHING)
         self._handling = True
         try:
             take(data)
@@ -350,7 +350,7 @@ class TrioPipe(WriteHalf):
             coroutine.close()
 
     def _send_gathered(self, worker: Worker) -> None:
-        worker.gathered = []
+        worker.gathered = NOTHING
         self._batch.end()
 
     def _let_another_read(self, worker: Worker) -> None:

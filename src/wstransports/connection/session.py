@@ -22,6 +22,7 @@ from wscore import (
     State,
 )
 
+from ..batch import GATHER_SECONDS
 from ..callbacks import Callbacks
 from ..errors import ConnectionClosed, Peer
 from ..log import log
@@ -153,6 +154,7 @@ class Session:
         try:
             core = self.core
             now = self._now()
+            batch.old_at = now + GATHER_SECONDS
             self.handle(core.receive_data(data, now))
             if core.more:
                 self.intake.handle_rest(now, self._now())
@@ -262,7 +264,7 @@ class Session:
         self.client = client
         if self.core.more:
             self.intake.yield_to_loop()  # on_connection starts before the first frames are handled
-        self.outbox.put()
+        self.outbox.flush()  # before on_connection, which may take its time
         self.arm()
         self.intake.resume(ANSWER)
 
@@ -273,6 +275,18 @@ class Session:
         self.callbacks.closing = True
         self.advance_close()
         self.intake.resume(ANSWER)
+
+    def gather(self) -> None:
+        """More messages wait for the caller of receive(): gather what it sends."""
+        self.outbox.gather()
+
+    def release(self) -> None:
+        """The caller of receive() waits: write what was gathered."""
+        self.outbox.release()
+
+    def receiving(self) -> bool:
+        """Whether a task is in receive()."""
+        return self.inbox.receiving()
 
     def ready(self) -> None:
         """The application is set up and ready for messages."""
@@ -344,6 +358,7 @@ class Session:
         self.inbox.stop()
         self.callbacks.cancel()
         if not self.lost:
+            self.outbox.flush()
             self.pipe.abort()
 
     def closed_error(self) -> ConnectionClosed:

@@ -42,6 +42,12 @@ class Link(Protocol):
     def closed_error(self) -> ConnectionClosed:
         """The error for reads of a closed connection."""
 
+    def gather(self) -> None:
+        """More messages wait for the caller of receive(): gather what it sends."""
+
+    def release(self) -> None:
+        """The caller of receive() waits: write what was gathered."""
+
 
 class Consumer(Enum):
     """What takes the messages."""
@@ -230,6 +236,7 @@ class Inbox:
                     self._link.advance_close()
                 if self._core.phase not in MAY_RECEIVE:
                     raise self._link.closed_error()
+                self._link.release()
                 self._receiver = self._runtime.signal()
                 try:
                     await self._receiver.wait()
@@ -238,6 +245,8 @@ class Inbox:
                 waiting = self._waiting
             # It stays in the queue until it is read, so that a cancelled receive() loses nothing.
             reader = waiting[0]
+            if reader._whole is None:
+                self._link.release()
             message = await reader.get()
         except ConnectionClosed:
             if waiting:
@@ -250,7 +259,13 @@ class Inbox:
             raise
         waiting.popleft()
         self._set_consumer(Consumer.APPLICATION)
+        if waiting:
+            self._link.gather()
         return message
+
+    def receiving(self) -> bool:
+        """Whether a task is in `receive`."""
+        return self._consumer is Consumer.RECEIVE
 
     # For the readers: FlowControl.
 

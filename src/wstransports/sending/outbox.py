@@ -7,7 +7,7 @@ from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerC
 from wscore.frames import LARGE
 from wscore.sending import Data
 
-from ..batch import GATHER_LIMIT
+from ..batch import GATHER_LIMIT, GATHER_SECONDS
 from ..errors import ConnectionClosed
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
@@ -45,6 +45,9 @@ class Link(Protocol):
     def closed_error(self) -> ConnectionClosed:
         """The error for sends on a closed connection."""
 
+    def receiving(self) -> bool:
+        """Whether a task is in receive()."""
+
 
 class Outbox:
     """The sending half of a connection."""
@@ -52,8 +55,13 @@ class Outbox:
     __slots__ = (
         "_congested_since",
         "_gathered",
+        "_holding",
+        "_in_checkpoint",
         "_link",
         "_message_aborted",
+        "_now",
+        "_old_at",
+        "_releasing",
         "_timeout",
         "_watched",
         "_written",
@@ -79,6 +87,7 @@ class Outbox:
         self.core = core
         self.runtime = runtime
         self.batch = runtime.batch
+        self._now = runtime.now
         self.lock = FragmentLock()
         self.held_back = 0
         """Bytes of broadcast messages that are waiting for the lock."""
@@ -86,6 +95,10 @@ class Outbox:
         self._timeout = timeout  # seconds for a source's next piece; 0 for no limit
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
         self._gathered = False  # the batch will call flush
+        self._holding = False  # what the caller of receive() sends is gathered
+        self._releasing = False  # a task will call release
+        self._old_at = 0.0  # when it will do so at the latest, or the next put
+        self._in_checkpoint = 0  # how many senders are
         self._message_aborted = False  # and the connection closed because of it
         self._watched = False  # bytes wait, and each alarm looks whether the peer takes them
         self._written = 0  # bytes given to the pipe
@@ -104,6 +117,13 @@ class Outbox:
             if not self._gathered:
                 self._gathered = True
                 batch.at_end(self)
+                if not batch.old_at:
+                    batch.old_at = self._now() + GATHER_SECONDS
+            elif self._now() >= batch.old_at:
+                batch.old_at = 0.0
+                batch.end()  # and nothing more is gathered for this input
+        elif self._holding:
+            self._hold()
         else:
             self.flush()
         return self.pipe.full or self._written >= self._yield_at
@@ -126,7 +146,7 @@ class Outbox:
 
     def drain(self) -> Awaitable[None]:
         """Wait for buffer space. Raises ConnectionClosed if the connection ends meanwhile."""
-        if self.pipe.full or self._yield_after:
+        if self.pipe.full or self._yield_after or self._releasing:
             return self._drain()
         # Only a checkpoint is due. An async function around it takes 2 % of an echo's instructions.
         return self.runtime.checkpoint()
@@ -140,9 +160,51 @@ class Outbox:
             await self.pipe.drain()
         if self._written >= self._yield_at:
             self._yield_at = self._written + self._yield_after
-            await self.runtime.checkpoint()
+            self._in_checkpoint += 1
+            try:
+                await self.runtime.checkpoint()
+            finally:
+                self._in_checkpoint -= 1
         if self._link.lost:
             raise self.closed_error()
+
+    # For the caller of receive(), which no batch surrounds.
+
+    def gather(self) -> None:
+        """Gather what is sent, because more messages wait: until `release`, which follows when the
+        caller waits for another, or in the loop's next turn."""
+        self._holding = True
+
+    def release(self) -> None:
+        """Write what was gathered, and gather no more."""
+        if self._holding:
+            self._holding = False
+            self.flush()
+
+    def _hold(self) -> None:
+        """Keep the output until `release`, unless it is large, old or the last."""
+        now = self._now()
+        old = self._releasing and now >= self._old_at
+        if old or self.core.unsent >= GATHER_LIMIT or not self.core.may_send:
+            self._old_at = now + GATHER_SECONDS
+            self.flush()
+        elif not self._releasing:
+            self._releasing = True
+            self._old_at = now + GATHER_SECONDS
+            self.pipe.start(self._release_soon())
+
+    async def _release_soon(self) -> None:
+        """Release in the loop's next turn, as the sender may wait for anything. But one in a
+        checkpoint of ours goes on at once, on loops where each call is one."""
+        try:
+            waits = False
+            while self._holding and not waits:
+                await self.runtime.checkpoint()
+                inside = self._in_checkpoint or self._link.receiving()
+                waits = not inside or self._now() >= self._old_at
+        finally:
+            self._releasing = False
+            self.release()
 
     def report_progress(self, now: float) -> None:
         """Report to the core what the peer took; it drops one that takes nothing for too long.

@@ -81,7 +81,7 @@ class AnyioLoop(Loop):
 
     def server(self, host: str = "127.0.0.1", **options: Any) -> WebSocketServer:
         """A server of this loop."""
-        return super().server(host, runtime=self._runtime, **options)
+        return super().server(host, **{"runtime": self._runtime, **options})
 
     async def dial(self, server: WebSocketServer, **request: Any) -> Peer:
         """A peer that has sent nothing yet."""
