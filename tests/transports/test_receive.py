@@ -457,3 +457,18 @@ async def test_a_receive_at_its_checkpoint_when_a_callback_fails(
         await loop.until(lambda: len(codes) == rounds)
     assert codes == [1011] * rounds
     assert [what for what, _ in log.tracebacks()] == ["on_ping raised"] * rounds
+
+
+@on_each_loop
+async def test_what_comes_after_our_close_is_discarded_without_a_line(loop: Loop) -> None:
+    async def on_connection(client: Client) -> None:
+        await client.close(1012)
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.dial(server)
+        peer.answers_close = False
+        peer.handshake()
+        await peer.frame()
+        peer.send("too late")
+        peer.acknowledge()
+        await peer.eof()

@@ -174,7 +174,8 @@ class Inbox:
         elif waiting and self._setup_done and self._consumer not in _RECEIVING:
             if self._consumer is Consumer.UNDECIDED:
                 self._consumer = Consumer.DISCARD
-                self._link.log("messages are discarded, because no on_message is registered")
+                if self._core.may_send:  # else nobody expects them to be read
+                    self._link.log("messages are discarded, because no on_message is registered")
             self._discard()
 
     def setup_done(self) -> None:

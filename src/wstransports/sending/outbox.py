@@ -1,6 +1,7 @@
 """The sending half of a connection: framing, batching, back-pressure, and order."""
 
 from collections.abc import Awaitable
+from contextvars import Context
 from typing import Protocol
 
 from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
@@ -191,7 +192,7 @@ class Outbox:
         elif not self._releasing:
             self._releasing = True
             self._old_at = now + GATHER_SECONDS
-            self.pipe.start(self._release_soon())
+            self.pipe.start(self._release_soon(), Context())
 
     async def _release_soon(self) -> None:
         """Release in the loop's next turn, as the sender may wait for anything. But one in a
