@@ -69,7 +69,8 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
         super()._stop()
         for task, pipe in self._tasks.items():
             if not pipe.connected:
-                task.cancel()
+                # Soon, when it has begun: only then it closes its socket.
+                self._loop.call_soon(task.cancel)
 
 
 def _connect_accepted(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:

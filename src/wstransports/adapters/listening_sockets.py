@@ -16,6 +16,9 @@ ATTEMPTS = 10
 # This machine does not have the address family, or no address in it.
 _NOT_HERE = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
+# Elsewhere than on POSIX it would let two servers listen at one address.
+_REUSE_ADDRESS = os.name == "posix"
+
 LookUp = Callable[..., Awaitable[list[Any]]]
 
 
@@ -137,8 +140,7 @@ def _bound(family: int, address: tuple[Any, ...], reuse_port: bool) -> socket.so
     """As socket.create_server() does, whose error messages say the address twice."""
     with ExitStack() as opened:
         sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        if os.name == "posix":  # elsewhere it would let two servers listen at one address
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, _REUSE_ADDRESS)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:

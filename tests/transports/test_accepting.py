@@ -1,0 +1,170 @@
+"""Failures to accept: most often no file descriptor is left. One line a second, none afterwards."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from kit.certificates import client_context, server_context
+from kit.log import Log
+from kit.loops import Loop, echo, on, on_sockets
+from wstransports import Client, WebSocketServer
+from wstransports.adapters.listening_sockets import ListeningSockets
+from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
+from wstransports.runtime import running
+
+NO_DESCRIPTOR = os.strerror(errno.EMFILE)
+LINE = f"cannot accept a connection: {NO_DESCRIPTOR}"
+
+
+class Exhausted(socket.socket):
+    """A listening socket of a process that may have no descriptor left."""
+
+    exhausted = True
+    tries = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As the system's."""
+        self.tries += 1
+        if self.exhausted:
+            raise OSError(errno.EMFILE, NO_DESCRIPTOR)
+        return super().accept()
+
+
+@pytest.fixture
+def exhausted() -> Iterator[Exhausted]:
+    """One that listens."""
+    with Exhausted() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock
+
+
+def messages(log: Log) -> list[str]:
+    """What was logged, which names no client."""
+    taken, log.records = log.records, []
+    assert not any(record.exc_info for record in taken)
+    return [record.getMessage() for record in taken]
+
+
+@on_sockets
+async def test_clients_are_accepted_when_there_are_descriptors_again(
+    loop: Loop, log: Log, exhausted: Exhausted
+) -> None:
+    server = WebSocketServer("127.0.0.1", 0, sock=exhausted)
+    server.connection(echo)
+    async with server:
+        peer = await loop.dial(server)
+        began = running().now()
+        await loop.until(lambda: exhausted.tries > 3)
+        assert running().now() - began > 2 * RETRY  # the loop did not spin
+        exhausted.exhausted = False
+        peer.handshake()
+        assert (await peer.answer()).status == 101
+        peer.send("here")
+        assert await peer.message() == "here"
+        peer.close()
+        await peer.closed()
+    assert messages(log) == [LINE]
+
+
+@on_sockets
+async def test_nothing_follows_the_end_of_the_block(
+    loop: Loop, log: Log, exhausted: Exhausted
+) -> None:
+    async with WebSocketServer("127.0.0.1", 0, sock=exhausted):
+        with socket.create_connection(exhausted.getsockname()):
+            await loop.until(lambda: exhausted.tries)
+    assert messages(log) == [LINE]
+    tries = exhausted.tries
+    before = running().now()
+    await loop.until(lambda: running().now() > before + 2 * RETRY)
+    assert exhausted.tries == tries
+
+
+def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
+    now = 100.0
+
+    class Listener(SocketListener):
+        """One that a test drives."""
+
+    listener = Listener(ListeningSockets([exhausted]), lambda: None, asyncio.Event(), lambda: now)
+    for _ in range(25):
+        with pytest.raises(OSError, match=NO_DESCRIPTOR):
+            list(listener._accept_waiting(exhausted))
+        now += RETRY
+    assert messages(log) == [LINE] * 3
+    assert now - 100 < 3 * QUIET
+
+
+@on_sockets
+async def test_a_connection_that_left_before_it_was_accepted(loop: Loop, log: Log) -> None:
+    """Some systems report it, as ECONNABORTED."""
+
+    class Aborted(socket.socket):
+        aborted = True
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            aborted, self.aborted = self.aborted, False
+            if aborted:
+                raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
+            return super().accept()
+
+    with Aborted() as sock:
+        sock.bind(("127.0.0.1", 0))
+        server = WebSocketServer("127.0.0.1", 0, sock=sock)
+        async with server:
+            peer = await loop.connect(server)
+            peer.close()
+            await peer.closed()
+    assert messages(log) == []
+
+
+@on_sockets
+async def test_a_connection_that_cannot_be_begun(
+    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped, and the next one is served."""
+
+    def no_memory(admitted: bool) -> None:
+        raise MemoryError
+
+    async with loop.serving(echo) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(server._acceptor, "_new_core", no_memory)
+            peer = await loop.dial(server)
+            await peer.eof()
+        [record] = log.records
+        log.records.clear()
+        assert record.getMessage() == "cannot begin a connection"
+        assert record.exc_info
+        assert isinstance(record.exc_info[1], MemoryError)
+        other = await loop.connect(server)
+        other.send("served")
+        assert await other.message() == "served"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@on("asyncio")
+async def test_transports_of_a_loop_that_aiofastnet_patched(loop: Loop, tls: bool) -> None:
+    """Its patch_loop() leaves out the method by which accepted sockets get a transport."""
+    aiofastnet = pytest.importorskip("aiofastnet", reason="aiofastnet is not installed")
+    aiofastnet.patch_loop()
+    authority = trustme.CA()
+    found: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        found.append(type(client._session.pipe._transport).__module__)  # type: ignore[attr-defined]
+
+    certs = server_context(authority, "127.0.0.1") if tls else None
+    async with loop.serving(on_connection, certs=certs) as server:
+        peer = await loop.connect(server, tls=client_context(authority) if tls else None)
+        await peer.nothing()
+        peer.close()
+        await peer.closed()
+    assert [module.partition(".")[0] for module in found] == ["aiofastnet"]
