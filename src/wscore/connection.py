@@ -130,8 +130,16 @@ class Connection(Sender, Generic[Handshake]):
         return self.phase in OWES_CLOSE
 
     @property
+    def closes_exchanged(self) -> bool:
+        """Whether both sides have sent a Close, so that the closing handshake is complete."""
+        return len(self._closes) == 2
+
+    @property
     def should_close(self) -> bool:
         """Whether to write `data_to_send()` and then close the byte stream.
+
+        If `closes_exchanged`, a client first waits for the server to close it, until the deadline
+        (RFC 6455 section 7.1.1).
 
         If `phase` is CLOSED, a deadline has passed: abort the stream if it is still open.
         """

@@ -75,12 +75,12 @@ class Acceptor:
         for session in self._sessions:
             self._go_away(session)
         try:
-            await self._wait_for_all(runtime, self._options.close_timeout)
+            await self._wait_for_all(runtime, self._options.shutdown_timeout)
             if self._give_up_callbacks():
                 await self._wait_for_all(runtime, CLOSING_TIME)
         finally:
             self.abort()
-        await self._wait_for_all(runtime, self._options.close_timeout)
+        await self._wait_for_all(runtime, self._options.shutdown_timeout)
 
     def abort(self) -> None:
         """Drop every connection and cancel its tasks."""

@@ -33,8 +33,8 @@ async def serve_stream(
 
     `on_connection` and the options are those of a `WebSocketServer`. Returns when the connection
     is over and its callbacks are. Cancelled, it first closes with 1001, and waits for the answer
-    and for the callbacks, up to `close_timeout` for each. Raises ValueError or TypeError for what
-    cannot be, and nothing for what the client does.
+    and for the callbacks, up to `shutdown_timeout`. Raises ValueError or TypeError for what cannot
+    be, and nothing for what the client does.
     """
     runtime = AnyioRuntime()
     server = WebSocketServer("", 0, runtime=runtime, **options)

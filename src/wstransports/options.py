@@ -45,6 +45,7 @@ class ServerKeywords(TypedDict, total=False):
     origins: Sequence[str | None] | None
     max_connections: int | None
     process_request: ProcessRequest | None
+    shutdown_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,7 @@ class ConnectionOptions:
 
     def __post_init__(self) -> None:
         for name in ("timeout", "open_timeout", "close_timeout"):
-            seconds = getattr(self, name)
-            if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
-                raise ValueError(f"{name} must be in seconds, 0 for never, not {seconds!r}")
+            _check_seconds(name, getattr(self, name))
         _check_count("max_message_size", self.max_message_size, optional=True)
         _check_count("read_limit", self.read_limit)
         for name in ("concurrent_messages", "max_head_size", "max_head_fields"):
@@ -104,13 +103,21 @@ class ServerOptions(ConnectionOptions):
     """The most connections at a time; any other is answered with 503. None for no limit."""
     process_request: ProcessRequest | None = None
     """Called with each request; a Response that it returns rejects the request."""
+    shutdown_timeout: float = 5
+    """The time that the end of the block gives clients and callbacks; 0 for no limit."""
 
     def __post_init__(self) -> None:
         ConnectionOptions.__post_init__(self)
+        _check_seconds("shutdown_timeout", self.shutdown_timeout)
         _check_list("origins", self.origins)
         _check_count("max_connections", self.max_connections, optional=True)
         if self.process_request is not None and not callable(self.process_request):
             raise TypeError("process_request must be a function that takes a Request")
+
+
+def _check_seconds(name: str, seconds: object) -> None:
+    if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name} must be in seconds, 0 for never, not {seconds!r}")
 
 
 def _check_count(name: str, number: object, optional: bool = False) -> None:

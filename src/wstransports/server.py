@@ -50,6 +50,8 @@ class WebSocketServer:
         `open_timeout`: seconds that the opening handshake may take (10); 0 for no limit.
         `close_timeout`: seconds that each step of the closing handshake may take (10); 0 for no
             limit.
+        `shutdown_timeout`: seconds that the end of the block gives clients and callbacks (5); 0
+            for no limit.
         `max_connections`: the most connections at a time; any other is answered with 503. None
             for no limit.
         `max_head_size`: the longest head of a request, in bytes (32 KiB); a longer one is

@@ -20,7 +20,7 @@ import wscore
 import wstransports
 
 # Parameters and properties that are durations or moments, and those that are sizes.
-SECONDS = {"now", "timeout", "open_timeout", "close_timeout", "latency"}
+SECONDS = {"now", "timeout", "open_timeout", "close_timeout", "shutdown_timeout", "latency"}
 BYTES = {
     "limit", "n", "offset", "length", "max_size", "max_message_size", "read_limit", "chunksize",
     "drain_every", "taken", "waiting", "unsent",

@@ -57,6 +57,8 @@ class Peer(RawClient):
         self.reads = 0
         """How often data came."""
         self.lost = False
+        self.was_reset = False
+        """The connection was lost by an error."""
         self._news = running().signal()
 
     def _write(self, data: bytes) -> None:
@@ -164,6 +166,7 @@ class Peer(RawClient):
     def connection_lost(self, exc: Exception | None) -> None:
         """The stream is closed."""
         self.at_eof = self.lost = True
+        self.was_reset = exc is not None
         self._announce()
 
     def _announce(self) -> None:

@@ -130,9 +130,9 @@ def test_a_cancelled_connect_leaves_nothing() -> None:
     trio.run(main)
 
 
-def test_a_cancelled_server_waits_for_its_clients_no_longer_than_its_close_timeout() -> None:
+def test_a_cancelled_server_waits_for_its_clients_no_longer_than_its_shutdown_timeout() -> None:
     async def main() -> None:
-        server = WebSocketServer("127.0.0.1", 0, close_timeout=7)
+        server = WebSocketServer("127.0.0.1", 0, shutdown_timeout=7)
         with trio.CancelScope() as scope:
             async with server:
                 peer = await StreamPeer.connected(server.port)

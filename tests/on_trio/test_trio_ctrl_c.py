@@ -14,7 +14,7 @@ from kit.frames import CLOSE, FIN, Frame
 from kit.stream_peer import StreamPeer
 from wstransports import Client, Reasons, WebSocketServer
 
-CLOSE_TIMEOUT = 7
+SHUTDOWN_TIMEOUT = 7
 
 Form = Callable[[WebSocketServer], Awaitable[None]]
 
@@ -37,7 +37,7 @@ async def nursery(server: WebSocketServer) -> None:
 def test_ctrl_c(form: Form, times: int) -> None:
     """The client answers nothing, and its callback waits. A second Ctrl-C waits for neither where
     the main task is in the server's block; where it is in a nursery, trio holds it back."""
-    server = WebSocketServer("127.0.0.1", 0, close_timeout=CLOSE_TIMEOUT)
+    server = WebSocketServer("127.0.0.1", 0, shutdown_timeout=SHUTDOWN_TIMEOUT)
     interrupted: list[float] = []
     callbacks: list[str] = []
     peers: list[StreamPeer] = []
@@ -81,4 +81,4 @@ def test_ctrl_c(form: Form, times: int) -> None:
     assert len(interrupted) == times
     assert callbacks == ["cancelled"]
     at_once = times == 2 and form is not nursery
-    assert seconds == [pytest.approx(0 if at_once else CLOSE_TIMEOUT)]
+    assert seconds == [pytest.approx(0 if at_once else SHUTDOWN_TIMEOUT)]

@@ -86,7 +86,7 @@ async def test_callbacks_that_take_too_long_are_cancelled_and_nothing_is_left(ba
             told.append("cancelled")
             raise
 
-    async with cancelled(on_connection, close_timeout=0.02) as (client, scope):
+    async with cancelled(on_connection, shutdown_timeout=0.02) as (client, scope):
         assert await code_of(client) == Reasons.GOING_AWAY
     assert scope.cancelled_caught
     assert told == ["closed with 1001", "cancelled"]
@@ -101,7 +101,7 @@ async def test_a_peer_that_does_not_answer_is_dropped(backend: str) -> None:
         async def on_connection(client: Client) -> None:
             scope.cancel()
 
-        await serve_stream(far, on_connection, close_timeout=0.02)
+        await serve_stream(far, on_connection, shutdown_timeout=0.02)
     assert scope.cancelled_caught
     assert far._closed
 

@@ -153,7 +153,7 @@ async def test_callbacks_that_take_too_long_are_cancelled(loop: MemoryLoop) -> N
                 cancelled.append(client)
                 raise
 
-    async with ended(loop, on_connection, close_timeout=3) as (server, end):
+    async with ended(loop, on_connection, shutdown_timeout=3) as (server, end):
         peer, silent = await loop.connect(server), await loop.connect(server)
         silent.answers_close = False
         for each in (peer, silent):

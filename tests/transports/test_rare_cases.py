@@ -178,8 +178,8 @@ async def test_binary_fragments_as_text(loop: MemoryLoop) -> None:
 
 
 @on_memory
-async def test_without_a_close_timeout_the_server_waits_for_its_clients(loop: MemoryLoop) -> None:
-    server = loop.server(close_timeout=0)
+async def test_without_timeouts_the_server_waits_for_its_clients(loop: MemoryLoop) -> None:
+    server = loop.server(close_timeout=0, shutdown_timeout=0)
     await server.__aenter__()
     peer = await loop.connect(server)
     peer.answers_close = False

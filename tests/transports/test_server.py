@@ -65,6 +65,7 @@ async def test_port_0_picks_a_free_one(loop: Loop) -> None:
         ({"timeout": "10"}, ValueError, "timeout"),
         ({"open_timeout": -1}, ValueError, "open_timeout"),
         ({"close_timeout": -1}, ValueError, "close_timeout"),
+        ({"shutdown_timeout": -1}, ValueError, "shutdown_timeout"),
         ({"max_message_size": 0}, ValueError, "max_message_size"),
         ({"max_message_size": 1.5}, ValueError, "max_message_size"),
         ({"read_limit": 0}, ValueError, "read_limit"),
@@ -440,7 +441,7 @@ async def test_the_end_closes_every_client_with_1001(loop: Loop) -> None:
 
 @on_memory
 async def test_the_end_is_bounded_where_a_client_does_not_answer(loop: MemoryLoop) -> None:
-    server = loop.server(close_timeout=3)
+    server = loop.server(shutdown_timeout=3)
     await server.__aenter__()
     peer = await loop.connect(server)
     peer.answers_close = False
@@ -491,8 +492,8 @@ async def test_the_end_answers_half_a_handshake_with_503(loop: Loop, log: Log) -
 
 
 @on_memory
-async def test_callbacks_get_close_timeout_and_then_cancellation(loop: MemoryLoop) -> None:
-    server = loop.server(close_timeout=3)
+async def test_callbacks_get_shutdown_timeout_and_then_cancellation(loop: MemoryLoop) -> None:
+    server = loop.server(shutdown_timeout=3)
     story: list[str] = []
 
     @server.connection
@@ -526,7 +527,7 @@ async def test_callbacks_get_close_timeout_and_then_cancellation(loop: MemoryLoo
 async def test_even_a_callback_that_refuses_to_end_does_not_hold_the_end(
     loop: MemoryLoop,
 ) -> None:
-    server = loop.server(close_timeout=3)
+    server = loop.server(shutdown_timeout=3)
     stubborn = loop.signal()
 
     @server.connection

@@ -26,7 +26,7 @@ WITH = (
     IMPORTS
     + """\
 loop = {loop}.new_event_loop()
-socket = WebSocketServer("127.0.0.1", 0, loop=loop, close_timeout={close_timeout})
+socket = WebSocketServer("127.0.0.1", 0, loop=loop, shutdown_timeout={shutdown_timeout})
 
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -58,7 +58,7 @@ def stack() -> Iterator[ExitStack]:
 def test_a_signal_runs_what_follows_run_forever(
     loop: str, number: signal.Signals, tmp_path: Path, stack: ExitStack
 ) -> None:
-    script = stack.enter_context(Script(WITH.format(loop=loop, close_timeout=20), tmp_path))
+    script = stack.enter_context(Script(WITH.format(loop=loop, shutdown_timeout=20), tmp_path))
     peers = [stack.enter_context(connected(port)) for port in [script.number()] * 2]
     script.signal(number)
     for peer in peers:
@@ -71,7 +71,7 @@ def test_a_signal_runs_what_follows_run_forever(
 def test_a_signal_ends_a_server_that_nobody_uses(
     loop: str, number: signal.Signals, tmp_path: Path, stack: ExitStack
 ) -> None:
-    script = stack.enter_context(Script(WITH.format(loop=loop, close_timeout=20), tmp_path))
+    script = stack.enter_context(Script(WITH.format(loop=loop, shutdown_timeout=20), tmp_path))
     script.number()
     script.signal(number)
     assert script.end() == (CLOSING, "", 0)
@@ -87,7 +87,7 @@ def test_a_second_signal_interrupts_at_once(
     tmp_path: Path,
     stack: ExitStack,
 ) -> None:
-    source = WITH.format(loop=loop, close_timeout=600)
+    source = WITH.format(loop=loop, shutdown_timeout=600)
     script = stack.enter_context(Script(source, tmp_path))
     peer = stack.enter_context(connected(script.number()))
     peer.answers_close = False
@@ -109,7 +109,7 @@ def test_a_second_signal_interrupts_at_once(
 def test_who_does_not_answer_the_close_holds_it_up_for_a_bounded_time(
     loop: str, tmp_path: Path, stack: ExitStack
 ) -> None:
-    script = stack.enter_context(Script(WITH.format(loop=loop, close_timeout=0.1), tmp_path))
+    script = stack.enter_context(Script(WITH.format(loop=loop, shutdown_timeout=0.1), tmp_path))
     peer = stack.enter_context(connected(script.number()))
     peer.answers_close = False
     script.signal(signal.SIGINT)
@@ -384,7 +384,7 @@ IN_A_LOOP = (
     + SOCK
     + """\
 async def main():
-    socket = WebSocketServer(None, 0, sock=sock, close_timeout=600)
+    socket = WebSocketServer(None, 0, sock=sock, shutdown_timeout=600)
     {form}
 
 try:

@@ -34,6 +34,7 @@ from ..sending.outbox import Outbox
 from ..tls import tls_cause
 from .alarm import Alarm
 from .control import Control
+from .linger import Linger
 
 # Bytes that may wait unread after the stream is lost. 256 KiB of the shortest messages count no
 # more than this, while compressed messages could inflate to any size.
@@ -80,6 +81,7 @@ class Session:
         "_batch",
         "_close_waiters",
         "_going_away",
+        "_linger",
         "_now",
         "_stream_closed",
         "callbacks",
@@ -127,6 +129,7 @@ class Session:
         self._now = runtime.now
         self._going_away = False  # the server stops
         self._stream_closed = False  # our half
+        self._linger: Linger | None = None
         self._close_waiters: tuple[Signal, ...] = ()  # set when the stream is lost
         self._alarm = Alarm(self)
 
@@ -241,6 +244,8 @@ class Session:
         self.lost = self.intake.stopped = self.callbacks.closing = True
         self.handle(events)
         self._alarm.stop()
+        if self._linger is not None:
+            self._linger.stop()
         waiters, self._close_waiters = self._close_waiters, ()
         for signal in waiters:
             signal.set()
@@ -318,10 +323,9 @@ class Session:
             self.outbox.flush()
             self.pipe.abort()
         elif not self._stream_closed:
-            self._stream_closed = True
             self.outbox.flush()
             self.intake.resume_for_eof()
-            self.pipe.close()
+            self._close_stream()
         self.arm()
 
     def go_away(self) -> None:
@@ -330,6 +334,19 @@ class Session:
         self._going_away = self.callbacks.closing = True
         self.inbox.take_no_more()
         self.advance_close()
+
+    def _close_stream(self) -> None:
+        """After both Closes the server closes the stream, and the client waits for that until the
+        deadline (RFC 6455 section 7.1.1). After anything else our half ends, and then the peer's.
+        """
+        core = self.core
+        if not core.closes_exchanged or core.input_ended:
+            self.pipe.close()
+        elif isinstance(core, ServerConnection):
+            self._linger = Linger(self.pipe, self._now)
+        else:
+            return
+        self._stream_closed = True
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""

@@ -1,0 +1,60 @@
+"""The end of a server's byte stream, once the closing handshake is complete."""
+
+from collections.abc import Callable
+from socket import SO_SNDBUF, SOL_SOCKET
+
+from ..runtime import TURNS, Pipe, Timer
+from ..sending.kernel_buffer import unsent
+
+# Seconds until the first look whether all is sent; each further pause is twice as long.
+FIRST_PAUSE = 0.01
+
+
+class Linger:
+    """Closes the stream as soon as all is sent and nothing is unread, whatever the peer does.
+
+    The server closes first (RFC 6455 section 7.1.1). The kernel answers with a reset when it closes
+    a socket with unread input, and a reset may overtake our Close: so our half ends first, and what
+    has arrived is read.
+    """
+
+    __slots__ = ("_now", "_pause", "_pipe", "_timer", "_turns")
+
+    def __init__(self, pipe: Pipe, now: Callable[[], float]) -> None:
+        self._pipe = pipe
+        self._now = now
+        self._turns = 0
+        self._pause = FIRST_PAUSE
+        self._timer: Timer | None = None
+        pipe.close()
+        if pipe.info("socket") is not None:  # other streams may lose what is on its way
+            self._timer = pipe.call_at(now(), self)
+
+    def stop(self) -> None:
+        """The stream is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __call__(self) -> None:
+        """As the timer's callback."""
+        self._turns += 1
+        when = self._now()
+        if self._turns >= TURNS:
+            if self._all_sent():
+                self._pipe.abort()
+                return
+            when += self._pause
+            self._pause *= 2
+        self._timer = self._pipe.call_at(when, self)
+
+    def _all_sent(self) -> bool:
+        pipe = self._pipe
+        if pipe.waiting():
+            return False
+        if pipe.info("ssl_object") is None:
+            return True
+        # Below TLS asyncio has another buffer, and does not show it: it is empty by this turn if
+        # the kernel's has space.
+        sock = pipe.info("socket")
+        space: int = sock.getsockopt(SOL_SOCKET, SO_SNDBUF)
+        return unsent(sock) < space / 4
