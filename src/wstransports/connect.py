@@ -24,6 +24,7 @@ from .connecting.user_agent import USER_AGENT
 from .errors import HandshakeError
 from .options import ConnectionKeywords, ConnectionOptions
 from .runtime import Runtime, running
+from .tls import default_context, kept_default_context
 
 # Browsers follow 20 redirects, but WebSocket servers rarely need more than one.
 MAX_REDIRECTS = 5
@@ -174,8 +175,9 @@ class connect:  # lower case: it is used like a function
         uri, left = self._uri, self._max_redirects
         headers: Headers | None = None
         while True:
-            attempt = Attempt(uri, self._address(uri), runtime, self._options)
             try:
+                context = await self._context_of(uri, runtime, until)
+                attempt = Attempt(uri, self._address(uri, context), runtime, self._options)
                 if headers is None:
                     headers = await self._headers_of(number, runtime, until)
                 client = await attempt.open(self._new_core(uri, headers), until, group)
@@ -249,18 +251,29 @@ class connect:  # lower case: it is used like a function
             timeout=options.timeout,
         )
 
-    def _address(self, uri: URI) -> Address:
-        context = server_hostname = None
+    async def _context_of(
+        self, uri: URI, runtime: Runtime, until: float | None
+    ) -> tls.SSLContext | None:
+        """The SSLContext for an address, made next to the loop the first time."""
+        if not uri.secure:
+            return None
+        context = self._ssl or kept_default_context()
+        if context is None:
+            async with nullcontext() if until is None else runtime.timeout_at(until):
+                return await runtime.in_thread(default_context)
+        return context
+
+    def _address(self, uri: URI, context: tls.SSLContext | None) -> Address:
+        server_hostname = None
         if uri.secure:
-            context = self._ssl or tls.create_default_context()
-            server_hostname = uri.host
+            server_hostname = uri.host.certified
             if uri.origin == self._uri.origin:
                 server_hostname = self._server_hostname or server_hostname
         proxy = self._proxy
         if proxy is True and self._sock is None and self._unix_path is None:
             proxy = environment_proxy(uri) or False
         return Address(
-            host=uri.host,
+            host=uri.host.dialled,
             port=uri.port,
             tls=context,
             sock=self._sock,
@@ -280,7 +293,7 @@ class connect:  # lower case: it is used like a function
         if (self._ssl or self._server_hostname) and not self._uri.secure:
             raise ValueError("ssl and server_hostname need a wss:// address; this one is ws://")
         # Address and ClientConnection check their arguments themselves.
-        Address(self._uri.host, self._uri.port, sock=self._sock, unix_path=self._unix_path)
+        Address(self._uri.host.dialled, self._uri.port, sock=self._sock, unix_path=self._unix_path)
         if self._sock is not None:
             try:
                 self._sock.getpeername()

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .address import Address
 from .batch import Batch
@@ -19,6 +19,8 @@ from .log import log
 # So many turns of the loop read what has arrived. One is enough for most loops, but uvloop polls
 # after its timers, trio runs tasks in random order, and anyio's streams take a few steps.
 TURNS = 8
+
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -153,6 +155,9 @@ class Runtime(Protocol):
 
     def checkpoint(self) -> Awaitable[None]:
         """Let other tasks run once."""
+
+    def in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        """Run a function that blocks, in another thread; returns what it returns, or raises."""
 
     def current_task(self) -> object:
         """The task that is running; compare it with `is`."""

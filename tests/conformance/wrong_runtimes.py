@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from wstransports.address import Address
 from wstransports.batch import Batch
@@ -10,6 +10,8 @@ from wstransports.runtime import Sink
 from wstransports.testing import Rule
 from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryRuntime
 from wstransports.testing.memory_kernel import Cancelled, MemorySignal, MemoryTask
+
+T = TypeVar("T")
 
 WRONG_RUNTIMES: list[tuple[Rule, type[MemoryRuntime]]] = []
 
@@ -47,6 +49,22 @@ class RaisesInACheckpoint(MemoryRuntime):
         if len(self._tasks) > 1 and self.current_task() is not next(iter(self._tasks)):
             raise OSError("only the main task can wait")
         await super().checkpoint()
+
+
+@breaks(Rule.IN_THREAD)
+class ReturnsNothing(MemoryRuntime):
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        function()
+        return None  # type: ignore[return-value]
+
+
+@breaks(Rule.IN_THREAD)
+class RaisesNothing(MemoryRuntime):
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except ZeroDivisionError:
+            return None  # type: ignore[return-value]
 
 
 @breaks(Rule.CURRENT_TASK)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 import trustme
+from proxies import proxying
 
 from kit.certificates import client_context, server_context
 from kit.connecting import connecting, failure, talk_with, uri_of
@@ -26,6 +28,7 @@ from wstransports import (
     ConnectionClosed,
     HandshakeError,
     WebSocketReader,
+    WebSocketServer,
     connect,
     worth_retrying,
 )
@@ -120,6 +123,34 @@ async def test_by_default_the_systems_authorities_are_believed(
 
 
 @on_sockets
+async def test_the_default_context_is_made_once_and_next_to_the_loop(
+    loop: Loop, tls: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading the system's certificates takes 40 ms."""
+    threads: list[int] = []
+    create = ssl.create_default_context
+
+    def create_default_context() -> ssl.SSLContext:
+        threads.append(threading.get_ident())
+        return create()
+
+    async def talk(server: WebSocketServer) -> None:
+        async with connecting(server) as client:
+            await talk_with(client)
+
+    trusted = tmp_path / "trusted.pem"
+    tls.authority.cert_pem.write_to_path(str(trusted))
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    monkeypatch.setattr(ssl, "create_default_context", create_default_context)
+    async with loop.serving(echo, certs=tls.server) as server:
+        for job in [loop.spawn(talk(server)) for _ in range(5)]:
+            await job.wait()
+        await talk(server)
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+
+
+@on_sockets
 async def test_a_certificate_is_for_the_host(loop: Loop, tls: Certificates) -> None:
     certs = server_context(tls.authority, "other.example")
     async with loop.serving(echo, certs=certs) as server:
@@ -131,6 +162,22 @@ async def test_a_certificate_is_for_the_host(loop: Loop, tls: Certificates) -> N
         assert "another.example" in str(error)
         async with connecting(server, ssl=tls.client, server_hostname="other.example") as client:
             await talk_with(client)
+
+
+@on_sockets
+async def test_a_dot_at_the_end_is_not_in_the_certificate(loop: Loop, tls: Certificates) -> None:
+    """Through a proxy, since not every resolver knows localhost with a dot."""
+    names: list[str | None] = []
+    tls.server.sni_callback = lambda stream, name, context: names.append(name)
+    async with loop.serving(echo, certs=tls.server) as server:
+        async with proxying("http", server.port) as proxy:
+            url = f"http://127.0.0.1:{proxy.port}"
+            async with connect("wss://localhost./", ssl=tls.client, proxy=url) as client:
+                await talk_with(client)
+                assert client.request.headers["Host"] == "localhost."
+            assert proxy.asked == ["localhost.:443"]
+    tls.server.sni_callback = None
+    assert names == ["localhost"]
 
 
 @on_sockets

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import closing
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,45 @@ async def test_an_ipv6_address(loop: Loop) -> None:
         await talk_with(client)
         assert (client.addr, client.port) == ("::1", server.port)
         assert client.request.headers["Host"] == f"[::1]:{server.port}"
+
+
+def link_local() -> tuple[str, str]:
+    """A link-local address of this machine, and its zone."""
+    lines = Path("/proc/net/if_inet6")
+    for line in lines.read_text().splitlines() if lines.exists() else ():
+        address, *_, zone = line.split()
+        if address.startswith("fe80"):
+            return str(IPv6Address(bytes.fromhex(address))), zone
+    pytest.skip("this machine has no link-local address")
+
+
+@on_sockets
+async def test_a_link_local_address(loop: Loop) -> None:
+    """Its zone is for the resolver alone; a redirect keeps it."""
+    address, zone = link_local()
+
+    def process_request(request: Request) -> Response | None:
+        return Response(302, {"Location": "/new"}) if request.path == "/" else None
+
+    with socket.socket(socket.AF_INET6) as listener:
+        listener.bind((address, 0, 0, socket.if_nametoindex(zone)))
+        listener.listen()
+        async with loop.serving(echo, sock=listener, process_request=process_request):
+            port = listener.getsockname()[1]
+            async with connect(f"ws://[{address}%25{zone}]:{port}/", proxy=None) as client:
+                await talk_with(client)
+                assert client.request.path == "/new"
+                assert client.request.headers["Host"] == f"[{address}]:{port}"
+
+
+@on("asyncio", "uvloop")
+async def test_a_link_local_address_that_refuses(loop: AsyncioLoop) -> None:
+    address, zone = link_local()
+    with socket.socket(socket.AF_INET6) as bound:
+        bound.bind((address, 0, 0, socket.if_nametoindex(zone)))  # and does not listen
+        port = bound.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError, match="Connection refused"):
+            await connect(f"ws://[{address}%25{zone}]:{port}/", proxy=None).__aenter__()
 
 
 def resolving(found: list[tuple[str, int]]) -> Callable[..., Coroutine[Any, Any, Found]]:

@@ -1,5 +1,6 @@
 """WebSocket addresses: what is one, and where redirects lead (RFC 6455 section 3)."""
 
+import sys
 from base64 import b64decode
 from typing import Any
 
@@ -38,10 +39,58 @@ def test_an_address_is_taken_apart(
     text: str, secure: bool, host: str, port: int, target: str, authority: str
 ) -> None:
     uri = URI.parse(text)
-    assert (uri.secure, uri.host, uri.port, uri.target) == (secure, host, port, target)
+    assert (uri.secure, uri.host.name, uri.port, uri.target) == (secure, host, port, target)
     assert uri.authority == authority
     assert str(uri) == f"{'wss' if secure else 'ws'}://{authority}{target.partition('?')[0]}"
     connect(text)  # which builds the request too
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.example.", "xn--bcher-kva.example."),
+        # Other hosts by IDNA 2003: fass.example and βολοσ.example.
+        ("faß.example", "xn--fa-hia.example"),
+        ("βόλος.example", "xn--nxasmm1c.example"),
+        ("ｅｘａｍｐｌｅ。com", "example.com"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+    ],
+)
+def test_a_host_that_is_not_ascii_is_what_browsers_take_it_for(host: str, name: str) -> None:
+    assert URI.parse(f"ws://{host}/").host.name == name
+
+
+@pytest.mark.parametrize(
+    "host", ["☃.example", "a\u200db.example", "\u0300a.example", "xn--ü.example"]
+)
+def test_a_host_that_is_no_domain_name_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="its host is not a domain name"):
+        connect(f"ws://{host}/")
+
+
+def test_without_the_package_a_host_is_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "idna", None)
+    with pytest.raises(ValueError, match=r"pip install 'wstransports\[idna\]'.*xn--"):
+        connect("ws://bücher.example/")
+    connect("ws://xn--bcher-kva.example/")
+
+
+@pytest.mark.parametrize(
+    ("text", "dialled", "authority", "certified"),
+    [
+        ("wss://example.com./", "example.com.", "example.com.", "example.com"),
+        ("wss://[fe80::1%25eth0]/", "fe80::1%eth0", "[fe80::1]", "fe80::1"),
+        ("wss://[fe80::1%eth0]:80/", "fe80::1%eth0", "[fe80::1]:80", "fe80::1"),
+        ("wss://[FE80::1%25Eth0]/", "fe80::1%Eth0", "[fe80::1]", "fe80::1"),
+        ("wss://[fe80::1%252]/", "fe80::1%2", "[fe80::1]", "fe80::1"),
+    ],
+)
+def test_a_host_as_each_wants_it(text: str, dialled: str, authority: str, certified: str) -> None:
+    uri = URI.parse(text)
+    assert (uri.host.dialled, uri.authority, uri.host.certified) == (dialled, authority, certified)
+    assert uri.redirected("/x").host == uri.host
+    assert uri.redirected("//other/x").host.dialled == "other"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +145,10 @@ def test_user_and_password(userinfo: str, credentials: str | None) -> None:
         ("ws://h/\0", "percent-encode"),
         (f"ws://{'a' * 64}.example/", "label"),
         ("ws://a..example/", "label"),
+        ("ws://./", "label"),
+        ("ws://" + "a." * 130 + "example/", "label"),
+        ("ws://[fe80::1%25]/", "zone"),
+        ("ws://[v1.a:b]/", "host or port is malformed"),
         ("ws://a%3Ab:c@h/", "colon"),
     ],
 )

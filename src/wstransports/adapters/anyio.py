@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Self
 
 from ..address import Address
@@ -88,6 +89,7 @@ class AnyioRuntime(AnyioTasks):
         self.now = anyio.current_time
         self.signal = anyio.Event
         self.checkpoint = checkpoint
+        self.in_thread = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
         self._stream = stream
 
     async def __aenter__(self) -> Self:

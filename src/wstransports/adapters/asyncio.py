@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..address import Address
 from ..batch import Batch
-from ..runtime import Sink, register
+from ..runtime import Sink, T, register
 from .asyncio_dial import dial
 from .asyncio_listener import AsyncioListener
 from .listening_sockets import ListeningSockets
@@ -234,6 +234,10 @@ class AsyncioRuntime:
     def large_read_buffer(self) -> memoryview:
         """For peers that send large messages."""
         return memoryview(bytearray(LARGE_READ_SIZE))
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Run a function that blocks in another thread."""
+        return await asyncio.to_thread(function)
 
     def is_cancellation(self, error: BaseException) -> bool:
         """Whether it is this task's own, not that of another which it awaited."""

@@ -39,7 +39,11 @@ async def _first_of_all(host: str, port: int) -> socket.socket:
     asyncio's own loops can do this, but uvloop cannot.
     """
     loop = asyncio.get_running_loop()
-    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if "%" in host:  # the zone of a link-local address, which uvloop loses
+        look_up = partial(socket.getaddrinfo, type=socket.SOCK_STREAM)
+        infos: Iterable[_Info] = await loop.run_in_executor(None, look_up, host, port)
+    else:
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     untried = deque(_interleaved(infos))
     tries: set[asyncio.Task[socket.socket]] = set()
     failures: list[OSError] = []
@@ -85,7 +89,10 @@ async def _connected(family: int, proto: int, address: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, proto)
     try:
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, address)
+        if family == socket.AF_INET6 and address[3]:
+            await _connect_in_zone(sock, address)
+        else:
+            await asyncio.get_running_loop().sock_connect(sock, address)
         return sock
     except BaseException as error:
         sock.close()
@@ -94,6 +101,22 @@ async def _connected(family: int, proto: int, address: Any) -> socket.socket:
         # asyncio's own message names neither the cause nor the host.
         cause = str(error) if error.errno is None else os.strerror(error.errno)
         raise OSError(error.errno, cause) from None
+
+
+async def _connect_in_zone(sock: socket.socket, address: Any) -> None:
+    """As the loop's sock_connect(); uvloop's loses the zone of a link-local address."""
+    loop = asyncio.get_running_loop()
+    try:
+        sock.connect(address)
+    except BlockingIOError:
+        writable = asyncio.Event()
+        loop.add_writer(sock, writable.set)
+        try:
+            await writable.wait()
+        finally:
+            loop.remove_writer(sock)
+        if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(number, os.strerror(number)) from None
 
 
 async def _through_proxy(url: str, host: str, port: int) -> socket.socket:

@@ -100,6 +100,7 @@ class TrioRuntime:
         self.signal = trio.Event
         self.task_group = trio.open_nursery
         self.shield = partial(trio.CancelScope, shield=True)
+        self.in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
     @asynccontextmanager
     async def timeout_at(self, when: float) -> AsyncIterator[None]:

@@ -57,8 +57,8 @@ def environment_proxy(uri: URI) -> str | None:
     invalid URL.
     """
     # NO_PROXY may list an IPv6 address with or without brackets.
-    forms = (uri.host, f"[{uri.host}]")
-    if is_loopback(uri.host) or any(proxy_bypass(f"{form}:{uri.port}") for form in forms):
+    forms = (uri.host.name, f"[{uri.host.name}]")
+    if is_loopback(uri.host.name) or any(proxy_bypass(f"{form}:{uri.port}") for form in forms):
         return None
     kinds = ("wss", "socks", "https") if uri.secure else ("ws", "socks", "https", "http")
     proxies = getproxies()

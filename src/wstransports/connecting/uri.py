@@ -2,12 +2,10 @@
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
-from wscore.handshake.head import is_host
-
-_MALFORMED = "its host or port is malformed"
+from .host import MALFORMED, Host
 
 # Characters that a request target may contain; all others are percent-encoded.
 _SAFE = "/?:@!$&'()*+,;=-._~%[]"
@@ -30,7 +28,7 @@ class URI:
     """A parsed ws: or wss: address."""
 
     secure: bool
-    host: str
+    host: Host
     port: int
     target: str
     """Path and query, percent-encoded."""
@@ -57,9 +55,7 @@ class URI:
             user = None if parts.username is None else unquote(parts.username)
             if user is not None and ":" in user:
                 raise ValueError("a user name with a colon cannot be sent (RFC 7617 section 2)")
-            host = parts.hostname.encode("idna").decode()
-            if not is_host(host):
-                raise ValueError(_MALFORMED)
+            host = Host.parse(parts.hostname)
         except ValueError as error:
             raise ValueError(f"{shown(text)!r} is not a WebSocket address: {error}") from None
         secure = _SCHEMES[parts.scheme]
@@ -85,11 +81,11 @@ class URI:
     @property
     def authority(self) -> str:
         """The value of the Host header, without the scheme's default port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.host.shown
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
     @property
-    def origin(self) -> tuple[bool, str, int]:
+    def origin(self) -> tuple[bool, Host, int]:
         """The origin that credentials are for: scheme, host and port."""
         return self.secure, self.host, self.port
 
@@ -118,7 +114,10 @@ class URI:
             raise ValueError(f"a redirect to {shown(location)!r}, not a WebSocket address")
         if self.secure and not secure:
             raise ValueError(f"a redirect to {shown(location)!r}, which gives up encryption")
-        return URI.parse(f"{'wss' if secure else 'ws'}{colon}{rest.partition('#')[0]}")
+        found = URI.parse(f"{'wss' if secure else 'ws'}{colon}{rest.partition('#')[0]}")
+        if found.host.name == self.host.name:
+            return replace(found, host=self.host)  # the zone, which the server does not know
+        return found
 
 
 def _split(text: str) -> tuple[SplitResult, int | None]:
@@ -127,7 +126,7 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
         parts = urlsplit(text)
         return parts, parts.port
     except ValueError:
-        raise ValueError(_MALFORMED) from None
+        raise ValueError(MALFORMED) from None
 
 
 def shown(text: str) -> str:

@@ -24,6 +24,7 @@ async def check_runtime(runtime: Runtime, host: Host, where: Address | None = No
     await checks.signals()
     await checks.timeouts()
     await checks.shields()
+    await checks.threads()
     if where is not None:
         await checks.addresses(where)
         await checks.groups(where)
@@ -77,6 +78,20 @@ class _Checks:
             raise BrokenRule(Rule.CURRENT_TASK, "it changed within one task")
         if tasks[0] is here or here is None:
             raise BrokenRule(Rule.CURRENT_TASK, f"two tasks were both {here!r}")
+
+    async def threads(self) -> None:
+        """A function that blocks returns or raises as if it was called here."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        if (result := await self.runtime.in_thread(lambda: "result")) != "result":
+            raise BrokenRule(Rule.IN_THREAD, f"it returned {result!r}")
+        try:
+            await self.runtime.in_thread(fail)
+        except ZeroDivisionError:
+            return
+        raise BrokenRule(Rule.IN_THREAD, "it did not raise")
 
     async def signals(self) -> None:
         """Signals wait, and they wake."""

@@ -287,6 +287,11 @@ class Kernel:
         self._running_task()._wake()
         await _park()
 
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """Call the function here: in memory there are no threads."""
+        await self.checkpoint()
+        return function()
+
     def current_task(self) -> MemoryTask[Any] | None:
         """The task that runs now; None in a callback of the kernel, and outside `run`."""
         return self._current

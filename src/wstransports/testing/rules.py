@@ -45,6 +45,7 @@ class Rule(StrEnum):
     TASK_GROUP = "a task_group() holds connections, and ends without an exception after them"
     CHECKPOINT = "checkpoint() lets others run"
     CURRENT_TASK = "current_task() is one object for each task, and no two tasks share one"
+    IN_THREAD = "in_thread() returns what the function returns, and raises what it raises"
     BATCH = "batch is one Batch for the whole runtime"
     ADDRESS = "a listener accepts connections at its address()"
     CONNECT_CONNECTED = "connect() returns when connected() of the sink has been called"
