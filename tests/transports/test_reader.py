@@ -525,21 +525,73 @@ async def test_a_message_that_is_whole_can_be_read_after_the_end(loop: Loop) -> 
         assert got == [b"wh", "ole"]
 
 
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("cut", ["whole", "both parts before", "a part after"])
 @on_each_loop
-async def test_reading_after_the_callback_has_returned_raises(loop: Loop) -> None:
+async def test_reading_after_the_callback_has_returned_raises(
+    loop: Loop, read: Use, cut: str
+) -> None:
+    """However the message was cut: what a callback leaves unread is discarded."""
     readers: list[WebSocketReader] = []
 
     async def use(reader: WebSocketReader) -> None:
         readers.append(reader)
-        await reader.read(1)
+
+    async with reading(loop, use) as (peer, _, _):
+        if cut == "whole":
+            peer.send("begun and ended")
+        else:
+            with peer.in_one_write():
+                peer.part("begun")
+                if cut == "both parts before":
+                    peer.part("ended", last=True)
+        assert await peer.message() == "next"
+        if cut == "a part after":
+            peer.part("ended", last=True)
+        await peer.nothing()
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="hand the result to other tasks"):
+                await read(readers[0])
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@on_each_loop
+async def test_a_reader_that_another_task_reads_to_the_end_in_time(
+    loop: Loop, in_parts: bool
+) -> None:
+    """After the callback there is nothing left to raise for."""
+    readers: list[WebSocketReader] = []
+
+    async def use(reader: WebSocketReader) -> Any:
+        readers.append(reader)
+        return await loop.spawn(get(reader)).wait()
+
+    async with reading(loop, use) as (peer, results, _):
+        if in_parts:
+            peer.part("me")
+            await peer.nothing()
+            peer.part("ssage", last=True)
+        else:
+            peer.send("message")
+        assert await peer.message() == "next"
+        assert results == ["message"]
+        assert await readers[0].get() == ""
+        assert await readers[0].read() == b""
+
+
+@on_each_loop
+async def test_a_task_that_still_waits_for_the_rest_when_the_callback_returns(loop: Loop) -> None:
+    jobs: list[Any] = []
+
+    async def use(reader: WebSocketReader) -> None:
+        jobs.append(loop.spawn(get(reader)))
+        await loop.checkpoint()
 
     async with reading(loop, use) as (peer, _, _):
         peer.part("begun")
         assert await peer.message() == "next"
-        peer.part("ended", last=True)
-        await peer.nothing()
         with pytest.raises(RuntimeError, match="discarded"):
-            await readers[0].get()
+            await jobs[0].wait()
 
 
 # --- Memory

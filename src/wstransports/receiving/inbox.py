@@ -192,7 +192,7 @@ class Inbox:
     def end_of_input(self) -> None:
         """No more input: fail the message that is not complete. `run` must follow."""
         if self._arriving is not None:
-            self._arriving.set_exception(self._link.closed_error())
+            self._arriving._drop(self._link.closed_error())
             self._arriving = None
 
     def take_no_more(self) -> None:
@@ -327,8 +327,8 @@ class Inbox:
                 except BaseException as error:  # noqa: BLE001  # a callback may raise anything
                     callbacks.failed("on_message", error)
                 finally:
-                    # Pieces may still follow, or a get() has put some back: discard them.
-                    if reader._counted or reader._whole is None:
+                    # Discard the rest: unread, still to come, or put back by a get().
+                    if reader._whole or reader._counted or reader._whole is None:
                         reader._drop()
         finally:
             self._workers -= 1
