@@ -9,6 +9,7 @@ from wscore.headers import HeaderFields
 from .adapters.anyio import AnyioRuntime
 from .client import Client
 from .connect import connect
+from .connecting.user_agent import USER_AGENT
 from .options import ConnectionKeywords, ServerKeywords
 from .server import WebSocketServer
 
@@ -52,6 +53,7 @@ def connect_stream(
     *,
     headers: HeaderFields = (),
     origin: str | None = None,
+    user_agent_header: str | None = USER_AGENT,
     **options: Unpack[ConnectionKeywords],
 ) -> AbstractAsyncContextManager[Client]:
     """Open a connection over `stream`, which is ours from then on (RFC 6455 section 4.1).
@@ -67,6 +69,7 @@ def connect_stream(
         uri,
         headers=headers,
         origin=origin,
+        user_agent_header=user_agent_header,
         proxy=None,
         max_redirects=0,
         runtime=runtime,

@@ -34,8 +34,9 @@ async def talk(near: ByteStream, far: ByteStream, uri: str) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve_stream, far, on_connection)
-        async with connect_stream(near, uri) as client:
+        async with connect_stream(near, uri, user_agent_header="robot/1") as client:
             assert client.request.path == "/chat"
+            assert client.request.headers["User-Agent"] == "robot/1"
             for message in ("Hello", b"", "é" * 100_000, b"x" * 1_000_000):
                 await client.writer.send(message)
                 assert await client.receive() == message
