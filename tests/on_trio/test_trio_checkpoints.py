@@ -251,6 +251,18 @@ async def reconnect(ends: Ends) -> None:
     await ends.check(anext(connections))
 
 
+@use("Reconnection.aclose")
+async def end_reconnecting(ends: Ends) -> None:
+    connections = aiter(ends.connect())
+    await anext(connections)
+    await ends.check(connections.aclose())
+
+
+@use("Reconnection.aclose")
+async def end_reconnecting_before_it_began(ends: Ends) -> None:
+    await ends.check(aiter(ends.connect()).aclose())
+
+
 @use("Listening.__aenter__")
 async def enter_a_listener(ends: Ends) -> None:
     async with ends.new_server() as listening:
