@@ -95,6 +95,9 @@ ENTRIES = [SRC / "wstransports" / name for name in ("__init__.py", "anyio.py")]
 API = [path for path in files("wstransports") if path not in [*ADAPTERS, *ENTRIES]]
 CONTRACT = SRC / "wstransports" / "runtime.py"
 
+# What has to be installed for a file of the API, which nothing imports but who asks for it.
+NEEDS = {"wstransports/testing/strategies.py": {"hypothesis"}}
+
 
 # The core.
 
@@ -144,7 +147,13 @@ def test_the_core_loads_neither_loop_nor_io() -> None:
 def test_the_api_imports_the_core_and_what_python_has(path: Path) -> None:
     tops = {module.partition(".")[0] for module in modules(path)}
     own = {"wscore", "wstransports"} | ({"idna"} if path.name == "host.py" else set())
+    own |= NEEDS.get(str(path.relative_to(SRC)), set())
     assert tops - sys.stdlib_module_names <= own
+
+
+def test_nothing_imports_what_needs_something_installed() -> None:
+    needing = {module_name(SRC / name, SRC) for name in NEEDS}
+    assert [name for name, imported in graph().items() if imported & needing] == []
 
 
 def loops_named(path: Path, root: Path = SRC) -> set[str]:

@@ -19,7 +19,10 @@ from .events import (
     Refused,
     RequestReceived,
 )
+from .explaining.capture import explain
+from .explaining.explained import Explained
 from .extensions import Deflate
+from .frame_builder import build_frame
 from .handshake import ServerHandshake, upgrade_required
 from .headers import Headers
 from .prepared import PreparedMessage
@@ -39,6 +42,7 @@ __all__ = [
     "DataType",
     "Deflate",
     "Event",
+    "Explained",
     "HandshakeFailed",
     "Headers",
     "LocalProtocolError",
@@ -55,5 +59,7 @@ __all__ = [
     "ServerConnection",
     "ServerHandshake",
     "State",
+    "build_frame",
+    "explain",
     "upgrade_required",
 ]
