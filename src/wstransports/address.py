@@ -14,6 +14,8 @@ class Address:
 
     host: str | None
     port: int
+    local_addr: tuple[str, int] | None = None
+    """The IP address and port that a client connects from; port 0 for any."""
     tls: ssl.SSLContext | None = None
     sock: socket.socket | None = None
     unix_path: str | os.PathLike[str] | None = None

@@ -4,37 +4,31 @@ import inspect
 import os
 import socket
 import ssl as tls
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Unpack
 
-from wscore import ClientConnection, Headers, Response
+from wscore import Headers, Response
 from wscore.headers import HeaderFields
 
-from .address import Address
 from .client import Client
 from .connecting.attempt import Attempt
 from .connecting.backoff import Delays, backoff, checked_delays
-from .connecting.proxy import checked_proxy, environment_proxy
 from .connecting.reconnection import Connections, Reconnection, worth_retrying
+from .connecting.request import RequestHeaders, Requests
+from .connecting.route import Route
 from .connecting.uri import URI
 from .connecting.user_agent import USER_AGENT
 from .errors import HandshakeError
 from .options import ConnectionKeywords, ConnectionOptions
 from .runtime import Runtime, running
-from .tls import default_context, kept_default_context
 
 # Browsers follow 20 redirects, but WebSocket servers rarely need more than one.
 MAX_REDIRECTS = 5
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-
-# Headers that other origins must not get.
-_SECRET = ("authorization", "cookie", "proxy-authorization")
-
-RequestHeaders = Callable[[int], HeaderFields | Awaitable[HeaderFields]]
 
 
 class connect:  # lower case: it is used like a function
@@ -42,6 +36,9 @@ class connect:  # lower case: it is used like a function
 
     `async with` connects, and gives the `Client`. Its end closes the connection with 1000 and
     waits for that, for a bounded time.
+
+    `client = await connect(...)` has no block: call `client.close()`. On trio it runs in system
+    tasks, which the end of `trio.run` cancels.
 
     `async for client in connect(...)` connects again and again. It closes a connection when the
     loop asks for the next one, or ends. Between connections, and after each failure that `retry`
@@ -51,9 +48,12 @@ class connect:  # lower case: it is used like a function
     Arguments:
         `uri`: a ws: or wss: address (RFC 6455 section 3). A user and password in it are sent in
             an Authorization header.
+        `host`, `port`: what to dial instead of the host and port of `uri`, which stay in the
+            request and in the check of the certificate.
+        `local_addr`: the IP address and port to connect from; port 0 for any.
         `headers`: more header fields of the request, such as a Cookie; or a function, which may be
             `async def`, that returns them for each attempt, such as one with a fresh token. Its
-            argument counts the attempts from 1.
+            argument counts the attempts from 1. A Host in it replaces that of `uri`.
         `origin`: the value of the Origin header; None for no header.
         `user_agent_header`: the value of the User-Agent header, unless `headers` has one; None for
             no header.
@@ -88,6 +88,9 @@ class connect:  # lower case: it is used like a function
         self,
         uri: str,
         *,
+        host: str | None = None,
+        port: int | None = None,
+        local_addr: tuple[str, int] | None = None,
         headers: HeaderFields | RequestHeaders = (),
         origin: str | None = None,
         user_agent_header: str | None = USER_AGENT,
@@ -103,23 +106,31 @@ class connect:  # lower case: it is used like a function
         **options: Unpack[ConnectionKeywords],
     ) -> None:
         self._uri = URI.parse(uri)
-        self._headers = headers if callable(headers) else Headers(headers)
-        self._origin = origin
-        self._user_agent = user_agent_header
-        self._ssl = ssl
-        self._server_hostname = server_hostname
-        self._sock = sock
-        self._unix_path = unix_path
-        self._proxy = proxy if isinstance(proxy, bool | None) else checked_proxy(proxy)
+        self._route = Route(
+            self._uri, host, port, local_addr, sock, unix_path, proxy, ssl, server_hostname
+        )
+        self._options = ConnectionOptions(**options)
+        self._requests = Requests(self._uri, headers, origin, user_agent_header, self._options)
         self._max_redirects = max_redirects
         self._retry = retry
         self._delays = checked_delays(delays)
         self._runtime = runtime
-        self._options = ConnectionOptions(**options)
         self._entered = False
         self._attempt: Attempt | None = None
         self._group: AbstractAsyncContextManager[Any]  # runs the connection's tasks
-        self._check()
+        if not isinstance(max_redirects, int) or max_redirects < 0:
+            raise ValueError(f"max_redirects must be 0 or more, not {max_redirects!r}")
+        if not callable(retry) or inspect.iscoroutinefunction(retry):
+            raise TypeError(f"retry must be a plain function, not {retry!r}")
+
+    def __await__(self) -> Generator[Any, Any, Client]:
+        """Connect, without a block: the caller closes the client."""
+        return self._open_unowned().__await__()
+
+    async def _open_unowned(self) -> Client:
+        attempt, client = await self._open(self._runtime or running(), None)
+        await attempt.end_with_loop()
+        return client
 
     async def __aenter__(self) -> Client:
         """Connect. Raises what the class says, and RuntimeError if it is entered already."""
@@ -155,7 +166,7 @@ class connect:  # lower case: it is used like a function
 
     def __aiter__(self) -> Reconnection:
         """Connect again and again. Raises ValueError if `sock` was given."""
-        if self._sock is not None:
+        if self._route.sock is not None:
             raise ValueError("a socket serves one connection only: leave sock out of `async for`")
         runtime = self._runtime or running()
         return Reconnection(
@@ -176,11 +187,11 @@ class connect:  # lower case: it is used like a function
         headers: Headers | None = None
         while True:
             try:
-                context = await self._context_of(uri, runtime, until)
-                attempt = Attempt(uri, self._address(uri, context), runtime, self._options)
-                if headers is None:
-                    headers = await self._headers_of(number, runtime, until)
-                client = await attempt.open(self._new_core(uri, headers), until, group)
+                async with nullcontext() if until is None else runtime.timeout_at(until):
+                    headers = headers or await self._requests.headers(number)
+                    address = await self._route.address(uri, runtime, seconds)
+                attempt = Attempt(uri, address, runtime, self._options)
+                client = await attempt.open(self._requests.core(uri, headers), until, group)
             except TimeoutError as error:
                 if error.errno is not None:  # raised by the operating system
                     raise
@@ -202,115 +213,10 @@ class connect:  # lower case: it is used like a function
             )
         try:
             target = uri.redirected(location)
+            self._route.check_redirect(target)
         except ValueError as error:
             raise HandshakeError(f"{uri}: {error}", response) from None
-        if self._sock is not None or (self._unix_path is not None and target.origin != uri.origin):
-            raise HandshakeError(
-                f"{uri} redirects to {target}, and the given socket does not lead there", response
-            )
         return target
-
-    async def _headers_of(self, number: int, runtime: Runtime, until: float | None) -> Headers:
-        """The header fields of an attempt, within the time of `open_timeout`."""
-        if not callable(self._headers):
-            return self._complete(self._headers)
-        async with nullcontext() if until is None else runtime.timeout_at(until):
-            fields = self._headers(number)
-            return self._complete(await fields if isinstance(fields, Awaitable) else fields)
-
-    def _complete(self, fields: HeaderFields) -> Headers:
-        """The caller's header fields and ours. Raises ValueError if credentials are given twice."""
-        headers = Headers(fields)
-        if self._uri.user is not None and "Authorization" in headers:
-            raise ValueError("the address has a user, headers an Authorization: remove one")
-        if self._user_agent is None or "User-Agent" in headers:
-            return headers
-        return Headers([("User-Agent", self._user_agent), *headers.pairs])
-
-    def _new_core(self, uri: URI, given: Headers) -> ClientConnection:
-        options = self._options
-        headers = list(given.pairs)
-        authorization = uri.authorization
-        if uri.origin != self._uri.origin:
-            headers = _without(headers, *_SECRET)
-        elif authorization is None:
-            authorization = self._uri.authorization
-        if authorization is not None:
-            headers = [*_without(headers, "authorization"), ("Authorization", authorization)]
-        return ClientConnection(
-            uri.authority,
-            uri.target,
-            subprotocols=options.subprotocols,
-            origin=self._origin,
-            headers=headers,
-            extensions=options.extensions(),
-            max_head_size=options.max_head_size,
-            max_head_fields=options.max_head_fields,
-            max_message_size=options.max_message_size,
-            close_timeout=options.close_timeout,
-            timeout=options.timeout,
-        )
-
-    async def _context_of(
-        self, uri: URI, runtime: Runtime, until: float | None
-    ) -> tls.SSLContext | None:
-        """The SSLContext for an address, made next to the loop the first time."""
-        if not uri.secure:
-            return None
-        context = self._ssl or kept_default_context()
-        if context is None:
-            async with nullcontext() if until is None else runtime.timeout_at(until):
-                return await runtime.in_thread(default_context)
-        return context
-
-    def _address(self, uri: URI, context: tls.SSLContext | None) -> Address:
-        server_hostname = None
-        if uri.secure:
-            server_hostname = uri.host.certified
-            if uri.origin == self._uri.origin:
-                server_hostname = self._server_hostname or server_hostname
-        proxy = self._proxy
-        if proxy is True and self._sock is None and self._unix_path is None:
-            proxy = environment_proxy(uri) or False
-        return Address(
-            host=uri.host.dialled,
-            port=uri.port,
-            tls=context,
-            sock=self._sock,
-            unix_path=self._unix_path,
-            handshake_timeout=self._options.open_timeout,
-            server_hostname=server_hostname,
-            proxy=proxy if isinstance(proxy, str) else None,
-        )
-
-    def _check(self) -> None:
-        """Raise TypeError or ValueError for invalid arguments, before anything connects."""
-        if self._ssl is not None:
-            if not isinstance(self._ssl, tls.SSLContext):
-                raise TypeError(f"ssl must be an ssl.SSLContext, not {self._ssl!r}")
-            if self._ssl.protocol is tls.PROTOCOL_TLS_SERVER:
-                raise ValueError("ssl is an SSLContext for servers: use ssl.PROTOCOL_TLS_CLIENT")
-        if (self._ssl or self._server_hostname) and not self._uri.secure:
-            raise ValueError("ssl and server_hostname need a wss:// address; this one is ws://")
-        # Address and ClientConnection check their arguments themselves.
-        Address(self._uri.host.dialled, self._uri.port, sock=self._sock, unix_path=self._unix_path)
-        if self._sock is not None:
-            try:
-                self._sock.getpeername()
-            except OSError as error:
-                raise ValueError(f"sock is not connected ({error.strerror})") from None
-        ways = (self._sock, self._unix_path, self._proxy if isinstance(self._proxy, str) else None)
-        if sum(way is not None for way in ways) > 1:
-            raise ValueError("sock, unix_path and proxy exclude each other: pass one of them")
-        if not isinstance(self._max_redirects, int) or self._max_redirects < 0:
-            raise ValueError(f"max_redirects must be 0 or more, not {self._max_redirects!r}")
-        if not callable(self._retry) or inspect.iscoroutinefunction(self._retry):
-            raise TypeError(f"retry must be a plain function, not {self._retry!r}")
-        self._new_core(self._uri, self._complete(() if callable(self._headers) else self._headers))
-
-
-def _without(headers: list[tuple[str, str]], *names: str) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in headers if name.lower() not in names]
 
 
 def _status(response: Response) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from proxies import proxying
 
-from kit.connecting import talk_with
+from kit.connecting import talk_with, uri_of
 from kit.loops import (
     AsyncioLoop,
     Loop,
@@ -20,13 +21,17 @@ from kit.loops import (
     echo,
     on,
     on_asyncio,
+    on_each_loop,
     on_memory,
     on_own_streams,
     on_sockets,
 )
-from wscore import Request, Response
+from wscore import Headers, Request, Response
 from wstransports import HandshakeError, connect
 from wstransports.adapters import asyncio_dial
+from wstransports.connecting.request import Requests
+from wstransports.connecting.uri import URI
+from wstransports.options import ConnectionOptions
 
 # What getaddrinfo returns.
 Found = list[tuple[int, int, int, str, tuple[object, ...]]]
@@ -126,6 +131,108 @@ async def test_a_socket_of_ones_own_follows_no_redirect(loop: Loop) -> None:
         sock = socket.create_connection(("127.0.0.1", server.port))
         with pytest.raises(HandshakeError, match="does not lead"):
             await connect(f"ws://127.0.0.1:{server.port}/", sock=sock).__aenter__()
+
+
+# The address to dial, apart from the URL.
+
+
+@on_own_streams
+async def test_host_and_port_are_dialled_and_the_url_is_asked_for(loop: Loop) -> None:
+    async with (
+        loop.serving(echo) as server,
+        connect("ws://example.com/chat", host="127.0.0.1", port=server.port, proxy=None) as client,
+    ):
+        await talk_with(client)
+        assert client.request.headers["Host"] == "example.com"
+
+
+@on_memory
+async def test_host_or_port_alone(loop: MemoryLoop) -> None:
+    async with loop.serving(echo) as server:
+        uri = f"ws://example.com:{server.port}/"
+        async with connect(uri, host="127.0.0.1", proxy=None) as client:
+            await talk_with(client)
+        async with connect("ws://127.0.0.1/", port=server.port) as client:
+            await talk_with(client)
+
+
+@on_memory
+async def test_the_given_host_leads_to_its_own_origin_only(loop: MemoryLoop) -> None:
+    def process_request(request: Request) -> Response | None:
+        location = {"/near": "/", "/far": "ws://other.example/"}.get(request.path)
+        return Response(302, {"Location": location}) if location else None
+
+    async with loop.serving(echo, process_request=process_request) as server:
+        way: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "proxy": None}
+        async with connect("ws://example.com/near", **way) as client:
+            await talk_with(client)
+        with pytest.raises(HandshakeError, match="does not lead there"):
+            await connect("ws://example.com/far", **way).__aenter__()
+
+
+@on_memory
+async def test_a_host_header_of_the_callers(loop: MemoryLoop) -> None:
+    """For the origin of the URL; another has its own."""
+    hosts: list[str] = []
+
+    def process_request(request: Request) -> Response | None:
+        hosts.append(request.headers["Host"])
+        if request.path == "/":
+            return None
+        port = server.port + (request.path == "/far")
+        location = f"ws://127.0.0.1:{port}/"
+        return Response(302, {"Location": location})
+
+    async with loop.serving(echo, process_request=process_request) as server:
+        headers = {"host": "tenant.example:8080"}
+        async with connect(f"ws://127.0.0.1:{server.port}/near", headers=headers) as client:
+            await talk_with(client)
+        assert hosts == ["tenant.example:8080"] * 2
+        with pytest.raises(ConnectionRefusedError):
+            await connect(f"ws://127.0.0.1:{server.port}/far", headers=headers).__aenter__()
+        far = Requests(URI.parse("ws://a/"), headers, None, None, ConnectionOptions())
+        given = Headers(headers)
+        assert far.core(URI.parse("ws://b/"), given).request.headers["Host"] == "b"
+
+
+@on_sockets
+@pytest.mark.parametrize("proxied", [False, True])
+async def test_local_addr_is_what_the_server_sees(loop: Loop, proxied: bool) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as free:
+        port = free.getsockname()[1]
+    async with loop.serving(echo) as server, proxying("http", server.port) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}" if proxied else None
+        local = ("127.0.0.2", port)
+        async with connect(uri_of(server), local_addr=local, proxy=url) as client:
+            await talk_with(client)
+            assert client._session.pipe.info("sockname") == local
+
+
+@on_sockets
+async def test_a_local_addr_of_another_machine(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        with pytest.raises(OSError, match=f"cannot connect to ws://127.0.0.1:{server.port}/"):
+            await connect(uri_of(server), local_addr=("192.0.2.1", 0)).__aenter__()
+
+
+# Without a block.
+
+
+@on_each_loop
+async def test_await_gives_a_client_that_the_caller_closes(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        client = await connect(uri_of(server))
+        await client.writer.send("hello")
+        assert await client.receive() == "hello"
+        await client.close()
+        assert client.state.name == "CLOSED"
+
+
+@on_each_loop
+async def test_await_raises_what_the_block_would(loop: Loop) -> None:
+    async with loop.serving(echo, process_request=lambda request: Response(403)) as server:
+        with pytest.raises(HandshakeError, match="403"):
+            await connect(uri_of(server))
 
 
 # IPv6, and both.

@@ -20,6 +20,8 @@ HEAD_START = 0.25
 # What getaddrinfo returns: family, type, protocol, canonical name, socket address.
 _Info = tuple[int, int, int, str, Any]
 
+_Local = tuple[str, int] | None
+
 
 async def dial(where: Address) -> socket.socket:
     """A connected socket. Raises OSError, and leaves nothing open then."""
@@ -29,11 +31,11 @@ async def dial(where: Address) -> socket.socket:
         return await _connected(socket.AF_UNIX, 0, os.fspath(where.unix_path))
     assert where.host is not None
     if where.proxy is not None:
-        return await _through_proxy(where.proxy, where.host, where.port)
-    return await _first_of_all(where.host, where.port)
+        return await _through_proxy(where.proxy, where.host, where.port, where.local_addr)
+    return await _first_of_all(where.host, where.port, where.local_addr)
 
 
-async def _first_of_all(host: str, port: int) -> socket.socket:
+async def _first_of_all(host: str, port: int, local: _Local) -> socket.socket:
     """Try the host's addresses, a head start apart, until one answers (RFC 8305).
 
     asyncio's own loops can do this, but uvloop cannot.
@@ -51,7 +53,7 @@ async def _first_of_all(host: str, port: int) -> socket.socket:
         while untried or tries:
             if untried:
                 family, _, proto, _, address = untried.popleft()
-                tries.add(loop.create_task(_connected(family, proto, address)))
+                tries.add(loop.create_task(_connected(family, proto, address, local)))
             done, _ = await asyncio.wait(
                 tries,
                 timeout=HEAD_START if untried else None,
@@ -85,10 +87,12 @@ def _discard(one: asyncio.Task[socket.socket]) -> None:
         one.result().close()
 
 
-async def _connected(family: int, proto: int, address: Any) -> socket.socket:
+async def _connected(family: int, proto: int, address: Any, local: _Local = None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, proto)
     try:
         sock.setblocking(False)
+        if local is not None:
+            sock.bind(local)
         if family == socket.AF_INET6 and address[3]:
             await _connect_in_zone(sock, address)
         else:
@@ -119,7 +123,7 @@ async def _connect_in_zone(sock: socket.socket, address: Any) -> None:
             raise OSError(number, os.strerror(number)) from None
 
 
-async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
+async def _through_proxy(url: str, host: str, port: int, local: _Local) -> socket.socket:
     with through_proxy():
         from python_socks.async_.asyncio import Proxy
 
@@ -132,4 +136,4 @@ async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
         )
         proxy = Proxy.from_url(url, rdns=True, loop=cast(asyncio.AbstractEventLoop, facade))
         # The caller bounds the time.
-        return await proxy.connect(host, port, timeout=math.inf)
+        return await proxy.connect(host, port, timeout=math.inf, local_addr=local)

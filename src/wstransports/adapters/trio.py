@@ -154,7 +154,9 @@ async def _dial(where: Address) -> socket.socket:
             return _taken_from(sock)
     assert where.host is not None
     if where.proxy is not None:
-        return await _through_proxy(where.proxy, where.host, where.port)
+        return await _through_proxy(where.proxy, where.host, where.port, where.local_addr)
+    if where.local_addr is not None:
+        return await _dial_from(where.local_addr, where.host, where.port)
     try:
         return _taken_from((await trio.open_tcp_stream(where.host, where.port)).socket)
     except OSError as error:
@@ -170,12 +172,31 @@ def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
     return socket.socket(fileno=sock.detach())
 
 
-async def _through_proxy(url: str, host: str, port: int) -> socket.socket:
+async def _dial_from(local: tuple[str, int], host: str, port: int) -> socket.socket:
+    """As trio.open_tcp_stream(), which cannot choose the local port; one address after another."""
+    failures: list[OSError] = []
+    for family, kind, proto, _, address in await trio.socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        with trio.socket.socket(family, kind, proto) as sock:
+            try:
+                await sock.bind(local)
+                await sock.connect(address)
+                return _taken_from(sock)
+            except OSError as error:
+                failures.append(error)
+    raise failures[0]
+
+
+async def _through_proxy(
+    url: str, host: str, port: int, local: tuple[str, int] | None
+) -> socket.socket:
     with through_proxy():
         from python_socks.async_.trio import Proxy
 
         # The caller bounds the time.
-        sock = await Proxy.from_url(url, rdns=True).connect(host, port, timeout=math.inf)
+        proxy = Proxy.from_url(url, rdns=True)
+        sock = await proxy.connect(host, port, timeout=math.inf, local_addr=local)
         return _taken_from(sock)
 
 
