@@ -1,5 +1,6 @@
-"""Batching of output while input is handled: one write for each connection."""
+"""Handling input on a loop: output is gathered, and the connections share the time."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -8,6 +9,9 @@ GATHER_LIMIT = 65536
 
 # Output that was gathered for this many seconds leaves with the next that is put.
 GATHER_SECONDS = 0.005
+
+# Seconds for which input is handled before other tasks run, by all connections together.
+WORK_AT_ONCE = 0.005
 
 
 class Gathering(Protocol):
@@ -23,6 +27,59 @@ Suspended = tuple[list[Gathering], float]
 NOTHING: Suspended = ([], 0.0)
 
 
+class RoundRobin:
+    """The connections of a loop with input that is not handled yet: they take turns.
+
+    In each iteration of the loop they share `WORK_AT_ONCE`, in slices of a few hundred frames. So
+    many connections that flood the loop hold it up no longer than one does.
+
+    A member calls `begin` in order to handle more than a first slice, and `append` to do so later.
+    After each it has the loop call `run` in its next iteration, and again while `run` says so.
+    """
+
+    __slots__ = ("_open", "_until", "_waiting", "number")
+
+    def __init__(self) -> None:
+        self.number = 0
+        """Increases with each iteration of the loop in which there is much input."""
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._open = False  # some of this iteration's time is used
+        self._until = 0.0  # the end of that time
+
+    def begin(self, since: float) -> bool:
+        """Start to use this iteration's time, unless that has begun; returns whether this did."""
+        begun = not self._open
+        if begun:
+            self._open = True
+            self._until = since + WORK_AT_ONCE
+        return begun
+
+    def over(self, now: float) -> bool:
+        """Whether other members wait, or the time of this iteration is used up."""
+        return bool(self._waiting) or now > self._until
+
+    def append(self, call: Callable[[], None]) -> None:
+        """Have `run` call `call`, after what waits already."""
+        self._waiting.append(call)
+
+    def run(self, number: int, now: Callable[[], float]) -> bool:
+        """Call what waits, in order, for as long as there is time.
+
+        `number` is that at the request of this call. Returns whether to call it again: nothing
+        waits, but the time that was used must be given back.
+        """
+        waiting = self._waiting
+        first = number == self.number  # in this iteration
+        if first:
+            self.number += 1
+            self._open = bool(waiting)
+            self._until = now() + WORK_AT_ONCE
+        while waiting and (first or now() < self._until):
+            first = False
+            waiting.popleft()()
+        return self._open and not waiting
+
+
 class Batch:
     """Gathers what callbacks send, to any client, until the input that started them is handled.
 
@@ -33,7 +90,7 @@ class Batch:
     the gathered output meanwhile: `suspend` takes it out, `resume` puts it back.
     """
 
-    __slots__ = ("_waiting", "active", "at_end", "old_at")
+    __slots__ = ("_waiting", "active", "at_end", "old_at", "round_robin")
 
     def __init__(self) -> None:
         self.active = 0
@@ -41,6 +98,8 @@ class Batch:
         self.old_at = 0.0
         """When output is old, by the loop's clock: the next `put` then calls `end`. 0 if nothing
         has set it for this input: then the first `put` does."""
+        self.round_robin = RoundRobin()
+        """How the loop's connections share the time for input."""
         self._waiting: list[Gathering] = []
         # The list's own method: one written here would cost 0.5 % of an echo's instructions.
         self.at_end: Callable[[Gathering], None] = self._waiting.append

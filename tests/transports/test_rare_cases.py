@@ -5,7 +5,7 @@ from typing import Self
 
 import pytest
 
-import wstransports.receiving.intake
+import wstransports.batch
 from kit.frames import Frame, masked
 from kit.jobs import Job
 from kit.log import Log
@@ -95,7 +95,7 @@ async def test_receive_after_a_callback_failed(loop: MemoryLoop, log: Log) -> No
 async def test_a_slice_that_comes_due_while_too_much_is_unread(
     loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wstransports.receiving.intake, "WORK_AT_ONCE", 0)
+    monkeypatch.setattr(wstransports.batch, "WORK_AT_ONCE", 0)
     begun, may_go_on = loop.signal(), loop.signal()
 
     async def on_connection(client: Client) -> None:

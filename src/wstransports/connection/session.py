@@ -36,10 +36,6 @@ from .alarm import Alarm
 from .control import Control
 from .linger import Linger
 
-# Bytes that may wait unread after the stream is lost. 256 KiB of the shortest messages count no
-# more than this, while compressed messages could inflate to any size.
-MAX_UNREAD_AFTER_LOSS = 2**24
-
 _PLAIN = {"Content-Type": "text/plain"}
 
 _LAST = (CloseReceived, ConnectionFailed)
@@ -228,18 +224,20 @@ class Session:
         self.handle(self.core.receive_eof(self._now()))
 
     def _handle_loss(self) -> None:
-        """The stream is lost: handle what had arrived, then end the connection."""
-        now = self._now()
-        try:
-            self.intake.handle_rest(now, now)
-        except Exception as error:  # noqa: BLE001  # an extension may raise anything
-            self._drop(error)
-        if self.core.more:
-            if self.inbox.unread < max(MAX_UNREAD_AFTER_LOSS, self.options.read_limit):
+        """The stream is lost: handle what had arrived, if the application keeps up with it, then
+        end the connection."""
+        core = self.core
+        if core.more and self.inbox.unread <= self.options.read_limit:
+            try:
+                self.handle(core.receive_data(b"", self._now()))
+            except Exception as error:  # noqa: BLE001  # an extension may raise anything
+                self._drop(error)
+            else:
                 self.intake.pause_reasons = 0
-                self.intake.call_soon(self._handle_loss)
+                self.intake.call_in_turn(self._handle_loss)
                 return
-            self.log("connection lost; its last input is dropped, because too much is unread")
+        elif core.more:
+            log(logging.INFO, "%s: connection lost, input beyond read_limit is dropped", self)
         events = self.core.connection_lost()
         self.lost = self.intake.stopped = self.callbacks.closing = True
         self.handle(events)

@@ -8,9 +8,6 @@ from wscore import ClientConnection, Event, ServerConnection
 
 from ..runtime import Pipe, Runtime
 
-# Seconds for which input is handled before other tasks run.
-WORK_AT_ONCE = 0.005
-
 # Reasons to pause reading; they are flags.
 BACKLOG = 1  # too many bytes are unread
 ANSWER = 2  # process_request has not decided yet
@@ -32,9 +29,19 @@ class Handler(Protocol):
 
 
 class Intake:
-    """Handles input in slices of a few milliseconds, and pauses reading while it must wait."""
+    """Handles input in slices, in turn with other connections, and pauses reading meanwhile."""
 
-    __slots__ = ("_core", "_handler", "_now", "pause_reasons", "pipe", "stopped")
+    __slots__ = (
+        "_core",
+        "_handler",
+        "_now",
+        "_queued",
+        "_round_robin",
+        "_wakes",
+        "pause_reasons",
+        "pipe",
+        "stopped",
+    )
 
     pipe: Pipe
 
@@ -48,6 +55,9 @@ class Intake:
         self._handler = handler
         self._core = core
         self._now = runtime.now
+        self._round_robin = runtime.batch.round_robin
+        self._queued = 0  # how many calls wait for a turn
+        self._wakes = False  # the loop will call _wake
 
     def pause(self, reason: int) -> None:
         """Pause reading until all reasons are gone."""
@@ -65,7 +75,7 @@ class Intake:
             return
         if self._core.more:
             self.pause_reasons = SLICE
-            self._schedule(self._next_slice)
+            self._queue(self._next_slice)
         else:
             self._read_on()
 
@@ -76,19 +86,25 @@ class Intake:
             self.pipe.resume_reading()
 
     def handle_rest(self, since: float, now: float) -> None:
-        """Handle input that the core holds, until the slice that began at `since` is over."""
-        core = self._core
+        """Handle input that the core holds, in the time that began at `since`; then others do."""
+        core, round_robin = self._core, self._round_robin
         while core.more and not self.pause_reasons:
-            if now > since + WORK_AT_ONCE:
+            if round_robin.begin(since):
+                self._wake_later()
+            if round_robin.over(now):
                 self.yield_to_loop()
             else:
                 self._handler.handle(core.receive_data(b"", now))
                 now = self._now()
 
     def yield_to_loop(self) -> None:
-        """Let other tasks run before the next slice."""
+        """Let other tasks run, and other connections have their turn, before the next slice."""
         self.pause(SLICE)
-        self._schedule(self._next_slice)
+        self._queue(self._next_slice)
+
+    def call_in_turn(self, call: Callable[[], None]) -> None:
+        """Run `call` in this connection's turn, as the handling of input."""
+        self._queue(partial(self._handler.run_as_batch, call))
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Run `call` on the loop's next iteration, as the handling of input."""
@@ -96,6 +112,27 @@ class Intake:
 
     def _schedule(self, call: Callable[[], None]) -> None:
         self.pipe.call_at(self._now(), call)
+
+    def _queue(self, call: Callable[[], None]) -> None:
+        self._queued += 1
+        self._round_robin.append(partial(self._have_turn, call))
+        self._wake_later()
+
+    def _have_turn(self, call: Callable[[], None]) -> None:
+        self._queued -= 1
+        call()
+
+    def _wake_later(self) -> None:
+        if not self._wakes:
+            self._wakes = True
+            self._schedule(partial(self._wake, self._round_robin.number))
+
+    def _wake(self, number: int) -> None:
+        """Let those who wait have their turns. Each connection calls this for itself, so that none
+        depends on the stream of another."""
+        self._wakes = False
+        if self._round_robin.run(number, self._now) or self._queued:
+            self._wake_later()
 
     def _next_slice(self) -> None:
         if not self.pause_reasons & SLICE:
@@ -107,8 +144,11 @@ class Intake:
                 self._read_on()
 
     def _handle_slice(self) -> None:
-        now = self._now()
-        self.handle_rest(now, now)
+        core = self._core
+        if core.more:
+            self._handler.handle(core.receive_data(b"", self._now()))
+        if core.more and not self.pause_reasons:
+            self.yield_to_loop()
 
     def _read_on(self) -> None:
         self._core.resume_reading(self._now())

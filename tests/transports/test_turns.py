@@ -1,0 +1,102 @@
+"""Connections that flood a server share the time for input, so the others do not wait long."""
+
+from kit.frames import masked
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
+from wstransports import Client, WebSocketReader
+
+FLOODERS = 16
+COST = 0.00002  # seconds for each message of a flood: a slice of 256 takes 5 ms
+
+
+@on_memory
+async def test_an_echo_besides_many_floods_has_a_bounded_wait(loop: MemoryLoop) -> None:
+    handled: dict[str, int] = {}
+
+    async def on_connection(client: Client) -> None:
+        name = client.request.path
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            if name == "/echo":
+                await client.writer.send(await reader.get())
+            else:
+                handled[name] = handled.get(name, 0) + 1
+                loop.hold(COST)
+
+    async with loop.serving(on_connection) as server:
+        loop.runtime.chunk = 10**6
+        flooders = [await loop.connect(server, target=f"/{n}") for n in range(FLOODERS)]
+        quick = await loop.connect(server, target="/echo")
+        for peer in flooders:
+            peer.raw(masked(0x81) * 20_000)
+        waits = []
+        for number in range(200):
+            sent = loop.now()
+            quick.send(str(number))
+            assert await quick.message() == str(number)
+            waits.append(loop.now() - sent)
+            counts = [handled.get(f"/{n}", 0) for n in range(FLOODERS)]
+            assert max(counts) - min(counts) <= 5 * 256  # each has its turn
+        assert sum(counts) < FLOODERS * 20_000  # the floods lasted
+        # All first slices may come in one iteration of the loop; after that each has one in turn.
+        assert waits[0] <= FLOODERS * 256 * COST + 0.02
+        assert max(waits[1:]) <= 0.02
+        await loop.settle()
+
+
+@on_memory
+async def test_many_reads_of_a_few_slices_share_the_time_too(loop: MemoryLoop) -> None:
+    """Each alone would be handled at once."""
+    gaps: list[float] = []
+    handled = 0
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            nonlocal handled
+            handled += 1
+            loop.hold(COST / 10)
+
+    async def watch() -> None:
+        last = loop.now()
+        while handled < 1500 * FLOODERS:
+            await loop.checkpoint()
+            gaps.append(loop.now() - last)
+            last = loop.now()
+
+    async with loop.serving(on_connection) as server:
+        loop.runtime.chunk = 10**6
+        flooders = [await loop.connect(server) for _ in range(FLOODERS)]
+        for peer in flooders:
+            peer.raw(masked(0x81) * 1500)
+        await loop.spawn(watch()).wait()
+        # 3 ms each: two have their time, and the others a slice.
+        assert max(gaps) <= 0.005 + FLOODERS * 256 * COST / 10 + 0.001
+
+
+@on_each_loop
+async def test_floods_and_an_echo_are_all_answered(loop: Loop) -> None:
+    async with loop.serving(echo, read_limit=10**6) as server:
+        flooders = [await loop.connect(server) for _ in range(4)]
+        quick = await loop.connect(server)
+        for peer in flooders:
+            peer.raw(masked(0x81, b"x") * 2000)
+        for number in range(20):
+            quick.send(str(number))
+            assert await quick.message() == str(number)
+        for peer in flooders:
+            assert [await peer.message() for _ in range(2000)] == ["x"] * 2000
+
+
+@on_each_loop
+async def test_a_flooder_that_leaves_gives_up_its_turn(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        flooders = [await loop.connect(server) for _ in range(4)]
+        for peer in flooders:
+            peer.raw(masked(0x81, b"x") * 5000)
+        await loop.checkpoint()
+        for peer in flooders[:2]:
+            peer.reset()
+        for peer in flooders[2:]:
+            assert [await peer.message() for _ in range(5000)] == ["x"] * 5000
+        await loop.until(lambda: len(server.clients) == 2)
