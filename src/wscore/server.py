@@ -70,7 +70,7 @@ class ServerConnection(Connection[ServerHandshake]):
         method: bytes,
         target: bytes,
         headers: Iterable[tuple[bytes, bytes]],
-        trailing_data: bytes = b"",
+        trailing_data: bytes | bytearray | memoryview = b"",
         http_version: bytes = b"1.1",
         now: float = 0.0,
     ) -> list[Event]:

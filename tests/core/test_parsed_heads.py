@@ -99,7 +99,7 @@ def test_a_refusal_is_ready_to_be_sent(
 
 def test_what_arrives_later_follows_it() -> None:
     connection = server()
-    [event] = connection.receive_head(b"GET", b"/", FIELDS, HELLO[:3])
+    [event] = connection.receive_head(b"GET", b"/", FIELDS, memoryview(HELLO)[:3])
     assert isinstance(event, RequestReceived)
     assert connection.receive_data(HELLO[3:]) == []
     connection.accept()

@@ -174,7 +174,7 @@ class ServerHandshake:
         method: bytes,
         target: bytes,
         headers: Iterable[tuple[bytes, bytes]],
-        trailing_data: bytes = b"",
+        trailing_data: bytes | bytearray | memoryview = b"",
         http_version: bytes = b"1.1",
     ) -> RequestReceived | HandshakeFailed:
         """Start with the head of an HTTP/1.1 request that another parser has read.
@@ -198,7 +198,7 @@ class ServerHandshake:
             return self._fail(*error.args)
         except h11.LocalProtocolError as error:
             return self._fail(400, malformed("request", error))
-        return self._judge(request, trailing_data)
+        return self._judge(request, bytes(trailing_data))
 
     def receive_eof(self) -> HandshakeFailed | None:
         """The client ended its stream: a failure unless its request is complete.
