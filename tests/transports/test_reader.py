@@ -9,7 +9,7 @@ import pytest
 
 from kit.frames import masked
 from kit.log import Log
-from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
 from kit.peer import Peer
 from wscore import DataType
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
@@ -685,3 +685,19 @@ async def test_tiny_fragments_of_a_message_of_any_size_are_bounded_too(
         may_go_on.set()
         assert await peer.message() == "next"
         assert results == [30_001]
+
+
+@on_each_loop
+async def test_a_message_of_exactly_the_limit_may_end_with_an_empty_fragment(
+    loop: Loop, log: Log
+) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        for parts in ([b"x" * 2**20], [b"x" * 2**16] * 16):
+            for part in parts:
+                peer.part(part)
+            peer.part(b"", last=True)
+            assert await peer.message() == b"x" * 2**20
+        peer.send(b"x" * 2**20 + b"x")
+        assert await peer.closed() == (1009, "a message is longer than 1048576 bytes")
+    assert len(log.lines()) == 1

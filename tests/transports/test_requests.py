@@ -367,6 +367,16 @@ def test_the_date_is_formatted_once_a_second(monkeypatch: pytest.MonkeyPatch) ->
     assert formatted == [784111777, 784111778]
 
 
+@on_each_loop
+async def test_an_empty_line_before_the_request_is_ignored(loop: Loop) -> None:
+    """RFC 9112 section 2.2."""
+    async with loop.serving(echo) as server:
+        peer = await loop.dial(server)
+        peer.raw(b"\r\n")
+        peer.handshake()
+        assert (await peer.answer()).status == 101
+
+
 # --- The limits of a head
 
 
