@@ -62,8 +62,9 @@ class connect:  # lower case: it is used like a function
             host of `uri`.
         `sock`: a connected stream socket to use. The connection owns and closes it.
         `unix_path`: the path of a Unix socket to connect to instead of the host of `uri`.
-        `proxy`: a proxy's URL (http, socks4 or socks5; needs the extra `proxy`); True for the
-            environment's proxy, which is never used for loopback; None for no proxy.
+        `proxy`: a proxy's URL (https; or http, socks4 or socks5, which need the extra `proxy`);
+            True for the environment's proxy, which is never used for loopback; None for no proxy.
+        `proxy_ssl`: the ssl.SSLContext for an https proxy; None for one that verifies it.
         `max_redirects`: how many redirects to follow, never from wss to ws. Credentials and
             cookies are sent to the origin of `uri` only.
         `retry`: a function that decides whether `async for` tries again after an exception.
@@ -99,6 +100,7 @@ class connect:  # lower case: it is used like a function
         sock: socket.socket | None = None,
         unix_path: str | os.PathLike[str] | None = None,
         proxy: str | bool | None = True,
+        proxy_ssl: tls.SSLContext | None = None,
         max_redirects: int = MAX_REDIRECTS,
         retry: Callable[[Exception], bool] = worth_retrying,
         delays: Delays = backoff,
@@ -107,7 +109,16 @@ class connect:  # lower case: it is used like a function
     ) -> None:
         self._uri = URI.parse(uri)
         self._route = Route(
-            self._uri, host, port, local_addr, sock, unix_path, proxy, ssl, server_hostname
+            self._uri,
+            host,
+            port,
+            local_addr,
+            sock,
+            unix_path,
+            proxy,
+            ssl,
+            server_hostname,
+            proxy_ssl,
         )
         self._options = ConnectionOptions(**options)
         self._requests = Requests(self._uri, headers, origin, user_agent_header, self._options)
@@ -190,7 +201,8 @@ class connect:  # lower case: it is used like a function
                 async with nullcontext() if until is None else runtime.timeout_at(until):
                     headers = headers or await self._requests.headers(number)
                     address = await self._route.address(uri, runtime, seconds)
-                attempt = Attempt(uri, address, runtime, self._options)
+                    proxy_tls = await self._route.proxy_context(address, runtime)
+                attempt = Attempt(uri, address, runtime, self._options, proxy_tls)
                 client = await attempt.open(self._requests.core(uri, headers), until, group)
             except TimeoutError as error:
                 if error.errno is not None:  # raised by the operating system

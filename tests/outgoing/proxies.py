@@ -1,6 +1,7 @@
 """Proxies of the test's own: HTTP CONNECT, SOCKS 4 and 5, each as small as its protocol allows."""
 
 import asyncio
+import ssl
 import threading
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,13 +33,18 @@ class Proxy:
         assert task is not None
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
-        with suppress(asyncio.CancelledError), closing(writer):  # asyncio would log the test's end
-            if await self._talk(reader, writer):
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-                with closing(far_writer):
-                    async with asyncio.TaskGroup() as both:
-                        both.create_task(_pump(reader, far_writer))
-                        both.create_task(_pump(far_reader, writer))
+        with suppress(asyncio.CancelledError, OSError):  # asyncio would log the test's end
+            with closing(writer):
+                if await self._talk(reader, writer):
+                    far_reader, far_writer = await asyncio.open_connection(
+                        "127.0.0.1", self._target
+                    )
+                    with closing(far_writer):
+                        async with asyncio.TaskGroup() as both:
+                            both.create_task(_pump(reader, far_writer))
+                            both.create_task(_pump(far_reader, writer))
+            await writer.wait_closed()
+        writer.transport.abort()  # nothing of it may remain when the loop ends
 
     async def end(self) -> None:
         """Serve no more."""
@@ -63,6 +69,8 @@ class Proxy:
             b"HTTP/1.1 200 Connection established\r\nX-Proxy: yes\r\n\r\n",
             b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
         )
+
+    _https = _http
 
     async def _socks5(self, reader: Reader, writer: Writer) -> bool:
         """RFC 1928, and RFC 1929 for user and password."""
@@ -138,16 +146,25 @@ async def _pump(reader: Reader, writer: Writer) -> None:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
-        writer.write_eof()
+        if writer.can_write_eof():  # not with TLS
+            writer.write_eof()
+        else:
+            writer.close()
     except ConnectionError:
         writer.transport.abort()
 
 
 @asynccontextmanager
 async def proxying(
-    kind: str, port: int = 0, credentials: str | None = None, refusal: bytes = b""
+    kind: str,
+    port: int = 0,
+    credentials: str | None = None,
+    refusal: bytes = b"",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Proxy]:
-    """A proxy of a kind ("http", "socks4", "socks5") that leads to a port of this machine.
+    """A proxy of a kind ("http", "https" with `tls`, "socks4", "socks5").
+
+    It leads to a port of this machine.
 
     It wants `credentials` ("user:password") of everybody, or answers with `refusal`.
     """
@@ -157,7 +174,7 @@ async def proxying(
     async def serve() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
         proxy.port = server.sockets[0].getsockname()[1]
         listening.set_result(lambda: loop.call_soon_threadsafe(stopped.set))
         await stopped.wait()

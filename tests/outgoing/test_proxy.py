@@ -338,6 +338,7 @@ def test_what_is_loopback(host: str, loopback: bool) -> None:
         ("http://user@p", "http://user:@p:80"),
         ("http://us%40er:p%3A@p", "http://us%40er:p%3A@p:80"),
         ("http://[::1]", "http://[::1]:80"),
+        ("https://p", "https://p:443"),
     ],
 )
 def test_a_proxy_is_a_url(url: str, checked: str) -> None:
@@ -349,7 +350,6 @@ def test_a_proxy_is_a_url(url: str, checked: str) -> None:
     [
         "",
         "p:3128",
-        "https://p:1",  # TLS within TLS
         "ftp://p:1",
         "http://",
         "http://:1",

@@ -72,7 +72,7 @@ class TrioListener(SocketListener):
         done = False
         try:
             with trio.fail_after(self._where.handshake_timeout or math.inf):
-                await tls.handshake(sock)
+                await tls.shake_hands(sock)
             done = True
         except (OSError, trio.TooSlowError) as error:
             failure = error
@@ -136,7 +136,7 @@ class TrioRuntime:
         tls = None
         if where.tls is not None:
             tls = Tls(where.tls, False, where.server_hostname)
-            await tls.handshake(sock)
+            await tls.shake_hands(sock)
         pipe = TrioPipe(sock, sink, self, group, tls)
         spawn(group, pipe.live)
         with self.shield():  # a turn of the loop

@@ -2,32 +2,28 @@
 
 import errno
 import socket
-import ssl
 from contextlib import ExitStack
 
 import trio
 
-from .tls_end import READ_SIZE, TlsEnd
+from ..tls_end import READ_SIZE, TlsEnd
 
 
 class Tls(TlsEnd):
-    """One end of a TLS stream; `handshake` comes first."""
+    """One end of a TLS stream; `shake_hands` comes first."""
 
-    async def handshake(self, sock: socket.socket) -> None:
+    async def shake_hands(self, sock: socket.socket) -> None:
         """Raises OSError, of which ssl.SSLError is one, and closes `sock` where it does not end."""
         with ExitStack() as on_failure:
             on_failure.callback(sock.close)
-            done = False
+            data, done = b"", False
             while not done:
                 try:
-                    self.ssl_object.do_handshake()
-                    done = True
-                except ssl.SSLWantReadError:
-                    pass
+                    done = self.handshake(data)
                 finally:  # an alert, too
-                    await _send_all(sock, self._outgoing.read())
+                    await _send_all(sock, self.owed(False))
                 if not done:
-                    self._incoming.write(await _receive(sock))
+                    data = await _receive(sock)
             on_failure.pop_all()
 
 

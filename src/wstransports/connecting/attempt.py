@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from errno import ECONNRESET
-from typing import Any
+from typing import Any, cast
 
 from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
 
@@ -16,8 +16,9 @@ from ..client import Client
 from ..connection.session import Session
 from ..errors import ConnectionClosed, HandshakeError, Peer
 from ..options import ConnectionOptions
-from ..runtime import Runtime, Timer, peer_name, read_arrived, wait_for
+from ..runtime import Runtime, Sink, Timer, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
+from .tunnel import Tunnel, proxy_address
 from .uri import URI, shown
 
 # Turns of the loop in which a stream takes a Close, unless the peer reads nothing.
@@ -28,7 +29,12 @@ class Attempt:
     """An attempt at `uri`, connecting to `address`; it is the `Owner` of its session."""
 
     def __init__(
-        self, uri: URI, address: Address, runtime: Runtime, options: ConnectionOptions
+        self,
+        uri: URI,
+        address: Address,
+        runtime: Runtime,
+        options: ConnectionOptions,
+        proxy_tls: tls.SSLContext | None = None,
     ) -> None:
         self.runtime = runtime
         self.refusal: Response | None = None
@@ -36,6 +42,8 @@ class Attempt:
         self._uri = uri
         self._address = address
         self._options = options
+        self._proxy_tls = proxy_tls  # for an https proxy
+        self._tunnel: Tunnel | None = None
         self._failure: Exception | None = None
         self._close_pending = False  # a Close follows an invalid 101 (RFC 7692 section 7)
         self._answered = runtime.signal()
@@ -114,6 +122,8 @@ class Attempt:
 
     def abort(self) -> None:
         """Drop the connection and cancel its tasks."""
+        if self._tunnel is not None and self._session is None:
+            self._tunnel.abort()
         if self._session is not None:
             self._session.abort()
 
@@ -189,8 +199,12 @@ class Attempt:
 
     async def _ask(self, core: ClientConnection, group: Any) -> None:
         session = Session(core, self.runtime, self._options, self, copy_context())
+        address, sink = self._address, cast(Sink, session)
+        if self._proxy_tls is not None:
+            sink = self._tunnel = Tunnel(address, session, self._tunnel_failed)
+            address = proxy_address(address, self._proxy_tls)
         try:
-            await self.runtime.connect(self._address, session, group)
+            await self.runtime.connect(address, sink, group)
         except OSError as error:
             raise self._with_address(error) from error
         await self._answered.wait()
@@ -213,6 +227,11 @@ class Attempt:
         while left:
             await self.runtime.checkpoint()
             left = left - 1 if self._started_session().pipe.waiting() else 0
+
+    def _tunnel_failed(self, error: OSError) -> None:
+        self._failure = self._with_address(error)
+        self._failure.__cause__ = error
+        self._answered.set()
 
     def _started_session(self) -> Session:
         assert self._session is not None

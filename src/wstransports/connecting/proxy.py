@@ -12,13 +12,13 @@ from .uri import URI, shown
 # socks5h, which ask for that, need no scheme of their own.
 _SCHEMES = {
     "http": "http",
+    "https": "https",
     "socks4": "socks4",
     "socks4a": "socks4",
     "socks5": "socks5",
     "socks5h": "socks5",
 }
-_HTTP_PORT = 80
-_SOCKS_PORT = 1080
+_PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks5": 1080}
 
 
 def checked_proxy(url: str) -> str:
@@ -32,14 +32,15 @@ def checked_proxy(url: str) -> str:
         parts = urlsplit(url)
         scheme = _SCHEMES.get(parts.scheme)
         port = parts.port
-        if port is None:
-            port = _HTTP_PORT if scheme == "http" else _SOCKS_PORT
+        if port is None and scheme is not None:
+            port = _PORTS[scheme]
         host = parts.hostname
     except ValueError:
         scheme = host = port = None
     if not (scheme and host and port):
         raise ValueError(
-            f"{shown(url)!r} is not a proxy's URL: write http://host:port, socks4://... or socks5://..."
+            f"{shown(url)!r} is not a proxy's URL: write http://host:port, https://...,"
+            " socks4://... or socks5://..."
         )
     credentials = ""
     if parts.username is not None:

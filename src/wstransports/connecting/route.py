@@ -31,9 +31,10 @@ class Route:
     proxy: str | bool | None = field(default=True, repr=False)
     ssl: tls.SSLContext | None = None
     server_hostname: str | None = None
+    proxy_ssl: tls.SSLContext | None = None
 
     def __post_init__(self) -> None:
-        for name, context in (("ssl", self.ssl),):
+        for name, context in (("ssl", self.ssl), ("proxy_ssl", self.proxy_ssl)):
             if context is None:
                 continue
             if not isinstance(context, tls.SSLContext):
@@ -86,12 +87,14 @@ class Route:
         if proxy is True:
             direct = self.sock is not None or self.unix_path is not None
             proxy = None if direct else environment_proxy(uri)
-        context = None
-        if uri.secure:
-            context = self.ssl or kept_default_context()
-            if context is None:
-                context = await runtime.in_thread(default_context)
+        context = await _context(self.ssl, runtime) if uri.secure else None
         return self._address(uri, context, proxy or None, seconds)
+
+    async def proxy_context(self, address: Address, runtime: Runtime) -> tls.SSLContext | None:
+        """The SSLContext for the proxy of an address, if that is an https proxy."""
+        if address.proxy is None or not address.proxy.startswith("https:"):
+            return None
+        return await _context(self.proxy_ssl, runtime)
 
     def _address(
         self, uri: URI, context: tls.SSLContext | None, proxy: str | None, seconds: float = 0
@@ -113,6 +116,11 @@ class Route:
             server_hostname=name if uri.secure else None,
             proxy=proxy,
         )
+
+
+async def _context(given: tls.SSLContext | None, runtime: Runtime) -> tls.SSLContext:
+    context = given or kept_default_context()
+    return await runtime.in_thread(default_context) if context is None else context
 
 
 def _check_local(local_addr: object) -> None:

@@ -11,13 +11,25 @@ MAX_OWED = 65536
 
 
 class TlsEnd:
-    """One end of a TLS stream. An adapter shakes hands; then nothing here waits."""
+    """One end of a TLS stream; it begins with the handshake. Nothing here waits."""
 
     def __init__(self, context: ssl.SSLContext, server_side: bool, host: str | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side, host)
         self._owed = 0  # bytes that TLS itself has sent since the peer took all
+
+    def handshake(self, data: bytes) -> bool:
+        """Take the peer's part of the handshake; returns whether it is complete.
+
+        `owed` has ours, also after a failure. Raises ssl.SSLError.
+        """
+        self._incoming.write(data)
+        try:
+            self.ssl_object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
 
     def encrypt(self, data: bytes) -> bytes:
         """What to send for `data`."""

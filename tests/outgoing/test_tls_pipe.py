@@ -1,0 +1,173 @@
+"""TLS inside of a stream, and a tunnel to it: what no server or proxy of the other tests does."""
+
+import ssl
+from typing import Any, cast
+
+import pytest
+import trustme
+
+from kit.certificates import client_context, server_context
+from wstransports.address import Address
+from wstransports.connecting.tls_pipe import TlsPipe
+from wstransports.connecting.tunnel import Tunnel
+from wstransports.runtime import Pipe, Sink
+from wstransports.tls_end import TlsEnd
+
+
+class Recorder:
+    """A Pipe and a Sink that record their calls."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.written = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given: self.calls.append((name, *given))
+
+    def write(self, data: bytes) -> None:
+        """Note what was written."""
+        self.written += data
+
+    def waiting(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    async def drain(self) -> None:
+        """Note it."""
+        self.calls.append(("drain",))
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        written, self.written = self.written, b""
+        return written
+
+
+class Joined:
+    """A TlsPipe over a recorder, for a recorder, and the server's end."""
+
+    def __init__(self, shakes_hands: bool = True) -> None:
+        authority = trustme.CA()
+        self.server = TlsEnd(server_context(authority, "h"), True)
+        self.below, self.sink = Recorder(), Recorder()
+        self.failures: list[OSError] = []
+        self.pipe = TlsPipe(
+            cast(Sink, self.sink), client_context(authority), "h", self.failures.append
+        )
+        self.pipe.connected(cast(Pipe, self.below))
+        done = not shakes_hands
+        while not done:
+            done = self.server.handshake(self.below.taken())
+            self.pipe.data_received(self.server.owed(False))
+        if shakes_hands:
+            assert self.sink.calls.pop(0) == ("connected", self.pipe)
+
+
+def test_what_is_written_arrives_until_the_end_of_our_half() -> None:
+    joined = Joined()
+    joined.pipe.write(b"one ")
+    joined.pipe.writelines([b"two ", b"three"])
+    joined.pipe.close()
+    joined.pipe.close()
+    joined.pipe.write(b"late")
+    assert joined.server.decrypt(joined.below.taken()) == (b"one two three", True)
+    assert joined.below.calls == [("close",)]
+    joined.pipe.data_received(joined.server.encrypt(b"still here"))
+    assert joined.sink.calls == [("data_received", b"still here")]
+
+
+def test_all_else_is_passed_on() -> None:
+    joined = Joined()
+    pipe = joined.pipe
+    assert (pipe.full, pipe.waiting()) == (False, 0)
+    with pytest.raises(StopIteration):
+        pipe.drain().send(None)
+    pipe.pause_reading()
+    pipe.resume_reading()
+    pipe.cancel()
+    pipe.call_at(1, print)
+    pipe.start(cast(Any, "coroutine"), cast(Any, "context"))
+    assert pipe.info("ssl_object").server_hostname == "h"
+    pipe.info("peername")
+    pipe.abort()
+    assert joined.below.calls == [
+        ("drain",),
+        ("pause_reading",),
+        ("resume_reading",),
+        ("cancel",),
+        ("call_at", 1, print),
+        ("start", "coroutine", "context"),
+        ("info", "peername"),
+        ("abort",),
+    ]
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+def test_the_end_of_the_servers_half_is_told_once(says_so: bool) -> None:
+    joined = Joined()
+    if says_so:
+        joined.pipe.data_received(joined.server.farewell())
+    joined.pipe.eof_received()
+    joined.pipe.eof_received()
+    joined.pipe.connection_lost(None)
+    assert joined.sink.calls == [("eof_received",), ("connection_lost", None)]
+
+
+def test_after_a_failed_handshake_nothing_follows() -> None:
+    joined = Joined(shakes_hands=False)
+    joined.pipe.data_received(b"\x16\x03\x03\x00\x04\xff\x00\x00\x00")
+    assert b"\x15\x03" in joined.below.written  # an alert
+    joined.pipe.data_received(b"more")
+    joined.pipe.eof_received()
+    joined.pipe.connection_lost(None)
+    [failure] = joined.failures
+    assert isinstance(failure, ssl.SSLError)
+    assert joined.sink.calls == []
+
+
+def test_a_stream_that_is_lost_during_the_handshake() -> None:
+    joined = Joined(shakes_hands=False)
+    error = TimeoutError()
+    joined.pipe.connection_lost(error)
+    assert joined.failures == [error]
+
+
+def test_a_tunnel_after_its_failure_takes_nothing() -> None:
+    failures: list[OSError] = []
+    below, sink = Recorder(), Recorder()
+    where = Address("h", 80, proxy="https://p:443")
+    tunnel = Tunnel(where, cast(Sink, sink), failures.append)
+    tunnel.abort()  # while it is dialled
+    tunnel = Tunnel(where, cast(Sink, sink), failures.append)
+    tunnel.connected(cast(Pipe, below))
+    tunnel.data_received(b"HTTP/1.1 403 No\r\n\r\n")
+    tunnel.data_received(b"HTTP/1.1 200 OK\r\n\r\n")
+    tunnel.connection_lost(None)
+    assert [str(error) for error in failures] == ["the proxy refused: 403 No"]
+    assert below.calls == [("abort",)]
+    assert sink.calls == []
+
+
+def test_what_comes_with_the_proxys_answer_is_the_servers() -> None:
+    def never(error: OSError) -> None:
+        raise AssertionError(error)
+
+    below, sink = Recorder(), Recorder()
+    tunnel = Tunnel(Address("h", 80, proxy="https://p:443"), cast(Sink, sink), never)
+    tunnel.connected(cast(Pipe, below))
+    assert below.taken() == b"CONNECT h:80 HTTP/1.1\r\nHost: h:80\r\n\r\n"
+    for byte in b"HTTP/1.1 200 OK\r\nX: y\r\n\r":
+        tunnel.data_received(bytes([byte]))
+    assert not sink.calls
+    tunnel.data_received(b"\nhello")
+    tunnel.data_received(b"more")
+    tunnel.eof_received()
+    tunnel.connection_lost(None)
+    assert sink.calls == [
+        ("connected", below),
+        ("data_received", b"hello"),
+        ("data_received", b"more"),
+        ("eof_received",),
+        ("connection_lost", None),
+    ]
