@@ -22,6 +22,9 @@ class Address:
     reuse_port: bool = False
     backlog: int = 4096
     """The most connections that wait to be accepted; the system may allow fewer."""
+    notsent_lowat: int | None = None
+    """The unsent bytes of a connection that the kernel holds (TCP_NOTSENT_LOWAT); None for as many
+    as it likes."""
     handshake_timeout: float = 10
     """The time for the TLS handshake, in seconds; 0 for no limit."""
     server_hostname: str | None = None
@@ -44,8 +47,20 @@ class Address:
             raise TypeError(f"unix_path must be a path, not {self.unix_path!r}")
         if not isinstance(self.backlog, int) or self.backlog < 1:
             raise ValueError(f"backlog must be an int of at least 1, not {self.backlog!r}")
+        self._check_notsent_lowat()
         if self.sock is not None and self.unix_path is not None:
             raise ValueError("sock and unix_path exclude each other: pass one of them")
+
+    def _check_notsent_lowat(self) -> None:
+        most = self.notsent_lowat
+        if most is None:
+            return
+        if not isinstance(most, int) or most < 1:
+            raise ValueError(f"notsent_lowat must be an int of at least 1 or None, not {most!r}")
+        if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            raise ValueError("notsent_lowat must be None: this system has no TCP_NOTSENT_LOWAT")
+        if self.sock is not None:
+            raise ValueError("sock and notsent_lowat exclude each other: set it on the socket")
 
     def cannot_listen(self, error: OSError) -> OSError:
         """The same error with the address in its message, and what to do if that is in use."""

@@ -38,6 +38,8 @@ class WebSocketServer:
         `sock`: a stream socket to listen on instead of `addr` and `port`.
         `unix_path`: the path of a Unix socket to listen on instead of `addr` and `port`.
         `reuse_port`: whether other processes may listen on the same port (SO_REUSEPORT).
+        `notsent_lowat`: the unsent bytes of one client that the kernel holds (TCP_NOTSENT_LOWAT);
+            None for as many as it likes, up to megabytes.
         `backlog`: the most connections that wait to be accepted (4096); the system may allow fewer
             (on Linux net.core.somaxconn). A `sock` that listens already keeps its own.
         `runtime`: the adapter to run on; None for that of the running loop.
@@ -79,6 +81,7 @@ class WebSocketServer:
         unix_path: str | os.PathLike[str] | None = None,
         reuse_port: bool = False,
         backlog: int = 4096,
+        notsent_lowat: int | None = None,
         runtime: Runtime | None = None,
         **options: Unpack[ServerKeywords],
     ) -> None:
@@ -101,6 +104,7 @@ class WebSocketServer:
             unix_path=unix_path,
             reuse_port=reuse_port,
             backlog=backlog,
+            notsent_lowat=notsent_lowat,
             handshake_timeout=self._options.open_timeout,
         )
         self._acceptor = Acceptor(self._options, self.clients, str(unix_path or ""))

@@ -1,9 +1,12 @@
 """Where a server listens: its queue, its port in each address family, its Unix path."""
 
 import errno
+import fcntl
 import os
 import socket
 import struct
+import termios
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from kit.loops import Loop, echo, on_own_streams, on_sockets
-from wstransports import WebSocketServer
+from wstransports import Client, WebSocketServer
 from wstransports.adapters import listening_sockets
 from wstransports.address import Address
 from wstransports.testing import MemoryRuntime
@@ -59,6 +62,57 @@ async def test_a_given_socket_that_is_only_bound_listens(loop: Loop) -> None:
 def test_a_backlog_that_is_none_is_named(backlog: Any) -> None:
     with pytest.raises(ValueError, match="backlog must be an int of at least 1, not"):
         WebSocketServer(None, 0, backlog=backlog)
+
+
+# --- What the kernel holds for a client that reads nothing
+
+
+def unsent(server: WebSocketServer) -> int:
+    """The bytes that the kernel holds for the only client."""
+    [session] = server._acceptor._sessions
+    found = array("i", [0])
+    fcntl.ioctl(session.pipe.info("socket").fileno(), termios.TIOCOUTQ, found)
+    return found[0]
+
+
+@pytest.mark.parametrize("most", [None, 16384])
+@on_sockets
+async def test_the_kernel_holds_little_for_a_client_that_reads_nothing(
+    loop: Loop, most: int | None
+) -> None:
+    """By default it holds megabytes before a send has to wait."""
+
+    async def on_connection(client: Client) -> None:
+        while True:
+            await client.writer.send(bytes(65536))
+
+    async with loop.serving(on_connection, notsent_lowat=most, compression=None) as server:
+        peer = await loop.dial(server)
+        peer.handshake()
+        peer.stop_reading()
+        await loop.until(lambda: is_full(server))
+        held = unsent(server)
+        assert held > 2**20 if most is None else held < 2**18
+        peer.reset()
+
+
+def is_full(server: WebSocketServer) -> bool:
+    """Whether the only client's sends have to wait."""
+    return any(session.pipe.full for session in server._acceptor._sessions)
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, "16384"])
+def test_a_notsent_lowat_that_is_none_is_named(most: Any) -> None:
+    with pytest.raises(ValueError, match="notsent_lowat must be an int of at least 1 or None, not"):
+        WebSocketServer(None, 0, notsent_lowat=most)
+
+
+def test_a_notsent_lowat_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as given, pytest.raises(ValueError, match="set it on the socket"):
+        WebSocketServer(None, 0, sock=given, notsent_lowat=16384)
+    monkeypatch.delattr(socket, "TCP_NOTSENT_LOWAT")
+    with pytest.raises(ValueError, match="this system has no TCP_NOTSENT_LOWAT"):
+        WebSocketServer(None, 0, notsent_lowat=16384)
 
 
 # --- The port

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..runtime import Sink
+from .asyncio_tls import connect_accepted_tls
 from .listening_sockets import ListeningSockets
 from .socket_listener import RETRY, SocketListener, not_connected
 
@@ -29,11 +30,9 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
     ) -> None:
         super().__init__(listening, make_sink, asyncio.Event(), loop.time)
         self._loop = loop
-        self._connect = partial(_connect_accepted(loop), **tls)
+        self._connect = partial(_connect_accepted(loop, bool(tls)), **tls)
         self._make_pipe = make_pipe
-        self._tasks: dict[
-            asyncio.Task[Any], Any
-        ] = {}  # each with its pipe, until that is connected
+        self._tasks: dict[asyncio.Task[Any], Any] = {}  # those that connect, with their pipes
         for sock in listening.sockets:
             self._watch(sock)
 
@@ -58,7 +57,7 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
             self._loop.call_later(RETRY, self._watch, sock)
 
     def _opened(self, sink: Sink, peer: object, task: asyncio.Task[Any]) -> None:
-        error = None if task.cancelled() else task.exception()
+        error = None if task.cancelled() else task.exception() or ConnectionResetError()
         if not self._tasks.pop(task).connected:
             not_connected(sink, peer, error)
 
@@ -73,9 +72,11 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
                 self._loop.call_soon(task.cancel)
 
 
-def _connect_accepted(loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+def _connect_accepted(loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[..., Any]:
     """aiofastnet's patch_loop() replaces the methods that open connections, but this one."""
     fast = sys.modules.get("aiofastnet")
     if fast is not None and getattr(loop.create_server, "func", None) is fast.create_server:
         return partial(fast.connect_accepted_socket, loop)
+    if tls and isinstance(loop, asyncio.BaseEventLoop):
+        return partial(connect_accepted_tls, loop)
     return loop.connect_accepted_socket

@@ -127,6 +127,8 @@ def _at_one_port(where: Address, found: list[Any]) -> list[socket.socket]:
                     raise
                 missing = missing or error
                 continue
+            if where.notsent_lowat is not None:  # accepted sockets inherit it
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, where.notsent_lowat)
             _listen(sock, where.backlog)
             port = sock.getsockname()[1]
             sockets.append(sock)

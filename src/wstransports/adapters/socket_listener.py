@@ -88,8 +88,9 @@ class SocketListener(Listening):
 
 
 def not_connected(sink: Sink, peer: object, error: BaseException | None) -> None:
-    """Log and report that an accepted connection ended in its TLS handshake."""
+    """Log and report that an accepted connection ended in its TLS handshake: by `error`, or because
+    the listener was closed."""
     name = " {}:{}".format(*peer) if isinstance(peer, tuple) else ""
-    cause = error or "the server stopped listening"
+    cause = "the server stopped listening" if error is None else str(error) or "the client left"
     log(logging.INFO, "%s%s: the TLS handshake failed: %s", sink, name, cause)
     sink.connection_lost(error if isinstance(error, Exception) else None)

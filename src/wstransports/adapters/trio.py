@@ -74,8 +74,10 @@ class TrioListener(SocketListener):
             with trio.fail_after(self._where.handshake_timeout or math.inf):
                 await tls.shake_hands(sock)
             done = True
-        except (OSError, trio.TooSlowError) as error:
+        except OSError as error:
             failure = error
+        except trio.TooSlowError:
+            failure = TimeoutError("the client did not complete it in time")
         finally:
             if not done:  # or it was cancelled
                 not_connected(sink, peer, failure)

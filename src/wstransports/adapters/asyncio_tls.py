@@ -1,0 +1,50 @@
+"""TLS on asyncio's own transports, with a read buffer that fits what the peer sends."""
+
+import asyncio
+import socket
+import ssl
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
+from typing import Any
+
+# Bytes: the longest TLS record; and for a peer that fills that.
+USUAL = 16 * 1024
+LARGE = 64 * 1024
+
+
+class TlsProtocol(SSLProtocol):
+    """asyncio's protocol, which otherwise has a read buffer of 256 KiB for each connection."""
+
+    max_size = USUAL
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what was read."""
+        super().buffer_updated(nbytes)
+        if nbytes == USUAL:
+            self.max_size = LARGE  # type: ignore[misc]  # the next get_buffer() makes it
+
+
+async def connect_accepted_tls(
+    loop: asyncio.AbstractEventLoop,
+    make_pipe: Callable[[], asyncio.BaseProtocol],
+    sock: socket.socket,
+    *,
+    ssl: ssl.SSLContext,
+    ssl_handshake_timeout: Any,
+) -> None:
+    """As `connect_accepted_socket` of asyncio's own loops, with a TlsProtocol."""
+    done = loop.create_future()
+    protocol = TlsProtocol(
+        loop,
+        make_pipe(),
+        ssl,
+        done,
+        server_side=True,
+        ssl_handshake_timeout=ssl_handshake_timeout,
+    )
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
+    try:
+        await done
+    except BaseException:
+        transport.abort()
+        raise
