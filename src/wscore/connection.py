@@ -68,6 +68,7 @@ class Connection(Sender, Generic[Handshake]):
         "_eof_held",
         "_handshake",
         "_keepalive_ping",
+        "_pings_out",
         "_may_receive",
         "_parser",
         "close_code",
@@ -99,6 +100,7 @@ class Connection(Sender, Generic[Handshake]):
         self.silent = True
         self._eof_held = False  # the stream ended, but input is still kept back
         self._keepalive_ping: bytes | None = None  # its payload, until the pong is received
+        self._pings_out = 0  # how often it was sent: several times while reading is paused
         self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
 
     # Properties.
@@ -255,7 +257,9 @@ class Connection(Sender, Generic[Handshake]):
         events: list[Event] = []
         while (expiry := self._deadlines.expired(now)) is not None:
             if expiry is Expiry.PING_DUE:
-                self._keepalive_ping = urandom(4)
+                if self._deadlines.reading or self._keepalive_ping is None:
+                    self._keepalive_ping, self._pings_out = urandom(4), 0
+                self._pings_out += 1
                 self._frame(FIN | DataType.PING, self._keepalive_ping)
                 self._deadlines.pinged(now)
             elif expiry is Expiry.HANDSHAKE:
@@ -269,7 +273,10 @@ class Connection(Sender, Generic[Handshake]):
         return events
 
     def pause_reading(self) -> None:
-        """The caller stops reading: from now on, receiving nothing does not end the connection."""
+        """The caller stops reading: from now on, receiving nothing does not end the connection.
+
+        Pings are still sent, for a write may show that the peer is gone.
+        """
         self._deadlines.pause()
 
     def resume_reading(self, now: float) -> None:
@@ -411,6 +418,9 @@ class Connection(Sender, Generic[Handshake]):
         """Whether an event is the pong for our keepalive ping, which is not reported."""
         if not isinstance(event, Pong) or event.payload != self._keepalive_ping:
             return False
+        self._pings_out -= 1
+        if self._pings_out:
+            return True
         self._keepalive_ping = None
         self.latency = now - self._deadlines.pinged_at
         return True

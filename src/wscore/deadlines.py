@@ -41,12 +41,12 @@ class Deadlines:
         "_handshake_by",
         "_keepalive",
         "_open_timeout",
-        "_reading",
         "_stalled",
         "_taken",
         "_timeout",
         "heard",
         "pinged_at",
+        "reading",
     )
 
     def __init__(self, open_timeout: float, close_timeout: float, timeout: float) -> None:
@@ -61,7 +61,7 @@ class Deadlines:
         self._close_by: float | None = None
         self._keepalive = False
         self.pinged_at = 0.0  # when the last keepalive ping was sent
-        self._reading = True
+        self.reading = True
         self._taken = 0  # bytes that the peer has read in all
         self._stalled: float | None = None  # since when it has read none of those waiting
 
@@ -89,12 +89,16 @@ class Deadlines:
         self._keepalive = False
 
     def pause(self) -> None:
-        """The caller stops reading: ignore that nothing is received."""
-        self._reading = False
+        """The caller stops reading: ignore that nothing is received.
+
+        Pings are still due, twice in the keepalive time: sending to a peer that is gone ends the
+        byte stream, and nothing else would show that.
+        """
+        self.reading = False
 
     def resume(self, now: float) -> None:
         """The caller reads again: start the keepalive again."""
-        self._reading = True
+        self.reading = True
         self.heard = now
 
     def output(self, now: float, taken: int, waiting: int) -> None:
@@ -114,11 +118,8 @@ class Deadlines:
         """The next deadline; None for none."""
         if not self._keepalive:
             return self._close_by if self._handshake_by is None else self._handshake_by
-        stalled_by = None if self._stalled is None else self._stalled + self._timeout
-        if not self._reading:
-            return stalled_by
         silent_by = self._silent_by()
-        return silent_by if stalled_by is None else min(silent_by, stalled_by)
+        return silent_by if self._stalled is None else min(silent_by, self._stalled + self._timeout)
 
     def expired(self, now: float) -> Expiry | None:
         """The deadline that has passed, or None. Handle it before the next call."""
@@ -129,8 +130,9 @@ class Deadlines:
         if self._keepalive:
             if self._stalled is not None and now >= self._stalled + self._timeout:
                 return Expiry.STALL
-            if self._reading and now >= self._silent_by():
-                return Expiry.SILENCE if self.heard is None else Expiry.PING_DUE
+            if now >= self._silent_by():
+                silent = self.heard is None and self.reading
+                return Expiry.SILENCE if silent else Expiry.PING_DUE
         return None
 
     def _silent_by(self) -> float:

@@ -252,28 +252,59 @@ def test_a_late_timer_pings_first(role: str) -> None:
 
 
 @both_roles
-def test_pausing_stops_the_clock_of_silence(role: str) -> None:
+def test_while_reading_is_paused_pings_go_out_and_silence_ends_nothing(role: str) -> None:
+    """What a peer answers is not read; but a write may show that it is gone."""
     connection = open_end(role, timeout=120)
     connection.pause_reading()
-    assert connection.next_deadline() is None
-    assert connection.handle_timeout(1e6) == []
-    assert connection.data_to_send() == b""
-    connection.resume_reading(1e6)
-    assert connection.next_deadline() == 1e6 + 60
-    ping_at(connection, 1e6 + 60, role)
+    payloads = set()
+    for now in (60, 120, 180, 1_000_000):
+        assert not connection.is_overdue(now)
+        payloads.add(ping_at(connection, now, role))
+        assert connection.next_deadline() == now + 60
+    assert len(payloads) == 1  # the answers to all of them are to be told from others
+    connection.resume_reading(2_000_000)
+    assert connection.next_deadline() == 2_000_060
+    ping_at(connection, 2_000_060, role)
+    assert connection.handle_timeout(2_000_120) == [SILENT]
+
+
+@both_roles
+def test_the_answers_to_the_pings_of_a_pause_are_nobody_elses(role: str) -> None:
+    connection = open_end(role, timeout=120)
+    connection.pause_reading()
+    [payload] = {ping_at(connection, now, role) for now in (60, 120, 180)}
+    connection.resume_reading(181)
+    answer = Frame(FIN | PONG, payload)
+    assert hear(connection, [answer, HELLO, answer], 182, role) == [text("hello")]
+    assert connection.latency is None
+    assert hear(connection, [answer, answer], 183, role) == [Pong(payload)]
+    assert connection.latency == 3
+
+
+@both_roles
+def test_one_answer_to_the_pings_of_a_pause_will_do(role: str) -> None:
+    """A peer may answer the latest only (RFC 6455 section 5.5.3)."""
+    connection = open_end(role, timeout=120)
+    connection.pause_reading()
+    [old] = {ping_at(connection, now, role) for now in (60, 120, 180)}
+    connection.resume_reading(180)
+    assert hear(connection, [Frame(FIN | PONG, old)], 180, role) == []
+    new = ping_at(connection, 240, role)
+    assert new != old
+    assert hear(connection, [Frame(FIN | PONG, new)], 241, role) == []
+    assert connection.latency == 1
 
 
 @both_roles
 def test_pausing_after_a_ping(role: str) -> None:
     """Its answer may lie in what we did not read: the clock starts afresh, with a new ping."""
     connection = open_end(role, timeout=120)
-    ping_at(connection, 60, role)
+    first = ping_at(connection, 60, role)
     connection.pause_reading()
-    assert connection.next_deadline() is None
-    assert connection.handle_timeout(500) == []
+    assert ping_at(connection, 500, role) == first
     connection.resume_reading(500)
     assert connection.next_deadline() == 560
-    ping_at(connection, 560, role)
+    assert ping_at(connection, 560, role) != first
     assert connection.handle_timeout(620) == [SILENT]
 
 
@@ -412,6 +443,8 @@ def test_pausing_does_not_stop_the_clock_of_output(role: str) -> None:
     connection = open_end(role, timeout=120)
     connection.pause_reading()
     connection.output_progress(0, 1, now=5)
+    ping_at(connection, 60, role)
+    ping_at(connection, 120, role)
     assert connection.next_deadline() == 125
     assert connection.handle_timeout(124) == []
     assert connection.handle_timeout(125) == [STALLED]

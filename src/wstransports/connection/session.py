@@ -435,7 +435,7 @@ class Session:
         self.run_as_batch(self._handle_deadline)
 
     def _handle_deadline(self) -> None:
-        self.outbox.report_progress(self._now())
+        self.outbox.report_progress(self._now(), paused=self.intake.pause_reasons != 0)
         self.handle(self.core.handle_timeout(self._now()))
         self.outbox.put()
         self.arm()

@@ -12,7 +12,7 @@ from ..batch import GATHER_LIMIT, GATHER_SECONDS
 from ..errors import ConnectionClosed
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
-from .kernel_buffer import unsent
+from .kernel_buffer import unacknowledged, unsent
 from .source import Source
 
 # A sender lets other tasks run after this many bytes even if there is buffer space: otherwise a
@@ -207,16 +207,21 @@ class Outbox:
             self._releasing = False
             self.release()
 
-    def report_progress(self, now: float) -> None:
+    def report_progress(self, now: float, paused: bool = False) -> None:
         """Report to the core what the peer took; it drops one that takes nothing for too long.
 
         This asks the kernel: a slow peer takes from its buffer long before there is space for ours.
+        While reading is `paused`, what nobody acknowledges is all that shows that a peer is gone.
         """
         waiting = self.pipe.waiting()
         self._watched = waiting > 0
-        sock = self.pipe.info("socket") if waiting else None
-        taken = self._written - waiting - (0 if sock is None else unsent(sock))
-        self.core.output_progress(taken, waiting, now)
+        sock = self.pipe.info("socket") if waiting or paused else None
+        if sock is None:
+            self.core.output_progress(self._written - waiting, waiting, now)
+        else:
+            taken = self._written - waiting - unsent(sock)
+            lost = unacknowledged(sock) if paused else 0
+            self.core.output_progress(taken, waiting or lost, now)
 
     async def checkpoint(self) -> None:
         """Let other tasks run once, on a loop with `checkpoints`."""

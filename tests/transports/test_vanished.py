@@ -1,0 +1,124 @@
+"""A peer that vanishes while its data waits unread, because a callback hangs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kit.frames import PING
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_sockets, state_of
+from kit.peer import Peer
+from kit.sockets import open_sockets
+from wscore import State
+from wstransports import Client, WebSocketReader
+
+# Seconds of silence after which a peer counts as gone.
+TIMEOUT = 0.4
+
+
+class Hanging:
+    """An on_connection whose first message is never done until the test says so."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.go_on = loop.signal()
+        self.clients: list[Client] = []
+        self.messages: list[int] = []
+        self.codes: list[int] = []
+
+    async def on_connection(self, client: Client) -> None:
+        """Register the callbacks."""
+        self.clients.append(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await self.go_on.wait()
+            self.messages.append(len(await reader.get()))
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            self.codes.append(code)
+
+
+async def paused(loop: Loop, server: Any, hanging: Hanging) -> Peer:
+    """A peer whose messages the server has stopped to read."""
+    peer = await loop.connect(server)
+    for _ in range(3):
+        peer.send(b"x" * 50_000)
+    await loop.until(lambda: hanging.clients)
+    intake = hanging.clients[-1]._session.intake
+    await loop.until(lambda: intake.pause_reasons)
+    return peer
+
+
+def leave(peer: Peer) -> None:
+    """Close the socket: what comes is answered with a reset."""
+    peer.vanish()
+
+
+def crash(peer: Peer) -> None:
+    """Reset the connection."""
+    peer.reset()
+
+
+@pytest.mark.parametrize("vanish", [leave, crash])
+@on_sockets
+async def test_it_is_noticed(loop: Loop, vanish: Callable[[Peer], None]) -> None:
+    """It was kept for ever, with its descriptor and its place in `clients`."""
+    hanging = Hanging(loop)
+    async with loop.serving(hanging.on_connection, timeout=TIMEOUT, compression=None) as server:
+        before = open_sockets()
+        peer = await paused(loop, server, hanging)
+        [client] = server.clients.values()
+        session = client._session
+        begun = session.runtime.now()
+        vanish(peer)
+        await loop.until(lambda: not server.clients)
+        assert session.runtime.now() < begun + 2 * TIMEOUT
+        await loop.until(lambda: open_sockets() == before)
+        await loop.until(lambda: hanging.codes)
+        assert hanging.codes == [1006]
+        hanging.go_on.set()
+
+
+@on_each_loop
+async def test_who_stays_is_kept_and_heard(loop: Loop) -> None:
+    hanging = Hanging(loop)
+    async with loop.serving(
+        hanging.on_connection, timeout=TIMEOUT, compression=None, read_limit=60_000
+    ) as server:
+        peer = await paused(loop, server, hanging)
+        if isinstance(loop, MemoryLoop):
+            await loop.advance(5 * TIMEOUT)
+        await loop.until(lambda: len(peer.frames) >= 6)  # pings, for 3 * TIMEOUT
+        assert {frame.opcode for frame in peer.frames} == {PING}
+        assert state_of(hanging.clients[0]) is State.OPEN
+        hanging.go_on.set()
+        await loop.until(lambda: len(hanging.messages) == 3)
+        peer.frames.clear()
+        peer.send(b"x")
+        await loop.until(lambda: len(hanging.messages) == 4)
+        assert hanging.messages == [50_000, 50_000, 50_000, 1]
+        peer.frames.clear()
+
+
+@on("asyncio", "uvloop", "trio")
+async def test_so_is_a_host_that_answers_nothing(
+    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cable is cut: nobody sends a reset, but the kernel hears of no segment any more."""
+    hanging = Hanging(loop)
+    async with loop.serving(hanging.on_connection, timeout=TIMEOUT, compression=None) as server:
+        peer = await paused(loop, server, hanging)
+        session = hanging.clients[0]._session
+        begun = session.runtime.now()
+        outbox = "wstransports.sending.outbox"
+        monkeypatch.setattr(f"{outbox}.unacknowledged", lambda sock: 1)
+        monkeypatch.setattr(f"{outbox}.unsent", lambda sock: session.outbox._written)
+        await loop.until(lambda: not server.clients)
+        assert session.runtime.now() < begun + 3 * TIMEOUT
+        await loop.until(lambda: hanging.codes)
+        assert hanging.codes == [1006]
+        assert log.lines() == [f"dropped, keepalive: no output was read for {TIMEOUT} s"]
+        hanging.go_on.set()
+        peer.frames.clear()
