@@ -80,6 +80,7 @@ def test_the_peer_closes(role: str) -> None:
     assert ending(connection) == (Reasons.GOING_AWAY, "bye")
     assert connection.owes_close
     assert not connection.should_close
+    assert not connection.closes_exchanged
     connection.send_message("one")
     connection.send_fragment("t", last=False)
     connection.send_pong(b"?")
@@ -98,6 +99,7 @@ def test_the_peer_closes(role: str) -> None:
         CloseFrame(False, Reasons.GOING_AWAY, "bye"),
         CloseFrame(True, Reasons.GOING_AWAY, "bye"),
     )
+    assert connection.closes_exchanged
     refuses_to_acknowledge(connection)
     assert connection.receive_eof() == []
     assert connection.connection_lost() == []

@@ -285,6 +285,7 @@ class Walk:
             assert phase in MAY_RECEIVE or not connection.more
             ours = [frame for frame in connection.close_frames if frame.sent]
             assert len(ours) <= 1
+            assert connection.closes_exchanged is (len(connection.close_frames) == 2)
             assert len(connection.close_frames) - len(ours) <= 1
             if phase in (Phase.CONNECTING, Phase.OPEN, Phase.CLOSE_SENT):
                 assert (connection.close_code, self.over[role]) == (None, False)
