@@ -80,6 +80,14 @@ def extension_list(value: str) -> list[Element]:
             raise Malformed
 
 
+def extension_lists(values: list[str]) -> list[Element]:
+    """The extensions of all fields. Raises Malformed, also for fields without any."""
+    elements = [one for value in values for one in extension_list(value)]
+    if values and not elements:
+        raise Malformed
+    return elements
+
+
 def extension(text: Text) -> Element:
     """One extension."""
     name = text.token()

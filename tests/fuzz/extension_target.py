@@ -1,7 +1,7 @@
 """Fuzzes how Sec-WebSocket-Extensions is read."""
 
 from extension_reference import Element, Malformed
-from extension_reference import extension_list as read_slowly
+from extension_reference import extension_lists as read_slowly
 
 from wscore.headers import Headers, MalformedHeader, extension_list
 
@@ -15,7 +15,7 @@ def extensions(data: bytes) -> None:
         return  # no value of a field at all
     expected: list[Element] | None
     try:
-        expected = [one for value in values for one in read_slowly(value.strip(" \t"))]
+        expected = read_slowly([value.strip(" \t") for value in values])
     except Malformed:
         expected = None
     expected = expected or None  # the list has one element at least

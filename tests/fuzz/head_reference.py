@@ -7,7 +7,7 @@ the library, nor h11.
 import re
 from typing import NamedTuple
 
-from extension_reference import Malformed, deflate_answer, extension_list
+from extension_reference import Element, Malformed, deflate_answer, extension_lists
 
 from kit.handshake import accept_value
 
@@ -57,6 +57,13 @@ class Head(NamedTuple):
     def protocols(self) -> list[str]:
         """What Upgrade lists (RFC 9110 section 7.8)."""
         return [one.lower() for one in self.tokens("upgrade", f"{TCHAR}+(?:/{TCHAR}+)?")]
+
+    def extensions(self) -> list[Element]:
+        """What Sec-WebSocket-Extensions lists (RFC 6455 section 9.1)."""
+        try:
+            return extension_lists(self.all("sec-websocket-extensions"))
+        except Malformed:
+            raise Bad("Sec-WebSocket-Extensions") from None
 
 
 def split(data: bytes) -> Head | None:
@@ -135,13 +142,7 @@ def request(data: bytes, subprotocols: list[str]) -> Asked | None:
         raise Bad("key or version")
     if len(head.all("origin")) > 1:
         raise Bad("Origin")
-    try:
-        fields = head.all("sec-websocket-extensions")
-        elements = [one for value in fields for one in extension_list(value)]
-    except Malformed:
-        raise Bad("Sec-WebSocket-Extensions") from None
-    if fields and not elements:
-        raise Bad("Sec-WebSocket-Extensions")
+    elements = head.extensions()
     chosen = next((one for one in subprotocols if one in offered), None)
     return Asked(accept_value(key.encode()).decode(), chosen, deflate_answer(elements))
 
@@ -184,12 +185,8 @@ def switched(head: Head, minor: str, accept: str, subprotocols: list[str]) -> An
         raise Bad("Connection")
     if head.only("sec-websocket-accept") != accept:
         raise Bad("Sec-WebSocket-Accept")
-    try:
-        for value in head.all("sec-websocket-extensions"):
-            extension_list(value)
-            raise Bad("empty, or an extension that was not offered")
-    except Malformed:
-        raise Bad("Sec-WebSocket-Extensions") from None
+    if head.extensions():
+        raise Bad("an extension that was not offered")
     chosen = head.all("sec-websocket-protocol")
     if len(chosen) > 1 or not set(chosen) <= set(subprotocols):
         raise Bad("Sec-WebSocket-Protocol")
