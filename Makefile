@@ -9,6 +9,8 @@
 #                slow references; all targets without one (needs atheris, so Python 3.11 to 3.13)
 # make hostile   ATTACK=tls: peers that do harm, what that costs the server and whoever else is
 #                served, and the bounds that must hold, on each loop (needs Linux, takes 15 minutes)
+# make soak      MINUTES=60: clients that come, talk and vanish, in plain text and over TLS; memory,
+#                descriptors and tasks of the servers must stay flat, on each loop
 # make bench     measure everything next to other libraries, and write docs/performance.md and
 #                the results in benchmarks/ (needs gcc, zlib's headers and valgrind, takes about
 #                an hour, and wants the machine for itself)
@@ -17,7 +19,7 @@
 # make clean     remove the environments and what the tools leave behind
 #
 # PYTHON=python3.12  the Python to use: 3.11 or later
-# LOOP=asyncio       the only event loop for `make autobahn` and `make hostile`
+# LOOP=asyncio       the only event loop for `make autobahn`, `make hostile` and `make soak`
 # TLS=1              `make autobahn` over TLS
 # REQUIRE_ALL=1      the tests fail where they would leave out what this machine does not have
 
@@ -43,7 +45,7 @@ API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams transports 
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help fuzz hostile demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
+.PHONY: help fuzz hostile soak demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -119,6 +121,10 @@ fuzz: $(VENV)/tools
 hostile: $(VENV)/tools
 	PYTHONPATH=tests $(VENV_PYTHON) tests/hostile/hostile.py $(if $(LOOP),--loop=$(LOOP)) \
 	    $(if $(ATTACK),--attack='$(ATTACK)')
+
+soak: $(VENV)/tools
+	PYTHONPATH=tests:tests/hostile $(VENV_PYTHON) tests/soak/soak.py \
+	    $(if $(MINUTES),--minutes=$(MINUTES)) $(if $(LOOP),--loop=$(LOOP))
 
 # Other libraries at their newest releases.
 bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
