@@ -99,8 +99,11 @@ class Target:
         """Its exit status, None while it runs."""
         return self._process.poll()
 
-    def stats(self) -> dict[str, int]:
-        """What the server says of itself: tasks, clients, and messages begun and answered."""
+    def stats(self, collect: bool = False) -> dict[str, int]:
+        """What the server says of itself: tasks, clients, and messages begun and answered.
+
+        With `collect` it collects garbage before.
+        """
         if self.context is None:
             connection = HTTPConnection("127.0.0.1", self.port, timeout=STOP_LIMIT)
         else:
@@ -108,7 +111,7 @@ class Target:
                 "localhost", self.port, timeout=STOP_LIMIT, context=self.context
             )
         try:
-            connection.request("GET", "/stats")
+            connection.request("GET", "/stats?collect" if collect else "/stats")
             stats: dict[str, int] = json.loads(connection.getresponse().read())
         finally:
             connection.close()

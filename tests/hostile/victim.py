@@ -6,6 +6,7 @@ prints what its callbacks have seen.
 """
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -97,9 +98,11 @@ async def chatter(client: Client) -> None:
 
 
 def process_request(request: Request) -> Response | None:
-    """Answer /stats."""
+    """Answer /stats, after a collection where the query asks for one."""
     if request.path != "/stats":
         return None
+    if request.query == "collect":
+        gc.collect()
     held = {"tasks": tasks(), "clients": len(server.clients), **seen}
     return Response(200, body=json.dumps(held))
 

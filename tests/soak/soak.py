@@ -28,6 +28,9 @@ SAMPLE_EVERY = 2
 
 MiB = 2**20
 
+# Have glibc give back what is freed, so that a server's memory is what it holds.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
 # What memory may grow by between the second quarter of the time and the last, in MiB.
 GROWTH = 3
 
@@ -41,8 +44,9 @@ class Sample(NamedTuple):
 
 
 def sample(target: Target) -> Sample:
-    """Look at a server."""
-    return Sample(target.memory() / MiB, target.descriptors(), target.stats()["tasks"])
+    """Look at a server, after a collection: what is left is held."""
+    tasks = target.stats(collect=True)["tasks"]
+    return Sample(target.memory() / MiB, target.descriptors(), tasks)
 
 
 async def soak(target: Target, seconds: float) -> tuple[Account, list[Sample]]:
@@ -98,7 +102,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="for each loop")
     parser.add_argument("--loop", choices=LOOPS, help="on this event loop alone")
     arguments = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    os.environ |= MALLOC | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     excesses = 0
     for loop in (arguments.loop,) if arguments.loop else LOOPS:
         excesses += run(loop, 60 * arguments.minutes)
