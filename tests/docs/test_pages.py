@@ -12,6 +12,8 @@ from snippets import PAGES, ROOT
 SOURCE = ROOT / "src"
 MAP = ROOT / "docs" / "map.md"
 
+ATTACK = re.compile(r'@attack\(\s*"([^"]+)"')
+
 DRAW = runpy.run_path(str(ROOT / "docs" / "draw.py"))
 
 
@@ -84,6 +86,26 @@ def test_every_method_that_the_map_names_exists() -> None:
     named = re.findall(r"`([A-Z]\w+\.\w+)`", MAP.read_text())
     assert len(named) > 8
     assert [name for name in named if name not in methods] == []
+
+
+def test_every_test_that_the_page_on_security_names_exists() -> None:
+    page = ROOT / "docs" / "security.md"
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./(tests/\S+\.py)\)", page.read_text())
+    assert len(named) > 40
+    missing = [
+        (test, file)
+        for test, file in named
+        if f"def {test}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
+
+
+def test_every_attack_is_on_the_page_on_security_and_no_other() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r'"([^"|\n]+)"', page)
+    files = ROOT.glob("tests/hostile/*_attacks.py")
+    attacks = [name for file in files for name in ATTACK.findall(file.read_text())]
+    assert sorted(set(named) ^ set(attacks)) == []
 
 
 @pytest.mark.parametrize("page", sorted({*PAGES, *ROOT.glob("*.md")}), ids=lambda page: page.name)
