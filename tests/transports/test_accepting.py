@@ -12,7 +12,7 @@ import trustme
 
 from kit.certificates import client_context, server_context
 from kit.log import Log
-from kit.loops import Loop, echo, on, on_sockets
+from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
 from wstransports import Client, WebSocketServer
 from wstransports.adapters.listening_sockets import ListeningSockets
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
@@ -168,3 +168,46 @@ async def test_transports_of_a_loop_that_aiofastnet_patched(loop: Loop, tls: boo
         peer.close()
         await peer.closed()
     assert [module.partition(".")[0] for module in found] == ["aiofastnet"]
+
+
+class WatchesNoSockets(asyncio.SelectorEventLoop):
+    """As the loop that asyncio has on Windows."""
+
+    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
+        """Refused."""
+        raise NotImplementedError
+
+
+def test_a_loop_that_watches_no_sockets(log: Log) -> None:
+    """One of its own: clients come one by one, and failures to accept are logged alike."""
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0, max_connections=1)
+        server.connection(echo)
+        exhausted = Exhausted()
+        exhausted.bind(("127.0.0.1", 0))
+        failing = WebSocketServer("127.0.0.1", 0, sock=exhausted)
+        async with server, failing:
+            loop = AsyncioLoop()
+            peer = await loop.connect(server)
+            refused = await loop.dial(server)
+            await refused.eof()
+            assert refused.head.startswith(b"HTTP/1.1 503 ")
+            server._acceptor._sessions.may_refuse = lambda: False  # type: ignore[method-assign]
+            dropped = await loop.dial(server)
+            await dropped.eof()
+            assert dropped.head == b""
+            peer.send("here")
+            assert await peer.message() == "here"
+            peer.close()
+            await peer.closed()
+            late = await loop.dial(failing)
+            await loop.until(lambda: exhausted.tries > 1)
+        await loop.until(lambda: late.lost)
+
+    with asyncio.Runner(loop_factory=WatchesNoSockets) as runner:
+        runner.run(main())
+    assert [line.partition(": ")[2] for line in messages(log)] == [
+        NO_DESCRIPTOR,  # from the start
+        "refused with 503: the server is full or closing",
+    ]

@@ -33,6 +33,7 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
         self._connect = partial(_connect_accepted(loop, bool(tls)), **tls)
         self._make_pipe = make_pipe
         self._tasks: dict[asyncio.Task[Any], Any] = {}  # those that connect, with their pipes
+        self._acceptors: list[asyncio.Task[None]] = []  # where the loop watches no sockets
         for sock in listening.sockets:
             self._watch(sock)
 
@@ -41,20 +42,38 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
         return self._loop
 
     def _watch(self, sock: socket.socket) -> None:
-        if self._serving:
+        if not self._serving:
+            return
+        try:
             self._loop.add_reader(sock, self._accept, sock)
+        except NotImplementedError:  # Windows' own loop
+            self._acceptors.append(self._loop.create_task(self._accept_each(sock)))
 
     def _accept(self, sock: socket.socket) -> None:
         try:
             for sink, accepted, peer in self._accept_waiting(sock):
-                pipe = self._make_pipe(sink)
-                connecting = self._connect(lambda pipe=pipe: pipe, accepted)
-                task = self._loop.create_task(connecting)
-                self._tasks[task] = pipe
-                task.add_done_callback(partial(self._opened, sink, peer))
+                self._begin(sink, accepted, peer)
         except OSError:
             self._loop.remove_reader(sock)
             self._loop.call_later(RETRY, self._watch, sock)
+
+    async def _accept_each(self, sock: socket.socket) -> None:
+        while True:
+            try:
+                accepted, peer = await self._loop.sock_accept(sock)
+            except OSError as error:
+                self._log(error)
+                await asyncio.sleep(RETRY)
+                continue
+            sink = self._admit(accepted)
+            if sink is not None:
+                self._begin(sink, accepted, peer)
+
+    def _begin(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
+        pipe = self._make_pipe(sink)
+        task = self._loop.create_task(self._connect(lambda: pipe, accepted))
+        self._tasks[task] = pipe
+        task.add_done_callback(partial(self._opened, sink, peer))
 
     def _opened(self, sink: Sink, peer: object, task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception() or ConnectionResetError()
@@ -63,8 +82,10 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[m
 
     def _stop(self) -> None:
         for sock in self._listening.sockets:
-            if sock.fileno() >= 0:  # else its owner has closed it
+            if sock.fileno() >= 0 and not self._acceptors:  # else its owner has closed it
                 self._loop.remove_reader(sock)
+        for acceptor in self._acceptors:
+            acceptor.cancel()
         super()._stop()
         for task, pipe in self._tasks.items():
             if not pipe.connected:

@@ -61,16 +61,22 @@ class SocketListener(Listening):
             except OSError as error:
                 self._log(error)
                 raise
-            sink = self._admit()
-            if sink is None:
-                accepted.close()
-                continue
-            accepted.setblocking(False)
-            with suppress(OSError):  # a Unix socket; some systems, if the peer has left
-                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield sink, accepted, peer
+            sink = self._admit(accepted)
+            if sink is not None:
+                yield sink, accepted, peer
 
-    def _admit(self) -> Sink | None:
+    def _admit(self, accepted: socket.socket) -> Sink | None:
+        """The sink of an accepted socket; None if that is closed."""
+        sink = self._new_sink()
+        if sink is None:
+            accepted.close()
+            return None
+        accepted.setblocking(False)
+        with suppress(OSError):  # a Unix socket; some systems, if the peer has left
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sink
+
+    def _new_sink(self) -> Sink | None:
         try:
             return self._make_sink()
         except Exception as error:  # noqa: BLE001  # logged
