@@ -211,6 +211,8 @@ class Connection(Sender, Generic[Handshake]):
         """
         before = self._move(Step.LOSE)
         self._deadlines.over()
+        self._parser.drop()
+        self._drop_encoders()
         handshake, self._handshake = self._handshake, None
         if before is Phase.CONNECTING:
             if isinstance(handshake, ClientHandshake):

@@ -121,6 +121,12 @@ class Parser:
         # The C extension takes no larger number.
         self._limit = _UNLIMITED if size is None else min(size, _UNLIMITED)
 
+    def drop(self) -> None:
+        """There will be no more input: free what was kept for it. Do not call `feed` again."""
+        self._all_decoders = self._decoders = ()
+        self._rest = b""
+        self.more = False
+
     def hold(self, data: bytes) -> None:
         """Keep `data` for the next call, and set `more` if there is any."""
         self._rest = data

@@ -77,6 +77,10 @@ class Sender:
         parts.append(b"".join(small))
         return [part for part in parts if part]
 
+    def _drop_encoders(self) -> None:
+        """Nothing will be sent any more: free what encodes it."""
+        self._encoders = ()
+
     def _use(self, negotiated: NegotiatedExtensions) -> None:
         """Use the negotiated extensions."""
         self._negotiated = negotiated

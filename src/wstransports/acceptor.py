@@ -145,7 +145,7 @@ class Acceptor:
 
     def is_client(self, peer: Peer | None) -> bool:
         """Whether `peer` is a client of this server."""
-        return isinstance(peer, Client) and peer._session.owner is self
+        return isinstance(peer, Client) and peer._session.options is self._options
 
     def finished(self, session: Session) -> None:
         """The connection and its tasks have ended."""

@@ -20,7 +20,9 @@ _SHUTDOWN_SHOWS = 0.1
 class Link(Protocol):
     """What the callbacks need of their connection."""
 
-    client: Peer | None
+    @property
+    def client(self) -> Peer | None:
+        """The client, once the handshake is complete."""
 
     def is_neighbour(self, peer: Peer | None) -> bool:
         """Whether `peer` is a client of the same server."""
@@ -46,10 +48,10 @@ class Callbacks:
 
     __slots__ = (
         "_cancelled",
-        "_link",
         "_runtime",
         "closing",
         "context",
+        "link",
         "pipe",
         "running",
         "stopped",
@@ -67,7 +69,7 @@ class Callbacks:
         self.stopped = False
         """A callback failed: none but on_closed may run."""
         self._cancelled = False  # all tasks, by us
-        self._link = link
+        self.link = link
         self._runtime = runtime
 
     def start(self, function: Callable[P, Awaitable[None]], *args: P.args, **_: P.kwargs) -> None:
@@ -83,7 +85,7 @@ class Callbacks:
         """A coroutine given to `begin` has ended."""
         self.running -= 1
         if self.closing:
-            self._link.advance_close()
+            self.link.advance_close()
 
     def cancel(self) -> None:
         """Cancel all tasks."""
@@ -113,11 +115,14 @@ class Callbacks:
             self._stop()
         elif not self._cancelled and not isinstance(goes_on, GeneratorExit):
             self.stopped = True
-            self._link.stop_messages()
+            self.link.stop_messages()
             when = self._runtime.now() + _SHUTDOWN_SHOWS
             self.pipe.call_at(when, partial(self._cancelled_by_others, name))
         if goes_on is not None:
-            raise goes_on
+            try:
+                raise goes_on
+            finally:  # its traceback refers to this frame
+                del goes_on, error, own
 
     def _split(self, error: BaseException) -> tuple[BaseException | None, BaseException | None]:
         """The part of `error` that must go on, and the part that does not."""
@@ -132,7 +137,7 @@ class Callbacks:
         return isinstance(error, ending) or self._runtime.is_cancellation(error)
 
     def _handle(self, name: str, error: BaseException) -> None:
-        link = self._link
+        link = self.link
         closed = _closed_connections(error)
         others = [one for one in closed if one.client is not link.client]
         if link.client is None or not closed or not all(map(self._is_about_neighbour, others)):
@@ -142,16 +147,16 @@ class Callbacks:
             link.log(f"{name} ended because another client is closed: {others[0]}")
 
     def _is_about_neighbour(self, closed: ConnectionClosed) -> bool:
-        return self._link.is_neighbour(closed.client)
+        return self.link.is_neighbour(closed.client)
 
     def _stop(self) -> None:
         self.stopped = True
-        self._link.callback_failed()
+        self.link.callback_failed()
 
     def _cancelled_by_others(self, name: str) -> None:
-        if not self._link.is_ending():
-            self._link.log(f"{name} was cancelled")
-            self._link.callback_failed()
+        if not self.link.is_ending():
+            self.link.log(f"{name} was cancelled")
+            self.link.callback_failed()
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:

@@ -30,7 +30,8 @@ class Sink(Protocol):
     `connection_lost` once, last, whatever ended the connection (`Pipe.abort` included). An
     adapter calls none of them during a call of its `Pipe`. None raises: an error in handling
     input is logged, and leads to `Pipe.abort`. If an accepted connection ends before it is
-    connected, in its TLS handshake, `connection_lost` is the only call.
+    connected, in its TLS handshake, `connection_lost` is the only call. After that a pipe refers
+    to its sink no more, so that connections need no garbage collector.
     """
 
     def connected(self, pipe: "Pipe") -> None:
@@ -45,6 +46,28 @@ class Sink(Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The byte stream is closed: cleanly (None), or because of `exc`."""
+
+
+class LostSink:
+    """Takes the place of a pipe's sink when its stream is lost: the two would be a cycle."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._name = str(sink)
+
+    def __str__(self) -> str:
+        return self._name
+
+    def connected(self, pipe: "Pipe") -> None:
+        """It is over."""
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        """It is over."""
+
+    def eof_received(self) -> None:
+        """It is over."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
 
 
 class Pipe(Protocol):

@@ -124,15 +124,17 @@ class IsNeverLostCleanly(MemoryPipe):
 @breaks(Rule.LOST_ONCE)
 class IsLostTwice(MemoryPipe):
     def _report_lost(self, exc: Exception | None) -> None:
+        sink = self._sink
         super()._report_lost(exc)
-        super()._report_lost(exc)
+        sink.connection_lost(exc)
 
 
 @breaks(Rule.LOST_LAST)
 class CallsBackAfterTheLoss(MemoryPipe):
     def _report_lost(self, exc: Exception | None) -> None:
+        sink = self._sink
         super()._report_lost(exc)
-        self._sink.data_received(b"late")
+        sink.data_received(b"late")
 
 
 @breaks(Rule.ABORT_SOON)

@@ -17,7 +17,7 @@ from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute, TLSStream
 
-from ..runtime import Sink, in_context, log_dropped
+from ..runtime import LostSink, Sink, in_context, log_dropped
 from .anyio_tasks import AnyioTasks
 from .write_half import WriteHalf
 
@@ -80,6 +80,9 @@ class AnyioPipe(WriteHalf):
                 self._unsent.clear()
                 self._make_room()
                 self._sink.connection_lost(self._error)
+                self._sink = LostSink(self._sink)
+                self._error = None  # its traceback refers to us, as do scopes of asyncio's
+                self._scope, self._receiving = CancelScope(), CancelScope()
                 self._finish_one()
 
     # As a Pipe.

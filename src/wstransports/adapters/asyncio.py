@@ -7,14 +7,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import Context
 from functools import cached_property, partial
 from typing import Any, cast
 
 from ..address import Address
 from ..batch import Batch
-from ..runtime import Sink, T, register
+from ..runtime import LostSink, Sink, T, register
 from .asyncio_dial import dial
 from .asyncio_listener import AsyncioListener
 from .listening_sockets import ListeningSockets
@@ -73,6 +73,10 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._closing = True
         self._make_room()
         self._sink.connection_lost(exc)
+        self._sink = LostSink(self._sink)
+        self._received = self._sink.data_received
+        with suppress(AttributeError):  # asyncio's TLS keeps our methods, if it was connected
+            self._transport.set_protocol(asyncio.BufferedProtocol())
 
     # As a Pipe.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import trio
 
 from ..batch import NOTHING, Batch, Suspended
-from ..runtime import Sink, log_dropped
+from ..runtime import LostSink, Sink, log_dropped
 from .trio_tls import Tls
 from .write_half import WriteHalf
 
@@ -217,6 +217,8 @@ class TrioPipe(WriteHalf):
                     self.abort()  # or this task was cancelled
                     self._make_room()
                     self._sink.connection_lost(self._error)
+                    self._sink = LostSink(self._sink)
+                    self._take = self._sink.data_received
 
     def _receive(self, worker: Worker) -> None:
         try:

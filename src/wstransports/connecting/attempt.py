@@ -180,6 +180,7 @@ class Attempt:
             timer.cancel()
         if self._guard is not None:
             _finish(self._guard)
+            self._guard = None
         self._gone.set()
 
     # Inside.

@@ -23,12 +23,12 @@ class Alarm:
     been held up.
     """
 
-    __slots__ = ("_at", "_handler", "_timer", "_turns", "pipe")
+    __slots__ = ("_at", "_timer", "_turns", "handler", "pipe")
 
     pipe: Pipe
 
     def __init__(self, handler: AlarmHandler) -> None:
-        self._handler = handler
+        self.handler = handler
         self._timer: Timer | None = None
         self._at = 0.0
         self._turns = 0  # that an overdue deadline has waited
@@ -53,9 +53,9 @@ class Alarm:
     def __call__(self) -> None:
         """As the timer's callback."""
         self._timer = None
-        if self._turns < TURNS and self._handler.is_overdue():
+        if self._turns < TURNS and self.handler.is_overdue():
             self._turns += 1
             self._timer = self.pipe.call_at(self._at, self)
         else:
             self._turns = 0
-            self._handler.on_alarm()
+            self.handler.on_alarm()

@@ -54,6 +54,10 @@ class Control:
         self._running = False
         self._unanswered: bytes | None = None  # the latest ping, while output is blocked
 
+    def forget_callbacks(self) -> None:
+        """The connection is over: none will be called."""
+        self.on_ping = self.on_pong = self.on_closed = None
+
     def ping(self, payload: bytes) -> None:
         """A ping arrived: call on_ping, or answer it."""
         if self.on_ping is not None and not self._callbacks.stopped:

@@ -1,13 +1,31 @@
-"""The end of a server's byte stream, once the closing handshake is complete."""
+"""The end of the byte stream, once the closing handshake is complete: who closes it, and when."""
 
 from collections.abc import Callable
 from socket import SO_SNDBUF, SOL_SOCKET
+
+from wscore import ClientConnection, ServerConnection
 
 from ..runtime import TURNS, Pipe, Timer
 from ..sending.kernel_buffer import unsent
 
 # Seconds until the first look whether all is sent; each further pause is twice as long.
 FIRST_PAUSE = 0.01
+
+
+def awaits_end(core: ServerConnection | ClientConnection) -> bool:
+    """Whether the server is to close the stream, and we are not (RFC 6455 section 7.1.1)."""
+    closed = core.closes_exchanged and not core.input_ended
+    return closed and isinstance(core, ClientConnection)
+
+
+def close_stream(
+    core: ServerConnection | ClientConnection, pipe: Pipe, now: Callable[[], float]
+) -> "Linger | None":
+    """End our half of the stream; after both Closes, a server then closes all of it."""
+    if core.closes_exchanged and not core.input_ended:
+        return Linger(pipe, now)
+    pipe.close()
+    return None
 
 
 class Linger:

@@ -34,7 +34,8 @@ from ..sending.outbox import Outbox
 from ..tls import tls_cause
 from .alarm import Alarm
 from .control import Control
-from .linger import Linger
+from .ended import Ended, how_it_closed
+from .linger import Linger, awaits_end, close_stream
 
 _PLAIN = {"Content-Type": "text/plain"}
 
@@ -62,7 +63,7 @@ class Owner(Protocol):
         """Whether `peer` is a client of this server."""
 
     def finished(self, session: "Session") -> None:
-        """The stream is lost, and all its tasks have ended; may be called more than once."""
+        """The stream is lost, and all its tasks have ended."""
 
 
 class Session:
@@ -75,13 +76,14 @@ class Session:
     __slots__ = (
         "_alarm",
         "_batch",
+        "_client",
         "_close_waiters",
+        "_ended",
         "_going_away",
         "_linger",
         "_now",
         "_stream_closed",
         "callbacks",
-        "client",
         "control",
         "core",
         "id",
@@ -116,7 +118,8 @@ class Session:
         self.inbox = Inbox(self, core, runtime, callbacks, intake, options)
         self.outbox = Outbox(self, core, runtime, options.timeout)
         self.control = Control(core, callbacks, intake, self.inbox, self.outbox)
-        self.client: Peer | None = None
+        self._client: Peer | None = None
+        self._ended: Ended | None = None  # once all is over
         self.lost = False
         self.loss: Exception | None = None
         """The error that ended the byte stream, if any."""
@@ -132,6 +135,11 @@ class Session:
     def __str__(self) -> str:
         peer = peer_name(self.pipe) if hasattr(self, "pipe") else None  # in the TLS handshake
         return f"#{self.id} {peer[0]}:{peer[1]}" if peer else f"#{self.id}"
+
+    @property
+    def client(self) -> Peer | None:
+        """The user's client, once the handshake is complete, and as long as anyone holds it."""
+        return self._client if self._ended is None else self._ended.client
 
     # The Sink.
 
@@ -172,7 +180,7 @@ class Session:
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
         if not hasattr(self, "pipe"):  # it was never connected
-            self.owner.finished(self)
+            self._finish()
             return
         self.intake.pause_reasons = 0
         self.loss = exc
@@ -264,7 +272,7 @@ class Session:
 
     def open(self, client: Peer) -> None:
         """Finish the opening handshake: write a server's response, and read frames."""
-        self.client = client
+        self._client = client
         if self.core.more:
             self.intake.yield_to_loop()  # on_connection starts before the first frames are handled
         self.outbox.flush()  # before on_connection, which may take its time
@@ -310,8 +318,8 @@ class Session:
         if not core.may_send:
             self.outbox.lock.close()
         if self.lost:
-            if not self.callbacks.running:
-                self.owner.finished(self)
+            if not self.callbacks.running and self._ended is None:
+                self._finish()
             return
         if not core.should_close:
             self.outbox.put()
@@ -323,7 +331,9 @@ class Session:
         elif not self._stream_closed:
             self.outbox.flush()
             self.intake.resume_for_eof()
-            self._close_stream()
+            if not awaits_end(core):
+                self._stream_closed = True
+                self._linger = close_stream(core, self.pipe, self._now)
         self.arm()
 
     def go_away(self) -> None:
@@ -332,19 +342,6 @@ class Session:
         self._going_away = self.callbacks.closing = True
         self.inbox.take_no_more()
         self.advance_close()
-
-    def _close_stream(self) -> None:
-        """After both Closes the server closes the stream, and the client waits for that until the
-        deadline (RFC 6455 section 7.1.1). After anything else our half ends, and then the peer's.
-        """
-        core = self.core
-        if not core.closes_exchanged or core.input_ended:
-            self.pipe.close()
-        elif isinstance(core, ServerConnection):
-            self._linger = Linger(self.pipe, self._now)
-        else:
-            return
-        self._stream_closed = True
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""
@@ -378,13 +375,22 @@ class Session:
 
     def closed_error(self) -> ConnectionClosed:
         """The error for reads and sends of a closed connection."""
-        core = self.core
-        code, reason = core.close_code, core.close_reason
-        if code is None:
-            code = Reasons.ABNORMAL_CLOSE
-            for frame in core.close_frames:  # ours, unanswered
-                code, reason = frame.code, frame.reason
-        return ConnectionClosed(code, reason, self.client)
+        return how_it_closed(self.core, self.client)
+
+    def _finish(self) -> None:
+        """Report the end, and leave no cycle: what nobody holds is freed at once."""
+        owner = self.owner
+        self._ended = ended = Ended(self.core, self.client, str(self))
+        self._client = None
+        del self.owner
+        self.loss = self._linger = None
+        for part in (self.callbacks, self.intake, self.inbox, self.outbox):
+            part.link = ended
+        self._alarm.handler = ended
+        self.callbacks.context = Context()
+        self.inbox.callback = None
+        self.control.forget_callbacks()
+        owner.finished(self)
 
     def _send_close(self, code: int, reason: str) -> None:
         self.core.send_close(code, reason, self._now())

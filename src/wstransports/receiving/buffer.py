@@ -122,7 +122,7 @@ class Buffer:
         """Wait for data; returns False at the end."""
         while True:
             if self._error is not None:
-                raise self._error
+                raise self._error_to_raise(self._error)
             if self._data:
                 return True
             if self._ended:
@@ -134,6 +134,9 @@ class Buffer:
                 await self._reader.wait()
             finally:
                 self._reader = None
+
+    def _error_to_raise(self, error: BaseException) -> BaseException:
+        return error
 
     def _add(self, data: bytes | bytearray | memoryview) -> None:
         self._data += data

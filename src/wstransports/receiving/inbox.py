@@ -89,7 +89,6 @@ class Inbox:
         "_ending",
         "_intake",
         "_limit",
-        "_link",
         "_max_workers",
         "_receiver",
         "_runtime",
@@ -98,6 +97,7 @@ class Inbox:
         "_workers",
         "callback",
         "checkpoints",
+        "link",
         "unread",
     )
 
@@ -113,7 +113,7 @@ class Inbox:
         self.callback: OnMessage | None = None
         self.unread = 0
         self.checkpoints = runtime.checkpoints
-        self._link = link
+        self.link = link
         self._core = core
         self._runtime = runtime
         self._batch = runtime.batch
@@ -138,7 +138,7 @@ class Inbox:
         if not piece.first:
             if self._arriving is not None:
                 if overflow:
-                    self._arriving._drop(self._link.closed_error())
+                    self._arriving._drop(self.link.closed_error())
                 self._arriving._feed(piece)
                 if piece.last:
                     self._arriving = None
@@ -175,13 +175,13 @@ class Inbox:
             if self._consumer is Consumer.UNDECIDED:
                 self._consumer = Consumer.DISCARD
                 if self._core.may_send:  # else nobody expects them to be read
-                    self._link.log("messages are discarded, because no on_message is registered")
+                    self.link.log("messages are discarded, because no on_message is registered")
             self._discard()
 
     def setup_done(self) -> None:
         """on_connection has ended."""
         self._setup_done = True
-        self._link.ready()
+        self.link.ready()
         self.run()
 
     def is_idle(self) -> bool:
@@ -192,7 +192,7 @@ class Inbox:
     def end_of_input(self) -> None:
         """No more input: fail the message that is not complete. `run` must follow."""
         if self._arriving is not None:
-            self._arriving._drop(self._link.closed_error())
+            self._arriving._drop(self.link.closed_error())
             self._arriving = None
 
     def take_no_more(self) -> None:
@@ -206,7 +206,7 @@ class Inbox:
     def stop(self) -> None:
         """Deliver no more messages, and discard the waiting ones."""
         self._consumer = Consumer.STOPPED
-        self._discard(self._link.closed_error())  # receive() may be reading the first
+        self._discard(self.link.closed_error())  # receive() may be reading the first
 
     # For the client.
 
@@ -223,21 +223,21 @@ class Inbox:
 
     async def receive(self) -> str | bytes:
         """See `Client.receive`."""
-        if self.callback is not None:
+        if self._consumer is Consumer.CALLBACK:
             raise RuntimeError("@client.message takes the messages: use either that or receive()")
         if self._consumer is Consumer.RECEIVE or self._receiver is not None:
             raise RuntimeError("another task is waiting in this client's receive(): use one only")
         if self._consumer not in _RECEIVING:
-            self._link.ready()
+            self.link.ready()
         self._set_consumer(Consumer.RECEIVE)
         waiting = self._waiting
         try:
             while not waiting:
                 if self._ending:
-                    self._link.advance_close()
+                    self.link.advance_close()
                 if self._core.phase not in MAY_RECEIVE:
-                    raise self._link.closed_error()
-                self._link.release()
+                    raise self.link.closed_error()
+                self.link.release()
                 self._receiver = self._runtime.signal()
                 try:
                     await self._receiver.wait()
@@ -247,13 +247,13 @@ class Inbox:
             # It stays in the queue until it is read, so that a cancelled receive() loses nothing.
             reader = waiting[0]
             if reader._whole is None:
-                self._link.release()
+                self.link.release()
             message = await reader.get()
         except ConnectionClosed:
             if waiting:
                 waiting.popleft()
             self._set_consumer(Consumer.RECEIVE_AGAIN)
-            self._link.advance_close()
+            self.link.advance_close()
             raise
         except BaseException:
             self._set_consumer(Consumer.RECEIVE_AGAIN)
@@ -261,7 +261,7 @@ class Inbox:
         waiting.popleft()
         self._set_consumer(Consumer.APPLICATION)
         if waiting:
-            self._link.gather()
+            self.link.gather()
         return message
 
     def receiving(self) -> bool:
@@ -302,8 +302,8 @@ class Inbox:
 
     def too_big(self, limit: int) -> ConnectionClosed:
         """Fail the connection with 1009, because a message exceeds the limit of `get()`."""
-        self._link.fail(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")
-        return self._link.closed_error()
+        self.link.fail(Reasons.MESSAGE_TOO_BIG, f"a message is longer than {limit} bytes")
+        return self.link.closed_error()
 
     # Inside.
 

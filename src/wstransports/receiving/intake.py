@@ -33,11 +33,11 @@ class Intake:
 
     __slots__ = (
         "_core",
-        "_handler",
         "_now",
         "_queued",
         "_round_robin",
         "_wakes",
+        "link",
         "pause_reasons",
         "pipe",
         "stopped",
@@ -52,7 +52,7 @@ class Intake:
         """Why reading is paused, as flags; 0 while it is not."""
         self.stopped = False
         """The stream is lost: reading never resumes."""
-        self._handler = handler
+        self.link = handler
         self._core = core
         self._now = runtime.now
         self._round_robin = runtime.batch.round_robin
@@ -94,7 +94,7 @@ class Intake:
             if round_robin.over(now):
                 self.yield_to_loop()
             else:
-                self._handler.handle(core.receive_data(b"", now))
+                self.link.handle(core.receive_data(b"", now))
                 now = self._now()
 
     def yield_to_loop(self) -> None:
@@ -104,11 +104,11 @@ class Intake:
 
     def call_in_turn(self, call: Callable[[], None]) -> None:
         """Run `call` in this connection's turn, as the handling of input."""
-        self._queue(partial(self._handler.run_as_batch, call))
+        self._queue(partial(self.link.run_as_batch, call))
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Run `call` on the loop's next iteration, as the handling of input."""
-        self._schedule(partial(self._handler.run_as_batch, call))
+        self._schedule(partial(self.link.run_as_batch, call))
 
     def _schedule(self, call: Callable[[], None]) -> None:
         self.pipe.call_at(self._now(), call)
@@ -139,18 +139,18 @@ class Intake:
             return  # the stream is lost: that handles the rest
         self.pause_reasons &= ~SLICE
         if not self.pause_reasons and not self.stopped:
-            self._handler.run_as_batch(self._handle_slice)
+            self.link.run_as_batch(self._handle_slice)
             if not self.pause_reasons:
                 self._read_on()
 
     def _handle_slice(self) -> None:
         core = self._core
         if core.more:
-            self._handler.handle(core.receive_data(b"", self._now()))
+            self.link.handle(core.receive_data(b"", self._now()))
         if core.more and not self.pause_reasons:
             self.yield_to_loop()
 
     def _read_on(self) -> None:
         self._core.resume_reading(self._now())
         self.pipe.resume_reading()
-        self._handler.arm()
+        self.link.arm()

@@ -277,6 +277,12 @@ class WebSocketReader(Buffer):
             self._error = RuntimeError(_DISCARDED)
         self._wake_reader()
 
+    def _error_to_raise(self, error: BaseException) -> BaseException:
+        """A new one each time: the traceback of what is raised refers to this reader."""
+        if isinstance(error, ConnectionClosed):
+            return ConnectionClosed(error.code, error.reason, error.client)
+        return error
+
     def _taken(self, size: int) -> None:
         if size < 0:
             if not self._dropped:

@@ -58,7 +58,6 @@ class Outbox:
         "_gathered",
         "_holding",
         "_in_checkpoint",
-        "_link",
         "_message_aborted",
         "_now",
         "_old_at",
@@ -71,6 +70,7 @@ class Outbox:
         "batch",
         "core",
         "held_back",
+        "link",
         "lock",
         "pipe",
         "runtime",
@@ -92,7 +92,7 @@ class Outbox:
         self.lock = FragmentLock()
         self.held_back = 0
         """Bytes of broadcast messages that are waiting for the lock."""
-        self._link = link
+        self.link = link
         self._timeout = timeout  # seconds for a source's next piece; 0 for no limit
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
         self._gathered = False  # the batch will call flush
@@ -157,7 +157,7 @@ class Outbox:
             self.flush()
             if not self._watched:
                 self.report_progress(self.runtime.now())
-                self._link.arm()
+                self.link.arm()
             await self.pipe.drain()
         if self._written >= self._yield_at:
             self._yield_at = self._written + self._yield_after
@@ -166,7 +166,7 @@ class Outbox:
                 await self.runtime.checkpoint()
             finally:
                 self._in_checkpoint -= 1
-        if self._link.lost:
+        if self.link.lost:
             raise self.closed_error()
 
     # For the caller of receive(), which no batch surrounds.
@@ -201,7 +201,7 @@ class Outbox:
             waits = False
             while self._holding and not waits:
                 await self.runtime.checkpoint()
-                inside = self._in_checkpoint or self._link.receiving()
+                inside = self._in_checkpoint or self.link.receiving()
                 waits = not inside or self._now() >= self._old_at
         finally:
             self._releasing = False
@@ -244,7 +244,7 @@ class Outbox:
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""
-        await self._link.close(code, reason)
+        await self.link.close(code, reason)
 
     # The fragment lock, and fragmented messages.
 
@@ -318,18 +318,18 @@ class Outbox:
             if runtime.now() < until:
                 raise  # the source's own
             reason = f"the source of a message brought nothing for {self._timeout:g} s"
-            self._link.fail(Reasons.POLICY_VIOLATION, reason)
+            self.link.fail(Reasons.POLICY_VIOLATION, reason)
             raise self.closed_error() from None
 
     def abort_message(self) -> None:
         """Close with 1011: the current message will never be complete."""
         if self.core.may_send and not self.core.owes_close:
             self._message_aborted = True
-        self._link.close_now(*MESSAGE_ABORTED)
+        self.link.close_now(*MESSAGE_ABORTED)
 
     def closed_error(self) -> ConnectionClosed:
         """The error for sends on a closed connection."""
-        error = self._link.closed_error()
+        error = self.link.closed_error()
         if self._message_aborted:  # whether and whatever the peer answered
             return ConnectionClosed(*MESSAGE_ABORTED, error.client)
         return error

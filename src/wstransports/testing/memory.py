@@ -13,7 +13,7 @@ from ..adapters.listening import Listening
 from ..adapters.write_half import WriteHalf
 from ..address import Address
 from ..batch import Batch
-from ..runtime import Pipe, Sink, register
+from ..runtime import LostSink, Pipe, Sink, register
 from .memory_kernel import Kernel, MemoryTask
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ FREE_PORTS = range(49152, 65536)
 class MemoryPipe(WriteHalf):
     """The contract's Pipe: one side of a byte stream. What its peer has not taken waits here."""
 
-    _peer: "MemoryPipe"
+    _peer: "MemoryPipe"  # until both are lost
 
     def __init__(self, runtime: "MemoryRuntime", sink: Sink) -> None:
         super().__init__(runtime.signal)
@@ -36,6 +36,7 @@ class MemoryPipe(WriteHalf):
         self._closed = False
         self._eof_seen = False
         self._lost = False
+        self._reported = False  # the loss, to the sink
 
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks, ignored once the stream is closed or lost."""
@@ -55,8 +56,9 @@ class MemoryPipe(WriteHalf):
     def close(self) -> None:
         """Send what is written, then end our half; still read until the peer ends its half."""
         self._closed = True
-        self._peer._deliver_soon()
-        self._lose_if_over()
+        if hasattr(self, "_peer"):
+            self._peer._deliver_soon()
+            self._lose_if_over()
 
     def abort(self) -> None:
         """Drop the stream at once, unsent bytes included; the peer sees a reset, even paused."""
@@ -122,6 +124,10 @@ class MemoryPipe(WriteHalf):
     def _report_lost(self, exc: Exception | None) -> None:
         self._make_room()  # waiting senders go on after us, and find the connection lost
         self._sink.connection_lost(exc)
+        self._sink = LostSink(self._sink)
+        self._reported = True
+        if self._peer._reported:  # they would be a cycle
+            del self._peer._peer, self._peer
 
 
 class MemoryEnd:

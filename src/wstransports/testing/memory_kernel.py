@@ -119,6 +119,7 @@ class MemoryTask(Generic[T]):
 
     def _end(self) -> None:
         self.done = True
+        self._context = Context()  # it may refer to what refers to this task
         del self._runtime._tasks[self]
         self._over.set()
 

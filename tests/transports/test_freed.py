@@ -1,0 +1,289 @@
+"""What is freed without the garbage collector when a connection is over."""
+
+import gc
+import ssl
+from collections import Counter
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from kit.loops import Loop, on_each_loop, on_own_streams, on_sockets, state_of
+from wscore import Response, State
+from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
+
+CONNECTIONS = 5
+
+# In memory a cancelled timer waits for its time. anyio's own cancelled tasks are in cycles on
+# asyncio, with the pipe in the frames of their tracebacks; but not with what the pipe served.
+NOT_OURS = ("MemoryTimer", "AnyioPipe", "LostSink")
+
+
+@pytest.fixture(autouse=True)
+def collector_off() -> Iterator[None]:
+    """Nothing but reference counts frees anything."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def living() -> Counter[str]:
+    """Our objects, by type."""
+    return Counter(
+        f"{type(one).__module__}.{type(one).__qualname__}"
+        for one in gc.get_objects()
+        if str(type(one).__module__).startswith(("wscore", "wstransports"))
+        and type(one).__name__ not in NOT_OURS
+    )
+
+
+def uri(server: Any, tls: bool = False) -> str:
+    return f"{'wss' if tls else 'ws'}://{server.addr}:{server.port}/"
+
+
+class Freed:
+    """A block at whose end nothing lives that did not at its begin."""
+
+    def __init__(self, loop: Loop, server: Any) -> None:
+        self._loop = loop
+        self._server = server
+
+    async def __aenter__(self) -> None:
+        self._before = living()
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            await self._loop.until(lambda: not self._server._acceptor._sessions)
+            for _ in range(3):
+                await self._loop.checkpoint()
+            left = living() - self._before
+            assert not left, dict(left)
+
+
+async def echo_with_everything(client: Client) -> None:
+    """An on_connection whose callbacks all refer to their client."""
+
+    @client.message
+    async def on_message(reader: WebSocketReader) -> None:
+        await client.writer.send(await reader.get())
+
+    @client.ping
+    async def on_ping(payload: bytes, length: int) -> None:
+        await client.writer.pong(length, payload)
+
+    @client.closed
+    async def on_closed(code: int, reason: str) -> None:
+        assert state_of(client) is State.CLOSED
+
+
+async def talk(client: Client) -> None:
+    """Long enough to be compressed."""
+    for _ in range(2):
+        await client.writer.send("x" * 5000)
+        assert await client.receive() == "x" * 5000
+    await client.writer.ping(b"ping")
+
+
+async def settled(loop: Loop) -> None:
+    """Let what has begun end."""
+    for _ in range(20):
+        await loop.checkpoint()
+
+
+@pytest.mark.parametrize("closes", ["server", "client"])
+@on_each_loop
+async def test_after_a_clean_close(loop: Loop, closes: str) -> None:
+    async def on_connection(client: Client) -> None:
+        await echo_with_everything(client)
+
+        @client.pong
+        async def on_pong(payload: bytes, length: int) -> None:
+            await client.close()
+
+    async with loop.serving(on_connection) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server)) as client:
+                await talk(client)
+                if closes == "server":
+                    await client.writer.pong(4, b"pong")
+                    assert [message async for message in client] == []
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_sockets
+async def test_with_tls(loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    for_server, for_client = contexts
+    async with loop.serving(echo_with_everything, certs=for_server) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server, tls=True), ssl=for_client) as client:
+                await talk(client)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_each_loop
+async def test_after_a_loss(loop: Loop) -> None:
+    """Amid a message that a callback reads."""
+    raised: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        await echo_with_everything(client)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            try:
+                await reader.get()
+            except ConnectionClosed as closed:
+                raised.append(int(closed.code))
+
+    async with loop.serving(on_connection) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server)) as client:
+                client._session.core.send_fragment("x", False)
+                client._session.outbox.flush()
+                await settled(loop)
+                client._session.pipe.abort()
+                with pytest.raises(ConnectionClosed):
+                    await client.receive()
+
+        await visit()
+        await loop.until(lambda: raised)
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+            await loop.until(lambda: len(raised) == CONNECTIONS + 1)
+    assert set(raised) == {1006}
+
+
+@on_each_loop
+async def test_after_a_refused_handshake(loop: Loop) -> None:
+    async with loop.serving(process_request=lambda request: Response(401)) as server:
+
+        async def visit() -> None:
+            with pytest.raises(HandshakeError):
+                async with connect(uri(server)):
+                    raise AssertionError("it was accepted")
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_each_loop
+async def test_a_client_that_is_kept(loop: Loop) -> None:
+    """It is closed in every respect, and gives what has come."""
+    kept: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        kept.append(client)
+        await client.writer.send("first")
+        await client.writer.send("second")
+
+    async with loop.serving(on_connection) as server:
+        async with connect(uri(server), close_timeout=0.1) as client:
+            await loop.until(lambda: len(client._session.inbox._waiting) == 2)
+            kept[0]._session.pipe.abort()
+            await loop.until(lambda: state_of(client) is State.CLOSED)
+            assert await client.receive() == "first"
+            assert await client.receive() == "second"
+        await loop.until(lambda: not server._acceptor._sessions)
+        [other] = kept
+        for one in (client, other):
+            assert one._session.client is one
+            assert one.state is State.CLOSED
+            assert one.writer.closed
+            with pytest.raises(ConnectionClosed) as caught:
+                await one.writer.send("late")
+            assert caught.value.code == 1006
+            assert caught.value.client is one
+            await one.close()
+            one.max_message_size = 10
+        for one in (client, other):
+            with pytest.raises(ConnectionClosed, match="1006"):
+                await one.receive()
+        assert str(client._session).startswith("#")
+
+
+@on_own_streams
+async def test_a_callback_that_is_registered_late(loop: Loop) -> None:
+    """It still gets what waits."""
+    got: list[str | bytes] = []
+    kept: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        kept.append(client)
+        await client.writer.send("first")
+
+    async with (
+        loop.serving(on_connection) as server,
+        connect(uri(server), close_timeout=0.1) as client,
+    ):
+        await loop.until(lambda: client._session.inbox._waiting)
+        kept[0]._session.pipe.abort()
+        await loop.until(lambda: state_of(client) is State.CLOSED)
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            got.append(await reader.get())
+            await client.close()
+
+        await loop.until(lambda: got == ["first"])
+
+
+@on_own_streams
+async def test_what_callbacks_share_ends_too(loop: Loop) -> None:
+    """The context of the callbacks, in which many programs keep the client."""
+    current: ContextVar[Client] = ContextVar("current")
+
+    async def on_connection(client: Client) -> None:
+        current.set(client)
+        await echo_with_everything(client)
+
+    async with loop.serving(on_connection) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server)) as client:
+                await talk(client)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_own_streams
+async def test_compression_ends_with_the_stream(loop: Loop) -> None:
+    """However long a callback takes."""
+    may_end = loop.signal()
+
+    async def on_connection(client: Client) -> None:
+        await client.writer.send(await client.receive())
+        await may_end.wait()
+
+    async with loop.serving(on_connection, close_timeout=0.1) as server:
+        async with connect(uri(server)) as client:
+            await client.writer.send("x" * 5000)
+            assert await client.receive() == "x" * 5000
+            [session] = server._acceptor._sessions
+            core = session.core
+            assert core._encoders
+            assert core._parser._all_decoders
+            client._session.pipe.abort()
+        await loop.until(lambda: session.lost)
+        assert not core._encoders
+        assert not core._parser._all_decoders
+        assert session.callbacks.running
+        may_end.set()
