@@ -353,6 +353,14 @@ class RunsInTheCallersContext(MemoryPipe):
 
 
 @breaks(Rule.CONTEXT)
+class LeaksTheContext(MemoryPipe):
+    def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
+        super().start(coroutine, context)
+        for variable, value in context.items():
+            variable.set(value)
+
+
+@breaks(Rule.CONTEXT)
 class CopiesTheContext(MemoryPipe):
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         super().start(coroutine, context.copy())

@@ -1,5 +1,6 @@
 """A peer that vanishes while its data waits unread, because a callback hangs."""
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from kit.peer import Peer
 from kit.sockets import open_sockets
 from wscore import State
 from wstransports import Client, WebSocketReader
+from wstransports.sending.kernel_buffer import unacknowledged
 
 # Seconds of silence after which a peer counts as gone.
 TIMEOUT = 0.4
@@ -122,3 +124,25 @@ async def test_so_is_a_host_that_answers_nothing(
         assert log.lines() == [f"dropped, keepalive: no output was read for {TIMEOUT} s"]
         hanging.go_on.set()
         peer.frames.clear()
+
+
+def test_only_sockets_of_tcp_can_be_asked() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    ours.sendall(b"x")
+    assert unacknowledged(ours) == 0
+    ours.close()
+    theirs.close()
+    assert unacknowledged(ours) == 0
+
+
+@on("asyncio", "uvloop", "trio")
+async def test_what_arrives_is_acknowledged_whether_it_is_read_or_not(loop: Loop) -> None:
+    async with loop.serving(Hanging(loop).on_connection, compression=None) as server:
+        peer = await loop.connect(server)
+        peer.stop_reading()
+        await loop.until(lambda: server.clients)
+        [client] = server.clients.values()
+        await client.writer.send(b"x" * 1000)
+        await loop.until(lambda: unacknowledged(client._session.pipe.info("socket")) == 0)
+        peer.start_reading()
+        assert await peer.message() == b"x" * 1000
