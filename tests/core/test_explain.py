@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from wire import RELAXED, ROLES, receive
 
@@ -476,6 +476,7 @@ def test_it_agrees_with_the_parser(role: str, data: st.DataObject) -> None:
         wire += data.draw(broken_frames(masked=masked))
     else:
         wire += data.draw(st.binary(max_size=30))
+    assume(not wire.lstrip(b"\r\n").startswith(b"HTTP/"))  # which explains as another head
     events = receive(server if masked else client, wire)
     failed = [event.reason for event in events if isinstance(event, ConnectionFailed)]
     parts = explain((request if masked else response) + wire)
