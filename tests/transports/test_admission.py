@@ -11,7 +11,6 @@ from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_memory, on_sockets
 from kit.sockets import open_sockets
 from wstransports import WebSocketServer
-from wstransports.adapters.socket_listener import AT_ONCE
 from wstransports.admission import LINGER, MOST_LINGERING, MOST_OPENING
 
 MOST = 50
@@ -19,7 +18,7 @@ CROWD = 300
 
 # What may be open above MOST: those that linger, or shake hands to be refused, and those that were
 # accepted in the last turns of the loop, or dropped in them.
-MORE = MOST_OPENING + MOST_LINGERING + 3 * AT_ONCE
+MORE = 64
 
 
 @pytest.fixture(scope="module")
