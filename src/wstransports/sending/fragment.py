@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from wscore import DataType
 from wscore.frames import payload_bytes
 from wscore.sending import Data
 
@@ -14,15 +15,16 @@ class Fragment:
 
     The first part decides the type. A part is sent when the next one is given or the block ends,
     because only then is it known whether it is the last. Other messages wait meanwhile; control
-    frames do not. An exception inside the block closes the connection with 1011, because the
+    frames do not. An exception that leaves the block closes the connection with 1011, because the
     message is not complete.
     """
 
-    __slots__ = ("_held", "_open", "_outbox")
+    __slots__ = ("_held", "_open", "_outbox", "_type")
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._held: str | bytes | None = None
+        self._held: bytes | None = None  # the last part
+        self._type = DataType.NONE
         self._open = False
 
     async def __aenter__(self) -> Self:
@@ -33,29 +35,29 @@ class Fragment:
     async def send(self, data: Data) -> None:
         """Send a part, str or bytes-like as the first one was, and wait for buffer space.
 
-        Raises TypeError for another type, ConnectionClosed if the connection is closed,
-        RuntimeError outside the block.
+        Raises TypeError for another type, UnicodeEncodeError for a str that is not valid Unicode,
+        ConnectionClosed if the connection is closed, RuntimeError outside the block.
         """
         if not self._open:
             raise RuntimeError("this message is not open: send its parts inside `async with`")
-        part: str | bytes
         if isinstance(data, str):
-            part = data
+            type, part = DataType.TEXT, data.encode()
         else:
+            type = DataType.BINARY
             part = payload_bytes(data, "a part of a message is str (text) or bytes-like (binary)")
         held = self._held
         if held is None:
-            self._held = part
             self._outbox.check_sending()
+            self._held, self._type = part, type
             await self._outbox.checkpoint()
             return
-        if isinstance(part, str) is not isinstance(held, str):
+        if type is not self._type:
             raise TypeError(
                 "the parts of a message are all str or all bytes: this one began with"
-                f" {type(held).__name__}"
+                f" {'str' if self._type is DataType.TEXT else 'bytes'}"
             )
         self._held = part
-        await self._outbox.send_fragment(held, False)
+        await self._outbox.send_fragment(held, False, type)
 
     async def __aexit__(
         self,
@@ -72,6 +74,6 @@ class Fragment:
             elif held is None:
                 await self._outbox.checkpoint()
             else:
-                await self._outbox.send_fragment(held, True)
+                await self._outbox.send_fragment(held, True, self._type)
         finally:
             self._outbox.lock.release()

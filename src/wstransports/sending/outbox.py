@@ -274,10 +274,14 @@ class Outbox:
         if self.put():
             await self.drain()
 
-    async def send_fragment(self, data: Data, last: bool, type: DataType | None = None) -> None:
+    async def send_fragment(self, data: bytes, last: bool, type: DataType) -> None:
         """Send a part of the fragmented message."""
         self.check_sending()
-        self.core.send_fragment(data, last, type)
+        try:
+            self.core.send_fragment(data, last, type)
+        except BaseException:  # an extension's
+            self.abort_message()
+            raise
         if self.put():
             await self.drain()
 
@@ -291,6 +295,7 @@ class Outbox:
             while not last:
                 data, last, type = await self._next(source)
                 self.check_sending()
+                begun = begun or not last
                 self.core.send_fragment(data, last, type)
                 begun = not last
                 undrained += len(data)
