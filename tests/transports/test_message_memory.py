@@ -1,6 +1,7 @@
 """A message takes the memory of its bytes, however small the pieces are in which it arrives."""
 
 import tracemalloc
+import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from kit.frames import masked
 from kit.loops import MemoryLoop, on_memory
+from wscore import Deflate
 from wstransports import Client, WebSocketReader
 
 # What a connection may take besides the message's bytes.
@@ -140,4 +142,50 @@ async def test_messages_in_parts_that_wait_count_what_they_take(loop: MemoryLoop
         with measured() as found:
             await loop.settle()
         assert found[0] < 3 * 65536 + SLACK
+        may_go_on.set()
+
+
+# What each peer that floods and reads nothing may make the server hold.
+MIB = 2**20
+
+COMPRESSED = masked(0xC2, zlib.compress(bytes(MIB), wbits=-15) + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("path", "flood"),
+    [
+        ("/echo", masked(0x89) * 60_000),
+        ("/echo", masked(0x82, bytes(1000)) * 3_000),
+        ("/hang", masked(0x82, b"x") * 60_000),
+        ("/hang", masked(0x82, b"x") + COMPRESSED * 1_000),
+        ("/hang", masked(0x01, b"x") + masked(0x00, b"x") * 60_000),
+    ],
+    ids=["pings", "echoes", "messages", "compressed", "fragments"],
+)
+@pytest.mark.parametrize("lost", [False, True])
+@on_memory
+async def test_a_flood_of_a_peer_that_reads_nothing(
+    loop: MemoryLoop, path: str, flood: bytes, lost: bool
+) -> None:
+    may_go_on = loop.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            if path == "/hang":
+                await may_go_on.wait()
+            else:
+                await client.writer.send(await reader.get())
+
+    async with loop.serving(on_connection, max_message_size=None) as server:
+        loop.runtime.chunk = 2**18  # as on asyncio
+        peer = await loop.connect(server, target=path, extensions=[Deflate()])
+        peer.stop_reading()
+        peer.raw(flood)
+        with measured() as found:
+            await loop.settle()
+            if lost:
+                peer.reset()
+                await loop.settle()
+        assert found[1] < MIB
         may_go_on.set()

@@ -9,7 +9,14 @@ from test_writer import only_client
 
 from kit.loops import AsyncioLoop, echo, on_asyncio
 from kit.peer import Peer
-from wstransports.adapters.asyncio import LARGE_READ, READ_SIZE, AsyncioRuntime, BufferedPipe
+from wstransports import Client, DataType, WebSocketReader
+from wstransports.adapters.asyncio import (
+    LARGE_READ,
+    READ_SIZE,
+    AsyncioPipe,
+    AsyncioRuntime,
+    BufferedPipe,
+)
 from wstransports.runtime import Pipe
 
 
@@ -60,6 +67,34 @@ def test_a_peer_that_sends_much_at_once_gets_the_large_buffer(
     assert read(other, b"its own") == READ_SIZE
     assert sink.taken == [*reads, b"z" * (READ_SIZE + 1), b"few again"]
     assert other_sink.taken == [b"its own"]
+
+
+@on_asyncio
+async def test_one_whose_input_must_wait_gets_small_reads_again(loop: AsyncioLoop) -> None:
+    """What a read brought is held meanwhile."""
+    may_go_on = loop.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await reader.get()
+            if reader.data_type is DataType.TEXT:
+                await may_go_on.wait()
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
+        pipe = client._session.pipe
+        assert isinstance(pipe, AsyncioPipe)
+        for _ in range(8):  # the loop may have read them in small parts
+            peer.send(bytes(2**20))
+        await loop.until(lambda: len(pipe._buffer) > 2**20)
+        peer.send("hang")
+        for _ in range(100):
+            peer.send(bytes(10_000))
+        await loop.until(lambda: client._session.intake.pause_reasons)
+        assert len(pipe._buffer) == READ_SIZE
+        may_go_on.set()
 
 
 def test_buffers_are_shared(loop: asyncio.AbstractEventLoop) -> None:

@@ -110,7 +110,9 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         return self._transport.get_write_buffer_size()
 
     def pause_reading(self) -> None:
-        """Read no more until `resume_reading`."""
+        """Read no more until `resume_reading`, and then no large reads at first: what one of them
+        brought is held until it is handled."""
+        self._buffer = self._runtime.read_buffer
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:

@@ -32,6 +32,7 @@ class Intake:
     """Handles input in slices, in turn with other connections, and pauses reading meanwhile."""
 
     __slots__ = (
+        "_batch",
         "_core",
         "_now",
         "_queued",
@@ -55,6 +56,7 @@ class Intake:
         self.link = handler
         self._core = core
         self._now = runtime.now
+        self._batch = runtime.batch
         self._round_robin = runtime.batch.round_robin
         self._queued = 0  # how many calls wait for a turn
         self._wakes = False  # the loop will call _wake
@@ -94,6 +96,7 @@ class Intake:
             if round_robin.over(now):
                 self.yield_to_loop()
             else:
+                self._batch.flush()
                 self.link.handle(core.receive_data(b"", now))
                 now = self._now()
 
