@@ -81,8 +81,6 @@ class AnyioPipe(WriteHalf):
                 self._make_room()
                 self._sink.connection_lost(self._error)
                 self._sink = LostSink(self._sink)
-                self._error = None  # its traceback refers to us, as do scopes of asyncio's
-                self._scope, self._receiving = CancelScope(), CancelScope()
                 self._finish_one()
 
     # As a Pipe.
