@@ -60,7 +60,7 @@ class TlsEnd:
         owed = self._outgoing.read()
         self._owed = self._owed + len(owed) if waiting else 0
         if self._owed > MAX_OWED:
-            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer renews keys and reads nothing")
+            raise too_much_owed()
         return owed
 
     def farewell(self) -> bytes:
@@ -68,3 +68,8 @@ class TlsEnd:
         with suppress(ssl.SSLError):  # the peer has not ended its half, and may never do that
             self.ssl_object.unwrap()
         return self._outgoing.read()
+
+
+def too_much_owed() -> ssl.SSLError:
+    """The error for a peer that renews its keys and takes no answer."""
+    return ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer renews keys and reads nothing")

@@ -18,6 +18,7 @@ from ..runtime import LostSink, Sink, T, register
 from .asyncio_dial import dial
 from .asyncio_listener import AsyncioListener
 from .listening_sockets import ListeningSockets
+from .tls_watch import TlsWatch
 from .write_half import Room
 
 # The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
@@ -47,6 +48,8 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._tasks: set[asyncio.Task[None]] | None = None
         self._closing = False
         self._ended = False  # the peer ended its half
+        self._watch: TlsWatch | None = None  # while the stream is full
+        self._loss: Exception | None = None
 
     # As a protocol.
 
@@ -59,8 +62,13 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
 
     def pause_writing(self) -> None:
         self.full = True
+        if self.info("ssl_object") is not None:
+            self._watch = TlsWatch(self, self._runtime.loop.call_later)
 
     def resume_writing(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         self._make_room()
 
     def eof_received(self) -> bool:
@@ -71,12 +79,17 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self._make_room()
-        self._sink.connection_lost(exc)
+        self.resume_writing()
+        self._sink.connection_lost(exc or self._loss)
         self._sink = LostSink(self._sink)
         self._received = self._sink.data_received
         with suppress(AttributeError):  # asyncio's TLS keeps our methods, if it was connected
             self._transport.set_protocol(asyncio.BufferedProtocol())
+
+    def drop(self, error: Exception) -> None:
+        """Drop the stream because of `error`."""
+        self._loss = error
+        self._transport.abort()
 
     # As a Pipe.
 
@@ -84,6 +97,8 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         """Send `data`; ignored once the stream is closed."""
         transport = self._transport
         if not self._closing:
+            if self._watch is not None:
+                self._watch.count(data)
             transport.write(data)
             if transport.is_closing():  # it broke; connection_lost() follows on the next turn
                 self._closing = self.full = True
@@ -98,6 +113,8 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         # writelines() of some versions, such as 3.13.0, watches the socket of a lost stream again,
         # and does not pause writing. Setting the limits again does that.
         if not self._closing:
+            if self._watch is not None:
+                self._watch.count(*parts)
             if not transport.is_closing():
                 transport.writelines(parts)
             if transport.is_closing():

@@ -20,22 +20,20 @@ HEAD_START = 0.25
 # What getaddrinfo returns: family, type, protocol, canonical name, socket address.
 _Info = tuple[int, int, int, str, Any]
 
-_Local = tuple[str, int] | None
-
 
 async def dial(where: Address) -> socket.socket:
     """A connected socket. Raises OSError, and leaves nothing open then."""
     if where.sock is not None:
         return where.sock
     if where.unix_path is not None:
-        return await _connected(socket.AF_UNIX, 0, os.fspath(where.unix_path))
+        return await _connected(socket.AF_UNIX, 0, os.fspath(where.unix_path), where)
     assert where.host is not None
     if where.proxy is not None:
-        return await _through_proxy(where.proxy, where.host, where.port, where.local_addr)
-    return await _first_of_all(where.host, where.port, where.local_addr)
+        return await _through_proxy(where.proxy, where.host, where)
+    return await _first_of_all(where.host, where)
 
 
-async def _first_of_all(host: str, port: int, local: _Local) -> socket.socket:
+async def _first_of_all(host: str, where: Address) -> socket.socket:
     """Try the host's addresses, a head start apart, until one answers (RFC 8305).
 
     asyncio's own loops can do this, but uvloop cannot.
@@ -43,9 +41,9 @@ async def _first_of_all(host: str, port: int, local: _Local) -> socket.socket:
     loop = asyncio.get_running_loop()
     if "%" in host:  # the zone of a link-local address, which uvloop loses
         look_up = partial(socket.getaddrinfo, type=socket.SOCK_STREAM)
-        infos: Iterable[_Info] = await loop.run_in_executor(None, look_up, host, port)
+        infos: Iterable[_Info] = await loop.run_in_executor(None, look_up, host, where.port)
     else:
-        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = await loop.getaddrinfo(host, where.port, type=socket.SOCK_STREAM)
     untried = deque(_interleaved(infos))
     tries: set[asyncio.Task[socket.socket]] = set()
     failures: list[OSError] = []
@@ -53,7 +51,7 @@ async def _first_of_all(host: str, port: int, local: _Local) -> socket.socket:
         while untried or tries:
             if untried:
                 family, _, proto, _, address = untried.popleft()
-                tries.add(loop.create_task(_connected(family, proto, address, local)))
+                tries.add(loop.create_task(_connected(family, proto, address, where)))
             done, _ = await asyncio.wait(
                 tries,
                 timeout=HEAD_START if untried else None,
@@ -87,12 +85,12 @@ def _discard(one: asyncio.Task[socket.socket]) -> None:
         one.result().close()
 
 
-async def _connected(family: int, proto: int, address: Any, local: _Local = None) -> socket.socket:
+async def _connected(family: int, proto: int, address: Any, where: Address) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, proto)
     try:
         sock.setblocking(False)
-        if local is not None:
-            sock.bind(local)
+        if where.local_addr is not None:
+            sock.bind(where.local_addr)
         if family == socket.AF_INET6 and address[3]:
             await _connect_in_zone(sock, address)
         else:
@@ -123,7 +121,7 @@ async def _connect_in_zone(sock: socket.socket, address: Any) -> None:
             raise OSError(number, os.strerror(number)) from None
 
 
-async def _through_proxy(url: str, host: str, port: int, local: _Local) -> socket.socket:
+async def _through_proxy(url: str, host: str, where: Address) -> socket.socket:
     with through_proxy():
         from python_socks.async_.asyncio import Proxy
 
@@ -136,4 +134,4 @@ async def _through_proxy(url: str, host: str, port: int, local: _Local) -> socke
         )
         proxy = Proxy.from_url(url, rdns=True, loop=cast(asyncio.AbstractEventLoop, facade))
         # The caller bounds the time.
-        return await proxy.connect(host, port, timeout=math.inf, local_addr=local)
+        return await proxy.connect(host, where.port, math.inf, local_addr=where.local_addr)

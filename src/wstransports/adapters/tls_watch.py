@@ -1,0 +1,50 @@
+"""A watch on what a loop's own TLS sends by itself: it tells nobody, and holds it without bound."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..tls_end import MAX_OWED, too_much_owed
+
+# Seconds between two looks.
+CHECK_OWED = 0.5
+
+
+class Stream(Protocol):
+    """What is watched."""
+
+    def waiting(self) -> int:
+        """How many bytes wait to be sent."""
+
+    def drop(self, error: Exception) -> None:
+        """Drop the stream because of `error`."""
+
+
+class TlsWatch:
+    """Drops a stream whose peer renews its keys and takes no answer; see `TlsEnd.owed`.
+
+    It begins when the stream is full, and ends with `stop`.
+    """
+
+    def __init__(self, stream: Stream, call_later: Callable[..., Any]) -> None:
+        self._stream = stream
+        self._call_later = call_later
+        self._written = 0  # at most, once encrypted, since it began
+        self._timer: Any = None
+        self._look(stream.waiting())
+
+    def count(self, *parts: bytes) -> None:
+        """These are being written."""
+        for part in parts:
+            self._written += len(part) + len(part) // 256 + 64
+
+    def stop(self) -> None:
+        """The stream has room, or is lost."""
+        self._timer.cancel()
+
+    def _look(self, least: int) -> None:
+        others = self._stream.waiting() - self._written
+        least = min(least, others)
+        self._timer = self._call_later(CHECK_OWED, self._look, least)
+        if others - least > MAX_OWED:
+            self._timer.cancel()
+            self._stream.drop(too_much_owed())
