@@ -127,7 +127,7 @@ class Callbacks:
     def _split(self, error: BaseException) -> tuple[BaseException | None, BaseException | None]:
         """The part of `error` that must go on, and the part that does not."""
         if isinstance(error, BaseExceptionGroup):
-            return error.split(self._goes_on)
+            return error.split(lambda one: self._goes_on(one))  # Python 3.11 takes no method
         return (error, None) if self._goes_on(error) else (None, error)
 
     def _goes_on(self, error: BaseException) -> bool:

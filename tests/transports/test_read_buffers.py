@@ -117,13 +117,15 @@ async def test_whatever_the_loop_large_reads_go_there(
     async with loop.serving(echo, certs=for_server) as server:
         peer = await loop.connect(server, tls=for_client)
         pipe = (await only_client(loop, server))._session.pipe
+        # asyncio's TLS passes on what it reads in parts, each shorter than a large read.
+        in_parts = tls and isinstance(pipe, BufferedPipe)
         # The kernel lets a connection have more on its way as it sees that read.
-        for number in range(100):
+        for number in range(3 if in_parts else 100):
             await echoes(peer, bytes([number]) * 1_000_000)
             if isinstance(pipe, BufferedPipe) and len(pipe.get_buffer(-1)) > READ_SIZE:
                 break
-        else:
-            pytest.fail("no large read, or no large buffer")
+        assert isinstance(pipe, BufferedPipe)
+        assert (len(pipe.get_buffer(-1)) == READ_SIZE) is in_parts
         buffer = pipe.get_buffer(-1)
         for size in (1_000_000, 1, 0, 200_000, READ_SIZE):
             buffer[:6] = bytes(6)
