@@ -49,6 +49,17 @@ def sample(target: Target) -> Sample:
     return Sample(target.memory() / MiB, target.descriptors(), tasks)
 
 
+def settled(target: Target, first: Sample) -> Sample:
+    """Look at a server that nobody visits, when it is as it was at first, or after some time."""
+    last = sample(target)
+    for _ in range(SETTLE):
+        if last.descriptors <= first.descriptors and last.tasks <= first.tasks:
+            break
+        time.sleep(1)
+        last = sample(target)
+    return last
+
+
 async def soak(target: Target, seconds: float) -> tuple[Account, list[Sample]]:
     """Visit a server; returns what the visitors saw, and the samples: the last one afterwards."""
     account, samples, end = Account(), [sample(target)], time.monotonic() + seconds
@@ -67,21 +78,24 @@ async def soak(target: Target, seconds: float) -> tuple[Account, list[Sample]]:
         for _ in range(CROWD):
             group.create_task(keep_coming())
         group.create_task(keep_watching())
-    await asyncio.to_thread(target.wait, lambda: sample(target)[1:] <= samples[0][1:], SETTLE)
-    samples.append(sample(target))
+    samples.append(await asyncio.to_thread(settled, target, samples[0]))
     return account, samples
 
 
 def judge(target: Target, account: Account, samples: list[Sample]) -> list[Figure]:
     """What must be flat, and what must add up."""
     first, *during, last = samples
-    quarter = max(1, len(during) // 4)
-    memory = [one.memory for one in during]
-    growth = statistics.median(memory[-quarter:]) - statistics.median(memory[quarter : 2 * quarter])
+    memory = [one.memory for one in during] or [first.memory]
+    quarter = len(memory) // 4
+    early, late = memory[quarter : 2 * quarter] or memory, memory[-quarter:]
+    growth = statistics.median(late) - statistics.median(early)
     stats = target.stats()
     lines = target.log_lines()
     for fault in account.faults[:10]:
         print(f"    {fault}")
+    start = next((number for number, line in enumerate(lines) if "Traceback" in line), len(lines))
+    for line in lines[max(0, start - 3) : start + 60]:
+        print(f"    {line}")
     return [
         Figure("MiB of growth", growth, GROWTH),
         Figure("descriptors left", last.descriptors - first.descriptors, 1),
