@@ -15,7 +15,7 @@ from patience import on_a_loop
 
 pytestmark = pytest.mark.slow
 
-PEERS = ("websockets", "aiohttp", "picows", "ws")
+PEERS = ("websockets", "aiohttp", "ws")
 
 
 @pytest.fixture(scope="module")

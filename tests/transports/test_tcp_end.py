@@ -1,7 +1,9 @@
 """Who closes TCP first, and when (RFC 6455 section 7.1.1)."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from test_writer import only_client
@@ -11,6 +13,8 @@ from kit.loops import Loop, on, on_sockets, state_of
 from kit.raw_server import CLOSE_1000, End
 from wscore import State
 from wstransports import Client, Reasons, connect
+from wstransports.connection.linger import Linger
+from wstransports.runtime import Pipe
 
 TIME_WAIT = "06"
 
@@ -187,3 +191,36 @@ async def test_the_client_waits_for_it_no_longer_than_close_timeout(loop: Loop) 
         async with connect(server.uri, close_timeout=0.1) as client:
             await client.close(Reasons.GOING_AWAY)
         assert client.state is State.CLOSED
+
+
+class LostBelow:
+    """A pipe over TLS whose socket is lost, which it will say in the loop's next turn."""
+
+    def __init__(self) -> None:
+        self.socket: object = self
+        self.calls: list[Callable[[], None]] = []
+        self.aborted = False
+
+    def info(self, name: str) -> object:
+        return self.socket if name == "socket" else self
+
+    def call_at(self, when: float, call: Callable[[], None]) -> None:
+        self.calls.append(call)
+
+    def close(self) -> None:
+        self.socket = self
+
+    def waiting(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_socket_that_is_lost_below_tls_is_not_asked() -> None:
+    pipe = LostBelow()
+    Linger(cast(Pipe, pipe), lambda: 0.0)
+    pipe.socket = None
+    while pipe.calls:
+        pipe.calls.pop()()
+    assert pipe.aborted
