@@ -92,7 +92,9 @@ CORE = files("wscore")
 ADAPTERS = files("wstransports/adapters")
 # Where users come in: each joins the API to the adapters that its name stands for.
 ENTRIES = [SRC / "wstransports" / name for name in ("__init__.py", "anyio.py")]
-API = [path for path in files("wstransports") if path not in [*ADAPTERS, *ENTRIES]]
+# The terminal program, which is written as our users write theirs.
+PROGRAM = [*files("wstransports/terminal"), SRC / "wstransports" / "__main__.py"]
+API = [path for path in files("wstransports") if path not in [*ADAPTERS, *ENTRIES, *PROGRAM]]
 CONTRACT = SRC / "wstransports" / "runtime.py"
 
 # What has to be installed for a file of the API, which nothing imports but who asks for it.
@@ -187,6 +189,29 @@ def test_an_entry_names_no_loop_but_its_own(path: Path) -> None:
     assert loops == [
         "wstransports.adapters" if name == "__init__" else "wstransports.adapters." + name
     ]
+
+
+# The terminal program.
+
+
+@each(PROGRAM)
+def test_the_program_imports_the_api_and_what_python_has(path: Path) -> None:
+    """It names asyncio alone, and no adapter. What the extra `cli` installs may be missing."""
+    tops = {module.partition(".")[0] for module in modules(path)}
+    extra = {"prompt_toolkit", "rich"}
+    assert tops - sys.stdlib_module_names - extra <= {"wscore", "wstransports"}
+    assert loops_named(path) <= {"asyncio"}
+    assert not any(within(module, "wstransports.adapters") for module in modules(path))
+
+
+def test_nothing_imports_the_program_but_itself() -> None:
+    program = {module_name(path, SRC) for path in PROGRAM}
+    others = {name: imported for name, imported in graph().items() if name not in program}
+    assert [name for name, imported in others.items() if imported & program] == []
+
+
+def test_the_program_starts_without_its_extra() -> None:
+    assert {"prompt_toolkit", "rich"} & loaded("import wstransports.terminal.program") == set()
 
 
 # The contract with a loop, and those who fulfil it.

@@ -1,0 +1,1 @@
+"""The terminal program: `python -m wstransports connect`, `serve` and `explain`."""
