@@ -13,8 +13,8 @@ from .errors import ConnectionClosed
 from .receiving.inbox import OnMessage
 from .sending.writer import WebSocketWriter
 
-# Close codes at which `async for` ends without an error.
-_CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
+# Close codes at which a loop over messages ends without an error.
+CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 
@@ -139,7 +139,7 @@ class Client:
         try:
             return await self.receive()
         except ConnectionClosed as closed:
-            if closed.client is self and closed.code in _CLEANLY:
+            if closed.client is self and closed.code in CLEANLY:
                 raise StopAsyncIteration from None
             raise
 

@@ -18,6 +18,7 @@ import pytest
 
 import wscore
 import wstransports
+import wstransports.sync
 
 # Parameters and properties that are durations or moments, and those that are sizes.
 SECONDS = {"now", "timeout", "open_timeout", "close_timeout", "shutdown_timeout", "latency"}
@@ -88,7 +89,7 @@ def members_of(cls: type) -> Iterator[tuple[str, Any, type]]:
 
 
 def public_names() -> Iterator[Public]:
-    for package in wscore, wstransports:
+    for package in wscore, wstransports, wstransports.sync:
         for name in package.__all__:
             thing = getattr(package, name)
             if package is wstransports and thing in vars(wscore).values():

@@ -6,7 +6,9 @@ import pytest
 
 import wscore
 import wstransports
+import wstransports.sync
 from kit.frames import PING
+from kit.in_thread import serving
 from kit.loops import Loop, MemoryLoop, on, on_memory
 from wstransports import (
     Buffer,
@@ -17,6 +19,7 @@ from wstransports import (
     Reasons,
     State,
     WebSocketReader,
+    WebSocketServer,
     connect,
 )
 
@@ -100,6 +103,15 @@ SHOWN = {
     "connect": set(),
 }
 
+SHOWN_WITHOUT_ASYNC = {
+    "connect": {"open"},
+    "client": {
+        *("addr", "close", "fragment", "latency", "max_message_size", "ping", "port", "receive"),
+        *("request", "response", "send", "state", "subprotocol"),
+    },
+    "fragment": {"send"},
+}
+
 
 @on_memory
 async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) -> None:
@@ -127,6 +139,18 @@ async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) 
         for name, one in held.items()
     }
     assert shown == SHOWN
+
+
+def test_what_users_without_async_hold_shows_the_documented_api_alone() -> None:
+    with serving(WebSocketServer("127.0.0.1", 0)) as port:
+        connection = wstransports.sync.connect(f"ws://127.0.0.1:{port}")
+        with connection as client:
+            held = {"connect": connection, "client": client, "fragment": client.fragment()}
+            shown = {
+                name: {member for member in dir(one) if not member.startswith("_")}
+                for name, one in held.items()
+            }
+    assert shown == SHOWN_WITHOUT_ASYNC
 
 
 @on("asyncio", "trio")

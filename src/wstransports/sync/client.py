@@ -1,0 +1,240 @@
+"""One connected peer, for programs without async: `Client`."""
+
+import threading
+import warnings
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+from wscore import Reasons, State
+from wscore.sending import Data
+
+from ..client import CLEANLY
+from ..client import Client as AsyncClient
+from ..errors import ConnectionClosed
+from ..runtime import running
+from .loop_thread import LoopStopped, LoopThread
+
+T = TypeVar("T")
+
+
+class Client:
+    """The server that a `connect` without async reached.
+
+    The library creates it. Its methods wait, and any thread may call them: several may send at a
+    time, one may receive. Keepalive pings are sent and answered whatever the threads do. Every
+    method but `close` raises ConnectionClosed once the connection is closed.
+
+    Attributes:
+        `addr`, `port`: the peer's address; the path or "", and a number, where it has no port.
+        `request`: the opening handshake's request (RFC 6455 section 4.1).
+        `response`: the server's response to it.
+        `subprotocol`: the negotiated subprotocol, or None.
+    """
+
+    def __init__(self, client: AsyncClient, thread: LoopThread, owns_thread: bool) -> None:
+        self.addr = client.addr
+        self.port = client.port
+        self.request = client.request
+        self.response = client.response
+        self.subprotocol = client.subprotocol
+        self._client = client
+        self._thread = thread
+        self._owns_thread = owns_thread  # which ends when the client is closed, or garbage
+        self._closed = not owns_thread
+        self._receiving = threading.Lock()
+        # What a call received, which may be interrupted before it returns that.
+        self._received: deque[str | bytes] = deque()
+        self._fragmenting: threading.Thread | None = None  # sends a message in parts
+
+    def __repr__(self) -> str:
+        return repr(self._client)
+
+    @property
+    def state(self) -> State:
+        """The connection's state: OPEN, CLOSING or CLOSED."""
+        return self._client.state
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds from the last keepalive ping to its pong; None before the first pong."""
+        return self._client.latency
+
+    @property
+    def max_message_size(self) -> int | None:
+        """The longest message accepted, in bytes; None for no limit. It may be set."""
+        return self._client.max_message_size
+
+    @max_message_size.setter
+    def max_message_size(self, size: int | None) -> None:
+        self._client.max_message_size = size
+
+    # Receiving.
+
+    def receive(self, *, timeout: float | None = None) -> str | bytes:
+        """Wait for the next complete message: str for text, bytes for binary.
+
+        Raises TimeoutError after `timeout` seconds, 0 for a message that is here already; the next
+        call gets what arrives later. Raises ConnectionClosed when no more messages will come,
+        RuntimeError if another thread is waiting here, ValueError for a negative `timeout`.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout must be in seconds, None for no limit, not {timeout!r}")
+        if not self._receiving.acquire(blocking=False):
+            raise RuntimeError(
+                "another thread is waiting in this client's receive(): use one thread only"
+            )
+        try:
+            if not self._received:
+                self._call(self._receive, timeout)
+            return self._received.popleft()
+        finally:
+            self._receiving.release()
+
+    async def _receive(self, seconds: float | None) -> None:
+        if seconds is None:
+            self._received.append(await self._client.receive())
+            return
+        runtime = running()
+        with suppress(TimeoutError):
+            async with runtime.timeout_at(runtime.now() + seconds):
+                self._received.append(await self._client.receive())
+            return
+        # Not with that one as its context, which refers to its task, and that to this error.
+        raise TimeoutError(f"no message came within {seconds:g} s")
+
+    def __iter__(self) -> Self:
+        """Yield complete messages until the connection closes.
+
+        The loop ends after a clean close (1000, 1001 or no code). After any other it raises
+        ConnectionClosed.
+        """
+        return self
+
+    def __next__(self) -> str | bytes:
+        try:
+            return self.receive()
+        except ConnectionClosed as closed:
+            if closed.client is self and closed.code in CLEANLY:
+                raise StopIteration from None
+            raise
+
+    # Sending.
+
+    def send(self, data: Data, *, compress: bool | None = None) -> None:
+        """Send a message: str as text, bytes-like as binary (RFC 6455 section 5.6).
+
+        This waits for buffer space; KeyboardInterrupt in that wait does not take the message back.
+        `compress` says whether to compress it, if compression was negotiated; None leaves that to
+        `Deflate`'s threshold. Raises TypeError for any other data, RuntimeError inside a block of
+        `fragment` of this thread.
+        """
+        self._check_fragment()
+        self._call(self._send, data, compress)
+
+    async def _send(self, data: Data, compress: bool | None) -> None:
+        await self._client.writer.send(data, compress=compress)
+
+    def fragment(self) -> "Fragment":
+        """Send a message in parts: `with client.fragment() as stream` (RFC 6455 section 5.4).
+
+        Call `stream.send(part)` in the block. Entering it waits until other fragmented messages
+        have ended, and raises RuntimeError if this thread is sending one already.
+        """
+        return Fragment(self)
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a ping with at most 125 bytes (RFC 6455 section 5.5.2).
+
+        Raises ValueError for a longer `payload`. Keepalive needs no call: see `timeout` and
+        `latency`.
+        """
+        self._call(self._client.writer.ping, payload)
+
+    # The end.
+
+    def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
+        """Send a Close and wait until the connection is closed (RFC 6455 section 7.1.2).
+
+        `reason` is at most 123 bytes of UTF-8. This waits at most `close_timeout` seconds for the
+        peer's Close. If the connection is closing or closed, this only waits. Raises ValueError for
+        a longer `reason`, or a `code` that must not be sent.
+        """
+        if self._thread.is_forked():
+            return  # it is open in the other process
+        with suppress(LoopStopped):
+            self._thread.call(self._client.close, code, reason)
+        self._closed = True
+        if self._owns_thread:
+            self._thread.end()
+
+    def __del__(self) -> None:
+        if not self._closed and not self._thread.is_forked():
+            text = f"unclosed {self!r}: call its close()"
+            self._leave()
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+
+    # Inside.
+
+    def _leave(self) -> None:
+        """Send a Close and drop the connection, without waiting."""
+        self._closed = True
+        self._thread.stop()
+
+    def _call(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
+        try:
+            return self._thread.call(function, *args)
+        except ConnectionClosed as closed:
+            closed.client = self
+            raise
+        except LoopStopped:
+            ended = self._client._session.closed_error()
+            ended.client = self
+            raise ended from None
+
+    def _check_fragment(self) -> None:
+        """Raise RuntimeError if this thread would wait for itself."""
+        if self._fragmenting is threading.current_thread():
+            raise RuntimeError(
+                "this thread has a fragmented message open on this client: send its parts with"
+                " stream.send(...), and leave its block before you send anything else"
+            )
+
+
+class Fragment:
+    """One message, with a frame for each part and FIN on the last (RFC 6455 section 5.4).
+
+    The first part decides the type. A part is sent when the next one is given or the block ends.
+    An exception inside the block closes the connection with 1011, because the message is not
+    complete.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._stream = client._client.writer.fragment()
+
+    def __enter__(self) -> Self:
+        client = self._client
+        client._check_fragment()
+        client._call(self._stream.__aenter__)
+        client._fragmenting = threading.current_thread()
+        return self
+
+    def send(self, data: Data) -> None:
+        """Send a part, str or bytes-like as the first one was, and wait for buffer space.
+
+        Raises TypeError for another type, ConnectionClosed if the connection is closed,
+        RuntimeError outside the block.
+        """
+        self._client._call(self._stream.send, data)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._client._fragmenting = None
+        self._client._call(self._stream.__aexit__, kind, error, traceback)

@@ -1,0 +1,153 @@
+"""An event loop in a thread of its own, which other threads call and wait for."""
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+# How many seconds the end of the thread is waited for. Its loop waits for names that are being
+# looked up, which nothing can interrupt.
+PATIENCE = 2.0
+
+
+class LoopStopped(RuntimeError):
+    """The loop has ended, or did so during the call."""
+
+
+class LoopThread(threading.Thread):
+    """A running loop. It refers to none of its callers, so that they can be garbage.
+
+    A daemon: a program may end without `end`, which `atexit` calls.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        try:
+            self.start()
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def run(self) -> None:
+        """In the thread: run the loop until `stop`, then cancel its tasks."""
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._stop.wait())
+
+    def call(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Await `function(*args)` on the loop, in the caller's context; returns its result.
+
+        An exception in the waiting thread, such as KeyboardInterrupt, cancels the call and waits
+        for its end. Raises LoopStopped if the loop has ended, RuntimeError in the thread itself and
+        in a forked process, and what the function raises.
+        """
+        if threading.current_thread() is self:
+            raise RuntimeError(
+                "this is the thread of the connection itself, which must not wait for it: call"
+                " from another thread"
+            )
+        if self.is_forked():
+            raise RuntimeError(
+                "this connection belongs to the process that opened it: call connect() after fork"
+            )
+        call = _Call(self._loop, function, args)
+        try:
+            self._schedule(call.begin)
+            return call.outcome.result()
+        except BaseException:
+            if not call.outcome.done():
+                with suppress(LoopStopped):
+                    self._schedule(call.cancel)
+                    wait([call.outcome])
+            raise
+        finally:
+            del call  # what is raised refers to this frame, and this to what is raised
+
+    def is_forked(self) -> bool:
+        """Whether this is a copy, in a process that was forked: the loop is not here."""
+        return self._process != os.getpid()
+
+    def is_over(self) -> bool:
+        """Whether the loop has been stopped, or is in another process: nothing can be called."""
+        return self._stopping or self.is_forked()
+
+    def stop(self) -> None:
+        """End the loop soon."""
+        if not self.is_forked():
+            with suppress(LoopStopped):
+                self._schedule(self._stop.set, last=True)
+
+    def end(self) -> None:
+        """End the loop, and wait for that, for a bounded time."""
+        self.stop()
+        self.join(PATIENCE)
+
+    def _schedule(self, step: Callable[[], object], last: bool = False) -> None:
+        """Run `step` on the loop. Raises LoopStopped after the `last` one: the loop may close."""
+        with self._lock:
+            if self._stopping:
+                raise LoopStopped("the loop of this connection has ended")
+            self._stopping = last
+            self._loop.call_soon_threadsafe(step)
+
+
+class _Call(Generic[T]):
+    """A call on the loop: `begin` and `cancel` run there, `outcome` is for the caller."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        function: Callable[..., Awaitable[T]],
+        args: tuple[object, ...],
+    ) -> None:
+        self.outcome: Future[T] = Future()
+        self._loop = loop
+        self._function = function
+        self._args = args
+        self._context = copy_context()
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        self._task = self._loop.create_task(
+            _awaited(self._function, self._args), context=self._context
+        )
+        self._task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:  # interrupted before it was begun
+            self.outcome.set_exception(LoopStopped("the call was cancelled"))
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.set_exception(LoopStopped("the loop of this connection has ended"))
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
+
+
+async def _awaited(function: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> T:
+    return await function(*args)
+
+
+@atexit.register
+def _end_all() -> None:
+    """At the end of the interpreter: connections that are open send their Close."""
+    running: list[Any] = [t for t in threading.enumerate() if isinstance(t, LoopThread)]
+    for thread in running:
+        thread.stop()
+    for thread in running:
+        thread.end()
