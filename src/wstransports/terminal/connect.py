@@ -170,10 +170,7 @@ class Talk:
 
         while True:
             sent = now()
-            try:
-                await self._client.writer.ping()
-            except ConnectionClosed:
-                return
+            await self._client.writer.ping()  # its ConnectionClosed ends this task alone
             await asyncio.sleep(seconds)
 
 
