@@ -1,9 +1,10 @@
 """WebSocket servers and clients (RFC 6455) for asyncio and trio, built on the core `wscore`."""
 
-from wscore import DataType, Reasons, Request, Response, State
+from wscore import DataType, Reasons, Response, State
 from wscore.extensions import Deflate
 
 from . import adapters as adapters
+from .accept import Accept
 from .broadcast import BroadcastReport, broadcast
 from .client import Client
 from .connect import connect
@@ -12,10 +13,12 @@ from .connecting.reconnection import worth_retrying
 from .errors import ConnectionClosed, HandshakeError, IncompleteReadError
 from .receiving.buffer import Buffer
 from .receiving.reader import WebSocketReader
+from .request import Request
 from .sending.writer import WebSocketWriter
 from .server import WebSocketServer
 
 __all__ = [
+    "Accept",
     "BroadcastReport",
     "Buffer",
     "Client",

@@ -1,6 +1,5 @@
 """The connections of a server: accepting them, answering their requests, ending them."""
 
-import inspect
 import itertools
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,6 @@ from wscore import (
     Event,
     HandshakeFailed,
     Reasons,
-    Request,
     RequestReceived,
     Response,
     ServerConnection,
@@ -20,17 +18,18 @@ from wscore import (
     upgrade_required,
 )
 
+from .accept import Accept
 from .admission import LINGER, Admission
 from .client import Client
 from .clients import Clients
 from .connection.session import Session
 from .errors import Peer
+from .hooks import Answer, Hooks
 from .http_date import http_date
 from .log import log
 from .options import ServerOptions
+from .request import Request
 from .runtime import Listener, Runtime, Signal, peer_name, wait_for
-
-Answer = Response | None | Awaitable[Response | None]
 
 OnConnection = Callable[[Client], Awaitable[object]]
 
@@ -38,8 +37,10 @@ OnConnection = Callable[[Client], Awaitable[object]]
 # stopped.
 CLOSING_TIME = 1.0
 
-_PROCESS = "process_request"
 _RETRY_LATER = {"Retry-After": "1"}
+
+# What answers a request if the application decides nothing.
+_ACCEPT = Accept()
 
 
 class Acceptor:
@@ -51,12 +52,15 @@ class Acceptor:
         self._clients = clients
         self._local_name = local_name  # `addr` of clients without an address
         self._handshake = ServerHandshake(
-            subprotocols=options.subprotocols,
+            subprotocols=() if callable(options.subprotocols) else options.subprotocols,
             origins=options.origins,
             extensions=options.extensions(),
             max_head_size=options.max_head_size,
             max_head_fields=options.max_head_fields,
             refusal_headers=_dated,
+        )
+        self._asks = bool(options.authentication or options.process_request) or callable(
+            options.subprotocols
         )
         self._open = False
         self._sessions = Admission(options.max_connections)
@@ -113,27 +117,26 @@ class Acceptor:
         if isinstance(event, HandshakeFailed):
             # Port scans, health checks and preconnections are normal: no warning for them.
             core = session.core
-            level = logging.INFO if core.input_ended or core.silent else logging.WARNING
-            log(level, "%s: handshake failed: %s", session, event.reason)
+            normal = core.input_ended or core.silent or event.status == 405
+            _log_failed(session, event.reason, logging.INFO if normal else logging.WARNING)
             session.callbacks.cancel()  # process_request, whose answer would be useless
             return
         assert isinstance(event, RequestReceived)
-        request = event.request
-        process = self._options.process_request
-        if process is None:
-            self._answer(session, request, None)
+        request = Request._over(event.request, session.pipe)
+        if not self._asks:
+            self._answer(session, request, _ACCEPT)
             return
-        answer: Answer
+        hooks = Hooks(self._options, request)
         try:
-            answer = session.callbacks.context.run(process, request)
+            awaited = hooks.resume(None, session.callbacks.context.run)
         except BaseException as error:  # noqa: BLE001  # a callback may raise anything
-            session.callbacks.failed(_PROCESS, error)
+            session.callbacks.failed(hooks.name, error)
             return
-        if inspect.isawaitable(answer):
-            session.pause_for_answer()
-            session.callbacks.start(self._answer_later, session, request, answer)
+        if awaited is None:
+            self._answer(session, request, hooks.answer)
         else:
-            self._answer(session, request, answer)
+            session.pause_for_answer()
+            session.callbacks.start(self._answer_later, session, request, hooks, awaited)
 
     def client_ready(self, session: Session) -> None:
         """The client is set up: list it."""
@@ -169,36 +172,35 @@ class Acceptor:
         )
 
     async def _answer_later(
-        self, session: Session, request: Request, answer: Awaitable[Response | None]
+        self, session: Session, request: Request, hooks: Hooks, awaited: Awaitable[object] | None
     ) -> None:
-        response: Response | None
         try:
-            response = await answer
+            while awaited is not None:
+                awaited = hooks.resume(await awaited, _call)
         except BaseException as error:  # noqa: BLE001  # a callback may raise anything
-            session.callbacks.failed(_PROCESS, error)
+            session.callbacks.failed(hooks.name, error)
             return
-        self._answer(session, request, response)
+        self._answer(session, request, hooks.answer)
 
-    def _answer(self, session: Session, request: Request, response: Response | None) -> None:
-        if response is not None and not isinstance(response, Response):
-            text = f"process_request must return None or a Response, not {response!r}"
-            session.callbacks.failed(_PROCESS, TypeError(text))
+    def _answer(self, session: Session, request: Request, answer: Answer) -> None:
         if session.core.state is not State.CONNECTING:
             return  # the handshake failed meanwhile
-        if response is None and request.is_upgrade:
-            self._accept(session, request)
-            return
-        if response is None:
-            reason = "not a WebSocket request, answered with 426"
-            log(logging.INFO, "%s: handshake failed: %s", session, reason)
-        try:
-            session.reject(response or upgrade_required())
-        except ValueError as error:  # the core refuses a 1xx before it sends anything
-            session.callbacks.failed(_PROCESS, error)
+        if isinstance(answer, Response):
+            authentication = self._options.authentication
+            if authentication is not None and answer is authentication.challenge:
+                _log_failed(session, "basic authentication failed, answered with 401")
+            session.reject(answer)
+        elif request.is_upgrade:
+            self._accept(session, request, answer)
+        else:
+            _log_failed(session, "not a WebSocket request, answered with 426")
+            session.reject(upgrade_required())
 
-    def _accept(self, session: Session, request: Request) -> None:
-        assert isinstance(session.core, ServerConnection)
-        subprotocol = session.core.accept(now=session.runtime.now())
+    def _accept(self, session: Session, request: Request, answer: Accept) -> None:
+        core = session.core
+        assert isinstance(core, ServerConnection)
+        now = session.runtime.now()
+        subprotocol = core.accept(answer.subprotocol, answer.headers, now)
         addr, port = peer_name(session.pipe) or (self._local_name, next(self._numbers))
         client = Client(session, request, subprotocol, addr, port)
         session.open(client)
@@ -241,6 +243,14 @@ class Acceptor:
         self._all_gone = runtime.signal()
         await wait_for(runtime, self._all_gone, seconds)
         self._all_gone = None
+
+
+def _log_failed(session: Session, reason: str, level: int = logging.INFO) -> None:
+    log(level, "%s: handshake failed: %s", session, reason)
+
+
+def _call(hook: Callable[[], object]) -> object:
+    return hook()
 
 
 def _dated() -> list[tuple[str, str]]:

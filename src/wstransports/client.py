@@ -5,13 +5,15 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Self, TypeVar
 
-from wscore import Reasons, Request, Response, State
+from wscore import Reasons, Response, State
 
 from .connection.control import OnClosed, OnPing
 from .connection.session import Session
 from .errors import ConnectionClosed
 from .receiving.inbox import OnMessage
+from .request import Request
 from .sending.writer import WebSocketWriter
+from .stream_info import stream_info
 
 # Close codes at which a loop over messages ends without an error.
 CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
@@ -77,6 +79,15 @@ class Client:
     @max_message_size.setter
     def max_message_size(self, size: int | None) -> None:
         self._session.core.max_message_size = size
+
+    def info(self, name: str, default: Any = None) -> Any:
+        """Look up what the byte stream knows; `default` if it does not, as on a lost connection.
+
+        `name` is one of asyncio's: "peername", "sockname", "socket", "ssl_object", "cipher" (name,
+        protocol, bits), or "peercert", the peer's verified certificate as `ssl.getpeercert` has
+        it. Raises ValueError for any other.
+        """
+        return stream_info(self._session.pipe, name, default)
 
     # Callbacks.
 

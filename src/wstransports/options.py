@@ -1,14 +1,20 @@
 """The settings of servers and connections, and their checks."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
-from wscore import Request, Response
+from wscore import Response
 from wscore.extensions import Deflate
 from wscore.handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 
-ProcessRequest = Callable[[Request], Response | None | Awaitable[Response | None]]
+from .accept import Accept
+from .basic_auth import DEFAULT_REALM, BasicAuth, BasicAuthArgument
+from .request import Request
+
+Answer = Response | Accept | None
+ProcessRequest = Callable[[Request], Answer | Awaitable[Answer]]
+SelectSubprotocol = Callable[[Sequence[str], Request], str | None | Awaitable[str | None]]
 
 Compression = Literal["deflate"] | Deflate | None
 
@@ -33,7 +39,7 @@ class ConnectionKeywords(TypedDict, total=False):
 class ServerKeywords(TypedDict, total=False):
     """The keywords of a server, except `timeout`; `ServerOptions` describes them."""
 
-    subprotocols: Sequence[str]
+    subprotocols: Sequence[str] | SelectSubprotocol
     compression: Compression
     max_message_size: int | None
     read_limit: int
@@ -45,6 +51,8 @@ class ServerKeywords(TypedDict, total=False):
     origins: Sequence[str | None] | None
     max_connections: int | None
     process_request: ProcessRequest | None
+    basic_auth: BasicAuthArgument | None
+    realm: str
     shutdown_timeout: float
 
 
@@ -80,11 +88,14 @@ class ConnectionOptions:
         _check_count("read_limit", self.read_limit)
         for name in ("concurrent_messages", "max_head_size", "max_head_fields"):
             _check_count(name, getattr(self, name))
-        _check_list("subprotocols", self.subprotocols)
+        self._check_subprotocols()
         if not (self.compression in ("deflate", None) or isinstance(self.compression, Deflate)):
             raise ValueError(
                 f'compression must be "deflate", a Deflate(...) or None, not {self.compression!r}'
             )
+
+    def _check_subprotocols(self) -> None:
+        _check_list("subprotocols", self.subprotocols)
 
     def extensions(self) -> tuple[Deflate, ...]:
         """The extensions for the core to negotiate."""
@@ -97,14 +108,22 @@ class ConnectionOptions:
 class ServerOptions(ConnectionOptions):
     """The settings of a server."""
 
+    subprotocols: Sequence[str] | SelectSubprotocol = ()  # type: ignore[assignment]  # wider
+    """As above, or a function that selects one of those offered."""
     origins: Sequence[str | None] | None = None
     """The origins accepted, None for all; a None in it accepts clients without an Origin."""
     max_connections: int | None = None
     """The most connections at a time; any other is answered with 503. None for no limit."""
     process_request: ProcessRequest | None = None
     """Called with each request; a Response that it returns rejects the request."""
+    basic_auth: BasicAuthArgument | None = None
+    """The usernames and passwords that may connect, or a function that checks them."""
+    realm: str = DEFAULT_REALM
+    """What `basic_auth` protects, as clients show it to their users."""
     shutdown_timeout: float = 5
     """The time that the end of the block gives clients and callbacks; 0 for no limit."""
+    authentication: BasicAuth | None = field(init=False, default=None)
+    """What `basic_auth` and `realm` make."""
 
     def __post_init__(self) -> None:
         ConnectionOptions.__post_init__(self)
@@ -113,6 +132,12 @@ class ServerOptions(ConnectionOptions):
         _check_count("max_connections", self.max_connections, optional=True)
         if self.process_request is not None and not callable(self.process_request):
             raise TypeError("process_request must be a function that takes a Request")
+        if self.basic_auth is not None:
+            object.__setattr__(self, "authentication", BasicAuth(self.basic_auth, self.realm))
+
+    def _check_subprotocols(self) -> None:
+        if not callable(self.subprotocols):
+            ConnectionOptions._check_subprotocols(self)
 
 
 def _check_seconds(name: str, seconds: object) -> None:
@@ -130,5 +155,7 @@ def _check_count(name: str, number: object, optional: bool = False) -> None:
 
 
 def _check_list(name: str, value: object) -> None:
+    if callable(value):
+        raise TypeError(f"{name} must be a list of strings, not a function: only a server selects")
     if isinstance(value, str):
         raise TypeError(f"{name} must be a list of strings, not one string: put it in a list")

@@ -43,7 +43,8 @@ class WebSocketServer:
         `backlog`: the most connections that wait to be accepted (4096); the system may allow fewer
             (on Linux net.core.somaxconn). A `sock` that listens already keeps its own.
         `runtime`: the adapter to run on; None for that of the running loop.
-        `subprotocols`: the subprotocols supported, in order of preference.
+        `subprotocols`: the subprotocols supported, in order of preference; or a function, async or
+            not, of those that the client offers and the `Request`, which returns one or None.
         `compression`: "deflate", a `Deflate` with other settings (RFC 7692), or None.
         `origins`: the origins accepted, None for all; a None in the list accepts clients that
             send no Origin header (RFC 6455 section 10.2).
@@ -60,7 +61,10 @@ class WebSocketServer:
             answered with 431.
         `max_head_fields`: the most header lines of a request (128).
         `process_request`: a function, async or not, called with each `Request`; it returns None
-            to accept the request, or the `Response` to reject it with.
+            or an `Accept` to accept the request, or the `Response` to reject it with.
+        `basic_auth`: who may connect (RFC 7617): a pair (username, password), a list of them, or a
+            function of both, async or not; any other request is answered with 401.
+        `realm`: what `basic_auth` protects, as browsers show it.
         `concurrent_messages`: how many on_message callbacks of one client may overlap (1).
 
     `clients` maps `(client.addr, client.port)` to each connected client. While a `with` block

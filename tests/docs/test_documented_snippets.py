@@ -365,6 +365,66 @@ def _(server: Running) -> None:
         assert peer.message() == "in"
 
 
+@scene("server-who-asks", SOCKET)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("let in")
+        assert peer.message() == "let in"
+
+
+@scene("server-accept", SOCKET)
+def _(server: Running) -> None:
+    for cookie, visits in (("visits=6", 7), ("visits=x", 1)):
+        with server.connect(headers={"Cookie": cookie}) as peer:
+            assert f"visits={visits};" in peer.answer().headers["Set-Cookie"]
+
+
+@scene("server-select-subprotocol", SOCKET)
+def _(server: Running) -> None:
+    with server.connect(subprotocols=["chat.v1", "chat.v3", "other"]) as peer:
+        assert peer.answer().headers["Sec-WebSocket-Protocol"] == "chat.v3"
+    with server.connect(subprotocols=["other"]) as peer:
+        assert "Sec-WebSocket-Protocol" not in peer.answer().headers
+
+
+@scene("authentication-basic", SOCKET_AND_CALLBACKS)
+def _(server: Running) -> None:
+    refused = server.refusal()
+    assert (refused.status, 'realm="chat"' in refused.headers["WWW-Authenticate"]) == (401, True)
+    ann = {"Authorization": "Basic YW5uOmNvcnJlY3QgaG9yc2U="}
+    with server.connect(headers=ann) as peer:
+        assert peer.message() == "Hello ann"
+
+
+@scene("authentication-bearer", SOCKET)
+def _(server: Running) -> None:
+    for value in ("Bearer", "Bearer x", "Basic sesame", "Bearer \xff"):
+        assert server.refusal(headers={"Authorization": value}).status == 401
+    with server.connect(headers={"Authorization": "bearer sesame"}) as peer:
+        peer.send("let in")
+        assert peer.message() == "let in"
+
+
+@scene("authentication-cookies", SOCKET)
+def _(server: Running) -> None:
+    page = {"origin": "https://chat.example"}
+    assert server.refusal(**page, headers={"Cookie": "session=x"}).status == 401
+    with server.connect(**page, headers={"Cookie": "a=b; session=31d4d96e"}) as peer:
+        peer.send("let in")
+        assert peer.message() == "let in"
+
+
+@scene("authentication-first-message", CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("wrong")
+        assert peer.closed() == (1008, "unknown token")
+    with server.connect() as peer:
+        peer.send("sesame")
+        peer.send("let in")
+        assert peer.message() == "let in"
+
+
 @scene("server-origins", SOCKET)
 def _(server: Running) -> None:
     server.logs = ".*: handshake failed: this origin is not allowed\n"

@@ -125,3 +125,23 @@ async def test_over_tls_a_client_that_sends_for_ever_is_dropped(backend: str) ->
         group.start_soon(send_for_ever)
         await serve_stream(far, echo, close_timeout=0.05)
         await anyio.aclose_forcefully(near)
+
+
+@on_each_backend
+async def test_over_tls_each_end_knows_the_other(backend: str) -> None:
+    async with tls() as (near, far), anyio.create_task_group() as group:
+
+        async def on_connection(client: Client) -> None:
+            request = client.request
+            assert request.client is not None
+            assert request.client == (client.addr, client.port)
+            assert client.info("peercert") is None
+            assert client.info("cipher") == client.info("ssl_object").cipher()
+            await client.writer.send(request.scheme)
+
+        group.start_soon(serve_stream, far, on_connection)
+        async with connect_stream(near, "wss://localhost/") as client:
+            assert await client.receive() == "wss"
+            assert client.info("peercert")["subjectAltName"] == (("DNS", "localhost"),)
+            assert client.info("cipher")[1].startswith("TLSv1.")
+            assert client.info("sockname")[:2] == client.request.client

@@ -11,12 +11,14 @@ from kit.frames import PING
 from kit.in_thread import serving
 from kit.loops import Loop, MemoryLoop, on, on_memory
 from wstransports import (
+    Accept,
     Buffer,
     Client,
     ConnectionClosed,
     DataType,
     IncompleteReadError,
     Reasons,
+    Request,
     State,
     WebSocketReader,
     WebSocketServer,
@@ -93,9 +95,15 @@ SHOWN = {
     },
     "clients": {"get", "items", "keys", "values"},
     "client": {
-        *("addr", "close", "closed", "latency", "max_message_size", "message", "ping", "pong"),
-        *("port", "receive", "request", "response", "state", "subprotocol", "writer"),
+        *("addr", "close", "closed", "info", "latency", "max_message_size", "message", "ping"),
+        *("pong", "port", "receive", "request", "response", "state", "subprotocol", "writer"),
     },
+    "request": {
+        *("client", "cookies", "headers", "info", "is_upgrade", "method", "origin", "path"),
+        *("query", "query_params", "scheme", "state", "subprotocols", "target", "username"),
+    },
+    "query_params": {"get", "get_all", "items", "keys", "values"},
+    "accept": {"headers", "subprotocol"},
     "writer": {"close", "closed", "feed", "fragment", "ping", "pong", "send"},
     "fragment": {"send"},
     "reader": {*LOW_LEVEL_READS, "data_type", "get"},
@@ -116,13 +124,19 @@ SHOWN_WITHOUT_ASYNC = {
 @on_memory
 async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) -> None:
     """In `help()`, and where an editor completes."""
-    held: dict[str, object] = {"buffer": Buffer(), "connect": connect("ws://localhost")}
+    held: dict[str, object] = {
+        "buffer": Buffer(),
+        "connect": connect("ws://localhost"),
+        "accept": Accept(),
+    }
 
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             held["reader"] = reader
             held["client"] = client
+            held["request"] = client.request
+            held["query_params"] = client.request.query_params
             held["writer"] = client.writer
             async with client.writer.fragment() as held["fragment"]:
                 await client.writer.ping()
@@ -164,9 +178,18 @@ async def test_what_a_block_on_sockets_yields_shows_the_methods_of_asyncios_serv
     assert isinstance(listening, asyncio.AbstractServer) == (loop.name == "asyncio")
 
 
-@pytest.mark.parametrize("name", ["DataType", "Reasons", "Request", "Response", "State"])
+@pytest.mark.parametrize("name", ["DataType", "Reasons", "Response", "State"])
 def test_what_the_core_owns_is_the_same_object(name: str) -> None:
     assert getattr(wstransports, name) is getattr(wscore, name)
+
+
+def test_a_request_is_the_cores_and_more() -> None:
+    request = Request("GET", "/chat?room=1", {"Upgrade": "websocket"})
+    assert isinstance(request, wscore.Request)
+    assert request == wscore.Request("GET", "/chat?room=1", {"Upgrade": "websocket"})
+    assert request.client is None
+    assert (request.scheme, request.username) == ("ws", None)
+    assert request.info("peercert", "none") == "none"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,6 @@ async def scene(loop: Loop, on_message: Any = None, **options: Any) -> AsyncIter
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 405),
         (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 400),
         (REQUEST.replace(b": 13", b": 8"), 426),
         (REQUEST.replace(b"AAAA==", b"AAA"), 400),
@@ -125,7 +124,7 @@ async def test_garbage_that_trickles_in(loop: MemoryLoop, log: Log, size: int) -
 
 
 @on_each_loop
-async def test_a_body_too_long_to_be_read_behind_a_refusal(loop: Loop, log: Log) -> None:
+async def test_a_body_too_long_to_be_read_behind_a_refusal(loop: Loop) -> None:
     """What the peer goes on sending must not turn our answer into a reset."""
     async with scene(loop) as here:
         peer = await loop.dial(here.server)
@@ -137,7 +136,6 @@ async def test_a_body_too_long_to_be_read_behind_a_refusal(loop: Loop, log: Log)
         assert peer.head.startswith(b"HTTP/1.1 405 ")
         assert not peer.lost
         peer.end()
-        assert len(log.lines()) == 1
         await here.undisturbed()
 
 

@@ -16,6 +16,7 @@ from ..client import Client
 from ..connection.session import Session
 from ..errors import ConnectionClosed, HandshakeError, Peer
 from ..options import ConnectionOptions
+from ..request import Request
 from ..runtime import Runtime, Sink, Timer, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
 from .tunnel import Tunnel, proxy_address
@@ -141,7 +142,8 @@ class Attempt:
             assert isinstance(core, ClientConnection)
             name = session.pipe.info("peername")  # bytes for an abstract Unix address
             addr, port = peer_name(session.pipe) or (os.fsdecode(name or ""), 0)
-            client = Client(session, core.request, event.subprotocol, addr, port)
+            request = Request._over(core.request, session.pipe, ours=True)
+            client = Client(session, request, event.subprotocol, addr, port)
             client.response = event.response
             self._client = client
             self._opened_at = self.runtime.now()
