@@ -29,8 +29,9 @@ class LoopThread(threading.Thread):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
+        # Thread has private names of its own, such as _stop.
         self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
+        self._end_of_loop = asyncio.Event()
         self._stopping = False
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -43,7 +44,7 @@ class LoopThread(threading.Thread):
     def run(self) -> None:
         """In the thread: run the loop until `stop`, then cancel its tasks."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._stop.wait())
+            runner.run(self._end_of_loop.wait())
 
     def call(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
         """Await `function(*args)` on the loop, in the caller's context; returns its result.
@@ -86,7 +87,7 @@ class LoopThread(threading.Thread):
         """End the loop soon."""
         if not self.is_forked():
             with suppress(LoopStopped):
-                self._schedule(self._stop.set, last=True)
+                self._schedule(self._end_of_loop.set, last=True)
 
     def end(self) -> None:
         """End the loop, and wait for that, for a bounded time."""
