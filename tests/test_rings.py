@@ -101,7 +101,10 @@ CONTRACT = SRC / "wstransports" / "runtime.py"
 RUNS = {"wstransports/sync/loop_thread.py": {"asyncio"}}
 
 # What has to be installed for a file of the API, which nothing imports but who asks for it.
-NEEDS = {"wstransports/testing/strategies.py": {"hypothesis"}}
+NEEDS = {
+    "wstransports/testing/strategies.py": {"hypothesis"},
+    "wstransports/testing/pytest_plugin.py": {"pytest"},
+}
 
 
 # The core.

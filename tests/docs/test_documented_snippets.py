@@ -2,6 +2,8 @@
 
 import re
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
@@ -50,6 +52,9 @@ _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
 
 # Snippets that others import, by the name that their page gives them.
 FILES = {"adapter-streams": "stream_adapter.py"}
+
+# Snippets that pytest runs, and how many tests each has.
+TESTS = {"testing-pytest": 3}
 STARTED = f"{_IMPORTS}{_SERVER}{{}}\n{_RUN}loop.close()\n"
 STARTED_CLIENT = STARTED.replace(
     "{}\n", "@socket.connection\nasync def on_connection(client):\n    {}\n"
@@ -101,7 +106,7 @@ PEERS["sync-again"] = PEERS["connecting-again"]
 def test_every_snippet_is_run_by_exactly_one_way() -> None:
     names = [snippet.name for snippet in SNIPPETS]
     printing = [snippet.name for snippet in SNIPPETS if snippet.output is not None]
-    assert sorted(names) == sorted([*printing, *SCENES, *FRAME, *FILES])
+    assert sorted(names) == sorted([*printing, *SCENES, *FRAME, *FILES, *TESTS])
     assert len(PAGES) > 5  # the pages were found
 
 
@@ -118,6 +123,21 @@ def test_it_prints_what_the_page_says(name: str, tmp_path: Path) -> None:
     with running(program(*PEERS.get(name, ECHO)), tmp_path) as server:
         code = snippet.code.replace(PORT, str(server.port))
         assert printed_by(code, tmp_path).replace(str(server.port), PORT) == snippet.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TESTS)
+def test_its_tests_pass(name: str, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(BY_NAME[name].code)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert f"{TESTS[name]} passed" in run.stdout, run.stdout + run.stderr
 
 
 @pytest.mark.slow
