@@ -18,7 +18,7 @@ from .events import (
 from .frames import FIN, close_payload, readable
 from .handshake import ClientHandshake, ServerHandshake
 from .masking import MaskKeys
-from .parser import Parser
+from .parser import SLICE, Parser
 from .reasons import Reasons, may_send, reason_for
 from .sending import Sender
 from .states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
@@ -160,15 +160,30 @@ class Connection(Sender, Generic[Handshake]):
     def max_message_size(self, size: int | None) -> None:
         self._parser.max_message_size = size
 
+    @property
+    def max_frames(self) -> int:
+        """How many frames one call of `receive_data` handles at most, from 1 to 256."""
+        return self._parser.max_frames
+
+    @max_frames.setter
+    def max_frames(self, number: int) -> None:
+        if not isinstance(number, int) or not 1 <= number <= SLICE:
+            raise ValueError(f"max_frames must be an int from 1 to {SLICE}, not {number!r}")
+        self._parser.max_frames = number
+
+    def shorten_close_timeout(self, seconds: float) -> None:
+        """Give the peer at most `seconds` for each step of the closing handshake from now on."""
+        self._deadlines.shorten_close(seconds)
+
     # Input.
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float = 0.0) -> list[Event]:
         """Receive bytes from the peer; returns the events.
 
-        One call handles at most 256 frames, or about 256 KiB of decompressed data: if `more` is set
-        afterwards, call again with b"". Where the input is cut only changes how messages are
-        divided into pieces and, for a corrupt compressed message, how much of it is reported
-        before which of its errors. Raises TypeError for data that is not bytes-like.
+        One call handles at most `max_frames` frames, or about 256 KiB of decompressed data: if
+        `more` is set afterwards, call again with b"". Where the input is cut only changes how
+        messages are divided into pieces and, for a corrupt compressed message, how much of it is
+        reported before which of its errors. Raises TypeError for data that is not bytes-like.
         """
         if data.__class__ is not bytes:
             data = readable(data)

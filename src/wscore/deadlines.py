@@ -83,6 +83,10 @@ class Deadlines:
         if self._close_timeout:
             self._close_by = now + self._close_timeout
 
+    def shorten_close(self, seconds: float) -> None:
+        """Allow at most `seconds` for each further step of the closing handshake."""
+        self._close_timeout = min(self._close_timeout or seconds, seconds)
+
     def over(self) -> None:
         """Cancel all deadlines."""
         self._handshake_by = self._close_by = self._stalled = None

@@ -79,6 +79,7 @@ class Parser:
         "_work_left",
         "_size",
         "_type",
+        "max_frames",
         "negotiated",
         "more",
         "over",
@@ -98,6 +99,7 @@ class Parser:
         self._pending: Sequence[int] = ()  # the decoders that have more output
         self._work_left = _MAX_WORK  # bytes that they may still return in this call
         self._masked = masked
+        self.max_frames = SLICE  # in one call
         self.max_message_size = max_message_size
         self._rest = b""  # an incomplete frame header or control frame
         self._type = _NONE  # of the current message
@@ -133,7 +135,7 @@ class Parser:
         self.more = bool(data)
 
     def feed(self, data: bytes | memoryview) -> list[Event]:
-        """Parse bytes, at most SLICE frames; returns the events.
+        """Parse bytes, at most `max_frames` frames; returns the events.
 
         If `more` is set afterwards, call again with b"" before passing new bytes.
         """
@@ -148,14 +150,21 @@ class Parser:
             # The fast path: 0.20 us instead of 0.35 for a message.
             if self._type is _NONE:
                 position = whole_messages(
-                    data, 0, self._masked, self._limit, SLICE, events, self.negotiated.bits, self
+                    data,
+                    0,
+                    self._masked,
+                    self._limit,
+                    self.max_frames,
+                    events,
+                    self.negotiated.bits,
+                    self,
                 )
                 if position == len(data) and not self._pending:
                     return events
             elif self._pending:
                 self._decode(b"", events)
             if self._work_left > 0:
-                position = self._run(data, position, SLICE - len(events), events)
+                position = self._run(data, position, self.max_frames - len(events), events)
         except _Violation as violation:
             self.over = True
             events.append(ConnectionFailed(violation.code, violation.reason))

@@ -19,9 +19,10 @@ from wscore import (
 )
 
 from .accept import Accept
-from .admission import LINGER, Admission
+from .admission import FULL, LINGER, Admission
 from .client import Client
 from .clients import Clients
+from .connection.limited_session import LimitedSession
 from .connection.session import Session
 from .errors import Peer
 from .hooks import Answer, Hooks
@@ -63,7 +64,8 @@ class Acceptor:
             options.subprotocols
         )
         self._open = False
-        self._sessions = Admission(options.max_connections)
+        self._sessions = Admission(options.max_connections, options.max_connections_per_address)
+        self._limits_rates = options.limits_rates()
         self._all_gone: Signal | None = None
         self._numbers = itertools.count(1)
 
@@ -96,8 +98,8 @@ class Acceptor:
         admitted = self._open and self._sessions.has_room()
         if not admitted and not self._sessions.may_refuse():
             return None
-        core = self._new_core(admitted)
-        session = Session(core, runtime, self._options, self, context.copy())
+        make = LimitedSession if self._limits_rates else Session
+        session = make(self._new_core(), runtime, self._options, self, context.copy())
         self._sessions.add(session, admitted)
         return session
 
@@ -105,12 +107,13 @@ class Acceptor:
 
     def connected(self, session: Session) -> None:
         """A byte stream is connected: answer with 503 if it is refused."""
-        admitted = self._sessions.connected(session)
-        if not admitted or not self._open:
-            session.log("refused with 503: the server is full or closing")
-            session.reject(Response(503, _RETRY_LATER, "the server is full\n"))
-        if not admitted:
-            self._sessions.refused(session)
+        reason = self._sessions.connected(session)
+        if reason is None and self._open:
+            return
+        session.log(f"refused with 503: {reason or FULL}")
+        session.core.shorten_close_timeout(LINGER)
+        session.reject(Response(503, _RETRY_LATER, f"{reason or FULL}\n"))
+        self._sessions.refused(session)
 
     def handshake(self, session: Session, event: Event) -> None:
         """A request arrived, or the handshake failed."""
@@ -158,16 +161,13 @@ class Acceptor:
 
     # The opening handshake.
 
-    def _new_core(self, admitted: bool) -> ServerConnection:
+    def _new_core(self) -> ServerConnection:
         options = self._options
-        close_timeout = options.close_timeout
-        if not admitted:
-            close_timeout = min(close_timeout or LINGER, LINGER)
         return ServerConnection(
             handshake=self._handshake.fresh_copy(),  # saves checking the options again
             max_message_size=options.max_message_size,
             open_timeout=options.open_timeout,
-            close_timeout=close_timeout,
+            close_timeout=options.close_timeout,
             timeout=options.timeout,
         )
 

@@ -1,8 +1,16 @@
-"""Which connections a server admits: `max_connections`, counted from the moment of acceptance."""
+"""Which connections a server admits: `max_connections`, counted from the moment of acceptance, and
+`max_connections_per_address`, counted from the end of the TLS handshake."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from .connection.session import Session
+from .network import network
+from .runtime import peer_name
+
+# Why a connection is refused.
+FULL = "the server is full or closing"
+CROWDED = "too many connections from one address"
 
 # The most refused connections whose TLS handshake is awaited, so that they can be told. Any other
 # is closed without an answer.
@@ -18,11 +26,15 @@ LINGER = 1.0
 class Admission:
     """The connections of a server in any state, admitted and refused.
 
-    However many clients come, it holds few more than `most`.
+    However many clients come, it holds few more than `most`. Clients without an address (Unix
+    sockets, memory) do not count against `most_per_address`.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None, most_per_address: int | None) -> None:
         self._most = most
+        self._most_per_address = most_per_address
+        self._networks: dict[Session, bytes] = {}  # of those admitted, if that counts
+        self._per_network: Counter[bytes] = Counter()
         self._admitted: set[Session] = set()
         self._refused: set[Session] = set()
         self._opening: set[Session] = set()  # those of both that are not connected yet
@@ -41,10 +53,21 @@ class Admission:
         (self._admitted if admitted else self._refused).add(session)
         self._opening.add(session)
 
-    def connected(self, session: Session) -> bool:
-        """A connection is connected; returns whether it is admitted."""
+    def connected(self, session: Session) -> str | None:
+        """A connection is connected; returns why it is refused, None if it is admitted."""
         self._opening.discard(session)
-        return session in self._admitted
+        if session in self._refused:
+            return FULL
+        if self._most_per_address is None or (name := peer_name(session.pipe)) is None:
+            return None
+        where = network(name[0])
+        if self._per_network[where] >= self._most_per_address:
+            self._admitted.discard(session)
+            self._refused.add(session)
+            return CROWDED
+        self._networks[session] = where
+        self._per_network[where] += 1
+        return None
 
     def refused(self, session: Session) -> None:
         """A connection has its answer: if there are many, drop the one that has had it longest."""
@@ -58,6 +81,11 @@ class Admission:
             sessions.discard(session)
         if session in self._lingering:
             self._lingering.remove(session)
+        where = self._networks.pop(session, None)
+        if where is not None:
+            self._per_network[where] -= 1
+            if not self._per_network[where]:
+                del self._per_network[where]
 
     def __iter__(self) -> Iterator[Session]:
         """Those that are connected, as they are now."""

@@ -16,9 +16,13 @@ Answer = Response | Accept | None
 ProcessRequest = Callable[[Request], Answer | Awaitable[Answer]]
 SelectSubprotocol = Callable[[Sequence[str], Request], str | None | Awaitable[str | None]]
 
+RatePolicy = Literal["pause", "close"]
+
 Compression = Literal["deflate"] | Deflate | None
 
 _DEFLATE = Deflate()
+
+_RATES = ("max_messages_per_second", "max_pings_per_second", "max_bytes_per_second")
 
 
 class ConnectionKeywords(TypedDict, total=False):
@@ -50,6 +54,11 @@ class ServerKeywords(TypedDict, total=False):
     max_head_fields: int
     origins: Sequence[str | None] | None
     max_connections: int | None
+    max_connections_per_address: int | None
+    max_messages_per_second: float | None
+    max_pings_per_second: float | None
+    max_bytes_per_second: float | None
+    rate_policy: RatePolicy
     process_request: ProcessRequest | None
     basic_auth: BasicAuthArgument | None
     realm: str
@@ -114,6 +123,16 @@ class ServerOptions(ConnectionOptions):
     """The origins accepted, None for all; a None in it accepts clients without an Origin."""
     max_connections: int | None = None
     """The most connections at a time; any other is answered with 503. None for no limit."""
+    max_connections_per_address: int | None = None
+    """The most of one IPv4 address or IPv6 network (/64); any other is answered with 503."""
+    max_messages_per_second: float | None = None
+    """How many messages a client may send in a second; None for no limit."""
+    max_pings_per_second: float | None = None
+    """How many pings."""
+    max_bytes_per_second: float | None = None
+    """How many bytes, as they arrive on the connection, TLS taken off."""
+    rate_policy: RatePolicy = "pause"
+    """What happens above those: "pause" stops reading for a while, "close" closes with 1008."""
     process_request: ProcessRequest | None = None
     """Called with each request; a Response that it returns rejects the request."""
     basic_auth: BasicAuthArgument | None = None
@@ -129,11 +148,20 @@ class ServerOptions(ConnectionOptions):
         ConnectionOptions.__post_init__(self)
         _check_seconds("shutdown_timeout", self.shutdown_timeout)
         _check_list("origins", self.origins)
-        _check_count("max_connections", self.max_connections, optional=True)
+        for name in ("max_connections", "max_connections_per_address"):
+            _check_count(name, getattr(self, name), optional=True)
+        for name in _RATES:
+            _check_rate(name, getattr(self, name))
+        if self.rate_policy not in ("pause", "close"):
+            raise ValueError(f'rate_policy must be "pause" or "close", not {self.rate_policy!r}')
         if self.process_request is not None and not callable(self.process_request):
             raise TypeError("process_request must be a function that takes a Request")
         if self.basic_auth is not None:
             object.__setattr__(self, "authentication", BasicAuth(self.basic_auth, self.realm))
+
+    def limits_rates(self) -> bool:
+        """Whether a client may send only so much in a second."""
+        return any(getattr(self, name) is not None for name in _RATES)
 
     def _check_subprotocols(self) -> None:
         if not callable(self.subprotocols):
@@ -152,6 +180,13 @@ def _check_count(name: str, number: object, optional: bool = False) -> None:
         raise ValueError(
             f"{name} must be an int of at least 1{' or None' * optional}, not {number!r}"
         )
+
+
+def _check_rate(name: str, rate: object) -> None:
+    if rate is None:
+        return
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < float("inf"):
+        raise ValueError(f"{name} must be a number above 0 or None, not {rate!r}")
 
 
 def _check_list(name: str, value: object) -> None:

@@ -57,6 +57,12 @@ class WebSocketServer:
             for no limit.
         `max_connections`: the most connections at a time; any other is answered with 503. None
             for no limit.
+        `max_connections_per_address`: the most of one IPv4 address or IPv6 network (/64); any
+            other is answered with 503. None for no limit.
+        `max_messages_per_second`, `max_pings_per_second`, `max_bytes_per_second`: what one client
+            may send in a second, and at once; None for no limit.
+        `rate_policy`: "pause" stops reading from a client that sends more, "close" closes it with
+            1008.
         `max_head_size`: the longest head of a request, in bytes (32 KiB); a longer one is
             answered with 431.
         `max_head_fields`: the most header lines of a request (128).

@@ -587,3 +587,12 @@ def test_all_that_is_due_is_done_at_once(role: str) -> None:
     receive(connection, encode([Frame(FIN | CLOSE)], role))
     connection.handle_timeout(1e6)
     assert connection.next_deadline() == 1e6 + 10
+
+
+@both_roles
+@pytest.mark.parametrize(("close_timeout", "by"), [(0, 3), (10, 3), (2, 2)])
+def test_the_time_for_a_close_can_be_shortened(role: str, close_timeout: float, by: float) -> None:
+    connection = open_end(role, close_timeout=close_timeout)
+    connection.shorten_close_timeout(3)
+    connection.send_close(now=100)
+    assert connection.next_deadline() == 100 + by

@@ -1,6 +1,7 @@
 """Work per call is bounded: 256 frames, the rest is kept and `more` says so."""
 
 from itertools import chain
+from typing import Any
 
 import pytest
 from wire import ROLES, AnyConnection, binary, encode, merged, open_end, receive, text
@@ -40,6 +41,26 @@ def test_a_call_handles_256_frames(count: int, role: str) -> None:
     calls = slices(open_end(role), encode([HELLO] * count, role))
     assert [len(events) for events in calls] == sizes
     assert list(chain(*calls)) == [text("hello")] * count
+
+
+@both_roles
+def test_max_frames_sets_how_many(role: str) -> None:
+    connection = open_end(role)
+    assert connection.max_frames == SLICE
+    connection.max_frames = 3
+    frames = [HELLO, Frame(FIN | PING, b"?"), Frame(TEXT, b"he"), Frame(FIN | CONTINUATION, b"llo")]
+    calls = slices(connection, encode([*frames, HELLO, HELLO, HELLO, HELLO], role))
+    assert list(map(len, calls)) == [3, 3, 2]
+    connection.max_frames = SLICE
+    assert list(map(len, slices(connection, encode([HELLO] * 20, role)))) == [20]
+
+
+@both_roles
+@pytest.mark.parametrize("number", [0, SLICE + 1, 1.5, None])
+def test_max_frames_is_checked(role: str, number: Any) -> None:
+    connection = open_end(role)
+    with pytest.raises(ValueError, match="max_frames must be an int from 1 to 256"):
+        connection.max_frames = number
 
 
 @both_roles

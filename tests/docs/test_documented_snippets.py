@@ -26,7 +26,7 @@ from running import (
 )
 from snippets import PAGES, ROOT, SNIPPETS
 
-from kit.frames import CONTINUATION, FIN, PONG, TEXT, Frame
+from kit.frames import CLOSE, CONTINUATION, FIN, PONG, TEXT, Frame
 from wscore import Deflate
 
 BY_NAME = {snippet.name: snippet for snippet in SNIPPETS}
@@ -603,6 +603,22 @@ def _(server: Running) -> None:
 
 
 # docs/limits.md
+
+
+@scene("limits-rates", SOCKET)
+def _(server: Running) -> None:
+    server.logs = r"#\d+ .*: closed with 1008, more messages a second than allowed\n"
+    with server.connect() as peer:
+        for number in range(90):
+            peer.send(str(number))
+        echoed = 0
+        while (frame := peer.frame()).opcode == TEXT:
+            echoed += 1
+        assert (frame.opcode, frame.payload[:2]) == (CLOSE, (1008).to_bytes(2))
+        assert echoed < 90
+    with server.connect() as other:
+        other.send("not too many")
+        assert other.message() == "not too many"
 
 
 @scene("limits-one-client", CALLBACKS)

@@ -131,7 +131,7 @@ async def test_a_connection_that_cannot_be_begun(
 ) -> None:
     """It is dropped, and the next one is served."""
 
-    def no_memory(admitted: bool) -> None:
+    def no_memory() -> None:
         raise MemoryError
 
     async with loop.serving(echo) as server:

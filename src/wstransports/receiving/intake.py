@@ -13,6 +13,7 @@ BACKLOG = 1  # too many bytes are unread
 ANSWER = 2  # process_request has not decided yet
 OUTPUT = 4  # a pong cannot be written yet
 SLICE = 8  # earlier input is not parsed yet
+RATE = 16  # the peer has sent all that it may in this second
 
 
 class Handler(Protocol):
