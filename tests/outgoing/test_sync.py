@@ -91,6 +91,7 @@ def test_an_echo(new_loop: NewLoop) -> None:
                 client.send(message)
                 assert client.receive(timeout=PATIENCE) == message
             assert (client.addr, client.port) == ("127.0.0.1", port)
+            assert client.info("peername") == ("127.0.0.1", port)
             assert client.request.path == "/path"
             assert client.response is not None
             assert client.response.status == 101

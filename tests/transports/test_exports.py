@@ -114,8 +114,8 @@ SHOWN = {
 SHOWN_WITHOUT_ASYNC = {
     "connect": {"open"},
     "client": {
-        *("addr", "close", "fragment", "latency", "max_message_size", "ping", "port", "receive"),
-        *("request", "response", "send", "state", "subprotocol"),
+        *("addr", "close", "fragment", "info", "latency", "max_message_size", "ping", "port"),
+        *("receive", "request", "response", "send", "state", "subprotocol"),
     },
     "fragment": {"send"},
 }

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from wscore import Reasons, State
 from wscore.sending import Data
@@ -70,6 +70,14 @@ class Client:
     @max_message_size.setter
     def max_message_size(self, size: int | None) -> None:
         self._client.max_message_size = size
+
+    def info(self, name: str, default: Any = None) -> Any:
+        """Look up what the byte stream knows; `default` if it does not, as on a lost connection.
+
+        `name` is one of those of the other client's `info`, such as "peername" or "peercert".
+        Raises ValueError for any other.
+        """
+        return self._client.info(name, default)
 
     # Receiving.
 
