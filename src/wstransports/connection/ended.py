@@ -1,13 +1,11 @@
 """What is left of a connection that is over, for those who still hold a part of it."""
 
-import logging
 from collections.abc import Callable
 from weakref import ref
 
 from wscore import ClientConnection, Event, Reasons, ServerConnection
 
 from ..errors import ConnectionClosed, Peer
-from ..log import log
 
 
 def how_it_closed(
@@ -52,8 +50,7 @@ class Ended:
         return how_it_closed(self._core, self.client)
 
     def log(self, what: str) -> None:
-        """Log one line about the connection."""
-        log(logging.WARNING, "%s: %s", self, what)
+        """Nothing is logged any more but what a late callback raises."""
 
     def run_as_batch(self, call: Callable[[], None]) -> None:
         """Run `call`: there is no output to gather."""
@@ -74,15 +71,15 @@ class Ended:
         """It has ended."""
         return True
 
-    def is_overdue(self) -> bool:
-        """It has no deadlines."""
+    def is_neighbour(self, peer: Peer | None) -> bool:
+        """Only callbacks of outgoing connections still run, and those have no neighbours."""
         return False
 
-    def is_neighbour(self, peer: Peer | None) -> bool:
-        """Its server does not know it any more."""
+    def receiving(self) -> bool:
+        """What is gathered goes nowhere."""
         return False
 
     def advance_close(self) -> None:
         """There is nothing to do any more."""
 
-    arm = gather = on_alarm = ready = release = stop_messages = callback_failed = advance_close
+    arm = gather = ready = release = stop_messages = callback_failed = advance_close

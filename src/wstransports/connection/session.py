@@ -384,9 +384,9 @@ class Session:
         self._client = None
         del self.owner
         self.loss = self._linger = None
-        for part in (self.callbacks, self.intake, self.inbox, self.outbox):
-            part.link = ended
-        self._alarm.handler = ended
+        # Not in a loop, in which type checkers would not compare it with what each part needs.
+        self.callbacks.link = self.intake.link = self.inbox.link = self.outbox.link = ended
+        del self._alarm.handler  # it is stopped
         self.callbacks.context = Context()
         self.inbox.callback = None
         self.control.forget_callbacks()
