@@ -176,8 +176,7 @@ class Attempt:
 
     def finished(self, session: Session) -> None:
         """The connection and its tasks have ended."""
-        if self._ended_at is None:
-            self._ended_at = self.runtime.now()
+        self._ended_at = self.runtime.now()
         for timer in self._timers:
             timer.cancel()
         if self._guard is not None:
