@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Collection
 from contextlib import AsyncExitStack
+from contextvars import copy_context
+from typing import cast
 
 import pytest
 
@@ -29,6 +31,7 @@ from wstransports import (
     broadcast,
     connect,
 )
+from wstransports.adapters.anyio_pipe import AnyioPipe
 from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
 
 # Failed
@@ -84,6 +87,47 @@ async def test_an_exception_during_a_cancellation_ends_its_connection_only(
     assert record.exc_info
     assert isinstance(record.exc_info[1], ExceptionGroup)
     assert record.exc_info[1].subgroup(KeyError)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@on_each_backend
+async def test_a_mistake_of_ours_in_a_task_ends_its_connection_only(
+    backend: str, caplog: pytest.LogCaptureFixture, lost: bool
+) -> None:
+    """The contract allows none: but one would end the block, with all streams that it serves."""
+
+    async def fail() -> None:
+        await checkpoint()
+        raise ZeroDivisionError
+
+    (bad, bad_far), (good, good_far) = stream_pair(), stream_pair()
+    async with AnyioRuntime() as runtime:
+        server = WebSocketServer("", 0, runtime=runtime)
+        server.connection(echo)
+        async with anyio.create_task_group() as group, server as streams:
+            group.start_soon(streams.serve, bad_far)
+            group.start_soon(streams.serve, good_far)
+            async with connect_stream(good, URI) as neighbour, connect_stream(bad, URI) as peer:
+                await until(lambda: len(server.clients) == 2)
+                sessions = server._acceptor._sessions
+                [session] = [
+                    one for one in sessions if cast(AnyioPipe, one.pipe)._stream is bad_far
+                ]
+                if lost:
+                    session.pipe.abort()
+                session.pipe.start(fail(), copy_context())
+                with pytest.raises(ConnectionClosed) as caught:
+                    await peer.receive()
+                assert caught.value.code == Reasons.ABNORMAL_CLOSE
+                await until(lambda: caplog.records)
+                await neighbour.writer.send("undisturbed")
+                assert await neighbour.receive() == "undisturbed"
+    [record] = caplog.records
+    what = "dropped because of an error in handling the connection"
+    assert record.getMessage().endswith(f": {what}")
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], ExceptionGroup)
+    assert record.exc_info[1].subgroup(ZeroDivisionError)
 
 
 @on_each_backend

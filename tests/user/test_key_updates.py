@@ -87,6 +87,14 @@ class FakeTransport:
         """It waits, encrypted in records of 16 KiB."""
         self.size += len(data) + 22 * (len(data) // 16384 + 1)
 
+    def writelines(self, parts: list[bytes]) -> None:
+        """As `write`."""
+        for part in parts:
+            self.write(part)
+
+    def set_write_buffer_limits(self) -> None:
+        """They are as they were."""
+
     def is_closing(self) -> bool:
         """Whether it is dropped."""
         return self.aborted
@@ -96,7 +104,9 @@ class FakeTransport:
         self.aborted = True
 
 
-@pytest.mark.parametrize("what", ["our output", "TLS", "less", "closed", "resumed"])
+@pytest.mark.parametrize(
+    "what", ["our output", "our large output", "TLS", "less", "closed", "resumed"]
+)
 @on("asyncio")
 async def test_only_what_tls_sends_by_itself_counts(
     loop: Loop, what: str, monkeypatch: pytest.MonkeyPatch
@@ -122,6 +132,8 @@ async def test_only_what_tls_sends_by_itself_counts(
         for _ in range(10_000):
             pipe.write(b"x")
         pipe.write(bytes(10**7))
+    elif what == "our large output":
+        pipe.writelines([b"header", bytes(10**7)])
     elif what == "TLS":
         transport.size += 70_000
     elif what == "less":
