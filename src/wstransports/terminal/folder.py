@@ -54,7 +54,8 @@ class Folder:
             if file.is_dir():
                 file = (file / "index.html").resolve()
             inside = file.is_relative_to(self._root) and file.is_file()
-        except (OSError, ValueError):  # a name that is too long, or has a null
+        # A name that is too long, or has a null; before Python 3.13 also a loop of links.
+        except (OSError, ValueError, RuntimeError):
             return None
         return file if inside else None
 
