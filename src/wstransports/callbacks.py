@@ -111,9 +111,9 @@ class Callbacks:
         goes_on, own = self._split(error)
         if own is not None:
             self._handle(name, own)
-        elif _ends_program(goes_on):
+        if _ends_program(goes_on):
             self._stop()
-        elif not self._cancelled and not isinstance(goes_on, GeneratorExit):
+        elif goes_on and not self._cancelled and not isinstance(goes_on, GeneratorExit):
             self.stopped = True
             self.link.stop_messages()
             when = self._runtime.now() + _SHUTDOWN_SHOWS

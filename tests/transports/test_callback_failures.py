@@ -288,6 +288,37 @@ def test_what_ends_the_program_goes_on_and_closes_the_client(log: Log, grouped: 
     log.records.clear()
 
 
+@on_asyncio
+async def test_so_it_does_in_a_group_with_harmless_departures(loop: AsyncioLoop, log: Log) -> None:
+    """As from a task group that was sending to clients when its task was cancelled."""
+    taken: list[str | bytes] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            taken.append(await reader.get())
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            try:
+                await loop.signal().wait()
+            except asyncio.CancelledError as cancelled:
+                left = ConnectionClosed(Reasons.NORMAL, "", client)
+                raise BaseExceptionGroup("of a task group", [left, cancelled]) from None
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        with peer.in_one_write():
+            peer.send("fail")
+            peer.send("is not delivered")
+        assert await peer.closed() == (1011, "")
+        assert taken == ["fail"]
+    gc.collect()
+    ours = [record.getMessage() for record in log.records if record.name == "wstransports"]
+    assert [line.partition(": ")[2] for line in ours] == ["on_message was cancelled"]
+    log.records.clear()  # and asyncio's line about the task
+
+
 # --- After a failure
 
 

@@ -332,8 +332,6 @@ class Inbox:
                         reader._drop()
         finally:
             self._workers -= 1
-            if waiting:
-                self._intake.call_soon(self.run)  # this task was cancelled: start another
             callbacks.end()
 
     def _is_receiving(self) -> bool:
