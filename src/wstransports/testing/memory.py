@@ -259,8 +259,7 @@ class MemoryListener(Listening):
         return self._address
 
     def _stop(self) -> None:
-        if self._runtime._listeners.get(self._address) is self:
-            del self._runtime._listeners[self._address]
+        del self._runtime._listeners[self._address]  # nobody else can have taken it meanwhile
 
 
 class MemoryRuntime(Kernel):
