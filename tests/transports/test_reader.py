@@ -580,6 +580,26 @@ async def test_a_reader_that_another_task_reads_to_the_end_in_time(
 
 
 @on_each_loop
+async def test_of_an_empty_message_nothing_is_discarded(loop: Loop) -> None:
+    """Nothing of it is lost if the callback returns without reading: neither whole nor in parts."""
+    readers: list[WebSocketReader] = []
+
+    async def use(reader: WebSocketReader) -> None:
+        readers.append(reader)
+
+    async with reading(loop, use, use) as (peer, _, _):
+        peer.send("")
+        assert await peer.message() == "next"
+        with peer.in_one_write():
+            peer.part("")
+            peer.part("", last=True)
+        assert await peer.message() == "next"
+        for reader in readers:
+            assert await reader.get() == ""
+            assert await reader.read() == b""
+
+
+@on_each_loop
 async def test_a_task_that_still_waits_for_the_rest_when_the_callback_returns(loop: Loop) -> None:
     jobs: list[Any] = []
 

@@ -267,8 +267,8 @@ class WebSocketReader(Buffer):
                 self._ended = False  # some of it is lost
                 self._data.clear()
             self._wake_writers()
-        elif self._held:
-            self._ended = False
+        else:
+            self._ended = False  # the core makes no empty part
         self._parts = self._space_left = None
         self._dropped = True
         if error is not None:
