@@ -292,6 +292,34 @@ def test_a_sink_that_raises(where: str, log: list[logging.LogRecord]) -> None:
     assert all_are(ZeroDivisionError, error)
 
 
+def test_a_task_that_raises_when_the_stream_is_lost(log: list[logging.LogRecord]) -> None:
+    """The pipe has let go of its sink by then, but the log still names the connection."""
+
+    class Late(BadSink):
+        async def _fail(self) -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            raise ZeroDivisionError
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._pipe.start(self._fail(), copy_context())
+
+    async def main() -> None:
+        runtime = running()
+        sink = Late(None)
+        async with runtime.task_group() as group:
+            listener = await runtime.listen(Address("127.0.0.1", 0), lambda: sink, group)
+            stream = await trio.open_tcp_stream(*listener.address())
+            await stream.aclose()
+            await until(lambda: log)
+            listener.close()
+        assert "connection_lost" in sink.heard
+
+    run(main)
+    assert [record.getMessage() for record in log] == [f"a bad sink: {DROPPED}"]
+    assert all_are(ZeroDivisionError, one_error(log)[1])
+
+
 # Accepting.
 
 

@@ -117,6 +117,36 @@ async def test_a_slice_that_comes_due_while_too_much_is_unread(
 
 
 @on_memory
+async def test_a_deadline_that_passes_between_two_slices(
+    loop: MemoryLoop, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the flood is dropped, in silence, when its turn comes before the stream's end."""
+    monkeypatch.setattr(wstransports.batch, "WORK_AT_ONCE", -1)  # by a clock that stands still
+    told: list[tuple[int, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            told.append((code, reason))
+
+    async with loop.serving(on_connection, close_timeout=5) as server:
+        peer = await loop.connect(server)
+        peer.answers_close = False
+        [client] = server.clients.values()
+        [session] = server._acceptor._sessions
+        closing = loop.spawn(client.close())
+        await loop.settle()
+        peer.raw(masked(0x8A) * 50_000)
+        await loop.until(lambda: session.core.more)
+        loop.hold(5)
+        session.on_alarm()  # as other loops do; this one calls timers when nothing else is to do
+        await closing.wait()
+        await loop.settle()
+    assert told == [(1006, "the Close was not answered within 5 s")]
+    assert log.lines() == []
+
+
+@on_memory
 async def test_two_tasks_that_get_one_message(loop: MemoryLoop) -> None:
     messages: list[str | bytes] = []
 
@@ -136,6 +166,35 @@ async def test_two_tasks_that_get_one_message(loop: MemoryLoop) -> None:
         peer.part("message", last=True)
         await loop.settle()
         assert messages == ["one message"]
+
+
+@on_memory
+async def test_a_get_goes_on_when_another_task_looks_at_the_message(loop: MemoryLoop) -> None:
+    """Looking moves the message to the buffer of the low-level reads: nothing of it is lost, it is
+    counted once, and the limit of the get() holds."""
+    seen: list[object] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            getting = loop.spawn(reader.get(max_size=11))
+            await loop.checkpoint()
+            seen.append(reader.empty())
+            seen.append(await getting.wait())
+
+    async with loop.serving(on_connection, read_limit=1) as server:
+        peer = await loop.connect(server)
+        for _ in range(2):
+            for part in ("one ", "mess", "age"):
+                peer.part(part, last=part == "age")
+                await loop.settle()
+        assert seen == [False, "one message"] * 2
+        [session] = server._acceptor._sessions
+        assert session.inbox.unread == 0
+        peer.part("one ")
+        await loop.settle()
+        peer.part("messages", last=True)
+        assert await peer.closed() == (1009, "a message is longer than 11 bytes")
 
 
 @on_memory

@@ -149,8 +149,7 @@ class Intake:
 
     def _handle_slice(self) -> None:
         core = self._core
-        if core.more:
-            self.link.handle(core.receive_data(b"", self._now()))
+        self.link.handle(core.receive_data(b"", self._now()))
         if core.more and not self.pause_reasons:
             self.yield_to_loop()
 
