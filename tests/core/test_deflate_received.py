@@ -117,6 +117,9 @@ BLOCKS = [
         [*many(FINAL_HELLO, FINAL_HELLO, FINAL_HELLO + b"\0"), one(HELLO)],
         [text("Hello" * 3), text("Hello")],
     ),
+    Case("7.2.3.4 BFINAL, then an empty frame", many(FINAL_HELLO, b""), [text("Hello")]),
+    Case("7.2.3.4 BFINAL, then empty frames", many(FINAL_HELLO, b"", b""), [text("Hello")]),
+    Case("7.2.3.4 BFINAL, then its last byte", many(FINAL_HELLO, b"", b"\0"), [text("Hello")]),
     Case("7.2.3.4 BFINAL on nothing", [one(b"\3\0\0"), one(HELLO)], [text(""), text("Hello")]),
     Case("7.2.3.4 BFINAL stored", [one(b"\1" + STORED_HELLO[1:] + b"\0")], [text("Hello")]),
     Case(
@@ -248,7 +251,6 @@ CORRUPT = [
     Case("nothing in many frames", many(b"", b"", b""), [CUT_SHORT]),
     Case("a block with codes of its own, cut within them", [one(CODES)], [CUT_SHORT]),
     Case("nothing after a message", [one(HELLO), one(b"")], [text("Hello"), CUT_SHORT]),
-    Case("nothing after BFINAL's frame", many(FINAL_HELLO, b""), [text("Hello", False), CUT_SHORT]),
     *(
         Case(
             f"{name}, {missing} of its bytes cut off",

@@ -293,21 +293,28 @@ class Inflater:
     It creates its decompressor for the first compressed message.
     """
 
-    __slots__ = ("_negotiated", "_decompressor", "_kept", "pending")
+    __slots__ = ("_ended", "_negotiated", "_decompressor", "_kept", "pending")
 
     def __init__(self, negotiated: NegotiatedDeflate) -> None:
         self.pending = False
         self._negotiated = negotiated
         self._decompressor: Decompressor | None = None
         self._kept = b""  # input that was not consumed
+        self._ended = False  # the input of the current message ends with a final block so far
 
     def decode(self, data: bytes, last: bool, most: int) -> bytes:
         """Decompress a part of a message: see `Decoder`."""
         if self.pending:
             data, self._kept = self._kept, b""
             self.pending = False
-        elif last:
-            data += _TAIL
+        else:
+            if last:
+                data += _TAIL
+            if self._ended:
+                # What follows a final block may be nothing, in fragments as within one.
+                self._ended = not (last or data)
+                if not data or (last and data in _ENDS):
+                    return b""
         negotiated = self._negotiated
         decompressor = self._decompressor
         if decompressor is None:
@@ -322,6 +329,7 @@ class Inflater:
                 if last and not self._kept.endswith(_TAIL):
                     raise CorruptMessage(_CUT_SHORT)
                 self.pending = bool(self._kept) and not (last and self._kept in _ENDS)
+                self._ended = not last and not self._kept
             elif len(out) == most:
                 # There may be more output even if all input was consumed. Input can be left over
                 # only here, because only here the limit was reached.
