@@ -366,7 +366,7 @@ def test_a_connection_that_cannot_be_begun(
 ) -> None:
     """It is dropped."""
 
-    def no_memory() -> None:
+    def no_memory(*_: object) -> None:
         raise MemoryError
 
     async def main() -> None:

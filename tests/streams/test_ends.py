@@ -136,7 +136,7 @@ async def test_a_connection_that_cannot_be_begun_is_dropped(
 ) -> None:
     """The caller that handed its stream in sees nothing of it: that may be a listener for many."""
 
-    def no_memory() -> None:
+    def no_memory(*_: object) -> None:
         raise MemoryError
 
     class Broken(MemoryStream):
