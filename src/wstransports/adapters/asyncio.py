@@ -272,7 +272,7 @@ class AsyncioRuntime:
     ) -> AsyncioListener:
         """Accept connections at `where`."""
         listening = await ListeningSockets.open(where, self.loop.getaddrinfo)
-        return AsyncioListener(  # type: ignore[abstract]
+        return AsyncioListener(  # type: ignore[abstract, unused-ignore]  # new in Python 3.13
             self.loop, listening, make_sink, self._pipe, _tls(where)
         )
 
