@@ -84,8 +84,12 @@ class Acceptor:
             await self._wait_for_all(runtime, self._options.shutdown_timeout)
             if self._give_up_callbacks():
                 await self._wait_for_all(runtime, CLOSING_TIME)
-        finally:
+        except GeneratorExit:  # pragma: no cover - the interpreter ends, and its loop is closed
+            raise
+        except BaseException:
             self.abort()
+            raise
+        self.abort()
         await self._wait_for_all(runtime, self._options.shutdown_timeout)
 
     def abort(self) -> None:

@@ -18,7 +18,7 @@ from textwrap import indent
 import pytest
 
 from kit.blocking_peer import connected
-from kit.frames import BINARY, FIN, TEXT, Frame, masked
+from kit.frames import BINARY, FIN, PONG, TEXT, Frame, masked
 from kit.script import Script
 
 pytestmark = pytest.mark.slow
@@ -266,6 +266,9 @@ def test_the_loop_keeps_the_server_alive_until_it_stops(serve: Serve, stack: Exi
     peers = [stack.enter_context(connected(server.port)) for _ in range(2)]
     for _ in peers:
         assert server.line() == "We just got a new connection!"
+    for peer in peers:  # trio raises KeyboardInterrupt wherever it is, in the callback too
+        peer.ping(b"has it ended?")
+        assert peer.frame() == Frame(FIN | PONG, b"has it ended?")
     server.signal(signal.SIGINT)
     assert server.line() == "The server is going to close!"
     for peer in peers:
