@@ -77,10 +77,10 @@ class Acceptor:
     async def close(self, listener: Listener, runtime: Runtime) -> None:
         """Stop listening, close every client with 1001, and wait for them for a bounded time."""
         self._open = False
-        listener.close()
-        for session in self._sessions:
-            self._go_away(session)
         try:
+            listener.close()
+            for session in self._sessions:
+                self._go_away(session)
             await self._wait_for_all(runtime, self._options.shutdown_timeout)
             if self._give_up_callbacks():
                 await self._wait_for_all(runtime, CLOSING_TIME)

@@ -185,7 +185,6 @@ class WebSocketServer:
             with runtime.shield():
                 await self._acceptor.close(listener, runtime)
         finally:
-            self._acceptor.abort()
             await self._group.__aexit__(None, None, None)
             self._runtime = None
         if kind is None:
