@@ -1,5 +1,6 @@
 """`explain`: bytes in any form, and what the exit status says of them."""
 
+import runpy
 from base64 import b64encode
 from pathlib import Path
 
@@ -116,3 +117,11 @@ def test_any_bytes_have_some_form(data: bytes) -> None:
 def test_forms_that_are_not_kept(text: str, form: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         octets(text.encode(), form)
+
+
+def test_the_package_is_a_program(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("sys.argv", ["wstransports", "explain", "810548656c6c6f"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("wstransports", run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out == LINE

@@ -152,7 +152,7 @@ class Talk:
             async for message in source:
                 try:
                     await self._client.writer.send(message)
-                except ConnectionClosed:
+                except ConnectionClosed:  # pragma: no cover - the peer closed at this very moment
                     return
                 self._screen.sent(message)
 
