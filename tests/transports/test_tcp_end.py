@@ -224,3 +224,20 @@ def test_a_socket_that_is_lost_below_tls_is_not_asked() -> None:
     while pipe.calls:
         pipe.calls.pop()()
     assert pipe.aborted
+
+
+@BOTH_STREAMS
+@on_sockets
+async def test_a_stream_that_was_closed_twice_can_still_be_dropped(
+    loop: Loop, contexts: Contexts, tls: bool
+) -> None:
+    for_server, for_client = contexts if tls else (None, None)
+    async with loop.serving(certs=for_server, close_timeout=0) as server:
+        peer = await loop.connect(server, tls=for_client)
+        peer.stop_reading()  # so that it answers no end of TLS
+        pipe = (await only_client(loop, server))._session.pipe
+        pipe.close()
+        pipe.close()
+        pipe.abort()
+        await loop.until(lambda: not server._acceptor._sessions)
+        peer.reset()

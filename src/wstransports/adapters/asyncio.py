@@ -146,7 +146,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
                 self._transport.write_eof()
             except OSError:  # it is reset already; connection_lost() follows
                 self._transport.abort()
-        else:
+        elif not self._transport.is_closing():  # closed again, asyncio's TLS cannot be aborted
             self._transport.close()
 
     def abort(self) -> None:

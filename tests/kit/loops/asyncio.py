@@ -57,7 +57,8 @@ class AsyncioWire(asyncio.Protocol):
         """End our half, or close if the server has ended its own."""
         self._ended = True
         if self._peer.at_eof or not self._transport.can_write_eof():
-            self._transport.close()
+            if not self._transport.is_closing():  # closed again, asyncio's TLS cannot be aborted
+                self._transport.close()
         else:
             self._transport.write_eof()
 
