@@ -7,8 +7,8 @@
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
 # make fuzz      MINUTES=6 TARGET=frames: any bytes against the protocol and a server, held against
 #                slow references; all targets without one (needs atheris, so Python 3.11 to 3.13)
-# make hostile   ATTACK=tls: peers that do harm, what that costs the server and whoever else is
-#                served, and the bounds that must hold, on each loop (needs Linux, takes 15 minutes)
+# make hostile   ATTACK=tls: attacks, what they cost the server and its other clients, and the
+#                bounds that must hold, on each loop (needs Linux, takes 15 minutes)
 # make soak      MINUTES=60: clients that come, talk and vanish, in plain text and over TLS; memory,
 #                descriptors and tasks of the servers must stay flat, on each loop
 # make bench     measure everything next to other libraries, and write docs/performance.md and

@@ -100,7 +100,7 @@ CONTRACT = SRC / "wstransports" / "runtime.py"
 # What runs a loop of its own has to name one.
 RUNS = {"wstransports/sync/loop_thread.py": {"asyncio"}}
 
-# What has to be installed for a file of the API, which nothing imports but who asks for it.
+# What has to be installed for a file of the API, which users import by name, and nothing else does.
 NEEDS = {
     "wstransports/testing/strategies.py": {"hypothesis"},
     "wstransports/testing/pytest_plugin.py": {"pytest"},

@@ -69,7 +69,7 @@ class Address:
             hint = ": another program listens there; stop it, or use port 0 for a free port"
         elif error.errno == errno.EADDRINUSE:
             hint = (
-                ": another server listens there, or a file that is no socket is in the way; stop"
+                ": another server listens there, or a file that is not a socket is in the way; stop"
                 " the server, remove the file, or use another path"
             )
         cause = error.strerror or error

@@ -12,7 +12,7 @@ from .runtime import peer_name
 FULL = "the server is full or closing"
 CROWDED = "too many connections from one address"
 
-# The most refused connections whose TLS handshake is awaited, so that they can be told. Any other
+# The most refused connections whose TLS handshake is awaited, so that they get their 503. Any other
 # is closed without an answer.
 MOST_OPENING = 16
 

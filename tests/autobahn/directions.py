@@ -47,7 +47,7 @@ def read_report(folder: Path) -> Mapping[str, Mapping[str, object]]:
 
 
 class Certificates(NamedTuple):
-    """The files of a server's certificate and key, and of the authority behind it."""
+    """The files of a server's certificate and key, and of its authority."""
 
     cert: Path
     key: Path

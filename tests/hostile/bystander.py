@@ -1,4 +1,4 @@
-"""Whoever behaves next to an attack: echoes, one at a time, and how long they take.
+"""A client that behaves, next to an attack: echoes, one at a time, and how long they take.
 
 Arguments: the server's port, and for how many seconds. It prints milliseconds, in JSON.
 """

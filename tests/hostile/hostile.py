@@ -1,6 +1,6 @@
 """Attack servers on each event loop: `make hostile LOOP=trio ATTACK=tls`.
 
-Prints what each attack did to memory, descriptors, the log, and whoever else was served, next to
+Prints what each attack did to memory, descriptors, the log, and other clients, next to
 the bound that must hold. Exit status 0 only if all did.
 """
 

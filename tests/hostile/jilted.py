@@ -1,6 +1,6 @@
 """A client of a server that answers with a wrong 101, and then keeps the connection.
 
-Argument: the event loop. It prints in JSON how long some attempts took and what they left behind.
+Argument: the event loop. It prints in JSON how long some attempts took and what remained of them.
 """
 
 import asyncio

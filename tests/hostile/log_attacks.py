@@ -88,7 +88,7 @@ def garbage_for_tls(target: Target) -> list[Figure]:
     time.sleep(2 * LINGER)
     close_all(peers)
     time.sleep(LINGER)
-    # Whoever looks for the reason must find it.
+    # The reason must be there to find.
     missing = 100 - len(target.log_lines())
     return [*_lines_for(target, 100), Figure("peers without a line", missing, 0)]
 

@@ -72,7 +72,7 @@ class Target:
         line = self._output.readline().strip() if ready else ""
         assert line.isdigit(), f"the server did not start: {self.log.read_text()[-2000:]}"
         self.port = int(line)
-        # What the first request makes is no consequence of an attack.
+        # What the first request makes is not a consequence of an attack.
         before = self.descriptors()
         self.stats()
         self.wait(lambda: self.descriptors() <= before, 1)

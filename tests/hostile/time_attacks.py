@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 # Seconds.
 FLOOD = 5
 
-# Milliseconds that an echo may take in 99 of 100 cases, whoever floods the server.
+# Milliseconds that an echo may take in 99 of 100 cases, however the server is flooded.
 P99 = 50
 
 
@@ -68,7 +68,7 @@ def bombs(target: Target) -> list[Figure]:
 
 @attack("a peer that reads nothing, in a broadcast")
 def broadcast(target: Target) -> list[Figure]:
-    """The longest pause between two messages of a broadcast, for whoever reads."""
+    """The longest pause between two messages of a broadcast, for a client that reads."""
     stuck = connect(target, "/broadcast", receive_buffer=4096)
     reading = connect(target, "/broadcast")
     longest, before, end = 0.0, time.monotonic(), time.monotonic() + 8
@@ -153,7 +153,7 @@ def silent_shutdown(target: Target) -> list[Figure]:
 
 @attack("TLS key updates, nothing read", tls=True)
 def key_updates(target: Target) -> list[Figure]:
-    """Requests of new keys, whose answers nobody takes."""
+    """Requests for new keys, whose answers nobody takes."""
     before = target.memory()
     peer = TlsClient(target.port)
     updates = peer.update_keys(seconds=FLOOD, most=200_000)
@@ -164,7 +164,7 @@ def key_updates(target: Target) -> list[Figure]:
 
 @attack("a server that answers wrongly and stays")
 def jilted(target: Target) -> list[Figure]:
-    """connect() to a server whose 101 is no good, and that does not leave."""
+    """connect() to a server whose 101 is not valid, and that does not leave."""
     command = [sys.executable, str(HERE / "jilted.py"), target.loop]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     found = json.loads(ended.stdout)

@@ -544,7 +544,7 @@ async def test_aclose_closes_the_last_connection_and_ends_the_loop(loop: Loop) -
 
     async with loop.serving(on_connection) as server:
         async with aclosing(aiter(connecting(server))) as clients:
-            async for client in clients:  # noqa: B007  # used behind it
+            async for client in clients:  # noqa: B007  # used after it
                 break
             assert state_of(client).name == "OPEN"
         assert state_of(client).name == "CLOSED"

@@ -8,7 +8,7 @@ from meeting import Meeting
 
 noise = random.Random(6455).randbytes
 
-# 1 MiB is the longest that both let in where nobody says otherwise.
+# 1 MiB is the longest that both accept by default.
 MESSAGES: list[str | bytes] = [
     "",
     "text",

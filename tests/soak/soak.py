@@ -21,7 +21,7 @@ from visitor import Account, visit
 # Visitors of a server at a time.
 CROWD = 12
 
-# Seconds. The server drops whoever is silent well before a visitor's patience ends.
+# Seconds. The server drops silent clients well before a visitor's patience ends.
 OPTIONS: dict[str, Any] = {"timeout": 4, "open_timeout": 3, "close_timeout": 2}
 SETTLE = 10
 SAMPLE_EVERY = 2
@@ -103,7 +103,7 @@ def judge(target: Target, account: Account, samples: list[Sample]) -> list[Figur
         Figure("clients left", stats["clients"], 0),
         Figure("tracebacks", sum("Traceback" in line for line in lines), 0),
         Figure("faults that visitors saw", len(account.faults), 0),
-        # Who stayed got every echo; nobody's message was seen twice.
+        # The clients that stayed got every echo; no message was seen twice.
         Figure("messages lost", max(0, account.kept - stats["answered"]), 0),
         Figure("messages too many", max(0, stats["begun"] - account.sent), 0),
         Figure("echoes too many", max(0, account.echoed - stats["answered"]), 0),

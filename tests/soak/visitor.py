@@ -13,7 +13,7 @@ from raw import DEFLATE, frame, request
 
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, parse
 
-# Seconds. Whoever is silent is dropped by the server's timeout before.
+# Seconds. The server's timeout drops silent clients before.
 PATIENCE = 30
 
 TAIL = b"\x00\x00\xff\xff"
@@ -28,7 +28,7 @@ class Account:
     """Messages, or parts of one."""
     echoed: int = 0
     kept: int = 0
-    """Messages of those who stayed until everything was echoed."""
+    """Messages of the clients that stayed until everything was echoed."""
     faults: list[str] = field(default_factory=list)
 
 

@@ -101,7 +101,7 @@ def run_on_terminal(
             patch.setattr(sys, name, file)
         person.start()
         status = main(arguments)
-        terminal.type("\n")  # lets go whoever still reads a line
+        terminal.type("\n")  # lets go of a thread that still reads a line
     os.write(slave, _END.encode())
     watcher.join(20)
     person.join(20)

@@ -29,7 +29,7 @@ TIME = r"\d\d:\d\d:\d\d\.\d{3} "
 
 
 def echo_server(**options: Any) -> WebSocketServer:
-    """Sends back what comes; closes when it is told a code."""
+    """Echoes; closes with a code that a message names."""
     server = WebSocketServer("127.0.0.1", 0, **options)
 
     @server.connection

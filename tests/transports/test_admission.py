@@ -1,4 +1,4 @@
-"""`max_connections`: what counts, and how little is held for those who are refused."""
+"""`max_connections`: what counts, and how little refused clients take."""
 
 import logging
 import socket
@@ -84,7 +84,7 @@ async def test_silent_clients_hold_no_more_than_they_may(loop: Loop, log: Log) -
 async def test_silent_clients_of_tls_hold_no_more_than_they_may(
     loop: Loop, authority: trustme.CA, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those beyond the few that may be told are closed at once."""
+    """Beyond the few that get a 503, clients are closed at once."""
     certs = server_context(authority, "127.0.0.1")
     async with loop.serving(max_connections=MOST, certs=certs) as server:
         crowd = Crowd(server)

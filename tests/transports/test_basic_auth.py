@@ -1,4 +1,4 @@
-"""`basic_auth`: who is let in, and what hostile credentials get."""
+"""`basic_auth`: which clients may connect, and what hostile credentials get."""
 
 import hmac
 import logging
@@ -170,7 +170,7 @@ async def test_a_check_that_raises_is_a_500(loop: Loop, log: Log, later: bool) -
 async def test_every_pair_is_compared_in_constant_time(
     loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many comparisons whoever asks, each by the function that takes the same time."""
+    """As many comparisons for every client, each by the function that takes the same time."""
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
 

@@ -33,7 +33,7 @@ Failing = Callable[[Loop], Awaitable[None]]
 
 
 class Odd(BaseException):
-    """Is no Exception."""
+    """Not an Exception."""
 
 
 async def odd(loop: Loop) -> None:

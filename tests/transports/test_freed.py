@@ -134,7 +134,7 @@ async def test_with_tls(loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLConte
 
 @on_each_loop
 async def test_after_a_loss(loop: Loop) -> None:
-    """Amid a message that a callback reads."""
+    """Within a message that a callback reads."""
     raised: list[int] = []
 
     async def on_connection(client: Client) -> None:

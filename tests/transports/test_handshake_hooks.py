@@ -31,7 +31,7 @@ def either(request: pytest.FixtureRequest) -> Either:
     return made
 
 
-# --- Who asks
+# --- The client of a request
 
 
 @on_each_loop
@@ -202,7 +202,7 @@ def test_query_parameters(query: str, parameters: dict[str, str]) -> None:
         ("a=1", {"a": "1"}),
         ("a=1;b=2; c=3 ;", {"a": "1", "b": "2", "c": "3"}),
         ('a="quoted \\"x\\" \\073"', {"a": 'quoted "x" ;'}),
-        # What is no cookie harms none of those beside it.
+        # What is no cookie harms no other cookie.
         ("nothing; =x; ;;ok=3", {"ok": "3"}),
         ("bad name=1; a[b]=2; path=/", {"bad name": "1", "a[b]": "2", "path": "/"}),
         ("a=1; a=2", {"a": "2"}),
@@ -247,7 +247,7 @@ async def test_accept_without_a_subprotocol_leaves_the_choice_to_the_server(loop
 
 @on_each_loop
 async def test_accept_makes_no_websocket_of_an_ordinary_request(loop: Loop, either: Either) -> None:
-    """A peer chooses what it sends, so this is no error of the application's."""
+    """A peer chooses what it sends, so this is not an error of the application's."""
     accept = either(lambda _: Accept({"Set-Cookie": "a=b"}, "chat"))
     async with loop.serving(process_request=accept) as server:
         peer = await loop.dial(server)

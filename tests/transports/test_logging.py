@@ -14,7 +14,7 @@ from wstransports.log import log as log_line
 
 
 class Odd(BaseException):
-    """Is no Exception."""
+    """Not an Exception."""
 
 
 class Broken(logging.Handler):

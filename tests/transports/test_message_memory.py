@@ -119,7 +119,7 @@ async def test_tiny_fragments_of_a_message_without_a_limit(loop: MemoryLoop, wai
         peer.raw(masked(0x02, b"x") + masked(0x00, b"x") * fragments + masked(0x80))
         with measured() as found:
             await loop.settle()
-        # What one read brings is held besides, and the events of one slice of it.
+        # What one read brings is held as well, and the events of one slice of it.
         assert found[1] < 600_000
         assert bool(results) is waiting
         may_go_on.set()

@@ -40,7 +40,7 @@ async def test_the_answers_to_one_read_are_one_write(
                 for number in range(64):
                     peer.send(str(number))
             assert [await peer.message() for _ in range(64)] == [str(n) for n in range(64)]
-        # The last message of a read has none behind it: its answer may leave alone. And what is
+        # The last message of a read has none after it: its answer may leave alone. And what is
         # old leaves, on a machine that has much else to do.
         assert len(writes) <= 20
 

@@ -321,7 +321,7 @@ def age(response: Response) -> float:
 
 @on_each_loop
 async def test_every_refusal_has_a_date(loop: Loop, log: Log) -> None:
-    """RFC 9110 section 6.6.1, whoever refuses."""
+    """RFC 9110 section 6.6.1, for every refusal."""
 
     def process(request: Request) -> Response | None:
         if request.path == "/dated":

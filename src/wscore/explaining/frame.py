@@ -20,7 +20,7 @@ _RESERVED_BITS = 0x70
 class FrameExplainer:
     """Explains the frames of one direction, one after another.
 
-    `sender` says who must have sent them; None if that is unknown: then all must be masked, or
+    `sender` is the end that sent them; None if that is unknown: then all must be masked, or
     none. `bits` are the reserved bits that extensions may set in a message's first frame.
     """
 

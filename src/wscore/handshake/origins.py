@@ -30,7 +30,7 @@ def checked_origins(origins: Sequence[str | None]) -> frozenset[str | None]:
 def _fault(origin: str) -> str:
     """Why no client sends `origin`, and what to write instead; "" for a valid origin."""
     if "*" in origin:
-        return "there are no wildcards; list each origin, or pass origins=None to serve all"
+        return "wildcards are not supported; list each origin, or pass origins=None to serve all"
     if "://" not in origin:
         return "begin with the scheme, as in https://example.com"
     if not origin.isascii():

@@ -1,4 +1,4 @@
-"""A watch on what a loop's own TLS sends by itself: it tells nobody, and holds it without bound."""
+"""A bound on what a loop's own TLS sends by itself, which the loop neither reports nor limits."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

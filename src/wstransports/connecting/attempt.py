@@ -171,7 +171,7 @@ class Attempt:
         """Nothing to do: there is no list of clients."""
 
     def is_client(self, peer: Peer | None) -> bool:
-        """Nobody: there is no server."""
+        """False: an attempt at connecting has no other clients."""
         return False
 
     def finished(self, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""What is left of a connection that is over, for those who still hold a part of it."""
+"""What remains of a connection that is over, for users that still hold a part of it."""
 
 from collections.abc import Callable
 from weakref import ref

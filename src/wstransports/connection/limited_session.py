@@ -18,8 +18,8 @@ _SLICE = 256
 class LimitedSession(Session):
     """A Session that counts what its peer sends; any other pays nothing for that.
 
-    The core is told to return no more frames at a time than messages and pings are allowed, so that
-    a burst in one read is no exception. Bytes are counted as they are read.
+    The core returns no more frames at a time than messages and pings are allowed, so that
+    a burst in one read does not get around it. Bytes are counted as they are read.
     """
 
     __slots__ = (

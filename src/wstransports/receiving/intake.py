@@ -132,7 +132,7 @@ class Intake:
             self._schedule(partial(self._wake, self._round_robin.number))
 
     def _wake(self, number: int) -> None:
-        """Let those who wait have their turns. Each connection calls this for itself, so that none
+        """Let the waiting connections have their turns. Each calls this for itself, so that none
         depends on the stream of another."""
         self._wakes = False
         if self._round_robin.run(number, self._now) or self._queued:

@@ -27,7 +27,7 @@ def add_to(commands: Any) -> None:
     add("--format", choices=FORMS, default="auto",
         help="how the bytes are written; auto finds out, also dumps of xxd")  # fmt: skip
     add("--sender", choices=("client", "server"),
-        help="who sent them, if there is no head of HTTP that says so")  # fmt: skip
+        help="the end that sent them, if no HTTP head shows it")  # fmt: skip
     parser.set_defaults(run=run)
 
 

@@ -14,7 +14,7 @@ class Folder:
     """Answers ordinary requests with the files of a folder, as `process_request`.
 
     Only regular files in the folder are served: no hidden ones, and none that a link or ".." leads
-    to outside of it. Raises NotADirectoryError for what is no folder.
+    to outside of it. Raises NotADirectoryError for anything but a folder.
     """
 
     def __init__(self, path: str) -> None:

@@ -13,7 +13,7 @@ STATUSES = {
     USAGE: "the arguments or the input are not valid",
     CLOSED: "the connection was lost, or closed with another code",
     INTERRUPTED: "interrupted by Ctrl-C",
-    NO_READER: "whoever read the output has gone",
+    NO_READER: "the reader of the output has closed it",
 }
 
 
