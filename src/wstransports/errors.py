@@ -36,7 +36,8 @@ class ConnectionClosed(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Without __init__, whose arguments a subclass may change; a client cannot be pickled.
-        return copyreg.__newobj__, (type(self), *self.args), {**self.__dict__, "client": None}  # type: ignore[attr-defined]
+        make = copyreg.__newobj__  # type: ignore[attr-defined]  # typeshed leaves it out
+        return make, (type(self), *self.args), {**self.__dict__, "client": None}
 
 
 class HandshakeError(Exception):

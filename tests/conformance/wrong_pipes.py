@@ -415,7 +415,7 @@ class DropsTheStreamOnCancel(MemoryPipe):
 class _WrongCancellation(MemoryPipe):
     def __init__(self, runtime: MemoryRuntime, sink: Sink) -> None:
         super().__init__(runtime, sink)
-        runtime.is_cancellation = self.wrong  # type: ignore[method-assign]
+        runtime.is_cancellation = self.wrong  # type: ignore[method-assign]  # wrong on purpose
 
     def wrong(self, error: BaseException) -> bool:
         raise NotImplementedError

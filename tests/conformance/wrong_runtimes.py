@@ -55,7 +55,7 @@ class RaisesInACheckpoint(MemoryRuntime):
 class ReturnsNothing(MemoryRuntime):
     async def in_thread(self, function: Callable[[], T]) -> T:
         function()
-        return None  # type: ignore[return-value]
+        return None  # type: ignore[return-value]  # wrong on purpose
 
 
 @breaks(Rule.IN_THREAD)
@@ -64,19 +64,19 @@ class RaisesNothing(MemoryRuntime):
         try:
             return function()
         except ZeroDivisionError:
-            return None  # type: ignore[return-value]
+            return None  # type: ignore[return-value]  # wrong on purpose
 
 
 @breaks(Rule.CURRENT_TASK)
 class HasOneTaskForAll(MemoryRuntime):
     def current_task(self) -> MemoryTask[Any]:
-        return self  # type: ignore[return-value]
+        return self  # type: ignore[return-value]  # wrong on purpose
 
 
 @breaks(Rule.CURRENT_TASK)
 class HasANewTaskForEachLook(MemoryRuntime):
     def current_task(self) -> MemoryTask[Any]:
-        return object()  # type: ignore[return-value]
+        return object()  # type: ignore[return-value]  # wrong on purpose
 
 
 @breaks(Rule.CURRENT_TASK)

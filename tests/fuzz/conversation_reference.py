@@ -4,6 +4,15 @@ The fuzzer holds the core against this file. It does not use the library.
 """
 
 
+def joined(part: str | bytes, more: str | bytes) -> str | bytes:
+    """Two parts of a message, which are of one type."""
+    if isinstance(part, str):
+        assert isinstance(more, str)
+        return part + more
+    assert isinstance(more, bytes)
+    return part + more
+
+
 class Voice:
     """One end, as the other one must hear it."""
 
@@ -20,8 +29,7 @@ class Voice:
     def say(self, text: str | bytes, last: bool = True) -> None:
         """Say a message or a part of one."""
         if self.part is not None:
-            assert type(self.part) is type(text)
-            text = self.part + text  # type: ignore[operator]  # of one type
+            text = joined(self.part, text)
         self.part = None
         if last:
             self.said.append(text)

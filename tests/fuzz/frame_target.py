@@ -8,7 +8,6 @@ from kit.handshake import KEY, acceptance
 from wscore import (
     ClientConnection,
     CloseReceived,
-    Connection,
     ConnectionFailed,
     Deflate,
     Event,
@@ -54,7 +53,7 @@ def rules_of(choice: int) -> Rules:
     )
 
 
-def connection(rules: Rules) -> Connection:  # type: ignore[type-arg]
+def connection(rules: Rules) -> ServerConnection | ClientConnection:
     """A connection past its handshake, whose peer is to keep these rules."""
     offers = [DEFLATE + ("" if rules.takeover else NO_TAKEOVER)] if rules.deflate else []
     fields = "".join(f"Sec-WebSocket-Extensions: {offer}\r\n" for offer in offers)
@@ -72,11 +71,7 @@ def connection(rules: Rules) -> Connection:  # type: ignore[type-arg]
     return client
 
 
-def receive(
-    end: Connection,  # type: ignore[type-arg]
-    data: bytes,
-    size: int,
-) -> list[Event]:
+def receive(end: ServerConnection | ClientConnection, data: bytes, size: int) -> list[Event]:
     """All events, up to the last."""
     events: list[Event] = []
     for piece in pieces(data, size):

@@ -28,7 +28,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(HERE.parent)}
 # The longest inputs that are tried, in bytes.
 MAX_LENGTH = 2048
 
-# What `--save` takes into the corpus: a repository is no place for more.
+# What `--save` takes into the corpus: larger inputs do not belong in a repository.
 LONGEST_KEPT = 300
 MOST_KEPT = 60
 

@@ -5,7 +5,7 @@ Arguments: the target, a program that starts this file for the target, and libFu
 
 import sys
 
-import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]
+import atheris
 
 with atheris.instrument_imports(include=["wscore", "wstransports"]):
     import wscore  # noqa: F401

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from conversation_reference import Voice
+from conversation_reference import Voice, joined
 from cuts import settled
 
 from wscore import (
@@ -145,7 +145,7 @@ def _check(actor: End, listener: End) -> None:
             piece = event.data if event.text is None else event.text
             if not event.first:
                 assert part is not None
-                piece = part + piece  # type: ignore[operator]  # of one type
+                piece = joined(part, piece)
             part = None if event.last else piece
             if event.last:
                 said.append(piece)
@@ -162,7 +162,7 @@ def _check(actor: End, listener: End) -> None:
     if part:
         rest = [*voice.said[len(said) :], voice.part]
         assert rest[0] is not None
-        assert rest[0].startswith(part)  # type: ignore[arg-type]  # of one type
+        assert joined(part, rest[0][len(part) :]) == rest[0]
 
 
 def _as_heard(close: tuple[int, str] | None) -> tuple[int, str]:

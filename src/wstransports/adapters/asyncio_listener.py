@@ -13,7 +13,7 @@ from .listening_sockets import ListeningSockets
 from .socket_listener import RETRY, SocketListener, not_connected
 
 
-class AsyncioListener(SocketListener, asyncio.AbstractServer):  # type: ignore[misc]
+class AsyncioListener(SocketListener, asyncio.AbstractServer):
     """The contract's Listener.
 
     It accepts by itself: the loop's own server would set the queue of a given socket, report no

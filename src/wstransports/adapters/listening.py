@@ -1,7 +1,6 @@
 """What a server's block yields: a listener with the methods of `asyncio.Server`, on every loop."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
 from typing import Self
 
 from ..runtime import Signal, running
@@ -61,14 +60,9 @@ class Listening(ABC):
         await running().checkpoint()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self.close()
-        if kind is None:
+        if error[0] is None:
             await self.wait_closed()
 
     def _check_serving(self) -> None:
