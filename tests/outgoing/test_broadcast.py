@@ -8,6 +8,7 @@ import pytest
 
 from kit.connecting import connecting
 from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory, on_own_streams
+from kit.writes import CountingPipe
 from wscore import ClientConnection, CloseReceived, MessagePiece, Reasons
 from wscore.extensions import Deflate
 from wscore.extensions.deflate import NegotiatedDeflate
@@ -656,25 +657,6 @@ async def test_amid_a_fragmented_message_of_ones_own_it_is_refused(loop: MemoryL
 
 
 # From inside a callback.
-
-
-class CountingPipe:
-    """A Pipe as it is, but for the writes, which are written down."""
-
-    def __init__(self, pipe: Pipe, writes: list[bytes]) -> None:
-        self._pipe = pipe
-        self._writes = writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipe, name)
-
-    def write(self, data: bytes) -> None:
-        self._writes.append(data)
-        self._pipe.write(data)
-
-    def writelines(self, parts: list[bytes]) -> None:
-        self._writes.extend(parts)
-        self._pipe.writelines(parts)
 
 
 @on_own_streams  # anyio's pipe gathers by itself: how much depends on who runs when

@@ -95,18 +95,22 @@ async def test_what_is_no_exception_closes_with_1011(
         assert await good.message() == "undisturbed"
 
 
-@pytest.mark.parametrize("failing", FAILINGS)
-@on_each_loop
-async def test_in_process_request_it_is_a_500(loop: Loop, log: Log, failing: Failing) -> None:
-    async def process_request(request: Request) -> None:
-        await failing(loop)
-
+async def check_that_it_is_a_500(loop: Loop, log: Log, process_request: Any) -> None:
     async with loop.serving(echo, process_request=process_request) as server:
         peer = await loop.dial(server)
         peer.handshake()
         assert (await peer.answer()).status == 500
         [(line, _)] = log.tracebacks()
         assert line == "process_request raised"
+
+
+@pytest.mark.parametrize("failing", FAILINGS)
+@on_each_loop
+async def test_in_process_request_it_is_a_500(loop: Loop, log: Log, failing: Failing) -> None:
+    async def process_request(request: Request) -> None:
+        await failing(loop)
+
+    await check_that_it_is_a_500(loop, log, process_request)
 
 
 @on_each_loop
@@ -114,12 +118,7 @@ async def test_also_where_process_request_is_not_async(loop: Loop, log: Log) -> 
     def process_request(request: Request) -> None:
         raise Odd
 
-    async with loop.serving(echo, process_request=process_request) as server:
-        peer = await loop.dial(server)
-        peer.handshake()
-        assert (await peer.answer()).status == 500
-        [(line, _)] = log.tracebacks()
-        assert line == "process_request raised"
+    await check_that_it_is_a_500(loop, log, process_request)
 
 
 @on_each_loop

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from kit.frames import CLOSE, FIN, PING, PONG, Frame, masked
+from kit.jobs import Job
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, state_of
 from kit.peer import Peer
 from wscore import Reasons, State
-from wstransports import Client, ConnectionClosed, WebSocketReader
+from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
 
 # --- A close takes effect in order
 
@@ -164,6 +165,18 @@ async def test_once_our_close_is_sent_everything_raises_but_pong(loop: Loop) -> 
         await peer.eof()
 
 
+async def close_unanswered(loop: Loop, server: WebSocketServer) -> tuple[Peer, Client, Job[None]]:
+    """Begin to close a client that got "ready"; its peer has our Close, and does not answer it."""
+    peer = await loop.connect(server)
+    peer.answers_close = False
+    assert await peer.message() == "ready"
+    await loop.until(lambda: server.clients)
+    [client] = server.clients.values()
+    closing = loop.spawn(client.close())
+    assert (await peer.frame()).opcode == CLOSE
+    return peer, client, closing
+
+
 @on_each_loop
 async def test_messages_after_our_close_are_still_delivered(loop: Loop) -> None:
     """They were on their way when the peer had not seen it yet (RFC 6455 section 1.4)."""
@@ -177,13 +190,7 @@ async def test_messages_after_our_close_are_still_delivered(loop: Loop) -> None:
         await client.writer.send("ready")
 
     async with loop.serving(on_connection) as server:
-        peer = await loop.connect(server)
-        peer.answers_close = False
-        assert await peer.message() == "ready"
-        await loop.until(lambda: server.clients)
-        [client] = server.clients.values()
-        closing = loop.spawn(client.close())
-        assert (await peer.frame()).opcode == CLOSE
+        peer, _, closing = await close_unanswered(loop, server)
         peer.send("one more")
         peer.acknowledge()
         await closing.wait()
@@ -208,13 +215,7 @@ async def test_a_ping_after_our_close_is_answered(loop: Loop, answered_by: str) 
         await client.writer.send("ready")
 
     async with loop.serving(on_connection) as server:
-        peer = await loop.connect(server)
-        peer.answers_close = False
-        assert await peer.message() == "ready"
-        await loop.until(lambda: server.clients)
-        [client] = server.clients.values()
-        closing = loop.spawn(client.close())
-        assert (await peer.frame()).opcode == CLOSE
+        peer, client, closing = await close_unanswered(loop, server)
         for payload in (b"first", b"last"):
             peer.ping(payload)
             assert await peer.frame() == Frame(FIN | PONG, payload)
