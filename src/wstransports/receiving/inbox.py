@@ -198,7 +198,8 @@ class Inbox:
     def take_no_more(self) -> None:
         """Deliver no further messages; the callbacks finish with those that they have taken."""
         self._ending = True
-        taken = self._waiting.popleft() if self._is_receiving() else None
+        # receive() has the first message, or is about to have it.
+        taken = self._waiting.popleft() if self.receiving() and self._waiting else None
         self._discard()
         if taken is not None:
             self._waiting.append(taken)
@@ -333,10 +334,6 @@ class Inbox:
         finally:
             self._workers -= 1
             callbacks.end()
-
-    def _is_receiving(self) -> bool:
-        """Whether receive() has the first message, or is about to have it."""
-        return self._consumer is Consumer.RECEIVE and len(self._waiting) > 0
 
     def _discard(self, error: ConnectionClosed | None = None) -> None:
         for reader in self._waiting:
