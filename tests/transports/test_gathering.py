@@ -303,7 +303,7 @@ async def test_nothing_stays_gathered_when_a_callback_waits_for_anything(loop: L
             await client.writer.send("sent before")
             await list(waits.values())[int(name)](client, reader)
 
-    async with loop.serving(on_connection, close_timeout=0.1) as server:
+    async with loop.serving(on_connection, close_timeout=0.1, shutdown_timeout=0.1) as server:
         for index in range(len(waits)):
             peer = await loop.connect(server)
             peer.part(str(index))

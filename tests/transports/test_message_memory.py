@@ -48,7 +48,7 @@ async def by_read(reader: WebSocketReader) -> int:
 
 
 @pytest.mark.parametrize("read", [by_get, by_chunks, by_read])
-@pytest.mark.parametrize("chunk", [1, 50])
+@pytest.mark.parametrize("chunk", [pytest.param(1, marks=pytest.mark.slow), 50])
 @pytest.mark.parametrize("text", [False, True])
 @on_memory
 async def test_a_frame_that_arrives_in_small_reads(
@@ -99,6 +99,7 @@ async def test_unread_pieces_are_counted_as_what_they_take(loop: MemoryLoop, chu
         assert results == [20_000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waiting", [False, True])
 @on_memory
 async def test_tiny_fragments_of_a_message_without_a_limit(loop: MemoryLoop, waiting: bool) -> None:
@@ -151,6 +152,7 @@ MIB = 2**20
 COMPRESSED = masked(0xC2, zlib.compress(bytes(MIB), wbits=-15) + b"\0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "flood"),
     [
