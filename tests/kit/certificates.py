@@ -5,6 +5,9 @@ from pathlib import Path
 
 import trustme
 
+# What OpenSSL says of a record that was not encrypted with the key, before 3.5 and since.
+BAD_RECORD = "(decryption failed or bad record mac|record layer failure)"
+
 
 def server_context(authority: trustme.CA, *hosts: str) -> ssl.SSLContext:
     """The context of a server with a certificate for these names or addresses."""
