@@ -102,6 +102,7 @@ RUNS = {"wstransports/sync/loop_thread.py": {"asyncio"}}
 
 # What has to be installed for a file of the API, which users import by name, and nothing else does.
 NEEDS = {
+    "wstransports/prometheus.py": {"prometheus_client"},
     "wstransports/testing/strategies.py": {"hypothesis"},
     "wstransports/testing/pytest_plugin.py": {"pytest"},
 }

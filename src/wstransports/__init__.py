@@ -11,11 +11,13 @@ from .connect import connect
 from .connecting.backoff import backoff
 from .connecting.reconnection import worth_retrying
 from .errors import ConnectionClosed, HandshakeError, IncompleteReadError
+from .instrument import Instrument
 from .receiving.buffer import Buffer
 from .receiving.reader import WebSocketReader
 from .request import Request
 from .sending.writer import WebSocketWriter
 from .server import WebSocketServer
+from .statistics import Statistics
 
 __all__ = [
     "Accept",
@@ -27,10 +29,12 @@ __all__ = [
     "Deflate",
     "HandshakeError",
     "IncompleteReadError",
+    "Instrument",
     "Reasons",
     "Request",
     "Response",
     "State",
+    "Statistics",
     "WebSocketReader",
     "WebSocketServer",
     "WebSocketWriter",

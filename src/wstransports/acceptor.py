@@ -17,11 +17,13 @@ from wscore import (
     State,
     upgrade_required,
 )
+from wscore.metering import MeteredServerConnection
 
 from .accept import Accept
-from .admission import FULL, LINGER, Admission
+from .admission import CROWDED, FULL, LINGER, Admission
 from .client import Client
 from .clients import Clients
+from .connection.instrumented import WatchedLimitedSession, WatchedSession
 from .connection.limited_session import LimitedSession
 from .connection.session import Session
 from .errors import Peer
@@ -39,6 +41,14 @@ OnConnection = Callable[[Client], Awaitable[object]]
 CLOSING_TIME = 1.0
 
 _RETRY_LATER = {"Retry-After": "1"}
+
+# By whether instruments watch, and whether rates are limited.
+_SESSIONS = {
+    (False, False): Session,
+    (False, True): LimitedSession,
+    (True, False): WatchedSession,
+    (True, True): WatchedLimitedSession,
+}
 
 # What answers a request if the application decides nothing.
 _ACCEPT = Accept()
@@ -65,7 +75,11 @@ class Acceptor:
         )
         self._open = False
         self._sessions = Admission(options.max_connections, options.max_connections_per_address)
-        self._limits_rates = options.limits_rates()
+        self._instruments = options.instrumentation
+        self._make_session = _SESSIONS[self._instruments.any, options.limits_rates()]
+        self._make_core = (
+            MeteredServerConnection if self._instruments.count_messages else ServerConnection
+        )
         self._all_gone: Signal | None = None
         self._numbers = itertools.count(1)
 
@@ -101,9 +115,9 @@ class Acceptor:
         """A connection is accepted, but not connected; None to close it at once."""
         admitted = self._open and self._sessions.has_room()
         if not admitted and not self._sessions.may_refuse():
+            self._rejected(0, FULL)
             return None
-        make = LimitedSession if self._limits_rates else Session
-        session = make(self._new_core(), runtime, self._options, self, context.copy())
+        session = self._make_session(self._new_core(), runtime, self._options, self, context.copy())
         self._sessions.add(session, admitted)
         return session
 
@@ -114,6 +128,7 @@ class Acceptor:
         reason = self._sessions.connected(session)
         if reason is None and self._open:
             return
+        self._rejected(503, reason or FULL)
         session.log(f"refused with 503: {reason or FULL}")
         session.core.shorten_close_timeout(LINGER)
         session.reject(Response(503, _RETRY_LATER, f"{reason or FULL}\n"))
@@ -126,6 +141,7 @@ class Acceptor:
             core = session.core
             normal = core.input_ended or core.silent or event.status == 405
             _log_failed(session, event.reason, logging.INFO if normal else logging.WARNING)
+            self._instruments.call("rejected", event.status, "handshake")
             session.callbacks.cancel()  # process_request, whose answer would be useless
             return
         assert isinstance(event, RequestReceived)
@@ -165,9 +181,14 @@ class Acceptor:
 
     # The opening handshake.
 
+    def _rejected(self, status: int, reason: str) -> None:
+        """A connection is refused before its request."""
+        word = "address" if reason is CROWDED else "full" if self._open else "shutdown"
+        self._instruments.call("rejected", status, word)
+
     def _new_core(self) -> ServerConnection:
         options = self._options
-        return ServerConnection(
+        return self._make_core(
             handshake=self._handshake.fresh_copy(),  # saves checking the options again
             max_message_size=options.max_message_size,
             open_timeout=options.open_timeout,
@@ -191,13 +212,17 @@ class Acceptor:
             return  # the handshake failed meanwhile
         if isinstance(answer, Response):
             authentication = self._options.authentication
+            reason = "application"
             if authentication is not None and answer is authentication.challenge:
+                reason = "unauthorized"
                 _log_failed(session, "basic authentication failed, answered with 401")
+            self._instruments.call("rejected", answer.status, reason)
             session.reject(answer)
         elif request.is_upgrade:
             self._accept(session, request, answer)
         else:
             _log_failed(session, "not a WebSocket request, answered with 426")
+            self._instruments.call("rejected", 426, "plain")
             session.reject(upgrade_required())
 
     def _accept(self, session: Session, request: Request, answer: Accept) -> None:
@@ -227,6 +252,7 @@ class Acceptor:
             if session.core.silent:  # browsers preconnect
                 session.pipe.abort()
             else:
+                self._rejected(503, FULL)
                 session.reject(Response(503, _RETRY_LATER, "the server is shutting down\n"))
         elif session.core.state is State.OPEN:
             session.go_away()

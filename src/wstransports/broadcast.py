@@ -163,6 +163,7 @@ def _delay(
         report.failed[client] = outbox.closed_error()
     elif policy.slow == "drop":
         report.dropped.append(client)
+        outbox.leave_out(message)
     elif policy.slow == "close" and outbox.is_too_slow(policy.max_waiting, policy.max_seconds):
         client._session.fail(Reasons.TRY_AGAIN_LATER, "too slow for what is broadcast")
         report.closed.append(client)

@@ -74,8 +74,9 @@ class connect:  # lower case: it is used like a function
         `runtime`: the adapter to run on; None for that of the running loop.
         `subprotocols`: the subprotocols offered, in order of preference.
         `timeout`, `compression`, `max_message_size`, `read_limit`, `open_timeout`,
-            `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`: as for
-            `WebSocketServer`. The seconds of `open_timeout` include redirects.
+            `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`,
+            `instruments`: as for `WebSocketServer`. The seconds of `open_timeout` include
+            redirects.
 
     Raises TypeError or ValueError for invalid arguments.
 

@@ -10,6 +10,7 @@ from wscore.handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 
 from .accept import Accept
 from .basic_auth import DEFAULT_REALM, BasicAuth, BasicAuthArgument
+from .instruments import InstrumentMethods, Instruments
 from .request import Request
 
 Answer = Response | Accept | None
@@ -21,6 +22,8 @@ RatePolicy = Literal["pause", "close"]
 Compression = Literal["deflate"] | Deflate | None
 
 _DEFLATE = Deflate()
+
+_NO_INSTRUMENTS = Instruments(())
 
 _RATES = ("max_messages_per_second", "max_pings_per_second", "max_bytes_per_second")
 
@@ -38,6 +41,7 @@ class ConnectionKeywords(TypedDict, total=False):
     concurrent_messages: int
     max_head_size: int
     max_head_fields: int
+    instruments: Sequence[InstrumentMethods]
 
 
 class ServerKeywords(TypedDict, total=False):
@@ -52,6 +56,7 @@ class ServerKeywords(TypedDict, total=False):
     concurrent_messages: int
     max_head_size: int
     max_head_fields: int
+    instruments: Sequence[InstrumentMethods]
     origins: Sequence[str | None] | None
     max_connections: int | None
     max_connections_per_address: int | None
@@ -89,6 +94,10 @@ class ConnectionOptions:
     """The longest head of the opening handshake accepted, blank line included."""
     max_head_fields: int = MAX_HEAD_FIELDS
     """The most header lines in it."""
+    instruments: Sequence[InstrumentMethods] = ()
+    """What counts or traces the connections."""
+    instrumentation: Instruments = field(init=False, default=_NO_INSTRUMENTS)
+    """What `instruments` makes."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "open_timeout", "close_timeout"):
@@ -98,6 +107,8 @@ class ConnectionOptions:
         for name in ("concurrent_messages", "max_head_size", "max_head_fields"):
             _check_count(name, getattr(self, name))
         self._check_subprotocols()
+        if self.instruments != ():
+            object.__setattr__(self, "instrumentation", Instruments(self.instruments))
         if not (self.compression in ("deflate", None) or isinstance(self.compression, Deflate)):
             raise ValueError(
                 f'compression must be "deflate", a Deflate(...) or None, not {self.compression!r}'

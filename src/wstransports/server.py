@@ -72,6 +72,8 @@ class WebSocketServer:
             function of both, async or not; any other request is answered with 401.
         `realm`: what `basic_auth` protects, as browsers show it.
         `concurrent_messages`: how many on_message callbacks of one client may overlap (1).
+        `instruments`: a list of `Instrument`, such as `Statistics`: what counts or traces
+            connections and messages.
 
     `clients` maps `(client.addr, client.port)` to each connected client. While a `with` block
     is active, `loop` is its loop.

@@ -37,6 +37,7 @@ OUTSIDE_THE_RFC = {
     "IncompleteReadError": "our exception",
     "LocalProtocolError": "our exception",
     "Response": "HTTP",
+    "Statistics": "counters",
     "State": "the names of the WebSocket API of browsers",
 }
 

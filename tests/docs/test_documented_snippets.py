@@ -156,6 +156,8 @@ def leave_out(name: str) -> None:
         ("streams-", "anyio"),
         ("trio-", "trio"),
         ("performance-aiofastnet", "aiofastnet"),
+        ("counting-prometheus", "prometheus_client"),
+        ("counting-opentelemetry", "opentelemetry.sdk"),
     ):
         if name.startswith(prefix):
             pytest.importorskip(needed, reason=f"{needed} is not installed")
@@ -673,6 +675,21 @@ def _(server: Running) -> None:
         two.send("to all")
         assert one.message() == "to all"
         assert two.message() in ("one is set up", "to all")
+
+
+# docs/counting.md
+
+
+@scene("counting-prometheus", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        assert peer.message() == "Hello"
+        metrics = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        metrics.request("GET", "/metrics")
+        lines = metrics.getresponse().read().decode().splitlines()
+        metrics.close()
+        assert "wstransports_messages_received_total 1.0" in lines
 
 
 # docs/adapters.md

@@ -11,7 +11,14 @@ import pytest
 
 from kit.loops import Loop, on_each_loop, on_own_streams, on_sockets, state_of
 from wscore import Response, State
-from wstransports import Client, ConnectionClosed, HandshakeError, WebSocketReader, connect
+from wstransports import (
+    Client,
+    ConnectionClosed,
+    HandshakeError,
+    Statistics,
+    WebSocketReader,
+    connect,
+)
 
 CONNECTIONS = 5
 
@@ -110,6 +117,28 @@ async def test_after_a_clean_close(loop: Loop, closes: str) -> None:
                 if closes == "server":
                     await client.writer.pong(4, b"pong")
                     assert [message async for message in client] == []
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_each_loop
+async def test_with_instruments(loop: Loop) -> None:
+    """Which are told of bytes that wait."""
+    statistics = Statistics()
+
+    async def on_connection(client: Client) -> None:
+        await echo_with_everything(client)
+        await client.writer.send(bytes(10**6), compress=False)
+
+    async with loop.serving(on_connection, instruments=[statistics]) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server), instruments=[statistics]) as client:
+                assert len(await client.receive()) == 10**6
+                await talk(client)
 
         await visit()
         async with Freed(loop, server):

@@ -7,12 +7,14 @@ from collections.abc import AsyncGenerator
 from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from errno import ECONNRESET
+from functools import partial
 from typing import Any, cast
 
 from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
 
 from ..address import Address
 from ..client import Client
+from ..connection.instrumented import WatchedSession
 from ..connection.session import Session
 from ..errors import ConnectionClosed, HandshakeError, Peer
 from ..options import ConnectionOptions
@@ -61,6 +63,17 @@ class Attempt:
 
         Raises OSError (TimeoutError at `until`) or HandshakeError.
         """
+        rejected = partial(self._options.instrumentation.call, "rejected")
+        try:
+            client = await self._open(core, until, group)
+        except Exception:
+            rejected(0, "unreachable")
+            raise
+        if self.refusal is not None:
+            rejected(self.refusal.status, "response")
+        return client
+
+    async def _open(self, core: ClientConnection, until: float | None, group: Any) -> Client | None:
         try:
             await self._wait_for_answer(core, until, group)
         except TimeoutError:
@@ -200,7 +213,8 @@ class Attempt:
                 raise
 
     async def _ask(self, core: ClientConnection, group: Any) -> None:
-        session = Session(core, self.runtime, self._options, self, copy_context())
+        make = WatchedSession if self._options.instrumentation.any else Session
+        session = make(core, self.runtime, self._options, self, copy_context())
         address, sink = self._address, cast(Sink, session)
         if self._proxy_tls is not None:
             sink = self._tunnel = Tunnel(address, session, self._tunnel_failed)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from wscore import ClientConnection, Headers
 from wscore.headers import HeaderFields
+from wscore.metering import MeteredClientConnection
 
 from ..options import ConnectionOptions
 from .uri import URI
@@ -55,7 +56,8 @@ class Requests:
                 authorization = self._uri.authorization
         if authorization is not None:
             headers = [*_without(headers, "authorization"), ("Authorization", authorization)]
-        return ClientConnection(
+        watched = options.instrumentation.count_messages
+        return (MeteredClientConnection if watched else ClientConnection)(
             host,
             uri.target,
             subprotocols=options.subprotocols,

@@ -366,6 +366,9 @@ class Outbox:
             self.put()
         return True
 
+    def leave_out(self, message: PreparedMessage) -> None:
+        """A broadcast does not send its message, because the client is too slow."""
+
     def update_congestion(self) -> None:
         """Note since when messages must wait for buffer space or for the lock."""
         if not self.pipe.full and self.lock.holder is None:

@@ -1,0 +1,114 @@
+"""Prometheus' metrics, as they are scraped over HTTP."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+
+import pytest
+
+from kit.connecting import connecting
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
+from wstransports import broadcast
+from wstransports.runtime import running
+
+prometheus_client = pytest.importorskip("prometheus_client")
+
+from wstransports.prometheus import PrometheusInstrument  # noqa: E402  # it needs the extra
+
+SENTENCE = "The quick brown fox jumps over the lazy dog. " * 100
+
+
+class Endpoint:
+    """What Prometheus scrapes."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self._server, self._thread = prometheus_client.start_http_server(
+            0, "127.0.0.1", self.registry
+        )
+
+    def scrape(self) -> dict[str, float]:
+        """The samples by name and labels; the content type is that of the text format."""
+        with closing(HTTPConnection("127.0.0.1", self._server.server_port, timeout=10)) as http:
+            http.request("GET", "/metrics")
+            response = http.getresponse()
+            assert response.status == 200
+            assert response.headers["Content-Type"].startswith("text/plain; version=")
+            text = response.read().decode()
+        lines = [line for line in text.splitlines() if line[0] != "#" and "_created" not in line]
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with closing(Endpoint()) as endpoint:
+        yield endpoint
+
+
+@on_each_loop
+async def test_a_servers_metrics(loop: Loop, endpoint: Endpoint) -> None:
+    instrument = PrometheusInstrument(registry=endpoint.registry)
+    async with loop.serving(echo, instruments=[instrument]) as server:
+        async with connecting(server) as client:
+            await client.writer.send(SENTENCE)
+            await client.receive()
+            during = await running().in_thread(endpoint.scrape)
+            await client.close(4001)
+        async with connecting(server):
+            pass
+        peer = await loop.dial(server)
+        peer.raw(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await peer.answer()
+        await loop.until(lambda: endpoint.scrape()["wstransports_connections_open"] == 0)
+    after = endpoint.scrape()
+    assert during["wstransports_connections_open"] == 1
+    wire = [after.pop(f"wstransports_{way}_wire_bytes_total") for way in ("sent", "received")]
+    assert all(0 < size < 200 for size in wire)
+    assert 0 <= after.pop("wstransports_connection_duration_seconds_sum") < 40
+    assert after.pop('wstransports_connection_duration_seconds_bucket{le="+Inf"}') == 2
+    assert {name: value for name, value in after.items() if "bucket" not in name} == {
+        "wstransports_connections_opened_total": 2,
+        "wstransports_connections_open": 0,
+        'wstransports_connections_rejected_total{reason="plain",status="426"}': 1,
+        'wstransports_connections_closed_total{code="4xxx"}': 1,
+        'wstransports_connections_closed_total{code="1000"}': 1,
+        "wstransports_connection_duration_seconds_count": 2,
+        "wstransports_messages_received_total": 1,
+        "wstransports_messages_sent_total": 1,
+        "wstransports_messages_dropped_total": 0,
+        "wstransports_received_bytes_total": len(SENTENCE),
+        "wstransports_sent_bytes_total": len(SENTENCE),
+        "wstransports_waiting_bytes": 0,
+    }
+
+
+@on_memory
+async def test_slow_peers(loop: MemoryLoop, endpoint: Endpoint) -> None:
+    instrument = PrometheusInstrument(registry=endpoint.registry, namespace="chat")
+    async with loop.serving(echo, instruments=[instrument]) as server:
+        peers = [await loop.connect(server) for _ in range(2)]
+        for peer in peers:
+            peer.stop_reading()
+        await broadcast(server.clients, bytes(300_000), compress=False)
+        await broadcast(server.clients, "left out", slow="drop")
+        both = endpoint.scrape()["chat_waiting_bytes"]
+        assert both > 500_000
+        peers[0].reset()
+        await loop.settle()
+        assert endpoint.scrape()["chat_waiting_bytes"] == both / 2
+        peers[1].start_reading()
+        await loop.settle()
+    scraped = endpoint.scrape()
+    assert scraped["chat_waiting_bytes"] == 0
+    assert scraped["chat_messages_dropped_total"] == 2
+
+
+def test_two_with_the_same_names(endpoint: Endpoint) -> None:
+    PrometheusInstrument(registry=endpoint.registry)
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        PrometheusInstrument(registry=endpoint.registry)
