@@ -1,14 +1,15 @@
 """What `wstransports.testing` has for the tests of users' programs."""
 
-import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from kit.loops import Loop, MemoryLoop, on_memory, on_own_streams
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, on_memory, on_own_streams, on_sockets
 from wstransports import Client, ConnectionClosed, State, WebSocketReader, WebSocketServer, sync
+from wstransports.runtime import running
 from wstransports.testing import (
     MemoryRuntime,
     Wire,
@@ -71,8 +72,11 @@ async def test_a_pair_ends_with_the_error_of_its_block(loop: MemoryLoop) -> None
     assert (mine.state, theirs.state) == (State.CLOSED, State.CLOSED)
 
 
-@on_memory
-async def test_a_wire_that_is_cut(loop: MemoryLoop) -> None:
+# Faults of the network.
+
+
+@on_own_streams
+async def test_a_wire_that_is_cut(loop: Loop) -> None:
     async with connected_pair() as (mine, theirs):
         Wire(mine).cut()
         for end in mine, theirs:
@@ -80,31 +84,57 @@ async def test_a_wire_that_is_cut(loop: MemoryLoop) -> None:
                 await end.receive()
 
 
-@pytest.mark.parametrize("chunk", [1, 65536])
-def test_a_wire_that_is_cut_in_the_middle_of_a_message(chunk: int) -> None:
-    runtime = MemoryRuntime(chunk)
+async def parts_of(client: Client, parts: list[str | bytes]) -> None:
+    """Keep what arrives of messages, complete or not."""
 
-    async def main() -> None:
-        async with connected_pair() as (mine, theirs):
-            parts: list[str | bytes] = []
+    @client.message
+    async def on_message(reader: WebSocketReader) -> None:
+        async for part in reader:
+            parts.append(part)
 
-            @theirs.message
-            async def on_message(reader: WebSocketReader) -> None:
-                async for part in reader:
-                    parts.append(part)
 
-            wire = Wire(mine)
-            wire.cut(after=6 + 3 + 6 + 4)  # two heads of 2 and 4 bytes, and some text
-            await mine.writer.send("one")
-            await runtime.settle()
-            await mine.writer.send("two is longer")
-            with pytest.raises(ConnectionClosed, match="1006"):
-                await mine.receive()
-            await runtime.settle()
-            assert "".join(map(str, parts)) == "onetwo "
-            wire.go_on()  # of a connection that is lost: nothing to do
+async def cut_in_the_middle_of_a_message(loop: Loop) -> None:
+    async with connected_pair() as (mine, theirs):
+        parts: list[str | bytes] = []
+        await parts_of(theirs, parts)
+        wire = Wire(mine)
+        wire.cut(after=6 + 3 + 6 + 4)  # two heads of 2 and 4 bytes, and some text
+        with pytest.raises(ConnectionClosed, match="1006"):
+            for message in ("one", "two is longer", "three"):
+                await mine.writer.send(message)
+            await mine.receive()
+        await loop.until(lambda: theirs.state is State.CLOSED)
+        assert "".join(map(str, parts)) == "onetwo "
+        wire.go_on()  # of a connection that is lost: nothing to do
+        mine._session.pipe.write(b"of one that is lost")
+        assert mine._session.pipe.waiting() == 0
 
-    runtime.run(main)
+
+@on_own_streams
+async def test_a_wire_that_is_cut_in_the_middle_of_a_message(loop: Loop) -> None:
+    await cut_in_the_middle_of_a_message(loop)
+
+
+def test_a_wire_that_is_cut_byte_by_byte() -> None:
+    loop = MemoryLoop()
+    loop.runtime = MemoryRuntime(chunk=1)
+    loop.run(lambda: cut_in_the_middle_of_a_message(loop))
+
+
+@on_memory
+async def test_a_cut_waits_for_a_peer_that_does_not_read(loop: MemoryLoop) -> None:
+    """What is to arrive before it arrives."""
+    async with connected_pair(compression=None) as (mine, theirs):
+        theirs._session.pipe.pause_reading()
+        Wire(mine).cut(after=40_000)
+        await mine.writer.send(bytes(100_000))
+        await loop.advance(60)
+        assert mine.state is State.OPEN
+        theirs._session.pipe.resume_reading()
+        await loop.settle()
+        await loop.advance(0.001)
+        with pytest.raises(ConnectionClosed, match="1006"):
+            await mine.receive()
 
 
 @on_memory
@@ -130,16 +160,59 @@ async def test_a_wire_with_a_delay(loop: MemoryLoop) -> None:
         assert await theirs.receive() == "at once"
 
 
-@on_memory
-async def test_a_peer_that_never_reads(loop: MemoryLoop) -> None:
+@on_sockets
+async def test_a_delay_on_a_real_clock(loop: Loop) -> None:
+    """The other direction has none, and the Close waits its turn."""
+    async with connected_pair() as (mine, theirs):
+        Wire(mine).delay(0.05)
+        await theirs.writer.send("at once")
+        assert await mine.receive() == "at once"
+        began = running().now()
+        await mine.writer.send("late")
+        closing = loop.spawn(mine.close())
+        assert await theirs.receive() == "late"
+        assert running().now() - began >= 0.05
+        with pytest.raises(ConnectionClosed, match="1000"):
+            await theirs.receive()
+        await closing.wait()
+
+
+@on_own_streams
+async def test_a_peer_that_never_reads(loop: Loop) -> None:
     async with connected_pair(compression=None) as (mine, theirs):
         wire = Wire(mine)
         wire.stop()
         sending = loop.spawn(mine.writer.send(bytes(100_000)))
-        await loop.settle()
+        await loop.until(lambda: mine._session.pipe.waiting() > 100_000)
         assert not sending.done  # it waits for buffer space
         wire.go_on()
         assert await theirs.receive() == bytes(100_000)
+        await sending.wait()
+
+
+@on_own_streams
+async def test_a_peer_that_never_reads_is_dropped(loop: Loop, log: Log) -> None:
+    """Which a sender that waits is told."""
+    async with connected_pair(compression=None, timeout=0.2) as (mine, theirs):
+        Wire(mine).stop()
+        sending = loop.spawn(mine.writer.send(bytes(100_000)))
+        if isinstance(loop, MemoryLoop):
+            await loop.advance(1)
+        with pytest.raises(ConnectionClosed, match="1006"):
+            await sending.wait()
+        with pytest.raises(ConnectionClosed, match="1006"):
+            await theirs.receive()
+    lines = log.lines()
+    assert lines and all(line.startswith("dropped, ") for line in lines)
+
+
+@on_sockets
+async def test_a_message_in_two_writes(loop: Loop) -> None:
+    """Its head and its payload, which are not copied."""
+    async with connected_pair(compression=None) as (mine, theirs):
+        Wire(mine)
+        sending = loop.spawn(mine.writer.send(bytes(2**19)))
+        assert await theirs.receive() == bytes(2**19)
         await sending.wait()
 
 
@@ -153,15 +226,8 @@ async def test_what_a_wire_cannot_do(loop: MemoryLoop) -> None:
             wire.delay(-1)
         with pytest.raises(RuntimeError, match="has a Wire already: use that"):
             Wire(mine)
-
-
-def test_a_wire_is_in_memory_only() -> None:
-    async def main() -> None:
-        async with connected_pair() as (mine, _):
-            with pytest.raises(TypeError, match="is not on the memory loop: run it in a Memory"):
-                Wire(mine)
-
-    asyncio.run(main())
+        with pytest.raises(TypeError, match="needs a Client of wstransports, not <.*Session"):
+            Wire(mine._session)  # type: ignore[arg-type]  # that is the point
 
 
 def test_a_server_in_a_thread() -> None:

@@ -21,17 +21,6 @@ T = TypeVar("T")
 FREE_PORTS = range(49152, 65536)
 
 
-class PerfectWire:
-    """What is sent in one direction arrives at once."""
-
-    def sent(self, size: int) -> None:
-        """So many bytes were sent."""
-
-    def take(self, waiting: int, most: int) -> int:
-        """How many of the bytes that wait are delivered next, at most `most`."""
-        return min(waiting, most)
-
-
 class MemoryPipe(WriteHalf):
     """The contract's Pipe: one side of a byte stream. What its peer has not taken waits here."""
 
@@ -48,13 +37,11 @@ class MemoryPipe(WriteHalf):
         self._eof_seen = False
         self._lost = False
         self._reported = False  # the loss, to the sink
-        self._wire = PerfectWire()  # what a test does to what we send
 
     def write(self, data: bytes) -> None:
         """Send `data`; never blocks, ignored once the stream is closed or lost."""
         if not (self._closed or self._lost):
             self._hold(data)
-            self._wire.sent(len(data))
             self._peer._deliver_soon()
 
     def pause_reading(self) -> None:
@@ -110,11 +97,9 @@ class MemoryPipe(WriteHalf):
             return
         peer = self._peer
         if peer._unsent:
-            size = peer._wire.take(len(peer._unsent), self._runtime.chunk)
-            if size:
-                data = peer._take(size)
-                self._deliver_soon()
-                self._sink.data_received(data)
+            data = peer._take(self._runtime.chunk)
+            self._deliver_soon()
+            self._sink.data_received(data)
         elif peer._closed:
             self._eof_seen = True
             self._lose_if_over()

@@ -1,26 +1,31 @@
-"""Faults of the network: the stream of a client in memory, cut, slow or stuck."""
+"""Faults of the network: the stream of a client, cut, slow or stuck, on any event loop."""
 
 from functools import partial
+from typing import cast
 
+from ..adapters.write_half import HIGH_WATER, LOW_WATER, Room
 from ..client import Client
-from .memory import MemoryPipe, PerfectWire
+from ..connection.session import Session
+from ..runtime import TURNS, Signal
+
+# Seconds after which a cut looks again whether the stream has taken what is to arrive.
+_POLL = 0.001
 
 
 class Wire:
-    """What a client sends, on its way to the peer: `Wire(client)`, on the memory loop.
+    """What a client sends, on its way to the peer: `Wire(client)`.
 
-    What the peer sends has a wire of its own, that of the other client of a `connected_pair`.
-    Raises TypeError for a client on another loop, RuntimeError if it has a wire already.
+    It works on every event loop. What the peer sends has a wire of its own, that of the other
+    client of a `connected_pair`. Raises TypeError for what is not a client, RuntimeError if the
+    client has a wire already.
     """
 
     def __init__(self, client: Client) -> None:
-        pipe = client._session.pipe
-        if not isinstance(pipe, MemoryPipe):
-            raise TypeError(f"{client!r} is not on the memory loop: run it in a MemoryRuntime")
-        if isinstance(pipe._wire, _Faults):
+        if not isinstance(client, Client):
+            raise TypeError(f"a Wire needs a Client of wstransports, not {client!r}")
+        if isinstance(client._session.pipe, _Wired):
             raise RuntimeError(f"{client!r} has a Wire already: use that")
-        self._pipe = pipe
-        self._faults = pipe._wire = _Faults(pipe)
+        self._pipe = _Wired(client._session)
 
     def cut(self, after: int = 0) -> None:
         """Cut the connection once `after` more bytes have arrived; both ends lose it (1006).
@@ -30,58 +35,134 @@ class Wire:
         if after < 0:
             raise ValueError(f"after must be 0 bytes or more, not {after!r}")
         if after:
-            self._faults.left = after
+            self._pipe.left = after
         else:
             self._pipe.abort()
 
     def delay(self, seconds: float) -> None:
-        """What is sent from here on arrives after so many seconds of the test's clock.
+        """What is sent from here on arrives after so many seconds of the loop's clock.
 
         Raises ValueError for a negative number.
         """
         if not seconds >= 0:
             raise ValueError(f"seconds must be 0 or more, not {seconds!r}")
-        self._faults.seconds = seconds
+        self._pipe.seconds = seconds
 
     def stop(self) -> None:
         """Nothing arrives any more, as if the peer never read: what is sent waits."""
-        self._faults.stopped = True
+        self._pipe.stopped = True
 
     def go_on(self) -> None:
         """What waits arrives, after a `stop`."""
-        self._faults.stopped = False
-        self._faults.deliver()
+        self._pipe.stopped = False
+        self._pipe.pass_on()
 
 
-class _Faults(PerfectWire):
-    """The state of a wire."""
+class _Wired:
+    """A Pipe in front of that of a session: it holds what is not to arrive yet."""
 
-    def __init__(self, pipe: MemoryPipe) -> None:
+    def __init__(self, session: Session) -> None:
         self.left: int | None = None
+        """How many bytes arrive before the cut; None for no cut."""
         self.seconds = 0.0
+        """How long what is written takes."""
         self.stopped = False
-        self._underway = 0  # bytes that are delayed
-        self._pipe = pipe
+        self._held = bytearray()
+        self._delayed = 0  # the bytes at the end of those that are under way
+        self._closed = False
+        self._lost = False
+        self._room = Room(session.runtime.signal)
+        self._now = session.runtime.now
+        self._pipe = pipe = session.pipe
+        self.pause_reading = pipe.pause_reading
+        self.resume_reading = pipe.resume_reading
+        self.info = pipe.info
+        self.start = pipe.start
+        self.cancel = pipe.cancel
+        self.call_at = pipe.call_at
+        session.pipe = session.outbox.pipe = session.intake.pipe = self
+        session.callbacks.pipe = session._alarm.pipe = self
+        session._close_waiters += (cast(Signal, self),)  # which calls `set` alone
 
-    def sent(self, size: int) -> None:
+    def set(self) -> None:
+        """The stream is lost."""
+        self._lost = True
+        self._held.clear()
+        self._room._make_room()
+
+    @property
+    def full(self) -> bool:
+        """As a Pipe."""
+        return self._room.full or self._pipe.full
+
+    @full.setter
+    def full(self, full: bool) -> None:
+        self._room.full = full
+
+    def write(self, data: bytes) -> None:
+        """As a Pipe."""
+        if self._closed or self._lost:
+            return
+        self._held += data
         if self.seconds:
-            self._underway += size
-            when = self._pipe._runtime.now() + self.seconds
-            self._pipe.call_at(when, partial(self._arrive, size))
+            self._delayed += len(data)
+            self.call_at(self._now() + self.seconds, partial(self._arrive, len(data)))
+        self.pass_on()
 
-    def take(self, waiting: int, most: int) -> int:
-        size = 0 if self.stopped else min(waiting - self._underway, most)
+    def writelines(self, parts: list[bytes]) -> None:
+        """As a Pipe."""
+        self.write(b"".join(parts))
+
+    def waiting(self) -> int:
+        """As a Pipe."""
+        return len(self._held) + self._pipe.waiting()
+
+    async def drain(self) -> None:
+        """As a Pipe."""
+        await self._room.drain()
+        await self._pipe.drain()
+
+    def close(self) -> None:
+        """As a Pipe."""
+        self._closed = True
+        self.pass_on()
+
+    def abort(self) -> None:
+        """As a Pipe."""
+        self._held.clear()
+        self._pipe.abort()
+
+    def pass_on(self) -> None:
+        """Write what is to arrive, and close the stream after the last of it."""
+        if self._lost or self.stopped or self.left == 0:
+            size = 0
+        else:
+            size = len(self._held) - self._delayed
         if self.left is not None:
             size = min(size, self.left)
             self.left -= size
-            if not self.left:
-                self._pipe._runtime._ready.append(self._pipe.abort)
-        return size
-
-    def deliver(self) -> None:
-        if not self._pipe._lost:
-            self._pipe._peer._deliver_soon()
+        if size:
+            self._pipe.write(bytes(self._held[:size]))
+            del self._held[:size]
+            if self.left == 0:
+                self._cut_when_taken(self._pipe.waiting())
+        if len(self._held) > HIGH_WATER:
+            self.full = True
+        elif self._room.full and len(self._held) <= LOW_WATER:
+            self._room._make_room()
+        if self._closed and not self._held:
+            self._pipe.close()
 
     def _arrive(self, size: int) -> None:
-        self._underway -= size
-        self.deliver()
+        self._delayed -= size
+        self.pass_on()
+
+    def _cut_when_taken(self, waiting: int, turns: int = 0) -> None:
+        """Drop the stream once it has taken all: an `abort` would discard the rest."""
+        left = self._pipe.waiting()
+        if not left:
+            self._pipe.abort()
+            return
+        turns = turns + 1 if left == waiting else 0
+        when = self._now() + (_POLL if turns > TURNS else 0)
+        self.call_at(when, partial(self._cut_when_taken, left, turns))
