@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import pytest
 import trustme
-from proxies import proxying
 
 from kit.certificates import BAD_RECORD, client_context, server_context
 from kit.connecting import connecting, failure, talk_with, uri_of
 from kit.jobs import Job
 from kit.log import one_line
 from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
+from kit.proxies import proxying
 from kit.raw_server import ClientLeft, End
 from wscore import Request, Response
 from wstransports import (

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from proxies import proxying
 
 from kit.connecting import talk_with, uri_of
 from kit.loops import (
@@ -26,6 +25,7 @@ from kit.loops import (
     on_own_streams,
     on_sockets,
 )
+from kit.proxies import proxying
 from wscore import Headers, Request, Response
 from wstransports import HandshakeError, connect
 from wstransports.adapters import asyncio_dial

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import trustme
-from proxies import proxying
 
 from kit.certificates import client_context, server_context
 from kit.connecting import connecting, failure, talk_with
 from kit.loops import AsyncioLoop, Loop, echo, on_asyncio, on_sockets
+from kit.proxies import proxying
 from kit.raw_server import End
 from wstransports import HandshakeError, connect, worth_retrying
 from wstransports.connecting.proxy import checked_proxy, environment_proxy, is_loopback

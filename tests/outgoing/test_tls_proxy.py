@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import trustme
-from proxies import proxying
 
 from kit.certificates import BAD_RECORD, client_context, server_context
 from kit.connecting import failure, talk_with
 from kit.loops import Loop, echo, on_sockets
+from kit.proxies import proxying
 from kit.raw_server import End
 from kit.sockets import open_sockets
 from wstransports import ConnectionClosed, connect, worth_retrying

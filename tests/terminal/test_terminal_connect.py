@@ -15,6 +15,7 @@ from pseudo import Terminal, run, run_on_terminal
 
 from kit.certificates import server_context
 from kit.in_thread import serving
+from kit.proxies import proxy
 from wstransports import Client, Request, Response, WebSocketServer
 from wstransports.terminal import screen
 from wstransports.terminal.program import main
@@ -188,6 +189,59 @@ def test_a_refusal(body: str, monkeypatch: Patch, capsysbinary: Capture) -> None
     assert (r"* come\x1b back later" in err) is bool(body)
 
 
+# Through a proxy.
+
+
+@pytest.fixture
+def no_proxies(monkeypatch: Patch) -> None:
+    """The environment names none."""
+    for name in os.environ:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_proxies")
+@pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
+def test_a_proxy(kind: str, url: str, monkeypatch: Patch, capsysbinary: Capture) -> None:
+    """It finds the host, which nobody else knows."""
+    pytest.importorskip("python_socks")
+    name = {"http": "ada:secret", "socks4": "ada:", "socks5": "ada:secret"}[kind]
+    with proxy(kind, int(url.split(":")[2].partition("/")[0]), name) as through:
+        uri = f"{kind}://{name.rstrip(':')}@127.0.0.1:{through.port}"
+        arguments = ["connect", "ws://chat.example:80/room", "--proxy", uri]
+        assert run(arguments, b"Hello\n", monkeypatch) == 0
+        assert through.asked == ["chat.example:80"]
+    out, err = capsysbinary.readouterr()
+    assert out == b"Hello\n"
+    assert b"* connected to chat.example/room\n" in err
+    assert b"secret" not in err
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_the_proxy_of_the_environment(url: str, monkeypatch: Patch, capsysbinary: Capture) -> None:
+    pytest.importorskip("python_socks")
+    with proxy("http", int(url.split(":")[2].partition("/")[0])) as through:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{through.port}")
+        assert run(["connect", "ws://chat.example/room"], b"Hello\n", monkeypatch) == 0
+        assert through.asked == ["chat.example:80"]
+    assert capsysbinary.readouterr().out == b"Hello\n"
+
+
+@pytest.mark.usefixtures("no_proxies")
+def test_a_proxy_that_refuses(url: str, monkeypatch: Patch, capsysbinary: Capture) -> None:
+    """Its address is shown without the password."""
+    pytest.importorskip("python_socks")
+    with proxy("http", 0, "ada:secret") as through:
+        uri = f"http://ada:wrong@127.0.0.1:{through.port}"
+        assert run(["connect", url, "--proxy", uri], b"Hello\n", monkeypatch) == 1
+    out, err = capsysbinary.readouterr()
+    assert out == b""
+    assert re.match(rb"wstransports: cannot connect to ws://\S+ through http://\S+: ", err)
+    assert b"wrong" not in err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.usefixtures("no_proxies")
 @pytest.mark.parametrize(
     ("arguments", "environment", "status", "complaint"),
     [
@@ -207,9 +261,6 @@ def test_no_connection(
     monkeypatch: Patch,
     capsysbinary: Capture,
 ) -> None:
-    for name in os.environ:
-        if name.lower().endswith("_proxy"):
-            monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert run(["connect", *arguments], b"", monkeypatch) == status

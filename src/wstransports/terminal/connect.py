@@ -44,7 +44,7 @@ def add_to(commands: Any) -> None:
     add("--origin", metavar="ORIGIN", help="the Origin header")
     add("--insecure", action="store_true", help="do not verify the server's certificate")
     add("--proxy", metavar="URL", default=True,
-        help="a proxy: http, socks4 or socks5; without it, the environment's")  # fmt: skip
+        help="a proxy: https, http, socks4 or socks5; without it, the environment's")  # fmt: skip
     add("--ping", metavar="SECONDS", type=_seconds, help="ping so often, and show the latency")
     add("--wait", metavar="SECONDS", type=_seconds, default=0,
         help="stay connected so long after the end of stdin")  # fmt: skip

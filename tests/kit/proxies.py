@@ -4,10 +4,11 @@ import asyncio
 import ssl
 import threading
 from base64 import b64decode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from ipaddress import ip_address
+from typing import Any
 
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
@@ -154,39 +155,46 @@ async def _pump(reader: Reader, writer: Writer) -> None:
         writer.transport.abort()
 
 
-@asynccontextmanager
-async def proxying(
+@contextmanager
+def proxy(
     kind: str,
     port: int = 0,
     credentials: str | None = None,
     refusal: bytes = b"",
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[Proxy]:
+) -> Iterator[Proxy]:
     """A proxy of a kind ("http", "https" with `tls`, "socks4", "socks5").
 
     It leads to a port of this machine.
 
     It wants `credentials` ("user:password") of everybody, or answers with `refusal`.
     """
-    proxy = Proxy(kind, port, credentials, refusal)
+    made = Proxy(kind, port, credentials, refusal)
     listening: Future[Callable[[], object]] = Future()
 
     async def serve() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
-        proxy.port = server.sockets[0].getsockname()[1]
+        server = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=tls)
+        made.port = server.sockets[0].getsockname()[1]
         listening.set_result(lambda: loop.call_soon_threadsafe(stopped.set))
         await stopped.wait()
         server.close()
-        await proxy.end()
+        await made.end()
 
     # On a loop of its own, whatever the test runs on.
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     stop = listening.result()
     try:
-        yield proxy
+        yield made
     finally:
         stop()
         thread.join()
+
+
+@asynccontextmanager
+async def proxying(*args: Any, **options: Any) -> AsyncIterator[Proxy]:
+    """The same, for `async with`."""
+    with proxy(*args, **options) as made:
+        yield made
