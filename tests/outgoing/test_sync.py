@@ -25,6 +25,7 @@ from wstransports import (
     Request,
     Response,
     State,
+    Statistics,
     WebSocketServer,
 )
 from wstransports.sync import Client, connect
@@ -79,6 +80,16 @@ def raw() -> Iterator[Raw]:
 
 
 # A conversation.
+
+
+def test_instruments_are_told_of_it(echo: Echo) -> None:
+    """In the thread that runs the connection."""
+    statistics = Statistics()
+    with connect(f"ws://127.0.0.1:{echo.port}", instruments=[statistics]) as client:
+        client.send("Hello")
+        client.receive(timeout=PATIENCE)
+    assert (statistics.messages_sent, statistics.messages_received) == (1, 1)
+    assert statistics.connections_closed == {1000: 1}
 
 
 @BOTH_LOOPS
