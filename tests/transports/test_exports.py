@@ -17,9 +17,11 @@ from wstransports import (
     ConnectionClosed,
     DataType,
     IncompleteReadError,
+    Instrument,
     Reasons,
     Request,
     State,
+    Statistics,
     WebSocketReader,
     WebSocketServer,
     connect,
@@ -79,6 +81,10 @@ def test_names() -> None:
     assert all(hasattr(wstransports, name) for name in wstransports.__all__)
 
 
+INSTRUMENT = {
+    *("closed", "dropped", "message_received", "message_sent", "opened", "rejected", "waiting"),
+}
+
 LOW_LEVEL_READS = {
     *("at_eof", "empty", "feed_eof", "read", "read_into", "read_into_exactly"),
     *("set_exception", "write"),
@@ -109,6 +115,14 @@ SHOWN = {
     "reader": {*LOW_LEVEL_READS, "data_type", "get"},
     "buffer": LOW_LEVEL_READS,
     "connect": set(),
+    "instrument": INSTRUMENT,
+    "statistics": {
+        *INSTRUMENT,
+        *("bytes_received", "bytes_sent", "bytes_waiting", "wire_bytes_received"),
+        *("connections_closed", "connections_open", "connections_opened"),
+        *("connections_rejected", "messages_dropped", "messages_received", "messages_sent"),
+        "wire_bytes_sent",
+    },
 }
 
 SHOWN_WITHOUT_ASYNC = {
@@ -128,6 +142,8 @@ async def test_what_users_hold_shows_the_documented_api_alone(loop: MemoryLoop) 
         "buffer": Buffer(),
         "connect": connect("ws://localhost"),
         "accept": Accept(),
+        "instrument": Instrument(),
+        "statistics": Statistics(),
     }
 
     async def on_connection(client: Client) -> None:
