@@ -3,14 +3,15 @@
 import inspect
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
-from wscore import Reasons, Response, State
+from wscore import DataType, Reasons, Response, State
 
 from .connection.control import OnClosed, OnPing
 from .connection.session import Session
 from .errors import ConnectionClosed
 from .receiving.inbox import OnMessage
+from .receiving.kind import Kind, converted, wants_text
 from .request import Request
 from .sending.writer import WebSocketWriter
 from .stream_info import stream_info
@@ -31,6 +32,13 @@ def checked_callback(callback: AsyncFunction, what: str) -> AsyncFunction:
             f"{what} must be `async def`, but {getattr(callback, '__name__', callback)!r} is not"
         )
     return callback
+
+
+def checked_timeout(seconds: float) -> float:
+    """Return `seconds`. Raises ValueError unless it is a duration."""
+    if not isinstance(seconds, int | float) or not seconds >= 0:
+        raise ValueError(f"timeout must be in seconds, None for no limit, not {seconds!r}")
+    return seconds
 
 
 class Client:
@@ -65,6 +73,19 @@ class Client:
     def state(self) -> State:
         """The connection's state: CONNECTING, OPEN, CLOSING or CLOSED."""
         return self._session.core.state
+
+    @property
+    def close_code(self) -> Reasons | int | None:
+        """The code that on_closed gets; None until `state` is CLOSED (RFC 6455 section 7.1.5).
+
+        1005 if the peer's Close had no code, 1006 if the connection was lost without one.
+        """
+        return self._session.closed_error().code if self.state is State.CLOSED else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that on_closed gets, "" without one; None until `state` is CLOSED."""
+        return self._session.closed_error().reason if self.state is State.CLOSED else None
 
     @property
     def latency(self) -> float | None:
@@ -130,13 +151,38 @@ class Client:
 
     # Messages without a callback.
 
-    async def receive(self) -> str | bytes:
-        """Wait for the next complete message: str for text, bytes for binary.
+    @overload
+    async def receive(self, kind: None = None, *, timeout: float | None = None) -> str | bytes: ...
+    @overload
+    async def receive(
+        self, kind: type[str] | Literal[DataType.TEXT], *, timeout: float | None = None
+    ) -> str: ...
+    @overload
+    async def receive(
+        self, kind: type[bytes] | Literal[DataType.BINARY], *, timeout: float | None = None
+    ) -> bytes: ...
 
-        A cancelled call loses no message. Raises ConnectionClosed when no more messages will
-        come, RuntimeError if `on_message` is registered or another task is waiting here.
+    async def receive(
+        self, kind: Kind | None = None, *, timeout: float | None = None
+    ) -> str | bytes:
+        """Wait for the next complete message: str for text, bytes for binary, or `kind`.
+
+        `kind` is str or bytes (or DataType.TEXT or BINARY): a message of the other type is
+        converted, as UTF-8. Raises TimeoutError after `timeout` seconds, 0 for a message that is
+        here already; the next call gets what arrives later. A cancelled call loses no message
+        either. Raises ConnectionClosed when no more messages will come, UnicodeDecodeError for
+        bytes that are not UTF-8 (`error.object` has them), RuntimeError if `on_message` is
+        registered or another task is waiting here, ValueError for a negative `timeout`, TypeError
+        for any other `kind`.
         """
-        return await self._session.inbox.receive()
+        if kind is None and timeout is None:
+            return await self._session.inbox.receive()
+        as_text = None if kind is None else wants_text(kind)
+        if timeout is None:
+            message = await self._session.inbox.receive()
+        else:
+            message = await self._session.inbox.receive_within(checked_timeout(timeout))
+        return message if as_text is None else converted(message, as_text)
 
     def __aiter__(self) -> Self:
         """Yield complete messages until the connection closes.
@@ -148,7 +194,7 @@ class Client:
 
     async def __anext__(self) -> str | bytes:
         try:
-            return await self.receive()
+            return await self._session.inbox.receive()
         except ConnectionClosed as closed:
             if closed.client is self and closed.code in CLEANLY:
                 raise StopAsyncIteration from None

@@ -132,7 +132,11 @@ uses(
 uses("Client.close", lambda ends: ends.client.close())
 uses("WebSocketWriter.close", lambda ends: ends.client.writer.close())
 uses("WebSocketServer.disconnect_client", lambda ends: ends.server.disconnect_client(ends.theirs))
-uses("Client.receive", lambda ends: ends.client.receive())
+uses(
+    "Client.receive",
+    lambda ends: ends.client.receive(),
+    lambda ends: ends.client.receive(bytes, timeout=10),
+)
 uses("Client.__anext__", lambda ends: anext(ends.client))
 uses("WebSocketWriter.send", lambda ends: ends.client.writer.send("x"))
 uses("WebSocketWriter.ping", lambda ends: ends.client.writer.ping())

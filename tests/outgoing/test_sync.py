@@ -110,6 +110,7 @@ def test_an_echo(new_loop: NewLoop) -> None:
             assert client.latency is None
             assert client.state.name == "OPEN"
             assert repr(client) == f"<Client 127.0.0.1:{port} OPEN>"
+            assert (client.close_code, client.close_reason) == (None, None)
             assert client.max_message_size == 2**20
             client.max_message_size = 3
             client.send("four")
@@ -118,6 +119,8 @@ def test_an_echo(new_loop: NewLoop) -> None:
             assert caught.value.code == Reasons.MESSAGE_TOO_BIG
             assert caught.value.client is client
         assert client.state.name == "CLOSED"
+        assert client.close_code is Reasons.MESSAGE_TOO_BIG
+        assert client.close_reason == caught.value.reason
 
 
 def test_the_server_of_websockets() -> None:
@@ -212,6 +215,18 @@ def test_keepalive_works_while_the_caller_does_something_else() -> None:
     raw.socket.close()
     raw.client.close()
     assert raw.client.latency is not None
+
+
+def test_messages_of_one_type(raw: Raw) -> None:
+    raw.send(Frame(FIN | TEXT, b"text"), Frame(FIN | BINARY, b"text"), Frame(FIN | BINARY, b"\xff"))
+    with pytest.raises(TypeError, match="kind must be str or bytes"):
+        raw.client.receive(int)  # type: ignore[arg-type]  # that is the mistake
+    assert assert_type(raw.client.receive(bytes), bytes) == b"text"
+    assert assert_type(raw.client.receive(str, timeout=PATIENCE), str) == "text"
+    with pytest.raises(UnicodeDecodeError):
+        raw.client.receive(str)
+    raw.send(Frame(FIN | TEXT, b"next"))
+    assert raw.client.receive() == "next"
 
 
 # Time limits.

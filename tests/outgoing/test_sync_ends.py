@@ -41,7 +41,7 @@ def interrupt_in_receive(client: Client, first: bool) -> None:
     """Ctrl-C while the next receive() waits; or, unless `first`, when it has its message."""
     receive = client._client.receive
 
-    async def interrupted(*args: Any, **options: Any) -> str | bytes:
+    async def interrupted(*args: Any, **options: Any) -> Any:
         client._client.receive = receive  # type: ignore[method-assign]
         if first:
             ctrl_c()

@@ -584,3 +584,58 @@ async def test_without_close_timeout_there_is_all_the_time(loop: MemoryLoop) -> 
         assert (await peer.frame()).opcode == CLOSE
         peer.acknowledge()
         await closing.wait()
+
+
+# --- What the client says of it afterwards
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "reason"),
+    [
+        (lambda peer: peer.close(4000, "enough"), 4000, "enough"),
+        (lambda peer: peer.close(), Reasons.NORMAL, ""),
+        (lambda peer: peer.close(None), Reasons.NO_STATUS, ""),
+        (Peer.reset, Reasons.ABNORMAL_CLOSE, None),
+    ],
+)
+@on_each_loop
+async def test_close_code_and_reason_are_those_of_on_closed(
+    loop: Loop, end: Callable[[Peer], None], code: int, reason: str | None
+) -> None:
+    ended: list[tuple[int, str]] = []
+
+    async def on_connection(client: Client) -> None:
+        await echo(client)
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            ended.append((code, reason))
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
+        [client] = server.clients.values()
+        assert (client.close_code, client.close_reason) == (None, None)
+        end(peer)
+        await loop.until(lambda: ended)
+        assert (client.close_code, client.close_reason) == ended[0]
+        assert ended[0][0] == code
+        if reason is not None:  # of a lost connection it depends on what the loop sees first
+            assert ended[0][1] == reason
+        peer.frames.clear()
+
+
+@on_memory
+async def test_there_is_no_close_code_before_the_close_is_complete(loop: MemoryLoop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        peer.answers_close = False
+        [client] = server.clients.values()
+        closing = loop.spawn(client.close(4001, "first"))
+        await loop.settle()
+        assert state_of(client) is State.CLOSING
+        assert (client.close_code, client.close_reason) == (None, None)
+        await peer.frame()
+        peer.acknowledge()
+        await closing.wait()
+        assert (client.close_code, client.close_reason) == (4001, "first")

@@ -101,7 +101,8 @@ SHOWN = {
     },
     "clients": {"get", "items", "keys", "values"},
     "client": {
-        *("addr", "close", "closed", "info", "latency", "max_message_size", "message", "ping"),
+        *("addr", "close", "close_code", "close_reason", "closed", "info", "latency"),
+        *("max_message_size", "message", "ping"),
         *("pong", "port", "receive", "request", "response", "state", "subprotocol", "writer"),
     },
     "request": {
@@ -128,7 +129,8 @@ SHOWN = {
 SHOWN_WITHOUT_ASYNC = {
     "connect": {"open"},
     "client": {
-        *("addr", "close", "fragment", "info", "latency", "max_message_size", "ping", "port"),
+        *("addr", "close", "close_code", "close_reason", "fragment", "info", "latency"),
+        *("max_message_size", "ping", "port"),
         *("receive", "request", "response", "send", "state", "subprotocol"),
     },
     "fragment": {"send"},

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 
@@ -10,7 +10,7 @@ from kit.frames import FIN, PONG, Frame, masked
 from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, MemoryLoop, on, on_asyncio, on_each_loop, on_memory
 from kit.peer import Peer
-from wscore import State
+from wscore import DataType, State
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 
@@ -472,3 +472,175 @@ async def test_what_comes_after_our_close_is_discarded_without_a_line(loop: Loop
         peer.send("too late")
         peer.acknowledge()
         await peer.eof()
+
+
+# --- Of one type
+
+
+@pytest.mark.parametrize("kind", [str, DataType.TEXT])
+@on_memory
+async def test_receive_as_text(loop: MemoryLoop, kind: Any) -> None:
+    got: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        assert_type(await client.receive(str), str)
+        assert_type(await client.receive(bytes), bytes)
+        for _ in range(3):
+            got.append(await client.receive(kind))
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        for message in "a", "b", "é", b"\xc3\xa9", b"":
+            peer.send(message)
+        await loop.until(lambda: len(got) == 3)
+        assert got == ["é", "é", ""]
+
+
+@pytest.mark.parametrize("kind", [bytes, DataType.BINARY])
+@on_memory
+async def test_receive_as_bytes(loop: MemoryLoop, kind: Any) -> None:
+    got: list[bytes] = []
+
+    async def on_connection(client: Client) -> None:
+        for _ in range(2):
+            got.append(await client.receive(kind))
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.send("é")
+        peer.send(b"\xff")
+        await loop.until(lambda: len(got) == 2)
+        assert got == ["é".encode(), b"\xff"]
+
+
+@on_each_loop
+async def test_bytes_that_are_no_text_are_taken_and_in_the_error(loop: Loop) -> None:
+    async def on_connection(client: Client) -> None:
+        with pytest.raises(UnicodeDecodeError) as caught:
+            await client.receive(str)
+        await client.writer.send(caught.value.object)
+        await client.writer.send(await client.receive(str))
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.send(b"\xff")
+        peer.send("next")
+        assert [await peer.message(), await peer.message()] == [b"\xff", "next"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"kind": int}, TypeError, "kind must be str or bytes"),
+        ({"timeout": -1}, ValueError, "timeout must be in seconds, None for no limit, not -1"),
+        ({"timeout": float("nan")}, ValueError, "timeout must be in seconds"),
+        ({"timeout": "1"}, ValueError, "timeout must be in seconds"),
+    ],
+)
+@on_memory
+async def test_a_mistaken_argument_raises_and_takes_nothing(
+    loop: MemoryLoop, arguments: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    async def on_connection(client: Client) -> None:
+        with pytest.raises(error, match=match):
+            await client.receive(**arguments)
+        await client.writer.send(await client.receive())
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.send("still here")
+        assert await peer.message() == "still here"
+
+
+# --- With a time limit
+
+
+@on_memory
+async def test_a_time_limit_by_the_clock(loop: MemoryLoop) -> None:
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        [client] = server.clients.values()
+        receiving = loop.spawn(client.receive(timeout=5))
+        await loop.advance(4.9)
+        assert not receiving.done
+        await loop.advance(0.2)
+        with pytest.raises(TimeoutError, match="no message came within 5 s"):
+            await receiving.wait()
+        # Within a message: what has arrived of it stays.
+        peer.part("one, ")
+        receiving = loop.spawn(client.receive(str, timeout=5))
+        await loop.advance(5.1)
+        with pytest.raises(TimeoutError):
+            await receiving.wait()
+        receiving = loop.spawn(client.receive(str, timeout=5))
+        await loop.advance(4)
+        peer.part("two", last=True)
+        await loop.settle()
+        assert await receiving.wait() == "one, two"
+
+
+@on_each_loop
+async def test_a_time_limit_loses_no_message(loop: Loop) -> None:
+    async def on_connection(client: Client) -> None:
+        with pytest.raises(TimeoutError):
+            await client.receive(timeout=0)
+        await client.writer.send("nothing came")
+        assert await client.receive(timeout=10) == "late"
+        await client.writer.send("got it")
+        assert await client.receive() == "one"
+        assert await client.receive(timeout=0) == "two"  # it is here already
+        with pytest.raises(TimeoutError):
+            await client.receive(timeout=0.001)
+        await client.writer.send("nothing else")
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        if isinstance(loop, MemoryLoop):
+            await loop.advance(0)
+        assert await peer.message() == "nothing came"
+        peer.send("late")
+        assert await peer.message() == "got it"
+        with peer.in_one_write():
+            peer.send("one")
+            peer.send("two")
+        if isinstance(loop, MemoryLoop):
+            await loop.settle()
+            await loop.advance(1)
+        assert await peer.message() == "nothing else"
+
+
+@on_each_loop
+async def test_what_came_while_the_loop_was_held_up_came_in_time(loop: Loop) -> None:
+    async def on_connection(client: Client) -> None:
+        await client.writer.send("begin")
+        receiving = loop.spawn(client.receive(timeout=0.01))
+        await loop.checkpoint()
+        await sent.wait()
+        loop.hold(0.05)
+        await client.writer.send(await receiving.wait())
+
+    sent = loop.signal()
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        assert await peer.message() == "begin"
+        peer.send("in time")
+        sent.set()
+        assert await peer.message() == "in time"
+
+
+@on_each_loop
+async def test_a_time_limit_where_the_connection_is_over(loop: Loop) -> None:
+    codes: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        for seconds in 10, 0, 10:
+            with pytest.raises(ConnectionClosed) as caught:
+                await client.receive(timeout=seconds)
+            codes.append(caught.value.code)
+
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.close(4000)
+        assert await peer.closed() == (4000, "")
+        await loop.until(lambda: len(codes) == 3)
+        assert codes == [4000] * 3

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from wscore.states import MAY_RECEIVE, Phase
 from ..callbacks import Callbacks
 from ..errors import ConnectionClosed
 from ..options import ConnectionOptions
-from ..runtime import Runtime, Signal
+from ..runtime import Runtime, Signal, read_arrived
 from .intake import BACKLOG, Intake
 from .reader import GET_LIMIT, WebSocketReader
 
@@ -264,6 +265,18 @@ class Inbox:
         if waiting:
             self.link.gather()
         return message
+
+    async def receive_within(self, seconds: float) -> str | bytes:
+        """See `Client.receive`; raises TimeoutError if no message is complete in time."""
+        runtime = self._runtime
+        with suppress(TimeoutError):
+            async with runtime.timeout_at(runtime.now() + seconds):
+                return await self.receive()
+        await read_arrived(runtime)
+        if self._core.phase not in MAY_RECEIVE or (self._waiting and self._waiting[0]._is_complete):
+            return await self.receive()  # without waiting for anything
+        # Not with the loop's own error as its context, which refers to this task.
+        raise TimeoutError(f"no message came within {seconds:g} s")
 
     def receiving(self) -> bool:
         """Whether a task is in `receive`."""

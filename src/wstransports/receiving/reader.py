@@ -10,6 +10,7 @@ from wscore.utf8 import decode
 from ..errors import ConnectionClosed
 from ..runtime import Signal
 from .buffer import Buffer
+from .kind import Kind, wants_text
 
 # The default limit of get() for messages of unlimited size.
 GET_LIMIT = 2**20
@@ -107,9 +108,7 @@ class WebSocketReader(Buffer):
         self, kind: type[bytes] | Literal[DataType.BINARY], *, max_size: int | None = None
     ) -> bytes: ...
 
-    async def get(
-        self, kind: type[str | bytes] | DataType | None = None, *, max_size: int | None = None
-    ) -> str | bytes:
+    async def get(self, kind: Kind | None = None, *, max_size: int | None = None) -> str | bytes:
         """Read the rest of the message: str for text, bytes for binary, or `kind`.
 
         `kind` is str or bytes (or DataType.TEXT or BINARY). A rest of more than `max_size` bytes
@@ -127,10 +126,8 @@ class WebSocketReader(Buffer):
             return whole
         return await self._get(kind, max_size)
 
-    async def _get(
-        self, kind: type[str | bytes] | DataType | None, max_size: int | None
-    ) -> str | bytes:
-        as_text = self._wants_text(kind)
+    async def _get(self, kind: Kind | None, max_size: int | None) -> str | bytes:
+        as_text = wants_text(self.data_type if kind is None else kind)
         limit = self._flow.get_limit() if max_size is None else max_size
         if self._whole is None and self._parts is not None:
             await self._gather(limit)
@@ -184,15 +181,6 @@ class WebSocketReader(Buffer):
         self._whole = "" if self.data_type is DataType.TEXT else b""
         return message
 
-    def _wants_text(self, kind: type[str | bytes] | DataType | None) -> bool:
-        if kind is None:
-            kind = self.data_type
-        if kind is str or kind is DataType.TEXT:
-            return True
-        if kind is bytes or kind is DataType.BINARY:
-            return False
-        raise TypeError(f"kind must be str or bytes, DataType.TEXT or BINARY, not {kind!r}")
-
     def __aiter__(self) -> Self:
         """Yield the rest of the message as it arrives: str for text, bytes for binary."""
         return self
@@ -209,6 +197,11 @@ class WebSocketReader(Buffer):
         return text
 
     # For the inbox.
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the whole message has arrived, and none of it is read."""
+        return self._whole is not None or self._ended
 
     def _feed(self, piece: MessagePiece) -> None:
         """Another piece of the message arrived."""

@@ -6,15 +6,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
-from wscore import Reasons, State
+from wscore import DataType, Reasons, State
 from wscore.sending import Data
 
-from ..client import CLEANLY
+from ..client import CLEANLY, checked_timeout
 from ..client import Client as AsyncClient
 from ..errors import ConnectionClosed
-from ..runtime import running
+from ..receiving.kind import Kind, converted, wants_text
 from .loop_thread import LoopStopped, LoopThread
 
 T = TypeVar("T")
@@ -58,6 +58,19 @@ class Client:
         return self._client.state
 
     @property
+    def close_code(self) -> Reasons | int | None:
+        """The code with which the connection ended; None until `state` is CLOSED.
+
+        1005 if the peer's Close had no code, 1006 if the connection was lost without one.
+        """
+        return self._client.close_code
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason with which the connection ended, "" without one; None until then."""
+        return self._client.close_reason
+
+    @property
     def latency(self) -> float | None:
         """Seconds from the last keepalive ping to its pong; None before the first pong."""
         return self._client.latency
@@ -81,15 +94,30 @@ class Client:
 
     # Receiving.
 
-    def receive(self, *, timeout: float | None = None) -> str | bytes:
-        """Wait for the next complete message: str for text, bytes for binary.
+    @overload
+    def receive(self, kind: None = None, *, timeout: float | None = None) -> str | bytes: ...
+    @overload
+    def receive(
+        self, kind: type[str] | Literal[DataType.TEXT], *, timeout: float | None = None
+    ) -> str: ...
+    @overload
+    def receive(
+        self, kind: type[bytes] | Literal[DataType.BINARY], *, timeout: float | None = None
+    ) -> bytes: ...
 
-        Raises TimeoutError after `timeout` seconds, 0 for a message that is here already; the next
-        call gets what arrives later. Raises ConnectionClosed when no more messages will come,
-        RuntimeError if another thread is waiting here, ValueError for a negative `timeout`.
+    def receive(self, kind: Kind | None = None, *, timeout: float | None = None) -> str | bytes:
+        """Wait for the next complete message: str for text, bytes for binary, or `kind`.
+
+        `kind` is str or bytes (or DataType.TEXT or BINARY): a message of the other type is
+        converted, as UTF-8. Raises TimeoutError after `timeout` seconds, 0 for a message that is
+        here already; the next call gets what arrives later. Raises ConnectionClosed when no more
+        messages will come, UnicodeDecodeError for bytes that are not UTF-8 (`error.object` has
+        them), RuntimeError if another thread is waiting here, ValueError for a negative
+        `timeout`, TypeError for any other `kind`.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout must be in seconds, None for no limit, not {timeout!r}")
+        as_text = None if kind is None else wants_text(kind)
+        if timeout is not None:
+            checked_timeout(timeout)
         if not self._receiving.acquire(blocking=False):
             raise RuntimeError(
                 "another thread is waiting in this client's receive(): use one thread only"
@@ -97,21 +125,13 @@ class Client:
         try:
             if not self._received:
                 self._call(self._receive, timeout)
-            return self._received.popleft()
+            message = self._received.popleft()
         finally:
             self._receiving.release()
+        return message if as_text is None else converted(message, as_text)
 
     async def _receive(self, seconds: float | None) -> None:
-        if seconds is None:
-            self._received.append(await self._client.receive())
-            return
-        runtime = running()
-        with suppress(TimeoutError):
-            async with runtime.timeout_at(runtime.now() + seconds):
-                self._received.append(await self._client.receive())
-            return
-        # Not with that one as its context, which refers to its task, and that to this error.
-        raise TimeoutError(f"no message came within {seconds:g} s")
+        self._received.append(await self._client.receive(timeout=seconds))
 
     def __iter__(self) -> Self:
         """Yield complete messages until the connection closes.
