@@ -181,7 +181,9 @@ def test_the_api_names_no_event_loop(path: Path) -> None:
 @each(API)
 def test_the_api_imports_no_adapter(path: Path) -> None:
     """The loop in memory is one itself, and takes what adapters share."""
-    shared = {f"wstransports.adapters.{name}" for name in ("listening", "write_half")}
+    shared = {
+        f"wstransports.adapters.{name}" for name in ("listening", "stop_signals", "write_half")
+    }
     if path.parent.name != "testing":
         shared = set()
     assert {m for m in modules(path) if within(m, "wstransports.adapters")} <= shared

@@ -215,6 +215,14 @@ class Runtime(Protocol):
         """
 
 
+class LoopRuntime(Runtime, Protocol):
+    """A Runtime that is registered for its loop."""
+
+    def stop_signals(self, stop: Callable[[], None]) -> AbstractContextManager[object]:
+        """A block in which the first SIGINT or SIGTERM calls `stop` in the loop; a second one does
+        what it did before. Raises RuntimeError unless in the main thread."""
+
+
 async def wait_for(runtime: Runtime, signal: Signal, seconds: float) -> None:
     """Wait for a signal, at most `seconds` (0: no limit); the caller checks whether it came."""
     if not seconds:
@@ -260,10 +268,10 @@ def in_context(coroutine: Coroutine[Any, Any, None], context: Context) -> Genera
             step, argument = coroutine.throw, error
 
 
-_finders: list[Callable[[], Runtime | None]] = []
+_finders: list[Callable[[], LoopRuntime | None]] = []
 
 
-def register(find: Callable[[], Runtime | None], first: bool = False) -> None:
+def register(find: Callable[[], LoopRuntime | None], first: bool = False) -> None:
     """Register an adapter; `find` returns its Runtime if its loop is running here, else None.
 
     With `first` it is asked before the adapters that are registered already.
@@ -271,7 +279,7 @@ def register(find: Callable[[], Runtime | None], first: bool = False) -> None:
     _finders.insert(0 if first else len(_finders), find)
 
 
-def running() -> Runtime:
+def running() -> LoopRuntime:
     """The Runtime of the running loop. Raises RuntimeError if no loop is running."""
     for find in _finders:
         runtime = find()

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
 from typing import Any, TypeVar, Unpack
 
@@ -192,24 +192,28 @@ class WebSocketServer:
         if kind is None:
             await checkpoint(runtime)
 
-    async def serve_forever(self) -> None:
+    async def serve_forever(self, *, signals: bool = False) -> None:
         """Serve until cancelled, then close every client with 1001.
 
-        Raises OSError if it cannot listen, RuntimeError if it is listening already.
+        With `signals`, SIGINT and SIGTERM end it too, and it returns; a second signal interrupts
+        at once. Raises OSError if it cannot listen, RuntimeError if it is listening already, or
+        outside the main thread with `signals`.
         """
-        await self.serve()
+        await self.serve(signals=signals)
 
-    async def serve(self, *, task_status: Any = None) -> None:
+    async def serve(self, *, signals: bool = False, task_status: Any = None) -> None:
         """Serve as `serve_forever` does, for `await nursery.start(server.serve)`.
 
         Once it listens, it passes what `async with` returns to `task_status.started`. Raises
         OSError if it cannot listen.
         """
-        async with self as listener:
-            if task_status is not None:
-                task_status.started(listener)
-            assert self._runtime is not None
-            await self._runtime.signal().wait()
+        loop = running()
+        stop = (self._given_runtime or loop).signal()
+        with loop.stop_signals(stop.set) if signals else nullcontext():
+            async with self as listener:
+                if task_status is not None:
+                    task_status.started(listener)
+                await stop.wait()
 
     # Outside a loop.
 

@@ -2,14 +2,14 @@
 
 import sys
 
-from ..runtime import Runtime, register
+from ..runtime import LoopRuntime, register
 
 # Importing an adapter makes it known to `runtime`.
 from . import asyncio as asyncio
 from . import asyncio_block as asyncio_block
 
 
-def _find_trio() -> Runtime | None:
+def _find_trio() -> LoopRuntime | None:
     """The Runtime of a trio run; nothing of trio is loaded before somebody has imported it."""
     # Another thread may be importing it: then no run can be here, and this function is missing.
     in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)

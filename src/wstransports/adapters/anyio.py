@@ -3,14 +3,14 @@
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Self
 
 from ..address import Address
 from ..batch import Batch
 from ..log import log
-from ..runtime import Sink, running
+from ..runtime import LoopRuntime, Sink, running
 
 try:
     import anyio
@@ -82,6 +82,7 @@ class AnyioRuntime(AnyioTasks):
     """
 
     checkpoints: bool
+    _beneath: LoopRuntime
 
     def __init__(self, stream: ByteStream | None = None) -> None:
         super().__init__()
@@ -93,7 +94,8 @@ class AnyioRuntime(AnyioTasks):
         self._stream = stream
 
     async def __aenter__(self) -> Self:
-        self.checkpoints = running().checkpoints  # as on the loop beneath
+        self._beneath = beneath = running()
+        self.checkpoints = beneath.checkpoints
         return await super().__aenter__()
 
     @asynccontextmanager
@@ -103,6 +105,10 @@ class AnyioRuntime(AnyioTasks):
             yield
         if scope.cancelled_caught:
             raise TimeoutError
+
+    def stop_signals(self, stop: Callable[[], None]) -> AbstractContextManager[object]:
+        """A block in which signals call `stop`, as on the loop beneath."""
+        return self._beneath.stop_signals(stop)
 
     def current_task(self) -> str:
         """The id of the task that runs now, interned: the same object each time."""

@@ -17,6 +17,7 @@ from ..batch import Batch
 from ..runtime import LostSink, Sink, T, register
 from .asyncio_dial import dial
 from .asyncio_listener import AsyncioListener
+from .asyncio_signals import AsyncioSignals
 from .listening_sockets import ListeningSockets
 from .tls_watch import TlsWatch
 from .write_half import Room
@@ -257,6 +258,10 @@ class AsyncioRuntime:
     def large_read_buffer(self) -> memoryview:
         """For peers that send large messages."""
         return memoryview(bytearray(LARGE_READ_SIZE))
+
+    def stop_signals(self, stop: Callable[[], None]) -> AsyncioSignals:
+        """A block in which signals call `stop`."""
+        return AsyncioSignals(self.loop, stop)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a function that blocks in another thread."""

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from ..runtime import Served, register_block
-from .stop_signals import StopSignals
+from .asyncio_signals import AsyncioSignals
 
 _STOPPED = "Event loop stopped before Future completed."
 
@@ -24,7 +24,7 @@ class AsyncioBlock:
         self._given = server.loop
         self._loop: asyncio.AbstractEventLoop
         self._runner: asyncio.Runner | None = None  # where the loop is ours to close
-        self._signals = StopSignals(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
+        self._signals: AsyncioSignals
 
     def enter(self) -> Any:
         """Listen, and take the signals."""
@@ -35,7 +35,8 @@ class AsyncioBlock:
         except BaseException:
             self._let_go_of_loop()
             raise
-        self._signals.take()
+        self._signals = AsyncioSignals(self._loop, self._loop.stop)
+        self._signals.take_defaults()
         return listener
 
     def exit(self, error: BaseException | None) -> bool:

@@ -1,6 +1,7 @@
 """What a server's block yields: a listener with the methods of `asyncio.Server`, on every loop."""
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import Self
 
 from ..runtime import Signal, running
@@ -45,14 +46,16 @@ class Listening(ABC):
         self._check_serving()
         await running().checkpoint()
 
-    async def serve_forever(self) -> None:
+    async def serve_forever(self, *, signals: bool = False) -> None:
         """Wait until it is closed, or until cancelled, which closes it.
 
-        Raises RuntimeError if it is closed already.
+        With `signals`, SIGINT and SIGTERM close it too; a second one interrupts at once. Raises
+        RuntimeError if it is closed already, or outside the main thread with `signals`.
         """
         self._check_serving()
         try:
-            await self._closed.wait()
+            with running().stop_signals(self.close) if signals else nullcontext():
+                await self._closed.wait()
         finally:
             self.close()
 

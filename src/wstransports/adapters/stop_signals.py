@@ -1,10 +1,10 @@
-"""The signals that stop a loop which is driven from outside."""
+"""The signals that stop a server: SIGINT and SIGTERM."""
 
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 _DEFAULTS: dict[int, Any] = {
     signal.SIGINT: signal.default_int_handler,
@@ -13,32 +13,52 @@ _DEFAULTS: dict[int, Any] = {
 
 
 class StopSignals:
-    """Has SIGINT and SIGTERM call `stop`.
+    """Has SIGINT and SIGTERM call `stop`, which must be safe to call within a signal handler.
 
-    Only in the main thread, and only where the process still has Python's default handlers. The
-    first signal puts the handlers back: a second one interrupts at once.
+    The first signal puts the handlers back: a second one interrupts at once. As a block it takes
+    both signals, whatever their handlers are, and puts those back at its end.
     """
 
     def __init__(self, stop: Callable[[], object]) -> None:
         self.came = False
         """Whether a signal called `stop`."""
         self._stop = stop
+        self._before: dict[int, Any] = {}
 
-    def take(self) -> None:
-        """Set our handlers."""
+    def __enter__(self) -> Self:
+        """Set our handlers. Raises RuntimeError unless in the main thread."""
         if threading.current_thread() is not threading.main_thread():
-            return
-        for number, default in _DEFAULTS.items():
-            if signal.getsignal(number) is default:
-                signal.signal(number, self._handle)
+            raise RuntimeError(
+                "signals=True works in the main thread only, for Python handles signals there:"
+                " leave it out, and cancel the task that serves"
+            )
+        self._take({number: signal.getsignal(number) for number in _DEFAULTS})
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.give_back()
+
+    def take_defaults(self) -> None:
+        """Set our handlers where Python's default handlers are; none unless in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            self._take({n: own for n, own in _DEFAULTS.items() if signal.getsignal(n) is own})
 
     def give_back(self) -> None:
         """Put the handlers back, unless the user has set others since."""
-        for number, default in _DEFAULTS.items():
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
             if signal.getsignal(number) == self._handle:
-                signal.signal(number, default)
+                signal.signal(number, handler)
+        self._before = {}
+
+    def _take(self, before: dict[int, Any]) -> None:
+        self._before = before
+        for number in before:
+            signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.came = True
-        self.give_back()
+        self._restore()
         self._stop()

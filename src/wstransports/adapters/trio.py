@@ -15,6 +15,7 @@ from ..runtime import Sink, register
 from .listening_sockets import ListeningSockets
 from .proxy import through_proxy
 from .socket_listener import RETRY, SocketListener, not_connected
+from .stop_signals import StopSignals
 from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
@@ -111,6 +112,10 @@ class TrioRuntime:
             yield
         if scope.cancelled_caught:
             raise TimeoutError
+
+    def stop_signals(self, stop: Callable[[], None]) -> StopSignals:
+        """A block in which signals call `stop`; trio itself has them wake the loop."""
+        return StopSignals(partial(trio.lowlevel.current_trio_token().run_sync_soon, stop))
 
     def is_cancellation(self, error: BaseException) -> bool:
         """Whether it is the cancellation of a scope that this task is in."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..adapters.listening import Listening
+from ..adapters.stop_signals import StopSignals
 from ..adapters.write_half import WriteHalf
 from ..address import Address
 from ..batch import Batch
@@ -269,6 +270,10 @@ class MemoryRuntime(Kernel):
             return super().run(async_main, *args)
         finally:
             _thread.runtime = None
+
+    def stop_signals(self, stop: Callable[[], None]) -> StopSignals:
+        """A block in which signals call `stop`."""
+        return StopSignals(partial(self._ready.append, stop))
 
     def task_group(self) -> AbstractAsyncContextManager[Any]:
         """Tasks in memory need none."""
