@@ -1,4 +1,4 @@
-"""What an application is told of its connections, to count them: `Instrument`."""
+"""What counts or traces connections: `Instrument`, for an application to subclass."""
 
 from .client import Client
 from .instruments import does_nothing

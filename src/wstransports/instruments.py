@@ -1,4 +1,4 @@
-"""What instruments are told: calls of the user's methods, with their errors contained."""
+"""Calls of the users' instruments, with their errors contained."""
 
 import inspect
 import logging
