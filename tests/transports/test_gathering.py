@@ -13,7 +13,10 @@ from kit.loops import AsyncioLoop, Loop, MemoryLoop, echo, on_asyncio, on_each_l
 from kit.writes import counting
 from wstransports import Client, ConnectionClosed, WebSocketReader, broadcast
 
+unhurried = pytest.mark.usefixtures("unhurried")
 
+
+@unhurried
 @on_asyncio
 async def test_the_answers_to_one_read_are_one_write(loop: AsyncioLoop) -> None:
     async with counting(loop, echo) as counted:
@@ -25,6 +28,7 @@ async def test_the_answers_to_one_read_are_one_write(loop: AsyncioLoop) -> None:
         assert len(writes) == 1
 
 
+@unhurried
 @on_asyncio
 async def test_pongs_and_answers_together(loop: AsyncioLoop) -> None:
     async with counting(loop, echo) as counted:
@@ -38,6 +42,7 @@ async def test_pongs_and_answers_together(loop: AsyncioLoop) -> None:
         peer.frames.clear()
 
 
+@unhurried
 @on_asyncio
 async def test_answers_and_the_close_together(loop: AsyncioLoop) -> None:
     async with counting(loop, echo) as counted:
@@ -50,6 +55,7 @@ async def test_answers_and_the_close_together(loop: AsyncioLoop) -> None:
         assert len(writes) == 1
 
 
+@unhurried
 @on_asyncio
 async def test_a_broadcast_is_one_write_for_each_connection(loop: AsyncioLoop) -> None:
     async with counting(loop) as counted:
@@ -73,6 +79,7 @@ async def test_a_broadcast_is_one_write_for_each_connection(loop: AsyncioLoop) -
             assert len(writes) == 1
 
 
+@unhurried
 @on_asyncio
 async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_once(
     loop: AsyncioLoop,
