@@ -115,7 +115,7 @@ class Acceptor:
         """A connection is accepted, but not connected; None to close it at once."""
         admitted = self._open and self._sessions.has_room()
         if not admitted and not self._sessions.may_refuse():
-            self._rejected(0, FULL)
+            self._rejected(0)
             return None
         session = self._make_session(self._new_core(), runtime, self._options, self, context.copy())
         self._sessions.add(session, admitted)
@@ -128,7 +128,7 @@ class Acceptor:
         reason = self._sessions.connected(session)
         if reason is None and self._open:
             return
-        self._rejected(503, reason or FULL)
+        self._rejected(503, reason)
         session.log(f"refused with 503: {reason or FULL}")
         session.core.shorten_close_timeout(LINGER)
         session.reject(Response(503, _RETRY_LATER, f"{reason or FULL}\n"))
@@ -181,7 +181,7 @@ class Acceptor:
 
     # The opening handshake.
 
-    def _rejected(self, status: int, reason: str) -> None:
+    def _rejected(self, status: int, reason: str | None = None) -> None:
         """A connection is refused before its request."""
         word = "address" if reason is CROWDED else "full" if self._open else "shutdown"
         self._instruments.call("rejected", status, word)
@@ -216,14 +216,16 @@ class Acceptor:
             if authentication is not None and answer is authentication.challenge:
                 reason = "unauthorized"
                 _log_failed(session, "basic authentication failed, answered with 401")
-            self._instruments.call("rejected", answer.status, reason)
-            session.reject(answer)
+            self._reject(session, answer, reason)
         elif request.is_upgrade:
             self._accept(session, request, answer)
         else:
             _log_failed(session, "not a WebSocket request, answered with 426")
-            self._instruments.call("rejected", 426, "plain")
-            session.reject(upgrade_required())
+            self._reject(session, upgrade_required(), "plain")
+
+    def _reject(self, session: Session, response: Response, reason: str) -> None:
+        self._instruments.call("rejected", response.status, reason)
+        session.reject(response)
 
     def _accept(self, session: Session, request: Request, answer: Accept) -> None:
         core = session.core
@@ -252,7 +254,7 @@ class Acceptor:
             if session.core.silent:  # browsers preconnect
                 session.pipe.abort()
             else:
-                self._rejected(503, FULL)
+                self._rejected(503)
                 session.reject(Response(503, _RETRY_LATER, "the server is shutting down\n"))
         elif session.core.state is State.OPEN:
             session.go_away()

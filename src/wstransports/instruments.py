@@ -35,20 +35,14 @@ class InstrumentMethods(Protocol):
         """A broadcast's message was not sent."""
 
 
-_NAMES = (
-    "opened",
-    "rejected",
-    "closed",
-    "message_received",
-    "message_sent",
-    "waiting",
-    "dropped",
-)
+_NAMES = [name for name in vars(InstrumentMethods) if not name.startswith("_")]
+
+_do_nothing: set[Callable[..., object]] = set()
 
 
 def does_nothing(method: Method) -> Method:
     """Mark a method that need not be called."""
-    method.does_nothing = True  # type: ignore[attr-defined]  # a function has any attribute
+    _do_nothing.add(method)
     return method
 
 
@@ -72,8 +66,6 @@ class Instruments:
         """Whether any method is to be called."""
         self.count_messages = bool(self._calls["message_received"] or self._calls["message_sent"])
         """Whether messages are to be counted."""
-        self.watch_output = bool(self._calls["waiting"])
-        """Whether bytes that wait are to be reported."""
 
     def call(self, name: str, *args: object) -> None:
         """Call a method of all instruments."""
@@ -95,4 +87,4 @@ def _method(instrument: InstrumentMethods, name: str) -> list[Callable[..., obje
         )
     if inspect.iscoroutinefunction(method):
         raise TypeError(f"{name} of {instrument!r} must be a plain function, not `async def`")
-    return [] if getattr(method, "does_nothing", False) else [method]
+    return [] if getattr(method, "__func__", None) in _do_nothing else [method]

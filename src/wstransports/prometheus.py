@@ -6,6 +6,7 @@ from wscore import Reasons
 
 from .client import Client
 from .instrument import Instrument
+from .statistics import WaitingBytes
 
 # Connections last from seconds to days.
 _SECONDS = (1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600)
@@ -52,8 +53,9 @@ class PrometheusInstrument(Instrument):
         self._sent_size = counter("sent_bytes", "The bytes of messages that were sent.")
         self._received_wire_size = counter("received_wire_bytes", "The same before decompression.")
         self._sent_wire_size = counter("sent_wire_bytes", "The same after compression.")
-        self._waiting = gauge("waiting_bytes", "Bytes that wait for slow peers.")
-        self._waiting_of: dict[Client, int] = {}
+        self._waiting = WaitingBytes()
+        waiting = gauge("waiting_bytes", "Bytes that wait for slow peers.")
+        waiting.set_function(lambda: self._waiting.total)
 
     def opened(self, client: Client) -> None:
         """As an Instrument."""
@@ -70,7 +72,7 @@ class PrometheusInstrument(Instrument):
         # The peer chooses a private code, and each would be a time series.
         self._closed.labels(str(code) if code in _REASONS else f"{code // 1000}xxx").inc()
         self._seconds.observe(seconds)
-        self._waiting.dec(self._waiting_of.pop(client, 0))
+        self._waiting.closed(client)
 
     def message_received(self, client: Client, size: int, wire_size: int) -> None:
         """As an Instrument."""
@@ -86,8 +88,7 @@ class PrometheusInstrument(Instrument):
 
     def waiting(self, client: Client, size: int) -> None:
         """As an Instrument."""
-        self._waiting.inc(size - self._waiting_of.get(client, 0))
-        self._waiting_of[client] = size
+        self._waiting.waiting(client, size)
 
     def dropped(self, client: Client, size: int) -> None:
         """As an Instrument."""

@@ -6,6 +6,23 @@ from .client import Client
 from .instrument import Instrument
 
 
+class WaitingBytes:
+    """How many bytes wait for all clients together, from what is reported of each."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._of: dict[Client, int] = {}
+
+    def waiting(self, client: Client, size: int) -> None:
+        """So many wait for this client."""
+        self.total += size - self._of.get(client, 0)
+        self._of[client] = size
+
+    def closed(self, client: Client) -> None:
+        """None wait for this client any more."""
+        self.total -= self._of.pop(client, 0)
+
+
 class Statistics(Instrument):
     """Counts connections and messages: `WebSocketServer(..., instruments=[Statistics()])`.
 
@@ -36,13 +53,17 @@ class Statistics(Instrument):
         """The same before decompression."""
         self.wire_bytes_sent = 0
         """The same after compression."""
-        self.bytes_waiting = 0
-        """The bytes that waited for peers that are slow, as it was last reported."""
-        self._waiting: dict[Client, int] = {}
+        self._waiting = WaitingBytes()
 
     def __repr__(self) -> str:
-        counted = (f"{name}={value}" for name, value in vars(self).items() if name[0] != "_")
-        return f"Statistics({', '.join(counted)})"
+        counted = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        counted["bytes_waiting"] = self.bytes_waiting
+        return f"Statistics({', '.join(f'{name}={value}' for name, value in counted.items())})"
+
+    @property
+    def bytes_waiting(self) -> int:
+        """The bytes that waited for peers that are slow, as it was last reported."""
+        return self._waiting.total
 
     def opened(self, client: Client) -> None:
         """As an Instrument."""
@@ -57,7 +78,7 @@ class Statistics(Instrument):
         """As an Instrument."""
         self.connections_open -= 1
         self.connections_closed[code] += 1
-        self.bytes_waiting -= self._waiting.pop(client, 0)
+        self._waiting.closed(client)
 
     def message_received(self, client: Client, size: int, wire_size: int) -> None:
         """As an Instrument."""
@@ -73,8 +94,7 @@ class Statistics(Instrument):
 
     def waiting(self, client: Client, size: int) -> None:
         """As an Instrument."""
-        self.bytes_waiting += size - self._waiting.get(client, 0)
-        self._waiting[client] = size
+        self._waiting.waiting(client, size)
 
     def dropped(self, client: Client, size: int) -> None:
         """As an Instrument."""

@@ -21,7 +21,7 @@ SENTENCE = "The quick brown fox jumps over the lazy dog. " * 40
 
 
 class Sizes:
-    """A Meter that keeps what it is told."""
+    """A Meter that keeps what is reported."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, int]] = []
@@ -41,27 +41,30 @@ Plain = ServerConnection | ClientConnection
 
 
 def metered(role: str, deflate: Deflate | None) -> tuple[Metered, Plain, Sizes]:
-    """A metered connection, its peer, and what the meter is told; both open."""
+    """A metered connection, its peer, and what is reported; both open."""
     extensions = [] if deflate is None else [deflate]
     sizes = Sizes()
-    server: MeteredServerConnection | ServerConnection
-    client: MeteredClientConnection | ClientConnection
     if role == "server":
         server = MeteredServerConnection(extensions=extensions, max_message_size=2**22)
         client = ClientConnection("example.com", extensions=extensions)
         server.report_to(sizes)
-    else:
-        server = ServerConnection(extensions=extensions)
-        client = MeteredClientConnection(
-            "example.com", "/", extensions=extensions, max_message_size=2**22
-        )
-        client.report_to(sizes)
+        shake_hands(server, client)
+        return server, client, sizes
+    plain_server = ServerConnection(extensions=extensions)
+    metered_client = MeteredClientConnection(
+        "example.com", "/", extensions=extensions, max_message_size=2**22
+    )
+    metered_client.report_to(sizes)
+    shake_hands(plain_server, metered_client)
+    return metered_client, plain_server, sizes
+
+
+def shake_hands(server: ServerConnection, client: ClientConnection) -> None:
     [request] = server.receive_data(client.data_to_send())
     assert isinstance(request, RequestReceived)
     server.accept()
     [accepted] = client.receive_data(server.data_to_send())
     assert isinstance(accepted, Accepted)
-    return (server, client, sizes) if role == "server" else (client, server, sizes)  # type: ignore[return-value]  # by role
 
 
 def payload_of(data: bytes, role: str) -> int:

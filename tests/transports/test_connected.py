@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -192,7 +193,7 @@ async def test_a_peer_that_never_reads(loop: Loop) -> None:
 
 @on_own_streams
 async def test_a_peer_that_never_reads_is_dropped(loop: Loop, log: Log) -> None:
-    """Which a sender that waits is told."""
+    """A sender that waits gets the error."""
     async with connected_pair(compression=None, timeout=0.2) as (mine, theirs):
         Wire(mine).stop()
         sending = loop.spawn(mine.writer.send(bytes(100_000)))
@@ -226,8 +227,9 @@ async def test_what_a_wire_cannot_do(loop: MemoryLoop) -> None:
             wire.delay(-1)
         with pytest.raises(RuntimeError, match="has a Wire already: use that"):
             Wire(mine)
+        mistaken: Any = mine._session
         with pytest.raises(TypeError, match="needs a Client of wstransports, not <.*Session"):
-            Wire(mine._session)  # type: ignore[arg-type]  # that is the point
+            Wire(mistaken)
 
 
 def test_a_server_in_a_thread() -> None:

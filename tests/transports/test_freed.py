@@ -126,7 +126,7 @@ async def test_after_a_clean_close(loop: Loop, closes: str) -> None:
 
 @on_each_loop
 async def test_with_instruments(loop: Loop) -> None:
-    """Which are told of bytes that wait."""
+    """They get the bytes that wait."""
     statistics = Statistics()
 
     async def on_connection(client: Client) -> None:

@@ -91,21 +91,16 @@ async def test_a_servers_metrics(loop: Loop, endpoint: Endpoint) -> None:
 async def test_slow_peers(loop: MemoryLoop, endpoint: Endpoint) -> None:
     instrument = PrometheusInstrument(registry=endpoint.registry, namespace="chat")
     async with loop.serving(echo, instruments=[instrument]) as server:
-        peers = [await loop.connect(server) for _ in range(2)]
-        for peer in peers:
-            peer.stop_reading()
+        peer = await loop.connect(server)
+        peer.stop_reading()
         await broadcast(server.clients, bytes(300_000), compress=False)
         await broadcast(server.clients, "left out", slow="drop")
-        both = endpoint.scrape()["chat_waiting_bytes"]
-        assert both > 500_000
-        peers[0].reset()
+        during = endpoint.scrape()
+        peer.start_reading()
         await loop.settle()
-        assert endpoint.scrape()["chat_waiting_bytes"] == both / 2
-        peers[1].start_reading()
-        await loop.settle()
-    scraped = endpoint.scrape()
-    assert scraped["chat_waiting_bytes"] == 0
-    assert scraped["chat_messages_dropped_total"] == 2
+    assert during["chat_waiting_bytes"] > 200_000
+    assert during["chat_messages_dropped_total"] == 1
+    assert endpoint.scrape()["chat_waiting_bytes"] == 0
 
 
 def test_two_with_the_same_names(endpoint: Endpoint) -> None:

@@ -514,7 +514,7 @@ async def test_receive_as_bytes(loop: MemoryLoop, kind: Any) -> None:
 
 
 @on_each_loop
-async def test_bytes_that_are_no_text_are_taken_and_in_the_error(loop: Loop) -> None:
+async def test_bytes_that_are_not_text_are_taken_and_in_the_error(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         with pytest.raises(UnicodeDecodeError) as caught:
             await client.receive(str)

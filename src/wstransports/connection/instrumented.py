@@ -11,14 +11,14 @@ from ..errors import Peer
 from ..instruments import Instruments
 from ..options import ConnectionOptions
 from ..runtime import Runtime
-from ..sending.outbox import Outbox
+from ..sending.outbox import Link, Outbox
 from .control import Control
 from .limited_session import LimitedSession
 from .session import Owner, Session
 
 
 class Watch:
-    """What the instruments are told of one connection: the Meter of its core, among others."""
+    """Reports one connection to its instruments; it is the Meter of the core too."""
 
     __slots__ = ("_client", "_early", "_instruments", "_now", "_opened_at")
 
@@ -91,7 +91,7 @@ class WatchedOutbox(Outbox):
 
     def __init__(
         self,
-        link: Session,
+        link: Link,
         core: ServerConnection | ClientConnection,
         runtime: Runtime,
         timeout: float,
@@ -132,6 +132,9 @@ class WatchedSession(Session):
     __slots__ = ()
 
     control: WatchedControl
+    outbox: WatchedOutbox
+    outbox_class = WatchedOutbox
+    control_class = WatchedControl
 
     def __init__(
         self,
@@ -145,10 +148,8 @@ class WatchedSession(Session):
         watch = Watch(options.instrumentation, runtime.now)
         if isinstance(core, MeteredServerConnection | MeteredClientConnection):
             core.report_to(watch)
-        self.outbox = outbox = WatchedOutbox(self, core, runtime, options.timeout)
-        outbox.callbacks = self.callbacks
-        self.control = WatchedControl(core, self.callbacks, self.intake, self.inbox, outbox)
-        self.control.watch = outbox.watch = watch
+        self.outbox.callbacks = self.callbacks
+        self.control.watch = self.outbox.watch = watch
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""

@@ -99,6 +99,8 @@ class Session:
     )
 
     pipe: Pipe
+    outbox_class = Outbox
+    control_class = Control
 
     def __init__(
         self,
@@ -116,8 +118,8 @@ class Session:
         self.callbacks = callbacks = Callbacks(self, runtime, context)
         self.intake = intake = Intake(self, core, runtime)
         self.inbox = Inbox(self, core, runtime, callbacks, intake, options)
-        self.outbox = Outbox(self, core, runtime, options.timeout)
-        self.control = Control(core, callbacks, intake, self.inbox, self.outbox)
+        self.outbox = self.outbox_class(self, core, runtime, options.timeout)
+        self.control = self.control_class(core, callbacks, intake, self.inbox, self.outbox)
         self._client: Peer | None = None
         self._ended: Ended | None = None  # once all is over
         self.lost = False
