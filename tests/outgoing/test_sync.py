@@ -177,6 +177,17 @@ def test_a_message_in_parts(raw: Raw) -> None:
         stream.send("d")
 
 
+def test_a_message_in_parts_may_be_sent_uncompressed(echo: Echo) -> None:
+    statistics = Statistics()
+    with connect(uri_of(echo), instruments=[statistics]) as client:
+        for compress in False, None:
+            with client.fragment(compress=compress) as stream:
+                stream.send(bytes(1000))
+                stream.send(bytes(1000))
+            assert client.receive(timeout=PATIENCE) == bytes(2000)
+            assert (statistics.wire_bytes_sent == 2000) is (compress is False)
+
+
 def test_other_threads_wait_for_the_end_of_a_message_in_parts(raw: Raw) -> None:
     with raw.client.fragment() as stream:
         stream.send("a")

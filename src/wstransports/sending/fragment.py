@@ -19,10 +19,11 @@ class Fragment:
     message is not complete.
     """
 
-    __slots__ = ("_held", "_open", "_outbox", "_type")
+    __slots__ = ("_compress", "_held", "_open", "_outbox", "_type")
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, compress: bool | None) -> None:
         self._outbox = outbox
+        self._compress = compress
         self._held: bytes | None = None  # the last part
         self._type = DataType.NONE
         self._open = False
@@ -57,7 +58,7 @@ class Fragment:
                 f" {'str' if self._type is DataType.TEXT else 'bytes'}"
             )
         self._held = part
-        await self._outbox.send_fragment(held, False, type)
+        await self._outbox.send_fragment(held, False, type, self._compress)
 
     async def __aexit__(
         self,
@@ -74,6 +75,6 @@ class Fragment:
             elif held is None:
                 await self._outbox.checkpoint()
             else:
-                await self._outbox.send_fragment(held, True, self._type)
+                await self._outbox.send_fragment(held, True, self._type, self._compress)
         finally:
             self._outbox.lock.release()

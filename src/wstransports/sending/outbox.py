@@ -274,18 +274,20 @@ class Outbox:
         if self.put():
             await self.drain()
 
-    async def send_fragment(self, data: bytes, last: bool, type: DataType) -> None:
+    async def send_fragment(
+        self, data: bytes, last: bool, type: DataType, compress: bool | None
+    ) -> None:
         """Send a part of the fragmented message."""
         self.check_sending()
         try:
-            self.core.send_fragment(data, last, type)
+            self.core.send_fragment(data, last, type, compress)
         except BaseException:  # an extension's
             self.abort_message()
             raise
         if self.put():
             await self.drain()
 
-    async def feed(self, source: Source, drain_every: int) -> None:
+    async def feed(self, source: Source, drain_every: int, compress: bool | None) -> None:
         """See `WebSocketWriter.feed`."""
         await self.begin_message()
         begun = False
@@ -296,7 +298,7 @@ class Outbox:
                 data, last, type = await self._next(source)
                 self.check_sending()
                 begun = begun or not last
-                self.core.send_fragment(data, last, type)
+                self.core.send_fragment(data, last, type, compress)
                 begun = not last
                 undrained += len(data)
                 if self.put() and undrained >= drain_every:

@@ -79,13 +79,15 @@ class WebSocketWriter:
         await self._outbox.close(code, reason)
         await self._outbox.checkpoint()
 
-    def fragment(self) -> Fragment:
+    def fragment(self, *, compress: bool | None = None) -> Fragment:
         """Send a message in parts: `async with writer.fragment() as stream` (RFC 6455 5.4).
 
         Call `await stream.send(part)` in the block. Entering it waits until other fragmented
         messages have ended, and raises RuntimeError if this task is sending one already.
+        `compress` is as for `send`, but None compresses a message of two or more parts whatever
+        its size, which is not known yet.
         """
-        return Fragment(self._outbox)
+        return Fragment(self._outbox, compress)
 
     async def feed(
         self,
@@ -94,6 +96,8 @@ class WebSocketWriter:
         chunksize: int = CHUNK,
         drain_every: int = CHUNK,
         force: bool = False,
+        *,
+        compress: bool | None = None,
     ) -> None:
         """Send the contents of `source` as one message, in fragments (RFC 6455 section 5.4).
 
@@ -103,6 +107,7 @@ class WebSocketWriter:
                 reader or of the first piece.
             `chunksize`: the most bytes in a fragment of a Buffer.
             `drain_every`: wait for buffer space after this many bytes.
+            `compress`: as for `fragment`.
 
         A source that brings nothing for `timeout` seconds closes the connection with 1008, and
         one that raises in the middle of the message closes it with 1011. Raises TypeError for
@@ -111,4 +116,4 @@ class WebSocketWriter:
         """
         if chunksize < 1 or drain_every < 1:
             raise ValueError("chunksize and drain_every must be at least 1 byte")
-        await self._outbox.feed(open_source(source, op_code, chunksize), drain_every)
+        await self._outbox.feed(open_source(source, op_code, chunksize), drain_every, compress)

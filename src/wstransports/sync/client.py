@@ -165,13 +165,14 @@ class Client:
     async def _send(self, data: Data, compress: bool | None) -> None:
         await self._client.writer.send(data, compress=compress)
 
-    def fragment(self) -> "Fragment":
+    def fragment(self, *, compress: bool | None = None) -> "Fragment":
         """Send a message in parts: `with client.fragment() as stream` (RFC 6455 section 5.4).
 
         Call `stream.send(part)` in the block. Entering it waits until other fragmented messages
-        have ended, and raises RuntimeError if this thread is sending one already.
+        have ended, and raises RuntimeError if this thread is sending one already. `compress` is as
+        for `send`, but None compresses a message of two or more parts whatever its size.
         """
-        return Fragment(self)
+        return Fragment(self, compress)
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping with at most 125 bytes (RFC 6455 section 5.5.2).
@@ -239,9 +240,9 @@ class Fragment:
     complete.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, compress: bool | None) -> None:
         self._client = client
-        self._stream = client._client.writer.fragment()
+        self._stream = client._client.writer.fragment(compress=compress)
 
     def __enter__(self) -> Self:
         client = self._client
