@@ -1,6 +1,7 @@
 """One connected peer: `Client`."""
 
 import inspect
+import json
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -11,6 +12,7 @@ from .connection.control import OnClosed, OnPing
 from .connection.session import Session
 from .errors import ConnectionClosed
 from .receiving.inbox import OnMessage
+from .receiving.json_message import parsed
 from .receiving.kind import Kind, converted, wants_text
 from .request import Request
 from .sending.writer import WebSocketWriter
@@ -20,6 +22,7 @@ from .stream_info import stream_info
 CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def checked_callback(callback: AsyncFunction, what: str) -> AsyncFunction:
@@ -183,6 +186,24 @@ class Client:
         else:
             message = await self._session.inbox.receive_within(checked_timeout(timeout))
         return message if as_text is None else converted(message, as_text)
+
+    @overload
+    async def receive_json(self, *, timeout: float | None = None) -> Any: ...
+    @overload
+    async def receive_json(
+        self, *, timeout: float | None = None, loads: Callable[[str | bytes], T]
+    ) -> T: ...
+
+    async def receive_json(
+        self, *, timeout: float | None = None, loads: Callable[[str | bytes], Any] = json.loads
+    ) -> Any:
+        """Wait for the next complete message, as JSON (RFC 8259), text or binary.
+
+        `loads` is given str for text, bytes for binary; `timeout` is in seconds. Raises ValueError
+        if the message is not JSON, what `loads` raises, else as `receive()`. The connection stays
+        open then, and the next call returns the next message.
+        """
+        return parsed(await self.receive(timeout=timeout), loads)
 
     def __aiter__(self) -> Self:
         """Yield complete messages until the connection closes.

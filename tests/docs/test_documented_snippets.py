@@ -505,6 +505,16 @@ def _(server: Running) -> None:
     assert end(server) == "text a\nbinary b'b'\n"
 
 
+@scene("reading-json", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send('{"count": 3}')
+        assert peer.message() == "3 items"
+        peer.send("three")
+        assert peer.closed() == (1007, "not JSON: Expecting value: line 1 column 1 (char 0)")
+    end(server)
+
+
 @scene("reading-pieces", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as peer:

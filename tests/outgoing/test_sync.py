@@ -241,6 +241,16 @@ def test_messages_of_one_type(raw: Raw) -> None:
     assert raw.client.receive() == "next"
 
 
+def test_messages_of_json(raw: Raw) -> None:
+    raw.send(Frame(FIN | TEXT, b'{"a": 1}'), Frame(FIN | TEXT, b"{"), Frame(FIN | BINARY, b"[2]"))
+    assert raw.client.receive_json() == {"a": 1}
+    with pytest.raises(ValueError, match="Expecting property name"):
+        raw.client.receive_json(timeout=PATIENCE)
+    assert assert_type(raw.client.receive_json(loads=len), int) == 3
+    with pytest.raises(TimeoutError):
+        raw.client.receive_json(timeout=0)
+
+
 # Time limits.
 
 

@@ -103,7 +103,8 @@ SHOWN = {
     "client": {
         *("addr", "close", "close_code", "close_reason", "closed", "info", "latency"),
         *("max_message_size", "message", "ping"),
-        *("pong", "port", "receive", "request", "response", "state", "subprotocol", "writer"),
+        *("pong", "port", "receive", "receive_json", "request", "response", "state"),
+        *("subprotocol", "writer"),
     },
     "request": {
         *("client", "cookies", "headers", "info", "is_upgrade", "method", "origin", "path"),
@@ -113,7 +114,7 @@ SHOWN = {
     "accept": {"headers", "subprotocol"},
     "writer": {"close", "closed", "feed", "fragment", "ping", "pong", "send"},
     "fragment": {"send"},
-    "reader": {*LOW_LEVEL_READS, "data_type", "get"},
+    "reader": {*LOW_LEVEL_READS, "data_type", "get", "json"},
     "buffer": LOW_LEVEL_READS,
     "connect": set(),
     "instrument": INSTRUMENT,
@@ -131,7 +132,7 @@ SHOWN_WITHOUT_ASYNC = {
     "client": {
         *("addr", "close", "close_code", "close_reason", "fragment", "info", "latency"),
         *("max_message_size", "ping", "port"),
-        *("receive", "request", "response", "send", "state", "subprotocol"),
+        *("receive", "receive_json", "request", "response", "send", "state", "subprotocol"),
     },
     "fragment": {"send"},
 }

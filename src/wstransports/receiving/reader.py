@@ -1,8 +1,9 @@
 """A message as it arrives: `WebSocketReader`, which `on_message` gets."""
 
 import math
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
+from collections.abc import Awaitable, Callable
+from json import loads as json_loads
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, overload
 
 from wscore import DataType, MessagePiece
 from wscore.utf8 import decode
@@ -10,7 +11,10 @@ from wscore.utf8 import decode
 from ..errors import ConnectionClosed
 from ..runtime import Signal
 from .buffer import Buffer
+from .json_message import parsed
 from .kind import Kind, wants_text
+
+T = TypeVar("T")
 
 # The default limit of get() for messages of unlimited size.
 GET_LIMIT = 2**20
@@ -125,6 +129,19 @@ class WebSocketReader(Buffer):
                 self._flow.release(self)
             return whole
         return await self._get(kind, max_size)
+
+    @overload
+    async def json(self) -> Any: ...
+    @overload
+    async def json(self, *, loads: Callable[[str | bytes], T]) -> T: ...
+
+    async def json(self, *, loads: Callable[[str | bytes], Any] = json_loads) -> Any:
+        """Read the rest of the message as JSON (RFC 8259), text or binary.
+
+        `loads` is given str for text, bytes for binary. Raises ValueError if the message is not
+        JSON, what `loads` raises, else as `get()`.
+        """
+        return parsed(await self.get(), loads)
 
     async def _get(self, kind: Kind | None, max_size: int | None) -> str | bytes:
         as_text = wants_text(self.data_type if kind is None else kind)

@@ -1,5 +1,6 @@
 """One connected peer, for programs without async: `Client`."""
 
+import json
 import threading
 import warnings
 from collections import deque
@@ -14,6 +15,7 @@ from wscore.sending import Data
 from ..client import CLEANLY, checked_timeout
 from ..client import Client as AsyncClient
 from ..errors import ConnectionClosed
+from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
 from .loop_thread import LoopStopped, LoopThread
 
@@ -132,6 +134,24 @@ class Client:
 
     async def _receive(self, seconds: float | None) -> None:
         self._received.append(await self._client.receive(timeout=seconds))
+
+    @overload
+    def receive_json(self, *, timeout: float | None = None) -> Any: ...
+    @overload
+    def receive_json(
+        self, *, timeout: float | None = None, loads: Callable[[str | bytes], T]
+    ) -> T: ...
+
+    def receive_json(
+        self, *, timeout: float | None = None, loads: Callable[[str | bytes], Any] = json.loads
+    ) -> Any:
+        """Wait for the next complete message, as JSON (RFC 8259), text or binary.
+
+        `loads` is given str for text, bytes for binary; `timeout` is in seconds. Raises ValueError
+        if the message is not JSON, what `loads` raises, else as `receive()`. The connection stays
+        open then, and the next call returns the next message.
+        """
+        return parsed(self.receive(timeout=timeout), loads)
 
     def __iter__(self) -> Self:
         """Yield complete messages until the connection closes.
