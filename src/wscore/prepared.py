@@ -9,11 +9,12 @@ from .utf8 import encode
 
 
 class PreparedMessage:
-    """A message that many server connections send: pass it to their `send_prepared`.
+    """A message that many connections send: a server's share its frame.
 
     `data` is str (text) or bytes-like (binary), RFC 6455 section 5.6; `payload` is the same as
     bytes. `compress` says whether to compress it; None leaves that to the extension's threshold.
-    Raises TypeError for any other data.
+    Raises TypeError for any other data. Pass it to `send_message` or `send_prepared` of any number
+    of connections, whatever their extensions, also in several threads.
     """
 
     __slots__ = ("_frames", "_opcode", "compress", "data", "payload")
@@ -39,3 +40,16 @@ class PreparedMessage:
             frame = b"".join(encode_frame(FIN | bits | self._opcode, payload, None))
             self._frames[negotiated.cache_key] = frame
         return frame
+
+
+def prepared(
+    message: PreparedMessage | str | bytes | bytearray | memoryview, compress: bool | None
+) -> PreparedMessage:
+    """A message as a PreparedMessage, which has its own `compress`. Raises TypeError."""
+    if not isinstance(message, PreparedMessage):
+        return PreparedMessage(message, compress)
+    if compress is not None:
+        raise TypeError(
+            f"compress={compress!r}: a PreparedMessage has its own; pass it to PreparedMessage()"
+        )
+    return message

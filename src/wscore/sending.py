@@ -16,7 +16,7 @@ from .frames import (
     payload_bytes,
 )
 from .masking import MaskKeys
-from .prepared import PreparedMessage
+from .prepared import PreparedMessage, prepared
 from .states import MAY_PONG, Phase
 from .utf8 import encode
 
@@ -86,12 +86,13 @@ class Sender:
         self._negotiated = negotiated
         self._short_below = min(negotiated.threshold, self._short_below)
 
-    def send_message(self, data: Data, compress: bool | None = None) -> None:
+    def send_message(self, data: Data | PreparedMessage, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
 
         `compress` says whether to compress it, if compression was negotiated; None leaves that to
-        the threshold. Raises TypeError for other data, and LocalProtocolError if the connection is
-        not open, has sent its Close, or has not finished a fragmented message.
+        the threshold. A PreparedMessage goes to `send_prepared`. Raises TypeError for other data or
+        for a PreparedMessage with another `compress` than None, and LocalProtocolError if the
+        connection is not open, has sent its Close, or has not finished a fragmented message.
         """
         if not self.may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
@@ -108,6 +109,8 @@ class Sender:
         elif data.__class__ is bytes:
             payload = data
             first = FIN | DataType.BINARY
+        elif isinstance(data, PreparedMessage):
+            return self.send_prepared(prepared(data, compress))
         else:
             return self.send_fragment(data, True, compress=compress)
         if len(payload) < self._negotiated.threshold and not compress:

@@ -1,6 +1,6 @@
 """WebSocket servers and clients (RFC 6455) for asyncio and trio, built on the core `wscore`."""
 
-from wscore import DataType, Reasons, Response, State
+from wscore import DataType, PreparedMessage, Reasons, Response, State
 from wscore.extensions import Deflate
 
 from . import adapters as adapters
@@ -30,6 +30,7 @@ __all__ = [
     "HandshakeError",
     "IncompleteReadError",
     "Instrument",
+    "PreparedMessage",
     "Reasons",
     "Request",
     "Response",

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from wscore import PreparedMessage, Reasons
 from wscore.frames import LARGE
+from wscore.prepared import prepared
 from wscore.sending import Data
 
 from .batch import Batch
@@ -36,7 +37,7 @@ Slow = Literal["wait", "drop", "close"]
 
 async def broadcast(
     clients: Iterable[Client] | Mapping[Any, Client],
-    data: Data,
+    data: Data | PreparedMessage,
     *,
     slow: Slow = "close",
     max_waiting: int = 2**20,
@@ -51,7 +52,7 @@ async def broadcast(
 
     Arguments:
         `clients`: `server.clients`, or any iterable of clients.
-        `data`: str for a text message, bytes-like for a binary one.
+        `data`: str for a text message, bytes-like for a binary one, or a PreparedMessage.
         `slow`: what happens with clients that have no buffer space.
             "close": they get the message, unless they exceed one of the next two limits: then
             they are closed with 1013.
@@ -60,14 +61,14 @@ async def broadcast(
             client that reads nothing makes that as long as the `timeout` of its server.
         `max_waiting`: for "close", the most bytes that may wait for a client.
         `max_seconds`: for "close", how many seconds broadcasts may find no buffer space.
-        `compress`: as for `WebSocketWriter.send`.
+        `compress`: as for `WebSocketWriter.send`; a PreparedMessage has its own.
 
     Returns a `BroadcastReport`. Raises, before anything is sent, TypeError for other data or for
     an object that is not a client, ValueError for other values of the arguments, and RuntimeError
     inside this task's own fragmented message to one of `clients`.
     """
     policy = _Policy(slow, max_waiting, max_seconds)
-    message = PreparedMessage(data, compress)
+    message = prepared(data, compress)
     report = BroadcastReport()
     late = _send(_checked(clients), message, policy, report)
     if slow == "wait":

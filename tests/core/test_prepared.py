@@ -45,6 +45,16 @@ both_ways = pytest.mark.parametrize(
     ids=["gathered", "at once"],
 )
 
+each_way = pytest.mark.parametrize(
+    "send",
+    [
+        lambda connection, message: connection.send_prepared(message),
+        lambda connection, message: connection.prepared_to_send(message),
+        lambda connection, message: connection.send_message(message),
+    ],
+    ids=["gathered", "at once", "as any message"],
+)
+
 
 @pytest.fixture
 def deflaters(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
@@ -126,6 +136,25 @@ class TestWhatIsSent:
             ]
             assert got == [*(data.encode() for data in before), SENTENCE]
 
+    @both_roles
+    @pytest.mark.parametrize("compress", [None, True, False])
+    def test_send_message_takes_it(self, compress: bool | None, role: str) -> None:
+        message = PreparedMessage(SENTENCE_TEXT, compress)
+        connection, peer = agreed(role), Peer()
+        for _ in range(2):
+            connection.send_message(message)
+            [(first, sent)] = sent_frames(connection.data_to_send(), role)
+            assert first == FIN | TEXT | (RSV1 if compress is not False else 0)
+            assert (sent if compress is False else peer.inflate(sent)) == SENTENCE
+
+    @both_roles
+    @pytest.mark.parametrize("compress", [True, False])
+    def test_it_alone_says_whether_to_compress(self, compress: bool, role: str) -> None:
+        connection = agreed(role)
+        with pytest.raises(TypeError, match=f"compress={compress}: a PreparedMessage has its own"):
+            connection.send_message(PreparedMessage(SENTENCE), compress)
+        assert connection.data_to_send() == b""
+
     def test_what_was_given_may_change_afterwards(self) -> None:
         data = bytearray(b"x" * 2000)
         message = PreparedMessage(data)
@@ -157,7 +186,11 @@ class TestOnce:
 
     def test_compressed_once_for_all_alike(self, deflaters: list[tuple[int, ...]]) -> None:
         message = PreparedMessage(SENTENCE)
-        first, *others = send_all(servers(5), message)
+        connections = servers(5)
+        first, *others = send_all(connections, message)
+        for connection in connections:
+            connection.send_message(message)
+            others.append(connection.data_to_send())
         assert all(other is first for other in others)
         assert deflaters == [(6, zlib.DEFLATED, -12, 5)]
 
@@ -286,7 +319,7 @@ class TestRefusals:
     """As of any message, and they change nothing."""
 
     @both_roles
-    @both_ways
+    @each_way
     def test_amid_a_message_of_our_own(self, role: str, send: Send) -> None:
         connection = agreed(role)
         connection.send_fragment("a", last=False, compress=False)
@@ -311,14 +344,14 @@ class TestRefusals:
         assert inside(connection) == before
 
     @both_roles
-    @both_ways
+    @each_way
     def test_after_our_close(self, role: str, send: Send) -> None:
         connection = agreed(role)
         connection.send_close()
         with pytest.raises(LocalProtocolError, match="a Close was sent or the connection is over"):
             send(connection, PreparedMessage(SENTENCE))
 
-    @both_ways
+    @each_way
     def test_before_the_handshake_is_over(self, send: Send) -> None:
         server = ServerConnection()
         with pytest.raises(LocalProtocolError, match="the opening handshake is not complete"):
@@ -326,7 +359,7 @@ class TestRefusals:
         assert server.phase is Phase.CONNECTING
 
     @both_roles
-    @both_ways
+    @each_way
     def test_what_is_refused_is_not_compressed(
         self, role: str, send: Send, deflaters: list[tuple[int, ...]]
     ) -> None:

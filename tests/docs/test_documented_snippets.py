@@ -543,6 +543,17 @@ def _(server: Running) -> None:
     assert end(server) == "2 0 0 0\n"
 
 
+@scene("sending-prepared", CALLBACKS)
+def _(server: Running) -> None:
+    for _ in range(2):
+        with server.connect() as peer:
+            assert peer.message() == "Welcome! " * 1000
+        with server.connect(extensions=[Deflate()]) as peer:
+            frame = peer.frame()
+            assert frame.compressed
+            assert len(frame.payload) < 100
+
+
 @scene("sending-fragments", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as peer:

@@ -197,7 +197,7 @@ async def test_what_a_block_on_sockets_yields_shows_the_methods_of_asyncios_serv
     assert isinstance(listening, asyncio.AbstractServer) == (loop.name == "asyncio")
 
 
-@pytest.mark.parametrize("name", ["DataType", "Reasons", "Response", "State"])
+@pytest.mark.parametrize("name", ["DataType", "PreparedMessage", "Reasons", "Response", "State"])
 def test_what_the_core_owns_is_the_same_object(name: str) -> None:
     assert getattr(wstransports, name) is getattr(wscore, name)
 

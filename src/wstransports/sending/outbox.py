@@ -264,7 +264,9 @@ class Outbox:
             self.lock.release()
             raise
 
-    async def send_after_fragments(self, data: Data, compress: bool | None) -> None:
+    async def send_after_fragments(
+        self, data: Data | PreparedMessage, compress: bool | None
+    ) -> None:
         """Send a message once the current fragmented message has ended."""
         await self.begin_message()
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, Iterable
 
-from wscore import DataType, LocalProtocolError, Reasons
+from wscore import DataType, LocalProtocolError, PreparedMessage, Reasons
 from wscore.sending import Data
 
 from ..receiving.buffer import Buffer
@@ -31,12 +31,19 @@ class WebSocketWriter:
         """Whether our Close is sent, or the connection is lost."""
         return not self._outbox.core.may_send
 
-    async def send(self, data: Data, force: bool = False, *, compress: bool | None = None) -> None:
+    async def send(
+        self,
+        data: Data | PreparedMessage,
+        force: bool = False,
+        *,
+        compress: bool | None = None,
+    ) -> None:
         """Send a message: str as text, bytes-like as binary (RFC 6455 section 5.6).
 
         This queues the message and waits for buffer space. Cancelling that wait does not take the
         message back. `compress` says whether to compress it, if compression was negotiated; None
-        leaves that to `Deflate`'s threshold. Raises TypeError for any other data.
+        leaves that to `Deflate`'s threshold. A PreparedMessage is framed and compressed once for
+        many clients, as its own `compress` says. Raises TypeError for any other data.
         """
         outbox = self._outbox
         if outbox.lock.holder is not None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-from wscore import DataType, Reasons, State
+from wscore import DataType, PreparedMessage, Reasons, State
 from wscore.sending import Data
 
 from ..client import CLEANLY, checked_timeout
@@ -171,18 +171,18 @@ class Client:
 
     # Sending.
 
-    def send(self, data: Data, *, compress: bool | None = None) -> None:
+    def send(self, data: Data | PreparedMessage, *, compress: bool | None = None) -> None:
         """Send a message: str as text, bytes-like as binary (RFC 6455 section 5.6).
 
         This waits for buffer space; KeyboardInterrupt in that wait does not take the message back.
         `compress` says whether to compress it, if compression was negotiated; None leaves that to
-        `Deflate`'s threshold. Raises TypeError for any other data, RuntimeError inside a block of
-        `fragment` of this thread.
+        `Deflate`'s threshold. A PreparedMessage has its own `compress`. Raises TypeError for any
+        other data, RuntimeError inside a block of `fragment` of this thread.
         """
         self._check_fragment()
         self._call(self._send, data, compress)
 
-    async def _send(self, data: Data, compress: bool | None) -> None:
+    async def _send(self, data: Data | PreparedMessage, compress: bool | None) -> None:
         await self._client.writer.send(data, compress=compress)
 
     def fragment(self, *, compress: bool | None = None) -> "Fragment":
