@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from functools import partial
@@ -39,6 +40,10 @@ OnConnection = Callable[[Client], Awaitable[object]]
 # Seconds in which the clients may answer the Close whose callbacks took too long when the server
 # stopped.
 CLOSING_TIME = 1.0
+
+# While a server drains: seconds between two looks at who may leave, and how many it looks at.
+LEAVING_PAUSE = 0.05
+MOST_LEAVING = 500
 
 _RETRY_LATER = {"Retry-After": "1"}
 
@@ -81,6 +86,7 @@ class Acceptor:
             MeteredServerConnection if self._instruments.count_messages else ServerConnection
         )
         self._all_gone: Signal | None = None
+        self._drains: list[Signal] = []  # each is set when that call of `drain` has ended
         self._numbers = itertools.count(1)
 
     def open(self, runtime: Runtime) -> Callable[[], Session | None]:
@@ -93,23 +99,34 @@ class Acceptor:
         self._open = False
         try:
             listener.close()
-            for session in self._sessions:
-                self._go_away(session)
-            await self._wait_for_all(runtime, self._options.shutdown_timeout)
-            if self._give_up_callbacks():
-                await self._wait_for_all(runtime, CLOSING_TIME)
+            await self._end_all(runtime)
         except GeneratorExit:  # pragma: no cover - the interpreter ends, and its loop is closed
             raise
         except BaseException:
-            self.abort()
+            self._abort()
             raise
-        self.abort()
-        await self._wait_for_all(runtime, self._options.shutdown_timeout)
 
-    def abort(self) -> None:
-        """Drop every connection and cancel its tasks."""
-        for session in self._sessions:
-            session.abort()
+    async def drain(self, listener: Listener, runtime: Runtime, seconds: float) -> None:
+        """Stop listening, let the clients leave within `seconds`, then close those left as `close`
+        does."""
+        self._open = False
+        over = runtime.signal()
+        self._drains.append(over)
+        try:
+            listener.close()
+            for session in self._sessions:
+                if session.core.state is State.CONNECTING:
+                    self._go_away(session)
+            await self._let_leave(runtime, seconds)
+            await self._end_all(runtime)
+        finally:
+            self._drains.remove(over)
+            over.set()
+
+    async def drained(self) -> None:
+        """Wait until each call of `drain` has ended."""
+        while self._drains:
+            await self._drains[-1].wait()
 
     def _accept_connection(self, runtime: Runtime, context: Context) -> Session | None:
         """A connection is accepted, but not connected; None to close it at once."""
@@ -178,6 +195,7 @@ class Acceptor:
         self._sessions.remove(session)
         if self._all_gone is not None and not self._sessions:
             self._all_gone.set()
+            self._all_gone = None
 
     # The opening handshake.
 
@@ -247,6 +265,41 @@ class Acceptor:
 
     # The end.
 
+    async def _let_leave(self, runtime: Runtime, seconds: float) -> None:
+        """Close each client with 1012 when it is idle, one after another over so many seconds."""
+        until = runtime.now() + seconds
+        staying = deque(one for one in self._sessions if one.core.state is State.OPEN)
+        due = 1.0  # how many should have left by now
+        while staying and (left := until - runtime.now()) > 0:
+            for _ in range(min(len(staying), MOST_LEAVING)):
+                if due < 1:
+                    break
+                session = staying.popleft()
+                if session.core.state is State.OPEN and not _is_idle(session):
+                    staying.append(session)
+                    continue
+                due -= 1
+                if session.core.state is State.OPEN:
+                    session.go_away(Reasons.SERVICE_RESTART)
+            pause = min(left, LEAVING_PAUSE)
+            due += pause * (len(staying) + 1) / left
+            await self._wait_for_all(runtime, pause)
+
+    async def _end_all(self, runtime: Runtime) -> None:
+        """Close every client with 1001, and wait for them for a bounded time."""
+        for session in self._sessions:
+            self._go_away(session)
+        await self._wait_for_all(runtime, self._options.shutdown_timeout)
+        if self._give_up_callbacks():
+            await self._wait_for_all(runtime, CLOSING_TIME)
+        self._abort()
+        await self._wait_for_all(runtime, self._options.shutdown_timeout)
+
+    def _abort(self) -> None:
+        """Drop every connection and cancel its tasks."""
+        for session in self._sessions:
+            session.abort()
+
     def _go_away(self, session: Session) -> None:
         """Close a connection in any state, because the server stops."""
         if session.core.state is State.CONNECTING:
@@ -257,7 +310,7 @@ class Acceptor:
                 self._rejected(503)
                 session.reject(Response(503, _RETRY_LATER, "the server is shutting down\n"))
         elif session.core.state is State.OPEN:
-            session.go_away()
+            session.go_away(Reasons.GOING_AWAY)
 
     def _give_up_callbacks(self) -> bool:
         """Close with 1001 where callbacks still handle messages, and cancel them; returns whether
@@ -270,15 +323,19 @@ class Acceptor:
 
     async def _wait_for_all(self, runtime: Runtime, seconds: float) -> None:
         """Wait until no connection is left, for at most so many seconds."""
-        if not self._sessions:
-            return
-        self._all_gone = runtime.signal()
-        await wait_for(runtime, self._all_gone, seconds)
-        self._all_gone = None
+        if self._sessions:
+            if self._all_gone is None:
+                self._all_gone = runtime.signal()
+            await wait_for(runtime, self._all_gone, seconds)
 
 
 def _log_failed(session: Session, reason: str, level: int = logging.INFO) -> None:
     log(level, "%s: handshake failed: %s", session, reason)
+
+
+def _is_idle(session: Session) -> bool:
+    """Whether no callback handles a message, and no fragmented message is being sent."""
+    return session.inbox.is_idle() and session.outbox.lock.holder is None
 
 
 def _call(hook: Callable[[], object]) -> object:

@@ -1,5 +1,6 @@
 """The server: where it listens and how it is run."""
 
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,8 @@ from .client import Client, checked_callback
 from .clients import Clients
 from .options import ServerKeywords, ServerOptions
 from .runtime import Block, Listener, Runtime, block, checkpoint, running
+
+_DOES_NOT_LISTEN = "this server does not listen: enter the block first"
 
 ConnectionCallback = TypeVar("ConnectionCallback", bound=Callable[[Client], Awaitable[object]])
 
@@ -151,6 +154,27 @@ class WebSocketServer:
         """Close `client` as `Client.close` does; it raises the same errors."""
         await client.close(code, reason)
 
+    async def drain(self, seconds: float) -> None:
+        """Accept no more connections, end those that are open, and return when all are over.
+
+        It stops listening at once. It closes each idle client with 1012 (service restart), one
+        after another over `seconds`, and the others with 1001 after that, as the end of the block
+        does. A client is idle while no callback or `receive()` loop handles a message of it, and no
+        fragmented message is being sent to it.
+
+        Call it in the server's block, but not in a callback, for which it would wait. If the block
+        ends meanwhile without an error, it waits for this. Cancelled, it leaves the other clients
+        connected. A second call meanwhile closes clients too: the shorter time counts. Raises
+        RuntimeError if the server does not listen, ValueError unless `seconds` is a duration.
+        """
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise ValueError(f"drain() takes a number of seconds, 0 or more, not {seconds!r}")
+        if self._listener is None or self._runtime is None:
+            raise RuntimeError(_DOES_NOT_LISTEN)
+        runtime = self._runtime
+        await self._acceptor.drain(self._listener, runtime, seconds)
+        await checkpoint(runtime)
+
     # Inside a running loop.
 
     async def __aenter__(self) -> Any:
@@ -178,17 +202,24 @@ class WebSocketServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop listening, close every client with 1001, and wait for them for a bounded time."""
+        """Stop listening, close every client with 1001, and wait for them for a bounded time.
+
+        After a block without an error, wait for a `drain` first.
+        """
         listener, self._listener = self._listener, None
         runtime = self._runtime
         if listener is None or runtime is None:
-            raise _does_not_listen()
+            raise RuntimeError(_DOES_NOT_LISTEN)
         try:
-            with runtime.shield():
-                await self._acceptor.close(listener, runtime)
+            if kind is None:
+                await self._acceptor.drained()
         finally:
-            await self._group.__aexit__(None, None, None)
-            self._runtime = None
+            try:
+                with runtime.shield():
+                    await self._acceptor.close(listener, runtime)
+            finally:
+                await self._group.__aexit__(None, None, None)
+                self._runtime = None
         if kind is None:
             await checkpoint(runtime)
 
@@ -236,7 +267,7 @@ class WebSocketServer:
         """Stop listening, close every client with 1001, and leave the loop."""
         left, self._block = self._block, None
         if left is None:
-            raise _does_not_listen()
+            raise RuntimeError(_DOES_NOT_LISTEN)
         return left.exit(error)
 
     def run(self) -> None:
@@ -246,7 +277,3 @@ class WebSocketServer:
         """
         with self:
             self.loop.run_forever()
-
-
-def _does_not_listen() -> RuntimeError:
-    return RuntimeError("this server does not listen: enter the block first")

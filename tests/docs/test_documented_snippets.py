@@ -370,6 +370,15 @@ def _(server: Running) -> None:
     server.wait()
 
 
+@scene("server-drain", ASYNC_MAIN)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        server.interrupt()
+        assert peer.closed() == (1012, "")
+    server.wait()
+    assert server.printed == "The server closed\n"
+
+
 @scene("server-disconnect", IN_ON_CONNECTION)
 def _(server: Running) -> None:
     with server.connect() as one, server.connect() as two:

@@ -93,8 +93,8 @@ LOW_LEVEL_READS = {
 # What users see of the objects they hold, and nothing else.
 SHOWN = {
     "server": {
-        *("addr", "certs", "clients", "connection", "disconnect_client", "loop", "port", "run"),
-        *("serve", "serve_forever", "timeout"),
+        *("addr", "certs", "clients", "connection", "disconnect_client", "drain", "loop", "port"),
+        *("run", "serve", "serve_forever", "timeout"),
     },
     "listening": {
         *("address", "close", "is_serving", "serve_forever", "start_serving", "wait_closed"),

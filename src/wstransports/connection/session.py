@@ -128,7 +128,7 @@ class Session:
         self.owner = owner
         self._batch = runtime.batch
         self._now = runtime.now
-        self._going_away = False  # the server stops
+        self._going_away: Reasons | None = None  # the code for that, once the server stops
         self._stream_closed = False  # our half
         self._linger: Linger | None = None
         self._close_waiters: tuple[Signal, ...] = ()  # set when the stream is lost
@@ -315,7 +315,7 @@ class Session:
         if core.owes_close and self.inbox.is_idle():
             core.acknowledge_close(self._now())
         if self._going_away and core.phase is Phase.OPEN and self.inbox.is_idle():
-            self._send_close(Reasons.GOING_AWAY, "")
+            self._send_close(self._going_away, "")
             return
         if not core.may_send:
             self.outbox.lock.close()
@@ -338,10 +338,9 @@ class Session:
                 self._linger = close_stream(core, self.pipe, self._now)
         self.arm()
 
-    def go_away(self) -> None:
-        """Take no more messages, and close with 1001 once those that callbacks have taken are
-        handled."""
-        self._going_away = self.callbacks.closing = True
+    def go_away(self, code: Reasons) -> None:
+        """Take no more messages, and close once those that callbacks have taken are handled."""
+        self._going_away, self.callbacks.closing = code, True
         self.inbox.take_no_more()
         self.advance_close()
 
