@@ -159,7 +159,7 @@ $(VENV)/package: pyproject.toml setup.py $(wildcard src/wscore/*.[ch])
 $(VENV)/tools: $(VENV)/package
 	$(VENV_PYTHON) -m pip install --quiet 'pip>=25.1'
 	$(VENV_PYTHON) -m pip install --quiet --group test --group peers --group lint \
-	    --group autobahn --group bench
+	    --group autobahn --group bench --group frameworks
 	@touch $@
 
 # Without npm, or where it fails, the tests with that package are left out, and say so.

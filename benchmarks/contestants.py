@@ -22,9 +22,10 @@ class Contestant:
 
     `family` names the server without its loop, `label` is the name that the pages print, and
     `module` is its file in `servers`. A `raw` server echoes bytes and does not speak WebSocket,
-    `pure` switches our C extension off, and `zlib_ng` has our server compress with zlib-ng.
-    `needs` lists the modules that must be installed; `under` is a program that runs the server,
-    with arguments. Contestants of the module `sans_io` are protocols without a server.
+    `pure` switches our C extension off, and `zlib_ng` has our server compress with zlib-ng. An ASGI
+    server runs `app`, and uvicorn speaks WebSocket with the class `websockets`. `needs` lists the
+    modules that must be installed; `under` is a program that runs the server, with arguments.
+    Contestants of the module `sans_io` are protocols without a server.
     """
 
     family: str
@@ -34,6 +35,8 @@ class Contestant:
     raw: bool = False
     pure: bool = False
     zlib_ng: bool = False
+    app: str = ""
+    websockets: str = ""
     needs: tuple[str, ...] = ()
     under: tuple[str, ...] = ()
 
@@ -62,7 +65,9 @@ class Contestant:
         """Our contestant on the same loop; None for our own contestants."""
         if self.ours:
             return None
-        return "core" if self.module == "sans_io" else name_on("ours", self.loop)
+        if self.module == "sans_io":
+            return "core"
+        return name_on(f"ours-{self.app}" if self.app else "ours", self.loop)
 
     def command(self) -> list[str]:
         """The command that starts it; the caller appends the task."""
@@ -74,6 +79,8 @@ class Contestant:
             return [*self.under, sys.executable, "-m", "benchmarks.sans_io", self.family]
         module = f"benchmarks.servers.{self.module}"
         options = ["--loop", self.loop, *["--zlib-ng"] * self.zlib_ng]
+        options += [f"--app={self.app}"] * bool(self.app)
+        options += [f"--websockets={self.websockets}"] * bool(self.websockets)
         return [*self.under, sys.executable, "-m", module, *options]
 
     def environment(self) -> dict[str, str]:
@@ -120,6 +127,42 @@ def _on(
     return [Contestant(family, label, module, loop, raw, needs=modules) for loop in loops]
 
 
+# What speaks WebSocket under uvicorn, and the module of it that must be installed.
+_UNDER_UVICORN = {
+    "wstransports": ("wstransports.uvicorn:WebSocketProtocol", "wstransports.uvicorn"),
+    "websockets-sansio": ("websockets-sansio", "websockets"),
+    "wsproto": ("wsproto", "wsproto"),
+}
+
+
+def _asgi(app: str, label: str) -> list[Contestant]:
+    """The ASGI servers on uvloop with an application; `label` is a format for their names."""
+    framework = ("fastapi",) if app == "fastapi" else ()
+    made = [
+        Contestant(
+            f"ours-{app}" if name == "wstransports" else f"{app}-{name}",
+            label.format(f"uvicorn with {name}"),
+            "uvicorn",
+            "uvloop",
+            app=app,
+            websockets=websockets,
+            needs=("uvicorn", "httptools", module, *framework),
+        )
+        for name, (websockets, module) in _UNDER_UVICORN.items()
+    ]
+    return made + [
+        Contestant(
+            f"{app}-{server}",
+            label.format(server),
+            server,
+            "uvloop",
+            app=app,
+            needs=(server, *framework),
+        )
+        for server in ("hypercorn", "granian")
+    ]
+
+
 _CONTESTANTS = [
     *_on(ASYNCIO, "ours", "wstransports", "wstransports"),
     Contestant("ours-pure", "wstransports, pure Python", "wstransports", pure=True),
@@ -144,6 +187,8 @@ _CONTESTANTS = [
     *_on(("trio",), "websockets", "websockets", "websockets_trio", needs="websockets.trio"),
     *_on(("trio",), "trio-websocket", "trio-websocket", "trio_websocket", needs="trio_websocket"),
     *_on(("trio",), "floor", "floor: a stream", "trio_floor", raw=True),
+    *_asgi("bare", "{}"),
+    *_asgi("fastapi", "FastAPI on {}"),
     Contestant("core", "wscore", "sans_io"),
     Contestant("core-pure", "wscore, pure Python", "sans_io", pure=True),
     Contestant("websockets-core", "websockets", "sans_io", needs=("websockets",)),

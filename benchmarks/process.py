@@ -133,7 +133,11 @@ class Load:
         if answer:
             return answer
         took_too_long = self._process.wait() == -signal.SIGALRM
-        raise BenchmarkError("took too long" if took_too_long else self._complaints.read_text())
+        raise BenchmarkError(
+            "took too long"
+            if took_too_long
+            else self._complaints.read_text(errors="backslashreplace")
+        )
 
 
 @contextmanager
@@ -158,6 +162,10 @@ def run_alone(contestant: Contestant, *arguments: str) -> dict[str, float]:
     return measured
 
 
+def _read(log: Path) -> str:
+    return log.read_text(errors="backslashreplace")  # a wrong answer may be any bytes
+
+
 @contextmanager
 def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen[str]]:
     log = BUILT / f"{contestant.name}.log"
@@ -176,7 +184,7 @@ def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen
         try:
             yield process
         except BenchmarkError as error:
-            raise BenchmarkError(f"{error}\n{log.read_text()}") from error
+            raise BenchmarkError(f"{error}\n{log.read_text(errors='backslashreplace')}") from error
         finally:
             process.kill()
 

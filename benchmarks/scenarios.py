@@ -12,7 +12,8 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 CORES = tuple(name for name, one in CONTESTANTS.items() if one.module == "sans_io")
 HANDSHAKERS = tuple(name for name, one in CONTESTANTS.items() if one.module == "h11_floor")
 ZLIB_NG = tuple(name for name, one in CONTESTANTS.items() if one.zlib_ng)
-SERVERS = tuple(name for name in CONTESTANTS if name not in (*CORES, *HANDSHAKERS, *ZLIB_NG))
+ASGI = tuple(name for name, one in CONTESTANTS.items() if one.app)
+SERVERS = tuple(name for name in CONTESTANTS if name not in (*CORES, *HANDSHAKERS, *ZLIB_NG, *ASGI))
 ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
 ANNOUNCING = tuple(name for name in ON_ASYNCIO if CONTESTANTS[name].module != "c_floor")
@@ -89,12 +90,18 @@ def _connections(count: int) -> str:
 
 
 def _echo(
-    name: str, connections: int, in_flight: int, size: int, text: bool, warm_up: int
+    name: str,
+    connections: int,
+    in_flight: int,
+    size: int,
+    text: bool,
+    warm_up: int,
+    contestants: tuple[str, ...] = SERVERS,
 ) -> Scenario:
     kind = "text" if text else "binary"
     flight = f", {in_flight} messages in flight" * (in_flight > 1)
     title = f"{_connections(connections)}{flight}, {in_words(size)} {kind}"
-    return Scenario(name, title, "echo", SERVERS, connections, in_flight, size, text, warm_up)
+    return Scenario(name, title, "echo", contestants, connections, in_flight, size, text, warm_up)
 
 
 MESSAGES = [
@@ -105,6 +112,12 @@ MESSAGES = [
     _echo("16x4x16K-text", 16, 4, 16 * KIB, True, 500),
     _echo("4x1M", 4, 1, MIB, False, 12),
     _echo("4x1M-text", 4, 1, MIB, True, 12),
+]
+
+UNDER_ASGI = [
+    _echo("asgi-16x256", 16, 1, 256, True, 2000, ASGI),
+    _echo("asgi-1x64", 1, 64, 32, True, 4000, ASGI),
+    _echo("asgi-16x4x16K", 16, 4, 16 * KIB, True, 500, ASGI),
 ]
 
 COMPRESSED = [
@@ -162,6 +175,7 @@ IDLE = [
     for suffix, words, contestants, deflate in (
         ("", "no compression", ON_ASYNCIO, False),
         ("-deflate", "compression negotiated", DEFLATING, True),
+        ("-asgi", "under ASGI servers", ASGI, False),
     )
 ]
 
@@ -232,6 +246,7 @@ SANS_IO = [
 
 GROUPS: dict[str, list[Scenario]] = {
     "messages": MESSAGES,
+    "asgi": UNDER_ASGI,
     "compressed": COMPRESSED,
     "handshakes": HANDSHAKES,
     "idle": IDLE,
@@ -252,8 +267,8 @@ def shortened(scenario: Scenario) -> Scenario:
     the floors.
     """
     few = {"ours", "ours-trio", "ours-zlib-ng", "websockets", "floor", "floor-h11"}
-    few |= {"core", "core-pure"}
-    all_take_part = scenario.name in ("16x256", "sans-io-1")
+    few |= {"core", "core-pure", "ours-bare-uvloop", "bare-websockets-sansio-uvloop"}
+    all_take_part = scenario.name in ("16x256", "asgi-16x256", "sans-io-1")
     return replace(
         scenario,
         contestants=tuple(name for name in scenario.contestants if all_take_part or name in few),

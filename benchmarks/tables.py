@@ -14,6 +14,7 @@ from .targets import NO_LOOP, TARGETS, Entry, Target
 # The columns of each group's tables. The first one is the quantity that is compared.
 COLUMNS = {
     "messages": ("cpu", "rate", "p50", "p99", "faults", "load"),
+    "asgi": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "compressed": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "handshakes": ("cpu", "opening", "rate"),
     "idle": ("resident", "proportional"),
@@ -209,12 +210,13 @@ def _path(name: str) -> str:
 
 def _terms(target: Target) -> str:
     """A target's terms: the first cells of its row."""
-    ours = CONTESTANTS[target.ours].label
+    first = next(target.comparisons())
+    ours = CONTESTANTS[first.ours.contestant].label
     bound = f"{target.bound:g}" + (f", aim {target.aim:g}" if target.aim else "")
     if target.relative_to:
         relative_to = f"ours, {SCENARIOS[target.relative_to].title}"
     elif target.peers:
-        peers = [peer.contestant for peer in next(target.comparisons()).peers]
+        peers = [peer.contestant for peer in first.peers]
         relative_to = " or ".join(CONTESTANTS[peer].label for peer in peers)
     else:
         relative_to = HEADINGS[SCENARIOS[target.scenario].quantity]

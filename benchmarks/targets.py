@@ -66,6 +66,8 @@ _AIOHTTP = ("aiohttp",)
 _TRIO = ("websockets", "trio-websocket")
 _CORE = ("websockets-core",)
 _SAME_TRANSPORTS = ("aiofastnet",)
+_SANSIO = ("bare-websockets-sansio",)
+_ON_UVLOOP = ("uvloop",)
 NO_LOOP = ("asyncio",)
 
 TARGETS = [
@@ -103,6 +105,11 @@ TARGETS = [
     Target("16x256", _TRIO, 0.6, loops=("trio",)),
     Target("100x1K", _TRIO, 0.6, loops=("trio",)),
     Target("1x64", _TRIO, 0.35, loops=("trio",)),
+    # Under uvicorn, next to its own protocol, with a bare ASGI application.
+    Target("asgi-16x256", _SANSIO, 0.9, ours="ours-bare", loops=_ON_UVLOOP),
+    Target("asgi-1x64", _SANSIO, 0.4, ours="ours-bare", loops=_ON_UVLOOP),
+    Target("asgi-16x4x16K", _SANSIO, 0.8, ours="ours-bare", loops=_ON_UVLOOP),
+    Target("idle-asgi", _SANSIO, 0.33, ours="ours-bare", loops=_ON_UVLOOP),
     # The protocol core alone, in pure Python and with the C extension.
     Target("sans-io-1", _CORE, 0.55, ours="core-pure", loops=NO_LOOP),
     Target("sans-io-64", _CORE, 0.75, ours="core-pure", loops=NO_LOOP),

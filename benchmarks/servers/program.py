@@ -18,6 +18,8 @@ _parser.add_argument(
 _parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream"])
 _parser.add_argument("--deflate", action="store_true", help="negotiate permessage-deflate")
 _parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng")
+_parser.add_argument("--app", default="bare", choices=["bare", "fastapi"], help="the ASGI app")
+_parser.add_argument("--websockets", default="auto", help="what speaks WebSocket under uvicorn")
 _SETTINGS = _parser.parse_args()
 
 # A message goes to all clients, not only to its sender.
@@ -26,6 +28,8 @@ BROADCASTS = _SETTINGS.task == "broadcast"
 STREAMS = _SETTINGS.task == "stream"
 DEFLATES: bool = _SETTINGS.deflate
 ZLIB_NG: bool = _SETTINGS.zlib_ng
+APP: str = _SETTINGS.app
+WEBSOCKETS: str = _SETTINGS.websockets
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
