@@ -23,20 +23,15 @@ class Script:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
         }
-        # The tests may ignore SIGINT, as a shell's background jobs do; a script would inherit that.
-        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            with self._complaints.open("w") as stderr:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-u", path],
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=stderr,
-                    text=True,
-                )
-        finally:
-            signal.signal(signal.SIGINT, inherited)
+        with self._complaints.open("w") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", path],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
         assert self._process.stdout is not None
         self._lines = self._process.stdout
 

@@ -220,13 +220,12 @@ def serve():
         print("going to close")
     print("closed")
 
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # before the parent can send it
 thread = threading.Thread(target=serve)
-try:
-    thread.start()
-    signal.pause()
-except KeyboardInterrupt:
-    print("interrupted")
-    loops[0].call_soon_threadsafe(loops[0].stop)
+thread.start()
+signal.sigwait([signal.SIGINT])
+print("interrupted")
+loops[0].call_soon_threadsafe(loops[0].stop)
 thread.join()
 assert loops[0].is_closed()  # for the block had made it
 """

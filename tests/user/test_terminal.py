@@ -31,14 +31,9 @@ def run(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
 @contextmanager
 def serving(*arguments: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """Run `serve` during the block: the port, and the process."""
-    # The tests may ignore SIGINT, as a shell's background jobs do; a process would inherit that.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(
-            [*PROGRAM, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
-        )
-    finally:
-        signal.signal(signal.SIGINT, inherited)
+    process = subprocess.Popen(
+        [*PROGRAM, "serve", "--port", "0", *arguments], stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     with process:
         try:
@@ -78,16 +73,12 @@ def test_serve_ends_cleanly(number: signal.Signals) -> None:
 def test_ctrl_c_ends_connect_at_once() -> None:
     """Though a thread still waits for stdin."""
     with serving() as (port, _):
-        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            process = subprocess.Popen(
-                [*PROGRAM, "connect", f"ws://127.0.0.1:{port}/"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        finally:
-            signal.signal(signal.SIGINT, inherited)
+        process = subprocess.Popen(
+            [*PROGRAM, "connect", f"ws://127.0.0.1:{port}/"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         with process:
             assert process.stdin is not None
             assert process.stdout is not None
