@@ -30,8 +30,8 @@ class Address:
     server_hostname: str | None = None
     """The host name that the server's certificate must match, for a client with TLS."""
     proxy: str | None = field(default=None, repr=False)
-    """The URL of a client's proxy, which may hold a password and has a port: http, socks4 or
-    socks5, for adapters get no https. The proxy resolves the host."""
+    """The URL of a client's proxy, which may hold a password and has a port. Adapters get only
+    socks4 and socks5. The proxy resolves the host."""
 
     def __post_init__(self) -> None:
         if self.host is not None and not isinstance(self.host, str):

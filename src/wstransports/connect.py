@@ -82,8 +82,8 @@ class connect:  # lower case: it is used like a function
 
     Connecting raises OSError if there is no connection (TimeoutError after `open_timeout`
     seconds) and HandshakeError if the server refuses; both name the host and the cause. It
-    raises ImportError if a proxy is needed and python-socks is not installed, and ValueError
-    if the environment's proxy is not a valid URL.
+    raises ImportError for a SOCKS proxy if python-socks is not installed, and ValueError if the
+    environment's proxy is not a valid URL.
     """
 
     def __init__(

@@ -204,7 +204,8 @@ def no_proxies(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
 def test_a_proxy(kind: str, url: str, monkeypatch: Patch, capsysbinary: Capture) -> None:
     """It finds the host, which nobody else knows."""
-    pytest.importorskip("python_socks")
+    if kind != "http":
+        pytest.importorskip("python_socks")
     name = {"http": "ada:secret", "socks4": "ada:", "socks5": "ada:secret"}[kind]
     with proxy(kind, int(url.split(":")[2].partition("/")[0]), name) as through:
         uri = f"{kind}://{name.rstrip(':')}@127.0.0.1:{through.port}"
@@ -219,7 +220,6 @@ def test_a_proxy(kind: str, url: str, monkeypatch: Patch, capsysbinary: Capture)
 
 @pytest.mark.usefixtures("no_proxies")
 def test_the_proxy_of_the_environment(url: str, monkeypatch: Patch, capsysbinary: Capture) -> None:
-    pytest.importorskip("python_socks")
     with proxy("http", int(url.split(":")[2].partition("/")[0])) as through:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{through.port}")
         assert run(["connect", "ws://chat.example/room"], b"Hello\n", monkeypatch) == 0
@@ -230,7 +230,6 @@ def test_the_proxy_of_the_environment(url: str, monkeypatch: Patch, capsysbinary
 @pytest.mark.usefixtures("no_proxies")
 def test_a_proxy_that_refuses(url: str, monkeypatch: Patch, capsysbinary: Capture) -> None:
     """Its address is shown without the password."""
-    pytest.importorskip("python_socks")
     with proxy("http", 0, "ada:secret") as through:
         uri = f"http://ada:wrong@127.0.0.1:{through.port}"
         assert run(["connect", url, "--proxy", uri], b"Hello\n", monkeypatch) == 1

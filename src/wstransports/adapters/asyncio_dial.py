@@ -8,11 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from itertools import zip_longest
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from ..address import Address
-from .proxy import through_proxy, whole_answer
+from .proxy import through_proxy
 
 # How long one address is given before the next one is tried as well, in seconds (RFC 8305, 5).
 HEAD_START = 0.25
@@ -125,13 +124,6 @@ async def _through_proxy(url: str, host: str, where: Address) -> socket.socket:
     with through_proxy():
         from python_socks.async_.asyncio import Proxy
 
-        loop = asyncio.get_running_loop()
-        facade = SimpleNamespace(
-            getaddrinfo=loop.getaddrinfo,
-            sock_connect=loop.sock_connect,
-            sock_sendall=loop.sock_sendall,
-            sock_recv=lambda sock, most: whole_answer(partial(loop.sock_recv, sock), most),
-        )
-        proxy = Proxy.from_url(url, rdns=True, loop=cast(asyncio.AbstractEventLoop, facade))
+        proxy = Proxy.from_url(url, rdns=True)
         # The caller bounds the time.
         return await proxy.connect(host, where.port, math.inf, local_addr=where.local_addr)

@@ -1,6 +1,6 @@
-"""What connecting through a proxy can raise, whatever the loop."""
+"""What connecting through a SOCKS proxy can raise, whatever the loop."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..runtime import CredentialsRefused
@@ -8,7 +8,7 @@ from ..runtime import CredentialsRefused
 
 @contextmanager
 def through_proxy() -> Iterator[None]:
-    """Connect through a proxy in this block: python-socks knows their protocols.
+    """Connect through a SOCKS proxy in this block: python-socks knows their protocols.
 
     Raises ImportError if python-socks is not installed, ConnectionError if the proxy refuses.
     """
@@ -23,22 +23,10 @@ def through_proxy() -> Iterator[None]:
         raise _refused_by_proxy(error) from (error if str(error).isprintable() else None)
 
 
-async def whole_answer(receive: Callable[[int], Awaitable[bytes]], most: int) -> bytes:
-    """What `receive` brings, and the rest of an HTTP head if that begins one: python-socks takes
-    the first piece of an HTTP answer for all of it."""
-    data = await receive(most)
-    while b"HTTP/".startswith(data[:5]) and b"\r\n\r\n" not in data:
-        more = await receive(most - len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
 def _proxies_missing() -> ImportError:
     """The error for a proxy without python-socks installed."""
     return ImportError(
-        "a proxy, given or the environment's, needs python-socks: "
+        "a SOCKS proxy, given or the environment's, needs python-socks: "
         "pip install 'wstransports[proxy]', or give connect() proxy=None"
     )
 
@@ -53,5 +41,5 @@ _CREDENTIALS_REFUSED = (
 def _refused_by_proxy(error: Exception) -> ConnectionError:
     """The error for a proxy's refusal, which quotes at most 200 characters of the proxy's."""
     words = "".join([one if one.isprintable() else "?" for one in str(error)[:200]])
-    refused = getattr(error, "error_code", None) == 407 or words in _CREDENTIALS_REFUSED
+    refused = words in _CREDENTIALS_REFUSED
     return (CredentialsRefused if refused else ConnectionError)(f"the proxy refused: {words}")

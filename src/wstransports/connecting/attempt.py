@@ -21,7 +21,7 @@ from ..options import ConnectionOptions
 from ..request import Request
 from ..runtime import Runtime, Sink, Timer, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
-from .tunnel import Tunnel, proxy_address
+from .tunnel import Tunnel, is_http_proxy, proxy_address
 from .uri import URI, shown
 
 # Turns of the loop in which a stream takes a Close, unless the peer reads nothing.
@@ -216,7 +216,7 @@ class Attempt:
         make = WatchedSession if self._options.instrumentation.any else Session
         session = make(core, self.runtime, self._options, self, copy_context())
         address, sink = self._address, cast(Sink, session)
-        if self._proxy_tls is not None:
+        if is_http_proxy(address):
             sink = self._tunnel = Tunnel(address, session, self._tunnel_failed)
             address = proxy_address(address, self._proxy_tls)
         try:

@@ -1,4 +1,4 @@
-"""A tunnel through an https proxy: TLS to the proxy, CONNECT (RFC 9110 section 9.3.6), the rest."""
+"""A tunnel through an HTTP proxy: CONNECT (RFC 9110 section 9.3.6), then the rest."""
 
 import re
 from base64 import b64encode
@@ -13,6 +13,7 @@ from .tls_pipe import Failed, TlsPipe
 # In bytes, of the proxy's response.
 MAX_HEAD = 65536
 
+_BEGINNING = b"HTTP/1."
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: ([^\r\n]*))?\r?\n")
 
@@ -90,7 +91,7 @@ class Tunnel:
                 self._fail(kind(f"the proxy refused: {words}"))
                 return
         else:
-            if len(self._received) < MAX_HEAD:
+            if _BEGINNING.startswith(self._received[:7]) and len(self._received) < MAX_HEAD:
                 return
         self._fail(ConnectionError("the proxy's response is not HTTP, or too long"))
 
@@ -101,8 +102,13 @@ class Tunnel:
             self._pipe.abort()
 
 
-def proxy_address(where: Address, context: SSLContext) -> Address:
-    """Where the https proxy of an address is."""
+def is_http_proxy(where: Address) -> bool:
+    """Whether an address is reached through a proxy for HTTP, with or without TLS."""
+    return where.proxy is not None and where.proxy.startswith(("http:", "https:"))
+
+
+def proxy_address(where: Address, context: SSLContext | None) -> Address:
+    """Where the HTTP proxy of an address is; `context` for TLS to it."""
     parts = urlsplit(where.proxy)
     assert isinstance(parts.hostname, str)
     return Address(
@@ -111,7 +117,7 @@ def proxy_address(where: Address, context: SSLContext) -> Address:
         local_addr=where.local_addr,
         tls=context,
         handshake_timeout=where.handshake_timeout,
-        server_hostname=parts.hostname,
+        server_hostname=None if context is None else parts.hostname,
     )
 
 
