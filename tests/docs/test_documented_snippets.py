@@ -552,6 +552,13 @@ def _(server: Running) -> None:
     assert end(server) == "2 0 0 0\n"
 
 
+@scene("sending-json", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send('["a"]')
+        assert peer.message() == '{"received": ["a"]}'
+
+
 @scene("sending-prepared", CALLBACKS)
 def _(server: Running) -> None:
     for _ in range(2):

@@ -112,7 +112,7 @@ SHOWN = {
     },
     "query_params": {"get", "get_all", "items", "keys", "values"},
     "accept": {"headers", "subprotocol"},
-    "writer": {"close", "closed", "feed", "fragment", "ping", "pong", "send"},
+    "writer": {"close", "closed", "feed", "fragment", "ping", "pong", "send", "send_json"},
     "fragment": {"send"},
     "reader": {*LOW_LEVEL_READS, "data_type", "get", "json"},
     "buffer": LOW_LEVEL_READS,
@@ -132,7 +132,8 @@ SHOWN_WITHOUT_ASYNC = {
     "client": {
         *("addr", "close", "close_code", "close_reason", "fragment", "info", "latency"),
         *("max_message_size", "ping", "port"),
-        *("receive", "receive_json", "request", "response", "send", "state", "subprotocol"),
+        *("receive", "receive_json", "request", "response", "send", "send_json", "state"),
+        "subprotocol",
     },
     "fragment": {"send"},
 }

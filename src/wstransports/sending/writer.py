@@ -1,12 +1,15 @@
 """Sending to a peer: `client.writer`, a `WebSocketWriter`."""
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
+from json import dumps as json_dumps
+from typing import Any
 
 from wscore import DataType, LocalProtocolError, PreparedMessage, Reasons
 from wscore.sending import Data
 
 from ..receiving.buffer import Buffer
 from .fragment import Fragment
+from .json_text import json_text
 from .outbox import Outbox
 from .source import open_source
 
@@ -55,6 +58,20 @@ class WebSocketWriter:
             raise outbox.closed_error() from None
         if outbox.put():
             await outbox.drain()
+
+    async def send_json(
+        self,
+        data: Any,
+        *,
+        compress: bool | None = None,
+        dumps: Callable[[Any], str | bytes] = json_dumps,
+    ) -> None:
+        """Send `data` as JSON, in a text message (RFC 8259, RFC 6455 section 5.6).
+
+        `dumps` makes str of it, or bytes in UTF-8; `compress` is as for `send`. Raises TypeError if
+        `dumps` returns anything else, and what `dumps` raises; nothing is sent then.
+        """
+        await self.send(json_text(data, dumps), compress=compress)
 
     async def ping(self, payload: bytes = b"") -> None:
         """Send a ping with at most 125 bytes; on_pong gets the answer (RFC 6455 5.5.2).

@@ -17,6 +17,7 @@ from ..client import Client as AsyncClient
 from ..errors import ConnectionClosed
 from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
+from ..sending.json_text import json_text
 from .loop_thread import LoopStopped, LoopThread
 
 T = TypeVar("T")
@@ -184,6 +185,20 @@ class Client:
 
     async def _send(self, data: Data | PreparedMessage, compress: bool | None) -> None:
         await self._client.writer.send(data, compress=compress)
+
+    def send_json(
+        self,
+        data: Any,
+        *,
+        compress: bool | None = None,
+        dumps: Callable[[Any], str | bytes] = json.dumps,
+    ) -> None:
+        """Send `data` as JSON, in a text message (RFC 8259).
+
+        `dumps` makes str of it, or bytes in UTF-8; `compress` is as for `send`. Raises TypeError if
+        `dumps` returns anything else, what `dumps` raises, else as `send`.
+        """
+        self.send(json_text(data, dumps), compress=compress)
 
     def fragment(self, *, compress: bool | None = None) -> "Fragment":
         """Send a message in parts: `with client.fragment() as stream` (RFC 6455 section 5.4).
