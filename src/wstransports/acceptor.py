@@ -30,7 +30,7 @@ from .connection.session import Session
 from .errors import Peer
 from .hooks import Answer, Hooks
 from .http_date import http_date
-from .log import log
+from .identity import Identity
 from .options import ServerOptions
 from .request import Request
 from .runtime import Listener, Runtime, Signal, peer_name, wait_for
@@ -132,7 +132,7 @@ class Acceptor:
         """A connection is accepted, but not connected; None to close it at once."""
         admitted = self._open and self._sessions.has_room()
         if not admitted and not self._sessions.may_refuse():
-            self._rejected(0)
+            self._rejected(Identity(self._options.logger), 0)
             return None
         session = self._make_session(self._new_core(), runtime, self._options, self, context.copy())
         self._sessions.add(session, admitted)
@@ -145,8 +145,8 @@ class Acceptor:
         reason = self._sessions.connected(session)
         if reason is None and self._open:
             return
-        self._rejected(503, reason)
-        session.log(f"refused with 503: {reason or FULL}")
+        self._rejected(session.identity, 503, reason)
+        session.identity.log(logging.WARNING, f"refused with 503: {reason or FULL}")
         session.core.shorten_close_timeout(LINGER)
         session.reject(Response(503, _RETRY_LATER, f"{reason or FULL}\n"))
         self._sessions.refused(session)
@@ -158,11 +158,11 @@ class Acceptor:
             core = session.core
             normal = core.input_ended or core.silent or event.status == 405
             _log_failed(session, event.reason, logging.INFO if normal else logging.WARNING)
-            self._instruments.call("rejected", event.status, "handshake")
+            self._instruments.call(session.identity, "rejected", event.status, "handshake")
             session.callbacks.cancel()  # process_request, whose answer would be useless
             return
         assert isinstance(event, RequestReceived)
-        request = Request._over(event.request, session.pipe)
+        request = Request._over(event.request, session.pipe, session.identity.id)
         if not self._asks:
             self._answer(session, request, _ACCEPT)
             return
@@ -199,10 +199,10 @@ class Acceptor:
 
     # The opening handshake.
 
-    def _rejected(self, status: int, reason: str | None = None) -> None:
+    def _rejected(self, identity: Identity, status: int, reason: str | None = None) -> None:
         """A connection is refused before its request."""
         word = "address" if reason is CROWDED else "full" if self._open else "shutdown"
-        self._instruments.call("rejected", status, word)
+        self._instruments.call(identity, "rejected", status, word)
 
     def _new_core(self) -> ServerConnection:
         options = self._options
@@ -242,7 +242,7 @@ class Acceptor:
             self._reject(session, upgrade_required(), "plain")
 
     def _reject(self, session: Session, response: Response, reason: str) -> None:
-        self._instruments.call("rejected", response.status, reason)
+        self._instruments.call(session.identity, "rejected", response.status, reason)
         session.reject(response)
 
     def _accept(self, session: Session, request: Request, answer: Accept) -> None:
@@ -307,7 +307,7 @@ class Acceptor:
             if session.core.silent:  # browsers preconnect
                 session.pipe.abort()
             else:
-                self._rejected(503)
+                self._rejected(session.identity, 503)
                 session.reject(Response(503, _RETRY_LATER, "the server is shutting down\n"))
         elif session.core.state is State.OPEN:
             session.go_away(Reasons.GOING_AWAY)
@@ -330,7 +330,7 @@ class Acceptor:
 
 
 def _log_failed(session: Session, reason: str, level: int = logging.INFO) -> None:
-    log(level, "%s: handshake failed: %s", session, reason)
+    session.identity.log(level, f"handshake failed: {reason}")
 
 
 def _is_idle(session: Session) -> bool:

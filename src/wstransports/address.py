@@ -6,6 +6,8 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 
+from .log import LoggerLike
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -25,6 +27,8 @@ class Address:
     notsent_lowat: int | None = None
     """The unsent bytes of a connection that the kernel holds (TCP_NOTSENT_LOWAT); None for as many
     as it likes."""
+    logger: LoggerLike | None = None
+    """What a listener logs to; None for the package's own."""
     handshake_timeout: float = 10
     """The time for the TLS handshake, in seconds; 0 for no limit."""
     server_hostname: str | None = None

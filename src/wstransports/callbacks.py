@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, ParamSpec, Protocol
 
 from .errors import ConnectionClosed, Peer
-from .log import log
+from .identity import Identity
 from .runtime import Pipe, Runtime
 
 P = ParamSpec("P")
@@ -27,8 +27,9 @@ class Link(Protocol):
     def is_neighbour(self, peer: Peer | None) -> bool:
         """Whether `peer` is a client of the same server."""
 
-    def log(self, what: str) -> None:
-        """Log one line about the connection."""
+    @property
+    def identity(self) -> Identity:
+        """What logs about the connection."""
 
     def stop_messages(self) -> None:
         """Deliver no more messages."""
@@ -141,10 +142,11 @@ class Callbacks:
         closed = _closed_connections(error)
         others = [one for one in closed if one.client is not link.client]
         if link.client is None or not closed or not all(map(self._is_about_neighbour, others)):
-            log(logging.ERROR, "%s: %s raised", link, name, error=error)
+            link.identity.log(logging.ERROR, f"{name} raised", error=error)
             self._stop()
         elif others:
-            link.log(f"{name} ended because another client is closed: {others[0]}")
+            what = f"{name} ended because another client is closed: {others[0]}"
+            link.identity.log(logging.WARNING, what)
 
     def _is_about_neighbour(self, closed: ConnectionClosed) -> bool:
         return self.link.is_neighbour(closed.client)
@@ -155,7 +157,7 @@ class Callbacks:
 
     def _cancelled_by_others(self, name: str) -> None:
         if not self.link.is_ending():
-            self.link.log(f"{name} was cancelled")
+            self.link.identity.log(logging.WARNING, f"{name} was cancelled")
             self.link.callback_failed()
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:

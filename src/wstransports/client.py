@@ -70,7 +70,12 @@ class Client:
         self.response: Response | None = None
 
     def __repr__(self) -> str:
-        return f"<Client {self.addr}:{self.port} {self.state.name}>"
+        return f"<Client #{self.id} {self.addr}:{self.port} {self.state.name}>"
+
+    @property
+    def id(self) -> int:
+        """The connection's number in this process, with which its log lines begin: `#12`."""
+        return self._session.identity.id
 
     @property
     def state(self) -> State:

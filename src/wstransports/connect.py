@@ -75,7 +75,7 @@ class connect:  # lower case: it is used like a function
         `subprotocols`: the subprotocols offered, in order of preference.
         `timeout`, `compression`, `max_message_size`, `read_limit`, `open_timeout`,
             `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`,
-            `instruments`: as for `WebSocketServer`. The seconds of `open_timeout` include
+            `instruments`, `logger`: as for `WebSocketServer`. The seconds of `open_timeout` include
             redirects.
 
     Raises TypeError or ValueError for invalid arguments.
@@ -188,6 +188,7 @@ class connect:  # lower case: it is used like a function
                 self._retry,
                 self._delays,
                 runtime,
+                self._options.logger,
             )
         )
 

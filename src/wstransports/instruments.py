@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from .log import log
+from .identity import Identity
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
@@ -67,15 +67,16 @@ class Instruments:
         self.count_messages = bool(self._calls["message_received"] or self._calls["message_sent"])
         """Whether messages are to be counted."""
 
-    def call(self, name: str, *args: object) -> None:
-        """Call a method of all instruments."""
+    def call(self, identity: Identity, name: str, *args: object) -> None:
+        """Call a method of all instruments, about the connection with this `identity`."""
         for method in self._calls[name]:
             try:
                 method(*args)
             except Exception as error:  # noqa: BLE001  # the user's method may raise anything
                 if method not in self._failed:
                     self._failed.add(method)
-                    log(logging.ERROR, "%s of an instrument raised", name, error=error)
+                    what = f"{name} of an instrument raised"
+                    identity.log(logging.ERROR, what, error=error)
 
 
 def _method(instrument: InstrumentMethods, name: str) -> list[Callable[..., object]]:

@@ -4,17 +4,29 @@ import logging
 import sys
 import traceback
 from contextlib import suppress
+from typing import Any
 
-_logger = logging.getLogger("wstransports")
+LoggerLike = logging.Logger | logging.LoggerAdapter[Any]
+
+_LOGGER = logging.getLogger("wstransports")
 
 
-def log(level: int, message: str, *args: object, error: BaseException | None = None) -> None:
+def log(
+    logger: LoggerLike | None,
+    level: int,
+    message: str,
+    *args: object,
+    error: BaseException | None = None,
+    stacklevel: int = 2,
+) -> None:
     """Log `message % args`, with the traceback of `error`; what a handler raises goes no further.
 
-    It is printed instead, as logging itself does with most errors of handlers.
+    It is printed instead, as logging itself does with most errors of handlers. Without a `logger`
+    the package's own gets it. `stacklevel` is that of logging: 2 names the caller as the place.
     """
     try:
-        _logger.log(level, message, *args, exc_info=error, stacklevel=2)
+        chosen = _LOGGER if logger is None else logger
+        chosen.log(level, message, *args, exc_info=error, stacklevel=stacklevel)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # noqa: BLE001  # a handler or a filter may raise anything

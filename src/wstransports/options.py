@@ -1,5 +1,6 @@
 """The settings of servers and connections, and their checks."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
@@ -11,6 +12,7 @@ from wscore.handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 from .accept import Accept
 from .basic_auth import DEFAULT_REALM, BasicAuth, BasicAuthArgument
 from .instruments import InstrumentMethods, Instruments
+from .log import LoggerLike
 from .request import Request
 
 Answer = Response | Accept | None
@@ -42,6 +44,7 @@ class ConnectionKeywords(TypedDict, total=False):
     max_head_size: int
     max_head_fields: int
     instruments: Sequence[InstrumentMethods]
+    logger: LoggerLike | None
 
 
 class ServerKeywords(TypedDict, total=False):
@@ -57,6 +60,7 @@ class ServerKeywords(TypedDict, total=False):
     max_head_size: int
     max_head_fields: int
     instruments: Sequence[InstrumentMethods]
+    logger: LoggerLike | None
     origins: Sequence[str | None] | None
     max_connections: int | None
     max_connections_per_address: int | None
@@ -96,6 +100,8 @@ class ConnectionOptions:
     """The most header lines in it."""
     instruments: Sequence[InstrumentMethods] = ()
     """What counts or traces the connections."""
+    logger: LoggerLike | None = None
+    """What gets the log lines; None for the package's own logger."""
     instrumentation: Instruments = field(init=False, default=_NO_INSTRUMENTS)
     """What `instruments` makes."""
 
@@ -107,6 +113,10 @@ class ConnectionOptions:
         for name in ("concurrent_messages", "max_head_size", "max_head_fields"):
             _check_count(name, getattr(self, name))
         self._check_subprotocols()
+        if not isinstance(self.logger, logging.Logger | logging.LoggerAdapter | None):
+            raise TypeError(
+                f"logger must be a logging.Logger, a LoggerAdapter or None, not {self.logger!r}"
+            )
         if self.instruments != ():
             object.__setattr__(self, "instrumentation", Instruments(self.instruments))
         if not (self.compression in ("deflate", None) or isinstance(self.compression, Deflate)):

@@ -52,20 +52,25 @@ class QueryParams(Mapping[str, str]):
 class Request(wscore.Request):
     """The head of an HTTP request, and who sent it: `wscore.Request` has the head.
 
-    `username` is the user whom `basic_auth` has let in; None without it.
+    `id` is the `Client.id` of its connection; None for a request that you create. `username` is the
+    user whom `basic_auth` has let in; None without it.
     """
 
-    __slots__ = ("_client_name", "_pipe", "username")
+    __slots__ = ("_client_name", "_pipe", "id", "username")
 
     def __init__(self, method: str, target: str, headers: HeaderFields = ()) -> None:
         super().__init__(method, target, headers)
+        self.id: int | None = None
         self._pipe: Pipe | None = None
         self._client_name = "peername"
         self.username: str | None = None
 
     @classmethod
-    def _over(cls, request: wscore.Request, pipe: Pipe, ours: bool = False) -> "Request":
-        """A request that came over `pipe`, or was sent over it if it is `ours`."""
+    def _over(cls, request: wscore.Request, pipe: Pipe, id: int, ours: bool = False) -> "Request":
+        """A request that came over `pipe`, or was sent over it if it is `ours`.
+
+        `id` is that of the connection.
+        """
         self = cls.__new__(cls)  # saves parsing the head again
         self.method = request.method
         self.target = request.target
@@ -73,6 +78,7 @@ class Request(wscore.Request):
         self.subprotocols = request.subprotocols
         self._fields = request._fields
         self._state = request._state
+        self.id = id
         self._pipe = pipe
         self._client_name = "sockname" if ours else "peername"
         self.username = None

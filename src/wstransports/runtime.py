@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from .address import Address
 from .batch import Batch
-from .log import log
+from .identity import Identity
 
 # So many turns of the loop read what has arrived. One is enough for most loops, but uvloop polls
 # after its timers, trio runs tasks in random order, and anyio's streams take a few steps.
@@ -34,6 +34,10 @@ class Sink(Protocol):
     to its sink no more, so that connections need no garbage collector.
     """
 
+    @property
+    def identity(self) -> Identity:
+        """What logs about the connection, and names it in log lines."""
+
     def connected(self, pipe: "Pipe") -> None:
         """The byte stream is connected; `pipe` controls it."""
 
@@ -52,10 +56,7 @@ class LostSink:
     """Takes the place of a pipe's sink when its stream is lost: the two would be a cycle."""
 
     def __init__(self, sink: Sink) -> None:
-        self._name = str(sink)
-
-    def __str__(self) -> str:
-        return self._name
+        self.identity = sink.identity
 
     def connected(self, pipe: "Pipe") -> None:
         """It is over."""
@@ -250,7 +251,7 @@ def peer_name(pipe: Pipe) -> tuple[str, int] | None:
 def log_dropped(sink: Sink, error: Exception) -> None:
     """Log `error`, raised by an extension or by us, because of which a connection is dropped."""
     what = "dropped because of an error in handling the connection"
-    log(logging.ERROR, "%s: %s", sink, what, error=error)
+    sink.identity.log(logging.ERROR, what, error=error)
 
 
 @types.coroutine

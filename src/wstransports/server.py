@@ -77,6 +77,8 @@ class WebSocketServer:
         `concurrent_messages`: how many on_message callbacks of one client may overlap (1).
         `instruments`: a list of `Instrument`, such as `Statistics`: what counts or traces
             connections and messages.
+        `logger`: the logging.Logger or LoggerAdapter that gets the log lines of this server; None
+            for the logger `wstransports`.
 
     `clients` maps `(client.addr, client.port)` to each connected client. While a `with` block
     is active, `loop` is its loop.
@@ -121,6 +123,7 @@ class WebSocketServer:
             backlog=backlog,
             notsent_lowat=notsent_lowat,
             handshake_timeout=self._options.open_timeout,
+            logger=self._options.logger,
         )
         self._acceptor = Acceptor(self._options, self.clients, str(unix_path or ""))
         self._given_runtime = runtime

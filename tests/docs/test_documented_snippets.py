@@ -32,6 +32,8 @@ from wscore import Deflate
 BY_NAME = {snippet.name: snippet for snippet in SNIPPETS}
 
 Play = Callable[[Running], None]
+
+LOGGING = "import logging\nlogging.basicConfig(level=logging.INFO)\n"
 SCENES: dict[str, tuple[str, Play]] = {}
 
 
@@ -472,6 +474,22 @@ def _(server: Running) -> None:
     assert http.getresponse().status == 426
     http.close()
     server.logs = r"INFO:wstransports:#1 127\.0\.0\.1:\d+: .*\n"
+
+
+@scene("logging-id", LOGGING + CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("Hello")
+        peer.finish()
+    server.logs = r"INFO:root:#1 127\.0\.0\.1: 5 characters\n"
+
+
+@scene("logging-adapter", LOGGING + SOCKET)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.raw(b"\xff\xff")
+        assert peer.closed()[0] == 1002
+    server.logs = r"WARNING:chat:\[chat\] #1 127\.0\.0\.1:\d+: failed with 1002, .*\n"
 
 
 @scene("server-tls", SOCKET)

@@ -5,6 +5,7 @@ from typing import Protocol
 from kit.frames import FIN, PONG, Frame
 from kit.raw_client import RawClient
 from wscore import ClientConnection, Response
+from wstransports.identity import Identity
 from wstransports.runtime import Pipe, running
 
 
@@ -59,6 +60,7 @@ class Peer(RawClient):
         self.lost = False
         self.was_reset = False
         """The connection was lost by an error."""
+        self.identity = Identity()
         self._news = running().signal()
 
     def _write(self, data: bytes) -> None:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from kit.frames import CLOSE, FIN, Frame, Parsed, parse
 from kit.handshake import acceptance
+from wstransports.identity import Identity
 from wstransports.runtime import Pipe, running
 
 CLOSE_1000 = Frame(FIN | CLOSE, (1000).to_bytes(2)).encode(masked=False)
@@ -27,6 +28,7 @@ class End:
         """Our half ends when the client's does."""
         self._talk = talk
         self._unread = b""
+        self.identity = Identity()
         self._news = running().signal()
 
     # What the test does.

@@ -38,12 +38,10 @@ class CountingSink:
     def __init__(self, sink: Sink, writes: list[bytes]) -> None:
         self._sink = sink
         self._writes = writes
+        self.identity = sink.identity
         self.data_received = sink.data_received
         self.eof_received = sink.eof_received
         self.connection_lost = sink.connection_lost
-
-    def __str__(self) -> str:
-        return str(self._sink)
 
     def connected(self, pipe: Pipe) -> None:
         """As a Sink."""

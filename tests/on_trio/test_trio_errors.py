@@ -27,6 +27,7 @@ from wstransports import (
     connect,
 )
 from wstransports.address import Address
+from wstransports.identity import Identity
 from wstransports.runtime import Pipe, running
 
 DROPPED = "dropped because of an error in handling the connection"
@@ -214,10 +215,8 @@ class BadSink:
 
     def __init__(self, where: str | None) -> None:
         self.heard: list[str] = []
+        self.identity = Identity()
         self._where = where
-
-    def __str__(self) -> str:
-        return "a bad sink"
 
     def _reach(self, where: str) -> None:
         self.heard.append(where)
@@ -304,9 +303,10 @@ def test_a_task_that_raises_when_the_stream_is_lost(log: list[logging.LogRecord]
             super().connection_lost(exc)
             self._pipe.start(self._fail(), copy_context())
 
+    sink = Late(None)
+
     async def main() -> None:
         runtime = running()
-        sink = Late(None)
         async with runtime.task_group() as group:
             listener = await runtime.listen(Address("127.0.0.1", 0), lambda: sink, group)
             stream = await trio.open_tcp_stream(*listener.address())
@@ -316,7 +316,7 @@ def test_a_task_that_raises_when_the_stream_is_lost(log: list[logging.LogRecord]
         assert "connection_lost" in sink.heard
 
     run(main)
-    assert [record.getMessage() for record in log] == [f"a bad sink: {DROPPED}"]
+    assert [record.getMessage() for record in log] == [f"{sink.identity}: {DROPPED}"]
     assert all_are(ZeroDivisionError, one_error(log)[1])
 
 

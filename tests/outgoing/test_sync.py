@@ -109,7 +109,7 @@ def test_an_echo(new_loop: NewLoop) -> None:
             assert client.subprotocol == "chat"
             assert client.latency is None
             assert client.state.name == "OPEN"
-            assert repr(client) == f"<Client 127.0.0.1:{port} OPEN>"
+            assert repr(client) == f"<Client #{client.id} 127.0.0.1:{port} OPEN>"
             assert (client.close_code, client.close_reason) == (None, None)
             assert client.max_message_size == 2**20
             client.max_message_size = 3
@@ -408,7 +408,7 @@ def test_a_connection_that_is_lost(raw: Raw) -> None:
 
 def test_an_unclosed_client_warns_and_is_closed(echo: Echo) -> None:
     client = connect(uri_of(echo)).open()
-    with pytest.warns(ResourceWarning, match=r"unclosed <Client 127\.0\.0\.1:\d+ OPEN>"):
+    with pytest.warns(ResourceWarning, match=r"unclosed <Client #\d+ 127\.0\.0\.1:\d+ OPEN>"):
         del client
     assert echo.left.wait(PATIENCE)
     assert echo.codes == [1000]

@@ -93,7 +93,8 @@ def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
     class Listener(SocketListener):
         """One that a test drives."""
 
-    listener = Listener(ListeningSockets([exhausted]), lambda: None, asyncio.Event(), lambda: now)
+    listening = ListeningSockets([exhausted])
+    listener = Listener(listening, lambda: None, asyncio.Event(), lambda: now, None)
     for _ in range(25):
         with pytest.raises(OSError, match=NO_DESCRIPTOR):
             list(listener._accept_waiting(exhausted))

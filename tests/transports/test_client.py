@@ -36,12 +36,12 @@ async def test_its_attributes(loop: Loop) -> None:
         assert client.latency is None
         assert client.max_message_size == 2**20
         assert not client.writer.closed
-        assert repr(client) == f"<Client 127.0.0.1:{client.port} OPEN>"
+        assert repr(client) == f"<Client #{client.id} 127.0.0.1:{client.port} OPEN>"
         peer.close()
         await peer.closed()
         await loop.until(lambda: client.state is State.CLOSED)
         assert client.writer.closed
-        assert repr(client) == f"<Client 127.0.0.1:{client.port} CLOSED>"
+        assert repr(client) == f"<Client #{client.id} 127.0.0.1:{client.port} CLOSED>"
 
 
 @on_each_loop

@@ -22,7 +22,7 @@ async def test_a_client_is_found_by_address_and_port(loop: Loop) -> None:
         assert key in server.clients
         assert client in server.clients.values()
         assert list(server.clients) == [key]
-        assert repr(server.clients) == f"Clients([<Client 127.0.0.1:{client.port} OPEN>])"
+        assert repr(server.clients) == f"Clients([{client!r}])"
         with pytest.raises(KeyError):
             server.clients["127.0.0.1", 0]
         assert server.clients.get(("127.0.0.1", 0)) is None

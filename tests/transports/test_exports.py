@@ -101,13 +101,13 @@ SHOWN = {
     },
     "clients": {"get", "items", "keys", "values"},
     "client": {
-        *("addr", "close", "close_code", "close_reason", "closed", "info", "latency"),
+        *("addr", "close", "close_code", "close_reason", "closed", "id", "info", "latency"),
         *("max_message_size", "message", "ping"),
         *("pong", "port", "receive", "receive_json", "request", "response", "state"),
         *("subprotocol", "writer"),
     },
     "request": {
-        *("client", "cookies", "headers", "info", "is_upgrade", "method", "origin", "path"),
+        *("client", "cookies", "headers", "id", "info", "is_upgrade", "method", "origin", "path"),
         *("query", "query_params", "scheme", "state", "subprotocols", "target", "username"),
     },
     "query_params": {"get", "get_all", "items", "keys", "values"},
@@ -130,7 +130,7 @@ SHOWN = {
 SHOWN_WITHOUT_ASYNC = {
     "connect": {"open"},
     "client": {
-        *("addr", "close", "close_code", "close_reason", "fragment", "info", "latency"),
+        *("addr", "close", "close_code", "close_reason", "fragment", "id", "info", "latency"),
         *("max_message_size", "ping", "port"),
         *("receive", "receive_json", "request", "response", "send", "send_json", "state"),
         "subprotocol",

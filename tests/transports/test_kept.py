@@ -32,7 +32,7 @@ async def lost(loop: Loop) -> AsyncIterator[Client]:
 @on_own_streams
 async def test_what_a_late_callback_raises_is_logged_under_its_name(loop: Loop, log: Log) -> None:
     async with lost(loop) as client:
-        name = str(client._session)
+        name = str(client._session.identity)
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:

@@ -99,24 +99,24 @@ async def test_what_a_handler_raises_is_printed_as_logging_says(
     loop: MemoryLoop, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with broken(OSError("no space left")):
-        log_line(logging.ERROR, "printed")
+        log_line(None, logging.ERROR, "printed")
         assert "OSError: no space left" in capfd.readouterr().err
         monkeypatch.setattr(logging, "raiseExceptions", False)
-        log_line(logging.ERROR, "not printed")
+        log_line(None, logging.ERROR, "not printed")
         assert capfd.readouterr().err == ""
         monkeypatch.setattr(logging, "raiseExceptions", True)
         monkeypatch.setattr(sys, "stderr", None)
-        log_line(logging.ERROR, "there is nowhere to print to")
+        log_line(None, logging.ERROR, "there is nowhere to print to")
 
 
 def test_what_ends_the_program_goes_on() -> None:
     with broken(SystemExit(1)), pytest.raises(SystemExit):
-        log_line(logging.ERROR, "the last line")
+        log_line(None, logging.ERROR, "the last line")
 
 
 def test_a_line_names_the_place_where_it_is_written(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    log_line(logging.INFO, "%s and %s", "one", "two")
+    log_line(None, logging.INFO, "%s and %s", "one", "two")
     [record] = caplog.records
     assert record.getMessage() == "one and two"
     assert record.funcName == "test_a_line_names_the_place_where_it_is_written"

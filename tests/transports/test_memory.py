@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wstransports.address import Address
+from wstransports.identity import Identity
 from wstransports.runtime import Pipe, Runtime, Sink, running
 from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryPipe, MemoryRuntime
 from wstransports.testing.memory_kernel import Cancelled, Deadlock, MemoryTask
@@ -31,6 +32,7 @@ class Recorder:
 
     def __init__(self, runtime: MemoryRuntime) -> None:
         self.told: list[Any] = []
+        self.identity = Identity()
         self.pipe: Pipe
         self.runtime = runtime
         self.within_call = False

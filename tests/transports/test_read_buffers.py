@@ -17,6 +17,7 @@ from wstransports.adapters.asyncio import (
     AsyncioRuntime,
     BufferedPipe,
 )
+from wstransports.identity import Identity
 from wstransports.runtime import Pipe
 
 
@@ -25,6 +26,7 @@ class Taker:
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.identity = Identity()
 
     def connected(self, pipe: Pipe) -> None:
         raise AssertionError("there is no stream")

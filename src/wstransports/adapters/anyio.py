@@ -53,10 +53,10 @@ class AnyioListener(Listening):
             sink = self._make_sink()
             pipe = None if sink is None else AnyioPipe(self._runtime, stream, sink)
         except Exception as error:  # noqa: BLE001  # logged
-            log(logging.ERROR, "cannot begin a connection", error=error)
+            log(self._where.logger, logging.ERROR, "cannot begin a connection", error=error)
             pipe = None
         if pipe is None:
-            await _drop(stream)
+            await self._drop(stream)
             return
         self._runtime._spawn(pipe.run)
         await pipe.over.wait()
@@ -64,12 +64,12 @@ class AnyioListener(Listening):
     def _stop(self) -> None:
         """Nothing to stop: the server answers 503 from now on."""
 
-
-async def _drop(stream: ByteStream) -> None:
-    try:
-        await anyio.aclose_forcefully(stream)
-    except Exception as error:  # noqa: BLE001  # whatever a stream raises
-        log(logging.ERROR, "cannot drop the stream of a connection that was not begun", error=error)
+    async def _drop(self, stream: ByteStream) -> None:
+        try:
+            await anyio.aclose_forcefully(stream)
+        except Exception as error:  # noqa: BLE001  # whatever a stream raises
+            what = "cannot drop the stream of a connection that was not begun"
+            log(self._where.logger, logging.ERROR, what, error=error)
 
 
 class AnyioRuntime(AnyioTasks):

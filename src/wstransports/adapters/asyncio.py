@@ -278,7 +278,7 @@ class AsyncioRuntime:
         """Accept connections at `where`."""
         listening = await ListeningSockets.open(where, self.loop.getaddrinfo)
         return AsyncioListener(  # type: ignore[abstract, unused-ignore]  # new in Python 3.13
-            self.loop, listening, make_sink, self._pipe, _tls(where)
+            self.loop, listening, where, make_sink, self._pipe, _tls(where)
         )
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:

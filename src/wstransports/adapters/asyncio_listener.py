@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..address import Address
 from ..runtime import Sink
 from .asyncio_tls import connect_accepted_tls
 from .listening_sockets import ListeningSockets
@@ -24,11 +25,12 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
         self,
         loop: asyncio.AbstractEventLoop,
         listening: ListeningSockets,
+        where: Address,
         make_sink: Callable[[], Sink | None],
         make_pipe: Callable[[Sink], Any],
         tls: dict[str, Any],
     ) -> None:
-        super().__init__(listening, make_sink, asyncio.Event(), loop.time)
+        super().__init__(listening, make_sink, asyncio.Event(), loop.time, where.logger)
         self._loop = loop
         self._connect = partial(_connect_accepted(loop, bool(tls)), **tls)
         self._make_pipe = make_pipe

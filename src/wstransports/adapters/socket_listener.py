@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ..address import bound_to
-from ..log import log
+from ..log import LoggerLike, log
 from ..runtime import Signal, Sink
 from .listening import Listening
 from .listening_sockets import ListeningSockets
@@ -31,12 +31,14 @@ class SocketListener(Listening):
         make_sink: Callable[[], Sink | None],
         closed: Signal,
         now: Callable[[], float],
+        logger: LoggerLike | None,
     ) -> None:
         super().__init__(closed)
         self._listening = listening
         self._make_sink = make_sink
         self._address = bound_to(listening.sockets[0])
         self._now = now
+        self._logger = logger
         self._quiet_until = 0.0
 
     @property
@@ -80,14 +82,14 @@ class SocketListener(Listening):
         try:
             return self._make_sink()
         except Exception as error:  # noqa: BLE001  # logged
-            log(logging.ERROR, "cannot begin a connection", error=error)
+            log(self._logger, logging.ERROR, "cannot begin a connection", error=error)
             return None
 
     def _log(self, error: OSError) -> None:
         now = self._now()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET
-            log(logging.ERROR, "cannot accept a connection: %s", error.strerror)
+            log(self._logger, logging.ERROR, "cannot accept a connection: %s", error.strerror)
 
     def _stop(self) -> None:
         self._listening.close()
@@ -96,7 +98,8 @@ class SocketListener(Listening):
 def not_connected(sink: Sink, peer: object, error: BaseException | None) -> None:
     """Log and report that an accepted connection ended in its TLS handshake: by `error`, or because
     the listener was closed."""
-    name = " {}:{}".format(*peer) if isinstance(peer, tuple) else ""
+    if isinstance(peer, tuple):
+        sink.identity.peer = peer[:2]
     cause = "the server stopped listening" if error is None else str(error) or "the client left"
-    log(logging.INFO, "%s%s: the TLS handshake failed: %s", sink, name, cause)
+    sink.identity.log(logging.INFO, f"the TLS handshake failed: {cause}")
     sink.connection_lost(error if isinstance(error, Exception) else None)

@@ -31,7 +31,7 @@ class TrioListener(SocketListener):
         runtime: "TrioRuntime",
         group: Group,
     ) -> None:
-        super().__init__(listening, make_sink, trio.Event(), runtime.now)
+        super().__init__(listening, make_sink, trio.Event(), runtime.now, where.logger)
         self._where = where
         self._runtime = runtime
         self._group = group

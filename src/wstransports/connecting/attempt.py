@@ -63,9 +63,10 @@ class Attempt:
 
         Raises OSError (TimeoutError at `until`) or HandshakeError.
         """
-        rejected = partial(self._options.instrumentation.call, "rejected")
+        session = self._new_session(core)
+        rejected = partial(self._options.instrumentation.call, session.identity, "rejected")
         try:
-            client = await self._open(core, until, group)
+            client = await self._open(session, until, group)
         except Exception:
             rejected(0, "unreachable")
             raise
@@ -73,9 +74,9 @@ class Attempt:
             rejected(self.refusal.status, "response")
         return client
 
-    async def _open(self, core: ClientConnection, until: float | None, group: Any) -> Client | None:
+    async def _open(self, session: Session, until: float | None, group: Any) -> Client | None:
         try:
-            await self._wait_for_answer(core, until, group)
+            await self._wait_for_answer(session, until, group)
         except TimeoutError:
             if self._session is not None:
                 self._session.eof_received()  # a refusal may lack the rest of its body
@@ -155,7 +156,7 @@ class Attempt:
             assert isinstance(core, ClientConnection)
             name = session.pipe.info("peername")  # bytes for an abstract Unix address
             addr, port = peer_name(session.pipe) or (os.fsdecode(name or ""), 0)
-            request = Request._over(core.request, session.pipe, ours=True)
+            request = Request._over(core.request, session.pipe, session.identity.id, True)
             client = Client(session, request, event.subprotocol, addr, port)
             client.response = event.response
             self._client = client
@@ -199,22 +200,22 @@ class Attempt:
 
     # Inside.
 
-    async def _wait_for_answer(
-        self, core: ClientConnection, until: float | None, group: Any
-    ) -> None:
+    def _new_session(self, core: ClientConnection) -> Session:
+        make = WatchedSession if self._options.instrumentation.any else Session
+        return make(core, self.runtime, self._options, self, copy_context())
+
+    async def _wait_for_answer(self, session: Session, until: float | None, group: Any) -> None:
         """Connect, and wait until the server has answered. Raises TimeoutError at `until`."""
         try:
             async with nullcontext() if until is None else self.runtime.timeout_at(until):
-                await self._ask(core, group)
+                await self._ask(session, group)
         except TimeoutError:
             if self._session is not None:
                 await read_arrived(self.runtime)
             if self._client is None and self.refusal is None and self._failure is None:
                 raise
 
-    async def _ask(self, core: ClientConnection, group: Any) -> None:
-        make = WatchedSession if self._options.instrumentation.any else Session
-        session = make(core, self.runtime, self._options, self, copy_context())
+    async def _ask(self, session: Session, group: Any) -> None:
         address, sink = self._address, cast(Sink, session)
         if is_http_proxy(address):
             sink = self._tunnel = Tunnel(address, session, self._tunnel_failed)

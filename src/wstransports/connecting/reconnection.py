@@ -7,7 +7,7 @@ from typing import Self
 
 from ..client import Client
 from ..errors import HandshakeError
-from ..log import log
+from ..log import LoggerLike, log
 from ..runtime import CredentialsRefused, Runtime, checkpoint, running, wait_for
 from .attempt import Attempt
 from .backoff import checked_seconds, retry_after
@@ -76,6 +76,7 @@ class Connections:
         retry: Callable[[Exception], bool],
         delays: Callable[[], Iterable[float]],
         runtime: Runtime,
+        logger: LoggerLike | None,
     ) -> None:
         self._uri = uri
         self._open = open
@@ -83,6 +84,7 @@ class Connections:
         self._new_delays = delays
         self._delays = iter(delays())
         self._runtime = runtime
+        self._logger = logger
         self._number = 0  # of the attempt
         self._attempt: Attempt | None = None  # of the current connection
         self._closed = False
@@ -142,6 +144,6 @@ class Connections:
         if delay is None:
             raise error
         seconds = max(checked_seconds(delay), least)
-        log(level, "%s again in %.1f s", text, seconds)
+        log(self._logger, level, "%s again in %.1f s", text, seconds)
         if seconds:
             await wait_for(self._runtime, self._runtime.signal(), seconds)

@@ -6,6 +6,7 @@ from contextvars import Context
 from errno import ECONNRESET
 from typing import Any, cast
 
+from ..identity import Identity
 from ..runtime import Pipe, Sink, Timer
 from ..tls_end import TlsEnd
 
@@ -32,6 +33,11 @@ class TlsPipe:
         self._error: Exception | None = None
 
     # As the Sink of the stream beneath.
+
+    @property
+    def identity(self) -> Identity:
+        """That of the sink."""
+        return self._sink.identity
 
     def connected(self, pipe: Pipe) -> None:
         """The stream beneath is connected: shake hands."""

@@ -7,6 +7,7 @@ from ssl import SSLContext
 from urllib.parse import unquote, urlsplit
 
 from ..address import Address
+from ..identity import Identity
 from ..runtime import CredentialsRefused, Pipe, Sink
 from .tls_pipe import Failed, TlsPipe
 
@@ -35,6 +36,11 @@ class Tunnel:
         self._failed: Failed | None = failed
         self._received = b""
         self._led = False  # the proxy has led us there
+
+    @property
+    def identity(self) -> Identity:
+        """That of the sink."""
+        return self._sink.identity
 
     def connected(self, pipe: Pipe) -> None:
         """The stream to the proxy is connected."""

@@ -6,6 +6,7 @@ from weakref import ref
 from wscore import ClientConnection, Event, Reasons, ServerConnection
 
 from ..errors import ConnectionClosed, Peer
+from ..identity import Identity
 
 
 def how_it_closed(
@@ -27,18 +28,15 @@ class Ended:
     a cycle, which only the garbage collector frees. It refers to nothing that refers to it.
     """
 
-    __slots__ = ("_client", "_core", "_name", "lost")
+    __slots__ = ("_client", "_core", "identity", "lost")
 
     def __init__(
-        self, core: ServerConnection | ClientConnection, client: Peer | None, name: str
+        self, core: ServerConnection | ClientConnection, client: Peer | None, identity: Identity
     ) -> None:
         self._core = core
         self._client = None if client is None else ref(client)
-        self._name = name
+        self.identity = identity
         self.lost = True
-
-    def __str__(self) -> str:
-        return self._name
 
     @property
     def client(self) -> Peer | None:
@@ -48,9 +46,6 @@ class Ended:
     def closed_error(self) -> ConnectionClosed:
         """The error for reads and sends of the closed connection."""
         return how_it_closed(self._core, self.client)
-
-    def log(self, what: str) -> None:
-        """Nothing is logged any more but what a late callback raises."""
 
     def run_as_batch(self, call: Callable[[], None]) -> None:
         """Run `call`: there is no output to gather."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 
 from wscore import ClientConnection, PreparedMessage, Reasons, ServerConnection, State
 from wscore.metering import MeteredClientConnection, MeteredServerConnection
 
 from ..callbacks import Callbacks
 from ..errors import Peer
+from ..identity import Identity
 from ..instruments import Instruments
 from ..options import ConnectionOptions
 from ..runtime import Runtime
@@ -20,10 +22,12 @@ from .session import Owner, Session
 class Watch:
     """Reports one connection to its instruments; it is the Meter of the core too."""
 
-    __slots__ = ("_client", "_early", "_instruments", "_now", "_opened_at")
+    __slots__ = ("_client", "_early", "_now", "_opened_at", "_report")
 
-    def __init__(self, instruments: Instruments, now: Callable[[], float]) -> None:
-        self._instruments = instruments
+    def __init__(
+        self, instruments: Instruments, identity: Identity, now: Callable[[], float]
+    ) -> None:
+        self._report = partial(instruments.call, identity)
         self._now = now
         self._client: Peer | None = None  # while the connection is open
         self._opened_at = 0.0
@@ -33,39 +37,39 @@ class Watch:
         """The connection is open."""
         self._client = client
         self._opened_at = self._now()
-        self._instruments.call("opened", client)
+        self._report("opened", client)
         early, self._early = self._early, []
         for sizes in early:
             self.message_received(*sizes)
 
     def rejected(self, status: int, reason: str) -> None:
         """The opening handshake led to no connection."""
-        self._instruments.call("rejected", status, reason)
+        self._report("rejected", status, reason)
 
     def closed(self, code: Reasons | int) -> None:
         """The connection is closed."""
         client, self._client = self._client, None  # the client refers to us
-        self._instruments.call("closed", client, int(code), self._now() - self._opened_at)
+        self._report("closed", client, int(code), self._now() - self._opened_at)
 
     def message_received(self, size: int, wire_size: int) -> None:
         """As a Meter."""
         if self._client is None:
             self._early.append((size, wire_size))
         else:
-            self._instruments.call("message_received", self._client, size, wire_size)
+            self._report("message_received", self._client, size, wire_size)
 
     def message_sent(self, size: int, wire_size: int) -> None:
         """As a Meter."""
-        self._instruments.call("message_sent", self._client, size, wire_size)
+        self._report("message_sent", self._client, size, wire_size)
 
     def waiting(self, size: int) -> None:
         """So many bytes wait for the peer."""
         if self._client is not None:
-            self._instruments.call("waiting", self._client, size)
+            self._report("waiting", self._client, size)
 
     def dropped(self, size: int) -> None:
         """A broadcast's message was not sent."""
-        self._instruments.call("dropped", self._client, size)
+        self._report("dropped", self._client, size)
 
 
 class WatchedControl(Control):
@@ -145,7 +149,7 @@ class WatchedSession(Session):
         context: Context,
     ) -> None:
         super().__init__(core, runtime, options, owner, context)
-        watch = Watch(options.instrumentation, runtime.now)
+        watch = Watch(options.instrumentation, self.identity, runtime.now)
         if isinstance(core, MeteredServerConnection | MeteredClientConnection):
             core.report_to(watch)
         self.outbox.callbacks = self.callbacks

@@ -1,5 +1,6 @@
 """A connection whose peer may send only so much in a second: messages, pings, bytes."""
 
+import logging
 from contextvars import Context
 from math import floor
 
@@ -122,7 +123,8 @@ class LimitedSession(Session):
             if bucket.tokens < 0:
                 self._exceeded = True
                 self._lift()
-                self.log(f"closed with 1008, more {name} a second than allowed")
+                what = f"closed with 1008, more {name} a second than allowed"
+                self.identity.log(logging.WARNING, what)
                 self.fail(Reasons.POLICY_VIOLATION, f"too many {name} a second")
                 self.inbox.stop()
                 return True

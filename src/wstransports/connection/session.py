@@ -1,6 +1,5 @@
 """One connection: it links the byte stream, the core and the user's client."""
 
-import itertools
 import logging
 from collections.abc import Callable
 from contextvars import Context
@@ -25,7 +24,7 @@ from wscore import (
 from ..batch import GATHER_SECONDS
 from ..callbacks import Callbacks
 from ..errors import ConnectionClosed, Peer
-from ..log import log
+from ..identity import Identity
 from ..options import ConnectionOptions
 from ..receiving.inbox import Inbox
 from ..receiving.intake import ANSWER, BACKLOG, Intake
@@ -40,8 +39,6 @@ from .linger import Linger, awaits_end, close_stream
 _PLAIN = {"Content-Type": "text/plain"}
 
 _LAST = (CloseReceived, ConnectionFailed)
-
-_ids = itertools.count(1)
 
 
 class Owner(Protocol):
@@ -86,7 +83,7 @@ class Session:
         "callbacks",
         "control",
         "core",
-        "id",
+        "identity",
         "inbox",
         "intake",
         "loss",
@@ -110,8 +107,7 @@ class Session:
         owner: Owner,
         context: Context,
     ) -> None:
-        self.id = next(_ids)
-        """The connection's number in this process, for log lines."""
+        self.identity = Identity(options.logger)
         self.core = core
         self.runtime = runtime
         self.options = options
@@ -134,10 +130,6 @@ class Session:
         self._close_waiters: tuple[Signal, ...] = ()  # set when the stream is lost
         self._alarm = Alarm(self)
 
-    def __str__(self) -> str:
-        peer = peer_name(self.pipe) if hasattr(self, "pipe") else None  # in the TLS handshake
-        return f"#{self.id} {peer[0]}:{peer[1]}" if peer else f"#{self.id}"
-
     @property
     def client(self) -> Peer | None:
         """The user's client, once the handshake is complete, and as long as anyone holds it."""
@@ -149,6 +141,7 @@ class Session:
         """As a Sink."""
         self.pipe = self.outbox.pipe = self.intake.pipe = self.callbacks.pipe = pipe
         self._alarm.pipe = pipe
+        self.identity.peer = peer_name(pipe)
         self.core.connection_made(self._now())
         self.arm()
         self.owner.connected(self)
@@ -187,7 +180,7 @@ class Session:
         self.intake.pause_reasons = 0
         self.loss = exc
         if isinstance(exc, SSLError) and self.client is not None and not self.callbacks.closing:
-            self.log(f"dropped, TLS failed: {tls_cause(exc)}")
+            self.identity.log(logging.WARNING, f"dropped, TLS failed: {tls_cause(exc)}")
         self.run_as_batch(self._handle_loss)
 
     # Input.
@@ -224,9 +217,9 @@ class Session:
         """The last event: a Close, a violation, a passed deadline, or the end of the input."""
         if isinstance(event, ConnectionFailed):
             if event.code != Reasons.ABNORMAL_CLOSE:
-                self.log(f"failed with {event.code:d}, {event.reason}")
+                self.identity.log(logging.WARNING, f"failed with {event.code:d}, {event.reason}")
             elif not (self.callbacks.closing or self.core.input_ended or self.lost):
-                self.log(f"dropped, {event.reason}")  # by the keepalive
+                self.identity.log(logging.WARNING, f"dropped, {event.reason}")  # by the keepalive
         self._begin_closing()
         self.inbox.end_of_input()
 
@@ -247,7 +240,8 @@ class Session:
                 self.intake.call_in_turn(self._handle_loss)
                 return
         elif core.more:
-            log(logging.INFO, "%s: connection lost, input beyond read_limit is dropped", self)
+            what = "connection lost, input beyond read_limit is dropped"
+            self.identity.log(logging.INFO, what)
         events = self.core.connection_lost()
         self.lost = self.intake.stopped = self.callbacks.closing = True
         self.handle(events)
@@ -381,7 +375,7 @@ class Session:
     def _finish(self) -> None:
         """Report the end, and leave no cycle: what nobody holds is freed at once."""
         owner = self.owner
-        self._ended = ended = Ended(self.core, self.client, str(self))
+        self._ended = ended = Ended(self.core, self.client, self.identity)
         self._client = None
         del self.owner
         self.loss = self._linger = None
@@ -422,10 +416,6 @@ class Session:
     def is_neighbour(self, peer: Peer | None) -> bool:
         """As a Link: whether `peer` is a client of the same server."""
         return self.owner.is_client(peer)
-
-    def log(self, what: str) -> None:
-        """Log one line about this connection."""
-        log(logging.WARNING, "%s: %s", self, what)
 
     # Time.
 

@@ -1,5 +1,6 @@
 """The queue of a client's messages, and their delivery to a callback or receive()."""
 
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from wscore.states import MAY_RECEIVE, Phase
 
 from ..callbacks import Callbacks
 from ..errors import ConnectionClosed
+from ..identity import Identity
 from ..options import ConnectionOptions
 from ..runtime import Runtime, Signal, read_arrived
 from .intake import BACKLOG, Intake
@@ -28,8 +30,9 @@ _NOTHING: deque[WebSocketReader] = deque(maxlen=0)
 class Link(Protocol):
     """What the inbox needs of its connection."""
 
-    def log(self, what: str) -> None:
-        """Log one line about the connection."""
+    @property
+    def identity(self) -> Identity:
+        """What logs about the connection."""
 
     def ready(self) -> None:
         """The application is set up and ready for messages."""
@@ -176,7 +179,8 @@ class Inbox:
             if self._consumer is Consumer.UNDECIDED:
                 self._consumer = Consumer.DISCARD
                 if self._core.may_send:  # else nobody expects them to be read
-                    self.link.log("messages are discarded, because no on_message is registered")
+                    what = "messages are discarded, because no on_message is registered"
+                    self.link.identity.log(logging.WARNING, what)
             self._discard()
 
     def setup_done(self) -> None:

@@ -56,6 +56,11 @@ class Client:
         return repr(self._client)
 
     @property
+    def id(self) -> int:
+        """The connection's number in this process, with which its log lines begin: `#12`."""
+        return self._client.id
+
+    @property
     def state(self) -> State:
         """The connection's state: OPEN, CLOSING or CLOSED."""
         return self._client.state

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ..identity import Identity
 from ..runtime import Pipe
 from .rules import BrokenRule, Rule
 
@@ -16,6 +17,7 @@ class End:
     pipe: Pipe
 
     def __init__(self) -> None:
+        self.identity = Identity()
         self.received = bytearray()
         self.is_connected = False
         self.at_eof = False

@@ -14,6 +14,7 @@ from ..adapters.stop_signals import StopSignals
 from ..adapters.write_half import WriteHalf
 from ..address import Address
 from ..batch import Batch
+from ..identity import Identity
 from ..runtime import LostSink, Pipe, Sink, register
 from .memory_kernel import Kernel, MemoryTask
 
@@ -138,6 +139,7 @@ class MemoryEnd:
     _pipe: Pipe
 
     def __init__(self, runtime: "MemoryRuntime") -> None:
+        self.identity = Identity()
         self.at_eof = False
         """No more bytes will arrive: the peer ended its half, or the connection is lost."""
         self._runtime = runtime
