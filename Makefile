@@ -39,7 +39,7 @@ BUILT := .bench
 MORE := coverage-core coverage-api autobahn-short
 
 # The tests that run the API in pytest's own process, where coverage sees it.
-API_TESTS := $(addprefix tests/,conformance on_trio outgoing streams terminal transports user)
+API_TESTS := $(addprefix tests/,asgi conformance on_trio outgoing streams terminal transports user)
 
 # Whether the stubs of the C extension say what it does.
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \

@@ -12,7 +12,7 @@ class Expiry(Enum):
     HANDSHAKE = auto()
     """The opening handshake took too long."""
     PING_DUE = auto()
-    """Nothing was received for half of the keepalive time."""
+    """Nothing was received for the ping interval."""
     SILENCE = auto()
     """Nothing was received for the whole keepalive time, although a ping was sent."""
     STALL = auto()
@@ -36,11 +36,13 @@ class Deadlines:
     """
 
     __slots__ = (
+        "_answer_within",
         "_close_by",
         "_close_timeout",
         "_handshake_by",
         "_keepalive",
         "_open_timeout",
+        "_ping_interval",
         "_stalled",
         "_taken",
         "_timeout",
@@ -49,14 +51,29 @@ class Deadlines:
         "reading",
     )
 
-    def __init__(self, open_timeout: float, close_timeout: float, timeout: float) -> None:
+    def __init__(
+        self,
+        open_timeout: float,
+        close_timeout: float,
+        timeout: float,
+        ping_interval: float | None = None,
+    ) -> None:
         for seconds in (open_timeout, close_timeout, timeout):
             if not seconds >= 0:
                 raise ValueError(f"a timeout must be in seconds, 0 for never, not {seconds!r}")
+        if ping_interval is None:
+            ping_interval = timeout / 2
+        elif not ping_interval > 0 or 0 < timeout <= ping_interval:
+            raise ValueError(
+                "ping_interval must be in seconds, less than the timeout, None for half of it,"
+                f" not {ping_interval!r}"
+            )
         self.heard: float | None = 0.0  # when bytes were last received; None after a ping
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._timeout = timeout
+        self._ping_interval = ping_interval
+        self._answer_within = timeout - ping_interval if timeout else ping_interval
         self._handshake_by: float | None = None
         self._close_by: float | None = None
         self._keepalive = False
@@ -70,10 +87,14 @@ class Deadlines:
         if self._open_timeout:
             self._handshake_by = now + self._open_timeout
 
+    def answered(self) -> None:
+        """The response to the request is begun: the rest of it has no deadline."""
+        self._handshake_by = None
+
     def opened(self, now: float) -> None:
         """The handshake is complete: start the keepalive."""
         self._handshake_by = None
-        self._keepalive = self._timeout > 0
+        self._keepalive = self._ping_interval > 0
         self.heard = now
 
     def closing(self, now: float) -> None:
@@ -95,8 +116,8 @@ class Deadlines:
     def pause(self) -> None:
         """The caller stops reading: ignore that nothing is received.
 
-        Pings are still due, twice in the keepalive time: sending to a peer that is gone ends the
-        byte stream, and nothing else would show that.
+        Pings are still due: sending to a peer that is gone ends the byte stream, and nothing else
+        would show that.
         """
         self.reading = False
 
@@ -135,17 +156,18 @@ class Deadlines:
             if self._stalled is not None and now >= self._stalled + self._timeout:
                 return Expiry.STALL
             if now >= self._silent_by():
-                silent = self.heard is None and self.reading
+                silent = self.heard is None and self.reading and self._timeout
                 return Expiry.SILENCE if silent else Expiry.PING_DUE
         return None
 
     def _silent_by(self) -> float:
-        """When the half of the keepalive time ends that has begun.
+        """When the next ping is due, or, once that was sent, when the peer must have answered.
 
-        The peer has all of the second half, even if this process sent the ping late.
+        The peer has all of that time, even if this process sent the ping late.
         """
-        since = self.pinged_at if self.heard is None else self.heard
-        return since + self._timeout / 2
+        if self.heard is None:
+            return self.pinged_at + self._answer_within
+        return self.heard + self._ping_interval
 
     def reason(self, expiry: Expiry) -> str:
         """The close reason for a peer that missed this deadline."""

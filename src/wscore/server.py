@@ -22,7 +22,8 @@ class ServerConnection(Connection[ServerHandshake]):
     `max_head_fields` in lines limit the request's head. `refusal_headers` returns headers for each
     response that refuses, such as Date. `max_message_size` is in bytes, None for no limit.
     `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for never; they
-    need calls of `connection_made` and `handle_timeout`. `handshake` replaces what is about the
+    need calls of `connection_made` and `handle_timeout`. A silent peer gets a ping after
+    `ping_interval` seconds, None for half of `timeout`. `handshake` replaces what is about the
     handshake. Raises TypeError or ValueError for an invalid argument, such as a `handshake` that
     is over.
     """
@@ -42,6 +43,7 @@ class ServerConnection(Connection[ServerHandshake]):
         open_timeout: float = 0,
         close_timeout: float = 0,
         timeout: float = 0,
+        ping_interval: float | None = None,
         handshake: ServerHandshake | None = None,
     ) -> None:
         if handshake is None:
@@ -62,7 +64,7 @@ class ServerConnection(Connection[ServerHandshake]):
             handshake,
             Parser(True, max_message_size),
             None,
-            Deadlines(open_timeout, close_timeout, timeout),
+            Deadlines(open_timeout, close_timeout, timeout, ping_interval),
         )
 
     def receive_head(
@@ -106,13 +108,29 @@ class ServerConnection(Connection[ServerHandshake]):
         self._opened(handshake, now)
         return handshake.subprotocol
 
-    def reject(self, response: Response, now: float = 0.0) -> None:
+    def reject(self, response: Response, now: float = 0.0, more_body: bool = False) -> None:
         """Respond with anything but a 101; also possible before RequestReceived.
 
         The connection is over: write `data_to_send()`, then close the byte stream, for which the
-        peer has `close_timeout` seconds from `now`. Raises LocalProtocolError if the handshake is
-        over, ValueError for a 1xx (RFC 6455 section 4.2.2).
+        peer has `close_timeout` seconds from `now`. With `more_body`, the response's body goes on:
+        call `send_body` until its last piece. Raises LocalProtocolError if the handshake is over,
+        ValueError for a 1xx (RFC 6455 section 4.2.2).
         """
         handshake = self._waiting_handshake()
-        self._put(handshake.reject(response))
-        self._refused(handshake, now)
+        self._put(handshake.reject(response, more_body))
+        if more_body:
+            self._deadlines.answered()
+        else:
+            self._refused(handshake, now)
+
+    def send_body(self, data: bytes, last: bool, now: float = 0.0) -> None:
+        """Send a piece of the body of a response that `reject(..., more_body=True)` began.
+
+        After the `last` one the connection is over, as after `reject`, which says what `now` is, in
+        seconds. Raises LocalProtocolError if
+        no such response was begun, or its last piece is sent.
+        """
+        handshake = self._waiting_handshake()
+        self._put(handshake.send_body(data, last))
+        if last:
+            self._refused(handshake, now)

@@ -75,6 +75,12 @@ def test_a_timeout_that_is_none(name: str, seconds: float) -> None:
         ServerConnection(**{name: seconds})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("interval", [0, -1, float("nan"), 120, 121])
+def test_a_ping_interval_that_is_none(interval: float) -> None:
+    with pytest.raises(ValueError, match="ping_interval must be in seconds, less than the timeout"):
+        ServerConnection(timeout=120, ping_interval=interval)
+
+
 # The opening handshake.
 
 

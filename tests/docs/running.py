@@ -43,7 +43,7 @@ SOCKET = f"{_IMPORTS}{{}}{_ECHO}socket.run()\n"
 SOCKET_AND_CALLBACKS = f"{_IMPORTS}{{}}\nsocket.run()\n"
 
 # Runs the program on standard input, and tells the first port that it listens at on a descriptor
-# of ours: that of a server, or of a listener of anyio's.
+# of ours: that of a server, of a listener of anyio's, or of uvicorn.
 _RUNNER = """
 import os, sys
 from contextlib import suppress
@@ -74,8 +74,19 @@ with suppress(ImportError):
         return listener
 
     anyio.create_tcp_listener = listen_on_tcp_and_tell
+source = sys.stdin.read()
+if "import uvicorn" in source:
+    import uvicorn
+
+    start = uvicorn.Server.startup
+
+    async def start_and_tell(server, **where):
+        await start(server, **where)
+        tell(server.servers[0].sockets[0].getsockname()[1])
+
+    uvicorn.Server.startup = start_and_tell
 try:
-    exec(compile(sys.stdin.read(), "<snippet>", "exec"), {{"__name__": "__main__"}})
+    exec(compile(source, "<snippet>", "exec"), {{"__name__": "__main__"}})
 except* KeyboardInterrupt:  # how asyncio.run() ends, and a nursery in trio.run()
     pass
 """

@@ -732,6 +732,20 @@ def _(server: Running) -> None:
         assert two.message() in ("one is set up", "to all")
 
 
+# docs/asgi.md
+
+
+@scene("asgi-app", SCRIPT)
+def _(server: Running) -> None:
+    server.logs = r"(INFO: .*\n)+"
+    with server.connect() as peer:
+        peer.send("Hello")
+        assert peer.message() == "You sent Hello"
+        server.interrupt()
+        assert peer.closed() == (1012, "")
+    server.wait()
+
+
 # docs/counting.md
 
 

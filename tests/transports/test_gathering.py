@@ -364,7 +364,7 @@ async def test_a_callback_closes_at_once_amid_a_read(loop: Loop, log: Log) -> No
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
             got.append(await reader.get())
-            client._session.fail(4000, "enough")  # type: ignore[arg-type]
+            client._session.fail(4000, "enough")
             with pytest.raises(ConnectionClosed):
                 await client.writer.send("x")
 

@@ -1,15 +1,18 @@
 """A server's responses that refuse a request."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import h11
 
-from ..headers import Headers
+from ..headers import HeaderFields, Headers
 from ..response import Response
 from .head import raw_fields
 
 UPGRADE_TO = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+
+# What h11 sends in chunks, it sends only in answer to a request of HTTP/1.1.
+_REQUEST = b"GET / HTTP/1.1\r\nHost: any\r\n\r\n"
 
 _FRAMING = ("connection", "content-length", "transfer-encoding")
 
@@ -30,30 +33,59 @@ def explained(status: int, reason: str, headers: Sequence[tuple[str, str]]) -> R
     )
 
 
-def render(response: Response, method: str | None, more: Iterable[tuple[str, str]]) -> bytes:
+def render(response: Response, method: str | None, more: HeaderFields) -> bytes:
     """The response as bytes, framed for the request's method.
 
     `more` are headers for a response that does not have them itself, such as Date.
     """
-    headers = [*response.headers.pairs, *(one for one in more if one[0] not in response.headers)]
-    headers = [pair for pair in headers if pair[0].lower() not in _FRAMING]
-    # RFC 9110 section 7.8: a sender of Upgrade also lists it in Connection.
-    upgrade = "Upgrade" in response.headers
-    headers.append(("Connection", "close, Upgrade" if upgrade else "close"))
-    if response.status not in (204, 304):
-        headers.append(("Content-Length", str(len(response.body))))
-    try:
-        phrase = HTTPStatus(response.status).phrase
-    except ValueError:
-        phrase = ""
-    http = h11.Connection(h11.SERVER)
-    head = http.send(
-        h11.Response(
-            status_code=response.status,
-            headers=raw_fields(Headers(headers)),
-            reason=phrase,
+    sender = ResponseSender(response, method, more, len(response.body))
+    return sender.head + sender.send(response.body, last=True)
+
+
+class ResponseSender:
+    """A response whose body is sent in pieces, in chunks unless its `length` is given.
+
+    `head` comes first, then what `send` returns. `more` are as for `render`.
+    """
+
+    __slots__ = ("_has_body", "_http", "head")
+
+    def __init__(
+        self,
+        response: Response,
+        method: str | None,
+        more: HeaderFields,
+        length: int | None = None,
+    ) -> None:
+        added = [pair for pair in Headers(more).pairs if pair[0] not in response.headers]
+        headers = [
+            pair for pair in (*response.headers.pairs, *added) if pair[0].lower() not in _FRAMING
+        ]
+        # RFC 9110 section 7.8: a sender of Upgrade also lists it in Connection.
+        upgrade = "Upgrade" in response.headers
+        headers.append(("Connection", "close, Upgrade" if upgrade else "close"))
+        if length is not None and response.status not in (204, 304):
+            headers.append(("Content-Length", str(length)))
+        try:
+            phrase = HTTPStatus(response.status).phrase
+        except ValueError:
+            phrase = ""
+        self._http = http = h11.Connection(h11.SERVER)
+        if length is None:
+            http.receive_data(_REQUEST)
+            http.next_event()
+        self._has_body = method != "HEAD" and response.status not in (204, 304)
+        self.head = http.send(
+            h11.Response(
+                status_code=response.status,
+                headers=raw_fields(Headers(headers)),
+                reason=phrase,
+            )
         )
-    )
-    if method == "HEAD" or response.status in (204, 304):
-        return head
-    return head + http.send(h11.Data(data=response.body))
+
+    def send(self, data: bytes, last: bool) -> bytes:
+        """The bytes of the next piece of the body; none where HTTP has no body."""
+        if not self._has_body:
+            return b""
+        piece = self._http.send(h11.Data(data=data))
+        return piece + self._http.send(h11.EndOfMessage()) if last else piece

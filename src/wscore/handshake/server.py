@@ -34,7 +34,7 @@ from .head import (
 )
 from .key import accept_value
 from .origins import checked_origins
-from .refusal import Refusal, explained, render
+from .refusal import Refusal, ResponseSender, explained, render
 from .upgrade import check_request, checked_key
 
 # In bytes: how much a client may send before the caller has answered its request. RFC 6455
@@ -63,6 +63,7 @@ class ServerHandshake:
     """
 
     __slots__ = (
+        "_body",
         "_buffer",
         "_chosen",
         "_ended_by",
@@ -129,6 +130,7 @@ class ServerHandshake:
         self._line_skipped = False
         self._method: str | None = None
         self._key: str | None = None
+        self._body: ResponseSender | None = None  # of a response that is being sent
         self._ended_by: str | None = None  # the call that ended the handshake
 
     def receive_data(
@@ -261,12 +263,12 @@ class ServerHandshake:
             added,
         )
 
-    def reject(self, response: Response) -> bytes:
+    def reject(self, response: Response, more_body: bool = False) -> bytes:
         """Respond with anything but a 101: returns the bytes to send. Then close the connection.
 
         The handshake writes Connection, Content-Length and Transfer-Encoding itself, and omits the
         body where HTTP has none (HEAD, 204, 304). May be called before a request was received, for
-        example with a 503.
+        example with a 503. With `more_body`, `send_body` must follow.
 
         Raises LocalProtocolError once the handshake is over, ValueError for a 1xx.
         """
@@ -276,9 +278,28 @@ class ServerHandshake:
                 f"{response.status} is not a final status: use accept() to switch protocols, or "
                 "reject() with a status from 200"
             )
-        rendered = self._render(response)
+        if more_body:
+            headers = self._refusal_headers()
+            self._body = body = ResponseSender(response, self._method, headers)
+            rendered = body.head + body.send(response.body, last=False)
+        else:
+            rendered = self._render(response)
         self._ended_by = "reject"
         return rendered
+
+    def send_body(self, data: bytes, last: bool) -> bytes:
+        """The next piece of the body that `reject(..., more_body=True)` began: bytes to send.
+
+        Raises LocalProtocolError if there is none, or after its `last` piece.
+        """
+        if self._body is None:
+            raise LocalProtocolError(
+                "no body is open: begin one with reject(Response(...), more_body=True)"
+            )
+        piece = self._body.send(data, last)
+        if last:
+            self._body = None
+        return piece
 
     @property
     def ended_by(self) -> str | None:
@@ -300,7 +321,7 @@ class ServerHandshake:
         return HandshakeFailed(status, reason)
 
     def _render(self, response: Response) -> bytes:
-        return render(response, self._method, Headers(self._refusal_headers()).pairs)
+        return render(response, self._method, self._refusal_headers())
 
     def _scan_request_line(self) -> None:
         """Reject input that is not an HTTP/1.x request at the first byte that shows it."""

@@ -295,6 +295,16 @@ class AsyncioRuntime:
                 errno.ECONNRESET, "the server left during the TLS handshake"
             ) from None
 
+    def take_over(self, transport: asyncio.Transport, sink: Sink) -> AsyncioPipe:
+        """A pipe over a transport that is connected already, and calls `sink.connected`.
+
+        The caller then sets it as the transport's protocol, or calls its methods in the place of
+        the transport. What was read before goes to `sink.data_received`.
+        """
+        pipe = self._pipe(sink)
+        pipe.connection_made(transport)
+        return pipe
+
     def _pipe(self, sink: Sink) -> AsyncioPipe:
         buffered = isinstance(self.loop, asyncio.BaseEventLoop)
         return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
@@ -313,7 +323,7 @@ def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     return loop.time if own or abs(loop.time() - time.monotonic()) > 1 else time.monotonic
 
 
-def _find() -> AsyncioRuntime | None:
+def find() -> AsyncioRuntime | None:
     """The one Runtime of the loop that runs in this thread."""
     try:
         loop = asyncio.get_running_loop()
@@ -326,4 +336,4 @@ def _find() -> AsyncioRuntime | None:
     return cast(AsyncioRuntime, attributes["_wstransports"])
 
 
-register(_find)
+register(find)

@@ -347,7 +347,7 @@ class Session:
             self._close_waiters += (over,)
             await over.wait()
 
-    def fail(self, code: Reasons, reason: str) -> None:
+    def fail(self, code: int, reason: str) -> None:
         """Send a Close because of a failure at this end, unless our Close is sent."""
         if self.core.may_send:
             self._send_close(code, reason)

@@ -210,9 +210,11 @@ class Inbox:
             self._waiting.append(taken)
 
     def stop(self) -> None:
-        """Deliver no more messages, and discard the waiting ones."""
+        """Deliver no more messages, and discard the waiting ones; receive() raises."""
         self._consumer = Consumer.STOPPED
         self._discard(self.link.closed_error())  # receive() may be reading the first
+        if self._receiver is not None:
+            self._receiver.set()
 
     # For the client.
 
@@ -241,7 +243,7 @@ class Inbox:
             while not waiting:
                 if self._ending:
                     self.link.advance_close()
-                if self._core.phase not in MAY_RECEIVE:
+                if self._consumer is _STOPPED or self._core.phase not in MAY_RECEIVE:
                     raise self.link.closed_error()
                 self.link.release()
                 self._receiver = self._runtime.signal()

@@ -1,0 +1,1 @@
+"""ASGI: an application that serves a connection, without naming a loop."""

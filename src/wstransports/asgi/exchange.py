@@ -1,0 +1,448 @@
+"""One connection and the ASGI application that serves it: `Exchange`."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextvars import copy_context
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+from wscore import (
+    Event,
+    LocalProtocolError,
+    Reasons,
+    RequestReceived,
+    Response,
+    ServerConnection,
+    ServerHandshake,
+    State,
+    upgrade_required,
+)
+
+from ..connection.session import Session
+from ..errors import ConnectionClosed, Peer
+from ..options import ConnectionOptions
+from ..runtime import Runtime, Signal, checkpoint, peer_name
+from .scope import Scope, websocket_scope
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[object]]
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+# In bytes of UTF-8: what a Close holds after its code (RFC 6455 section 5.5).
+MAX_REASON = 123
+
+_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
+
+_GONE = "the client has left: nothing can be sent to it"
+
+# Seconds that the peer has to answer the Close of a server that stops.
+SHUTDOWN_TIME = 2.0
+
+
+class ClientDisconnected(OSError):
+    """The client has left: nothing can be sent to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the connections of one application have in common."""
+
+    app: Application
+    options: ConnectionOptions
+    handshake: ServerHandshake
+    """Copied for each connection."""
+    ping_interval: float | None = None
+    """Seconds of silence before a ping; None for half of the options' `timeout`."""
+    root_path: str = ""
+    """The start of the path that a proxy has removed."""
+    asgi_version: str = "3.0"
+    headers: Callable[[], RawHeaders] = tuple
+    """Returns the headers of each response that accepts."""
+
+    def core(self) -> ServerConnection:
+        """A new connection of the core."""
+        options = self.options
+        return ServerConnection(
+            handshake=self.handshake.fresh_copy(),
+            max_message_size=options.max_message_size,
+            open_timeout=options.open_timeout,
+            close_timeout=options.close_timeout,
+            timeout=options.timeout,
+            ping_interval=self.ping_interval,
+        )
+
+
+class Stage(Enum):
+    """What the application has sent."""
+
+    ASKED = auto()
+    """Nothing: the request waits for its answer."""
+    OPEN = auto()
+    """It has accepted."""
+    DENYING = auto()
+    """The start of a response that denies."""
+    CLOSED = auto()
+    """A close, or all of the response that denies."""
+
+
+_OPEN = Stage.OPEN
+
+_EXPECTED = {
+    Stage.ASKED: "websocket.accept, websocket.close or websocket.http.response.start",
+    Stage.OPEN: "websocket.send or websocket.close",
+    Stage.DENYING: "websocket.http.response.body",
+    Stage.CLOSED: "nothing",
+}
+
+
+class Exchange:
+    """Runs an ASGI application for one connection; it is the `Owner` of its session.
+
+    `receive` and `send` are those that the application is called with. `state` is that of the
+    application's lifespan, and `scope` what the application gets, once the request is complete.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_connect_taken",
+        "_denial",
+        "_flowing",
+        "_left",
+        "_receiving",
+        "_session",
+        "_settings",
+        "_stage",
+        "_state",
+        "_waiting",
+        "addr",
+        "port",
+        "scope",
+    )
+
+    disconnected: type[OSError] = ClientDisconnected
+    """What `send` raises once the client has left."""
+    logger = logging.getLogger("wstransports")
+
+    scope: Scope
+
+    def __init__(self, settings: Settings, state: Mapping[str, Any], runtime: Runtime) -> None:
+        self.addr = ""
+        self.port = 0
+        self._settings = settings
+        self._state = state
+        self._stage = Stage.ASKED
+        self._connect_taken = False
+        self._flowing = False  # receive() returns messages
+        self._receiving = False  # a task is waiting for one
+        self._waiting: list[Signal] = []  # of the other calls of receive()
+        self._left: Message | None = None  # the disconnect event, once it is known
+        self._denial: Response | None = None  # before the first piece of its body
+        self._session = Session(settings.core(), runtime, settings.options, self, copy_context())
+
+    # For the application.
+
+    async def receive(self) -> Message:
+        """Wait for the next event; once the client has left, always return the disconnect event.
+
+        Any number of tasks may wait: each event goes to one of them.
+        """
+        if not self._flowing:
+            return await self._receive_without_messages()
+        while self._receiving:
+            await self._wait()
+        self._receiving = True
+        try:
+            message = await self._session.inbox.receive()
+        except ConnectionClosed:
+            return self._disconnect()
+        finally:
+            self._receiving = False
+            if self._waiting:
+                self._wake()
+        if message.__class__ is str:
+            return {"type": "websocket.receive", "text": message}
+        return {"type": "websocket.receive", "bytes": message}
+
+    async def send(self, message: Message) -> None:
+        """Send an event, and wait for buffer space.
+
+        Raises `disconnected` once the client has left, RuntimeError for an event that is not
+        possible now, ValueError or TypeError for one that is wrong in itself.
+        """
+        if self._stage is not _OPEN or message["type"] != "websocket.send":
+            await self._send_other(message)
+            return
+        data = message.get("bytes")
+        if data is None:
+            data = message.get("text")
+            if not isinstance(data, str):
+                raise _wrong_data(data)
+        elif data.__class__ is str:
+            raise _wrong_data(data)
+        outbox = self._session.outbox
+        try:
+            outbox.core.send_message(data)
+        except LocalProtocolError:
+            raise self.disconnected(_GONE) from None
+        if outbox.put():
+            try:
+                await outbox.drain()
+            except ConnectionClosed:
+                raise self.disconnected(_GONE) from None
+
+    # For the server.
+
+    def shutdown(self) -> None:
+        """The server stops: close with 1012, or answer the request with 503."""
+        session = self._session
+        if self._stage is Stage.ASKED and session.core.state is State.CONNECTING:
+            self._end(Reasons.ABNORMAL_CLOSE)
+            session.reject(Response(503, {"Retry-After": "1"}))
+        elif self._stage is _OPEN and session.core.may_send:
+            session.core.shorten_close_timeout(SHUTDOWN_TIME)
+            self._close(Reasons.SERVICE_RESTART, "")
+
+    def answering(self, answer: str) -> None:
+        """The application has answered the request: "[accepted]", or the status of a response."""
+
+    async def serve(self) -> None:
+        """Run the application."""
+        session = self._session
+        try:
+            result = await self._settings.app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            if self._is_departure(error):
+                self._give_up(Reasons.NORMAL)
+            else:
+                self._failed(error)
+            if not isinstance(error, Exception | BaseExceptionGroup):
+                raise
+        else:
+            self._returned(result)
+        finally:
+            session.inbox.setup_done()
+
+    # As an Owner.
+
+    def connected(self, session: Session) -> None:
+        """As an Owner."""
+        self.addr, self.port = peer_name(session.pipe) or ("", 0)
+
+    def handshake(self, session: Session, event: Event) -> None:
+        """As an Owner: run the application for the request."""
+        if not isinstance(event, RequestReceived):
+            self._end(Reasons.ABNORMAL_CLOSE)
+            return
+        if not event.request.is_upgrade:
+            session.reject(upgrade_required())
+            return
+        settings = self._settings
+        self.scope = websocket_scope(
+            event.request, session.pipe, settings.root_path, settings.asgi_version, self._state
+        )
+        session.callbacks.start(self.serve)
+
+    def client_ready(self, session: Session) -> None:
+        """As an Owner."""
+
+    def client_left(self, session: Session) -> None:
+        """As an Owner."""
+
+    def is_client(self, peer: Peer | None) -> bool:
+        """As an Owner: it has no other."""
+        return peer is self
+
+    def finished(self, session: Session) -> None:
+        """As an Owner."""
+
+    # Receiving.
+
+    async def _receive_without_messages(self) -> Message:
+        if not self._connect_taken:
+            self._connect_taken = True
+            self._flowing = self._stage is _OPEN
+            await self._checkpoint()
+            return {"type": "websocket.connect"}
+        while self._stage in (Stage.ASKED, Stage.DENYING) and self._left is None:
+            await self._wait()
+        if self._flowing:
+            return await self.receive()
+        await self._checkpoint()
+        return self._disconnect()
+
+    def _disconnect(self) -> Message:
+        """The disconnect event."""
+        if self._left is None:
+            closed = self._session.closed_error()
+            self._end(closed.code, closed.reason)
+        assert self._left is not None
+        return dict(self._left)
+
+    def _end(self, code: int, reason: str = "") -> None:
+        """No more messages: receive() returns the disconnect event from now on."""
+        if self._left is None:
+            self._left = {"type": "websocket.disconnect", "code": int(code), "reason": reason}
+        self._flowing = False
+        self._wake()
+
+    async def _wait(self) -> None:
+        """Wait until another call of receive() ends, or the stage changes."""
+        signal = self._session.runtime.signal()
+        self._waiting.append(signal)
+        try:
+            await signal.wait()
+        finally:
+            if signal in self._waiting:
+                self._waiting.remove(signal)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for signal in waiting:
+            signal.set()
+
+    async def _checkpoint(self) -> None:
+        await checkpoint(self._session.runtime)
+
+    # Sending.
+
+    async def _send_other(self, message: Message) -> None:
+        """Send what is not a message."""
+        kind, stage = message["type"], self._stage
+        if self._session.lost or (self._left is not None and stage is not Stage.CLOSED):
+            raise self.disconnected(_GONE)
+        if kind == "websocket.accept" and stage is Stage.ASKED:
+            self._accept(message)
+        elif kind == "websocket.close" and stage is Stage.ASKED:
+            self._deny(Response(403))
+        elif kind == "websocket.close" and stage is Stage.OPEN:
+            self._close(message.get("code", Reasons.NORMAL), cut(message.get("reason") or ""))
+            self._stage = Stage.CLOSED
+        elif kind == "websocket.http.response.start" and stage is Stage.ASKED:
+            self._denial = Response(message["status"], decoded(message.get("headers", ())))
+            self._stage = Stage.DENYING
+        elif kind == "websocket.http.response.body" and stage is Stage.DENYING:
+            await self._send_body(bytes(message.get("body", b"")), message.get("more_body", False))
+        else:
+            after = f" after {stage.name}" if stage is Stage.CLOSED else ""
+            raise RuntimeError(
+                f"the application sent {kind!r}{after}, but expected is {_EXPECTED[stage]}"
+            )
+        await self._checkpoint()
+
+    def _accept(self, message: Message) -> None:
+        session = self._session
+        core = session.core
+        assert isinstance(core, ServerConnection)
+        subprotocol = message.get("subprotocol")
+        headers = []
+        for name, value in decoded([*self._settings.headers(), *message.get("headers", ())]):
+            if name.lower() == "sec-websocket-protocol":  # older applications choose it so
+                subprotocol = subprotocol or value
+            else:
+                headers.append((name, value))
+        core.accept(subprotocol, headers, session.runtime.now())
+        self.answering("[accepted]")
+        self._stage = Stage.OPEN
+        self._flowing = self._connect_taken
+        session.open(self)
+        self._wake()
+
+    def _close(self, code: int, reason: str) -> None:
+        """Send a Close, unless the connection is closed already, and take no more messages."""
+        session = self._session
+        if session.core.may_send:
+            session.fail(code, reason)
+            self._end(code, reason)
+            session.inbox.stop()
+        else:
+            self._disconnect()
+
+    def _deny(self, response: Response) -> None:
+        """Answer with `response`, all of which is here."""
+        self.answering(str(response.status))
+        self._stage = Stage.CLOSED
+        self._session.reject(response)
+        self._end(Reasons.ABNORMAL_CLOSE)
+
+    async def _send_body(self, data: bytes, more: bool) -> None:
+        session = self._session
+        core, now = session.core, session.runtime.now()
+        assert isinstance(core, ServerConnection)
+        if self._denial is not None:
+            response = Response(self._denial.status, self._denial.headers, data)
+            if not more:
+                self._deny(response)
+                return
+            core.reject(response, now, more_body=True)
+            self.answering(str(response.status))
+            self._denial = None
+        else:
+            core.send_body(data, not more, now)
+        if more:
+            if session.outbox.put():
+                await session.outbox.drain()
+            return
+        self._stage = Stage.CLOSED
+        session.callbacks.closing = True
+        session.advance_close()
+        self._end(Reasons.ABNORMAL_CLOSE)
+
+    # The end of the application.
+
+    def _is_departure(self, error: BaseException) -> bool:
+        """Whether `error` only says that the client has left."""
+        if isinstance(error, BaseExceptionGroup):
+            return error.split(self.disconnected)[1] is None
+        return isinstance(error, self.disconnected)
+
+    def _failed(self, error: BaseException) -> None:
+        """The application raised: close with 1011, or answer with 500."""
+        if isinstance(error, Exception | BaseExceptionGroup):
+            self.logger.error("Exception in ASGI application\n", exc_info=error)
+        self._give_up(Reasons.UNEXPECTED_CONDITION)
+
+    def _returned(self, result: object) -> None:
+        """The application returned: close with 1000, or answer with 500."""
+        if self._left is None and self._stage in (Stage.ASKED, Stage.DENYING):
+            self.logger.error("ASGI callable returned without completing handshake.")
+        elif result is not None:
+            self.logger.error("ASGI callable should return None, but returned '%s'.", result)
+        self._give_up(Reasons.NORMAL)
+
+    def _give_up(self, code: Reasons) -> None:
+        session = self._session
+        if self._stage is Stage.OPEN:
+            session.fail(code, "")
+        elif self._left is None and self._stage is not Stage.CLOSED:
+            if self._stage is Stage.ASKED or self._denial is not None:
+                self.answering("500")
+                session.reject(Response(500, _PLAIN, "Internal Server Error"))
+            else:  # it has begun, and the client must not take it for complete
+                session.pipe.abort()
+        self._end(code)
+
+
+def cut(reason: str) -> str:
+    """As much of `reason` as a Close holds."""
+    return reason.encode()[:MAX_REASON].decode(errors="ignore")
+
+
+def decoded(headers: RawHeaders) -> list[tuple[str, str]]:
+    """Header fields of ASGI, as the core takes them. Raises TypeError unless they are bytes."""
+    try:
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    except (AttributeError, TypeError, ValueError):
+        raise TypeError(
+            "headers must be a list of (name, value) pairs of bytes, such as (b'name', b'value')"
+        ) from None
+
+
+def _wrong_data(data: object) -> TypeError:
+    return TypeError(
+        "websocket.send must have bytes as 'bytes' or a str as 'text', not"
+        f" {type(data).__name__} or neither"
+    )

@@ -1,0 +1,128 @@
+"""Under uvicorn: `--ws wstransports.uvicorn:WebSocketProtocol` (extra `uvicorn`)."""
+
+import asyncio
+import logging
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.utils import (
+    ClientDisconnected,
+    get_client_addr,
+    get_path_with_query_string,
+)
+from uvicorn.server import ServerState
+
+from wscore import ServerHandshake
+from wscore.handshake.head import MAX_HEAD_SIZE
+
+from .adapters.asyncio import AsyncioPipe, find
+from .asgi.exchange import Exchange, Settings, decoded
+from .connection.session import Session
+from .options import ConnectionOptions
+
+# An attribute of uvicorn's ServerState: the settings of its connections.
+_SETTINGS = "_wstransports"
+
+
+class WebSocketProtocol(Exchange, asyncio.Protocol):
+    """What uvicorn creates for each WebSocket connection: its option `--ws` takes this class.
+
+    `config`, `server_state` and `app_state` are uvicorn's.
+    """
+
+    __slots__ = ("_connections", "_pipe", "_tasks", "_transport")
+
+    disconnected = ClientDisconnected
+    logger = logging.getLogger("uvicorn.error")
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        attributes = vars(server_state)
+        if _SETTINGS not in attributes:
+            attributes[_SETTINGS] = _settings(config, server_state)
+        runtime = find()
+        assert runtime is not None  # uvicorn calls this in its loop
+        super().__init__(attributes[_SETTINGS], app_state, runtime)
+        self._connections: set[Any] = server_state.connections  # of uvicorn's own classes
+        self._tasks = server_state.tasks
+
+    # As the protocol of the transport, until `_hand_over`.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connections.add(self)
+        self._transport = cast(asyncio.Transport, transport)
+        runtime = find()
+        assert runtime is not None
+        self._pipe: AsyncioPipe = runtime.take_over(self._transport, self._session)
+
+    def data_received(self, data: bytes) -> None:
+        self._session.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pipe.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._pipe.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._pipe.resume_writing()
+
+    # As an Exchange.
+
+    def answering(self, answer: str) -> None:
+        """Log the answer as uvicorn's own classes do."""
+        scope: Any = self.scope
+        client, path = get_client_addr(scope), get_path_with_query_string(scope)
+        self.logger.info('%s - "WebSocket %s" %s', client, path, answer)
+        if answer == "[accepted]":
+            # uvicorn sets this object as the protocol once `data_received` has returned.
+            asyncio.get_running_loop().call_soon(self._hand_over)
+
+    async def serve(self) -> None:
+        """Run the application in a task that uvicorn waits for."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await super().serve()
+
+    def finished(self, session: Session) -> None:
+        """The connection and its application have ended."""
+        self._connections.discard(self)
+
+    def _hand_over(self) -> None:
+        """Have the transport call the pipe, without the way through this object."""
+        if not self._transport.is_closing():
+            self._transport.set_protocol(self._pipe)
+
+
+def _settings(config: Config, server_state: ServerState) -> Settings:
+    if not config.loaded:
+        config.load()
+    interval, answer_within = config.ws_ping_interval or 0, config.ws_ping_timeout or 0
+    options = ConnectionOptions(
+        timeout=interval + answer_within if interval and answer_within else 0,
+        compression="deflate" if config.ws_per_message_deflate else None,
+        max_message_size=config.ws_max_size,
+        open_timeout=0,
+        max_head_size=config.h11_max_incomplete_event_size or MAX_HEAD_SIZE,
+    )
+    return Settings(
+        app=config.loaded_app,
+        options=options,
+        handshake=ServerHandshake(
+            extensions=options.extensions(),
+            max_head_size=options.max_head_size,
+            max_head_fields=options.max_head_fields,
+            refusal_headers=lambda: decoded(server_state.default_headers),
+        ),
+        ping_interval=interval or None,
+        root_path=config.root_path,
+        asgi_version=config.asgi_version,
+        headers=lambda: server_state.default_headers,
+    )
