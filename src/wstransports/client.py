@@ -237,6 +237,15 @@ class Client:
         await self._session.close(code, reason)
         await self._session.outbox.checkpoint()
 
+    async def wait_closed(self) -> None:
+        """Return once the connection is over, however it ends: see `close_code`.
+
+        It closes and reads nothing: with more than `read_limit` bytes unread, the peer's Close is
+        not seen. Callbacks may go on. Any number of tasks may wait here.
+        """
+        await self._session.wait_closed()
+        await self._session.outbox.checkpoint()
+
 
 MessageCallback = TypeVar("MessageCallback", bound=OnMessage)
 PingCallback = TypeVar("PingCallback", bound=OnPing)

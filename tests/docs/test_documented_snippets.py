@@ -91,6 +91,15 @@ async def on_connection(client: Client) -> None:
         await client.writer.send(await client.receive())
 """,
     ),
+    "closing-wait": (
+        CALLBACKS,
+        """
+@socket.connection
+async def on_connection(client: Client) -> None:
+    await client.writer.send("Hello")
+    await client.close(1012)
+""",
+    ),
     "connecting-fresh": (
         CALLBACKS,
         """

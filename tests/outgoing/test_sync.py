@@ -406,6 +406,22 @@ def test_a_connection_that_is_lost(raw: Raw) -> None:
         raw.client.receive()
 
 
+def test_waiting_for_the_end(raw: Raw) -> None:
+    for seconds in 0, 0.01:
+        with pytest.raises(TimeoutError, match=f"the connection was not over within {seconds} s"):
+            raw.client.wait_closed(timeout=seconds)
+    with pytest.raises(ValueError, match="timeout must be in seconds"):
+        raw.client.wait_closed(timeout=-1)
+    waiting = background(raw.client.wait_closed)
+    raw.send(Frame(FIN | CLOSE, (1012).to_bytes(2) + b"again"))
+    raw.socket.close()
+    waiting.result(PATIENCE)
+    raw.client.wait_closed(timeout=0)
+    assert (raw.client.close_code, raw.client.close_reason) == (1012, "again")
+    raw.client.close()
+    raw.client.wait_closed()  # its thread has ended
+
+
 def test_an_unclosed_client_warns_and_is_closed(echo: Echo) -> None:
     client = connect(uri_of(echo)).open()
     with pytest.warns(ResourceWarning, match=r"unclosed <Client #\d+ 127\.0\.0\.1:\d+ OPEN>"):

@@ -104,7 +104,7 @@ SHOWN = {
         *("addr", "close", "close_code", "close_reason", "closed", "id", "info", "latency"),
         *("max_message_size", "message", "ping"),
         *("pong", "port", "receive", "receive_json", "request", "response", "state"),
-        *("subprotocol", "writer"),
+        *("subprotocol", "wait_closed", "writer"),
     },
     "request": {
         *("client", "cookies", "headers", "id", "info", "is_upgrade", "method", "origin", "path"),
@@ -133,7 +133,7 @@ SHOWN_WITHOUT_ASYNC = {
         *("addr", "close", "close_code", "close_reason", "fragment", "id", "info", "latency"),
         *("max_message_size", "ping", "port"),
         *("receive", "receive_json", "request", "response", "send", "send_json", "state"),
-        "subprotocol",
+        *("subprotocol", "wait_closed"),
     },
     "fragment": {"send"},
 }

@@ -74,11 +74,11 @@ class Session:
         "_alarm",
         "_batch",
         "_client",
-        "_close_waiters",
         "_ended",
         "_going_away",
         "_linger",
         "_now",
+        "_over",
         "_stream_closed",
         "callbacks",
         "control",
@@ -127,7 +127,7 @@ class Session:
         self._going_away: Reasons | None = None  # the code for that, once the server stops
         self._stream_closed = False  # our half
         self._linger: Linger | None = None
-        self._close_waiters: tuple[Signal, ...] = ()  # set when the stream is lost
+        self._over: Signal | None = None  # set when the stream is lost
         self._alarm = Alarm(self)
 
     @property
@@ -248,9 +248,8 @@ class Session:
         self._alarm.stop()
         if self._linger is not None:
             self._linger.stop()
-        waiters, self._close_waiters = self._close_waiters, ()
-        for signal in waiters:
-            signal.set()
+        if self._over is not None:
+            self._over.set()
         if self.client is not None:
             closed = self.closed_error()
             self.control.closed(closed.code, closed.reason)
@@ -340,12 +339,14 @@ class Session:
 
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""
-        if self.core.may_send:
-            self._send_close(code, reason)
+        self.fail(code, reason)
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """See `Client.wait_closed`."""
         if not self.lost:
-            over = self.runtime.signal()
-            self._close_waiters += (over,)
-            await over.wait()
+            self._over = self.runtime.signal() if self._over is None else self._over
+            await self._over.wait()
 
     def fail(self, code: int, reason: str) -> None:
         """Send a Close because of a failure at this end, unless our Close is sent."""

@@ -5,7 +5,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -17,6 +17,7 @@ from ..client import Client as AsyncClient
 from ..errors import ConnectionClosed
 from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
+from ..runtime import read_arrived
 from ..sending.json_text import json_text
 from .loop_thread import LoopStopped, LoopThread
 
@@ -238,6 +239,27 @@ class Client:
         self._closed = True
         if self._owns_thread:
             self._thread.end()
+
+    def wait_closed(self, *, timeout: float | None = None) -> None:
+        """Return once the connection is over, however it ends: see `close_code`.
+
+        It closes and reads nothing: with more than `read_limit` bytes unread, the server's Close
+        is not seen. Raises TimeoutError after `timeout` seconds, ValueError for a negative one.
+        """
+        if timeout is not None:
+            checked_timeout(timeout)
+        with suppress(LoopStopped):
+            self._thread.call(self._wait_closed, timeout)
+
+    async def _wait_closed(self, seconds: float | None) -> None:
+        runtime = self._client._session.runtime
+        limit = nullcontext() if seconds is None else runtime.timeout_at(runtime.now() + seconds)
+        with suppress(TimeoutError):
+            async with limit:
+                return await self._client.wait_closed()
+        await read_arrived(runtime)
+        if self.state is not State.CLOSED:
+            raise TimeoutError(f"the connection was not over within {seconds:g} s")
 
     def __del__(self) -> None:
         if not self._closed and not self._thread.is_forked():

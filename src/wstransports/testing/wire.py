@@ -1,12 +1,11 @@
 """Faults of the network: the stream of a client, cut, slow or stuck, on any event loop."""
 
 from functools import partial
-from typing import cast
 
 from ..adapters.write_half import HIGH_WATER, LOW_WATER, Room
 from ..client import Client
 from ..connection.session import Session
-from ..runtime import TURNS, Signal
+from ..runtime import TURNS
 
 # Seconds after which a cut looks again whether the stream has taken what is to arrive.
 _POLL = 0.001
@@ -82,13 +81,19 @@ class _Wired:
         self.call_at = pipe.call_at
         session.pipe = session.outbox.pipe = session.intake.pipe = self
         session.callbacks.pipe = session._alarm.pipe = self
-        session._close_waiters += (cast(Signal, self),)  # which calls `set` alone
+        self._over = session.runtime.signal() if session._over is None else session._over
+        session._over = self
 
     def set(self) -> None:
-        """The stream is lost."""
+        """As a Signal: the stream is lost."""
         self._lost = True
         self._held.clear()
         self._room._make_room()
+        self._over.set()
+
+    async def wait(self) -> None:
+        """As a Signal."""
+        await self._over.wait()
 
     @property
     def full(self) -> bool:

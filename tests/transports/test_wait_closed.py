@@ -1,0 +1,100 @@
+"""`client.wait_closed()`: until the connection is over, however it ends."""
+
+from collections.abc import Callable
+
+import pytest
+
+from kit.connecting import connecting
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, state_of
+from kit.peer import Peer
+from wscore import State
+from wstransports import Client
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (lambda peer: peer.close(4000, "enough"), 4000),
+        (lambda peer: peer.close(), 1000),
+        (lambda peer: peer.raw(b"\x83\x00"), 1002),
+        (Peer.reset, 1006),
+    ],
+)
+@on_each_loop
+async def test_it_returns_when_the_connection_is_over_on_a_server(
+    loop: Loop, log: Log, end: Callable[[Peer], None], code: int
+) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
+        [client] = server.clients.values()
+        waiting = [loop.spawn(client.wait_closed()) for _ in range(2)]
+        await peer.nothing()
+        assert not any(one.done for one in waiting)
+        end(peer)
+        for one in waiting:
+            await one.wait()
+        assert (client.state, client.close_code) == (State.CLOSED, code)
+        await client.wait_closed()  # at once
+        peer.frames.clear()
+        log.lines()
+
+
+@on_each_loop
+async def test_it_returns_when_the_connection_is_over_on_a_client(loop: Loop) -> None:
+    async def on_connection(client: Client) -> None:
+        await client.close(1012, "restart")
+
+    async with loop.serving(on_connection) as server, connecting(server) as client:
+        await client.wait_closed()
+        assert (client.state, client.close_code) == (State.CLOSED, 1012)
+
+
+@on_each_loop
+async def test_it_returns_when_we_close(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
+        [client] = server.clients.values()
+        waiting = loop.spawn(client.wait_closed())
+        await client.close(4001, "first")
+        await waiting.wait()
+        assert await peer.closed() == (4001, "first")
+
+
+@on_each_loop
+async def test_it_can_be_cancelled_and_closes_nothing(loop: Loop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        await loop.until(lambda: server.clients)
+        [client] = server.clients.values()
+        staying = loop.spawn(client.wait_closed())
+        for _ in range(3):
+            leaving = loop.spawn(client.wait_closed())
+            await peer.nothing()
+            leaving.cancel()
+            with pytest.raises(loop.cancelled):
+                await leaving.wait()
+        peer.send("still open")
+        assert await peer.message() == "still open"
+        peer.close()
+        await staying.wait()
+        await peer.closed()
+
+
+@on_memory
+async def test_it_waits_for_the_peers_close(loop: MemoryLoop) -> None:
+    async with loop.serving(echo) as server:
+        peer = await loop.connect(server)
+        peer.answers_close = False
+        [client] = server.clients.values()
+        closing = loop.spawn(client.close(4001, "first"))
+        waiting = loop.spawn(client.wait_closed())
+        await loop.settle()
+        assert state_of(client) is State.CLOSING
+        assert not waiting.done
+        await peer.frame()
+        peer.acknowledge()
+        await closing.wait()
+        await waiting.wait()
