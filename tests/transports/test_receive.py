@@ -5,13 +5,16 @@ from collections.abc import Callable
 from typing import Any, assert_type
 
 import pytest
+from test_writer import only_client
 
 from kit.frames import FIN, PONG, Frame, masked
 from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, MemoryLoop, on, on_asyncio, on_each_loop, on_memory
 from kit.peer import Peer
-from wscore import DataType, State
+from wscore import DataType, Reasons, State
 from wstransports import Client, ConnectionClosed, WebSocketReader
+from wstransports.receiving import inbox
+from wstransports.runtime import Runtime
 
 
 async def echo_loop(client: Client) -> None:
@@ -644,3 +647,33 @@ async def test_a_time_limit_where_the_connection_is_over(loop: Loop) -> None:
         assert await peer.closed() == (4000, "")
         await loop.until(lambda: len(codes) == 3)
         assert codes == [4000] * 3
+
+
+@on_memory
+@pytest.mark.parametrize("then", ["the server stops", "another task receives"])
+async def test_just_after_a_time_limit_the_task_still_receives(
+    loop: MemoryLoop, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes what has arrived already, since the loop may have been held up."""
+    received: list[str | bytes] = []
+
+    async def on_connection(client: Client) -> None:
+        received.append(await client.receive(timeout=5))
+
+    async def meanwhile(runtime: Runtime) -> None:
+        peer.send("in time")
+        await loop.checkpoint()
+        if then == "the server stops":
+            client._session.go_away(Reasons.GOING_AWAY)
+        else:
+            with pytest.raises(RuntimeError, match="another task is waiting"):
+                await client.receive()
+
+    monkeypatch.setattr(inbox, "read_arrived", meanwhile)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
+        await loop.advance(5)
+        assert received == ["in time"]
+        if then == "the server stops":
+            assert await peer.closed() == (1001, "")

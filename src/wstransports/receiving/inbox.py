@@ -278,7 +278,11 @@ class Inbox:
         with suppress(TimeoutError):
             async with runtime.timeout_at(runtime.now() + seconds):
                 return await self.receive()
-        await read_arrived(runtime)
+        self._set_consumer(Consumer.RECEIVE)  # until it is clear what has arrived
+        try:
+            await read_arrived(runtime)
+        finally:
+            self._set_consumer(Consumer.RECEIVE_AGAIN)
         if self._core.phase not in MAY_RECEIVE or (self._waiting and self._waiting[0]._is_complete):
             return await self.receive()  # without waiting for anything
         # Not with the loop's own error as its context, which refers to this task.
