@@ -20,6 +20,7 @@ from closes import Closes
 
 from kit.stream_peer import StreamPeer
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
+from wstransports.adapters.trio_tls import _send_all
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -207,7 +208,7 @@ def test_a_server_that_leaves(leave: Leave, sent: bytes, tls: Certificates) -> N
 
 
 @pytest.mark.parametrize("how", ["time is over", "cancelled"])
-def test_a_server_that_stops_amid_the_handshake(how: str, tls: Certificates) -> None:
+def test_a_server_that_stops_during_the_handshake(how: str, tls: Certificates) -> None:
     """`open_timeout` bounds it, and so does a scope; nothing is left open."""
 
     async def talk(tcp: trio.SocketStream) -> None:
@@ -226,4 +227,20 @@ def test_a_server_that_stops_amid_the_handshake(how: str, tls: Certificates) -> 
             await left.wait()
 
     left = trio.Event()
+    run(main)
+
+
+def test_a_part_of_the_handshake_that_the_socket_takes_in_pieces() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            left = 4_000_000
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_send_all, ours, bytes(left))
+                await trio.testing.wait_all_tasks_blocked()
+                while left:
+                    await trio.lowlevel.wait_readable(theirs)
+                    left -= len(theirs.recv(left))
+
     run(main)

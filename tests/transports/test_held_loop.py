@@ -1,5 +1,7 @@
 """A loop that is held up: what has arrived meanwhile is read before a deadline is pronounced."""
 
+import select
+import socket
 import ssl
 from typing import Any
 
@@ -13,6 +15,7 @@ from kit.peer import Peer
 from kit.raw_server import End
 from wscore import State
 from wstransports import Client, ConnectionClosed, WebSocketServer, connect
+from wstransports.tls_end import TlsEnd
 
 # The deadline of each test, and how long the loop is held up beyond it, in seconds.
 LIMIT = 0.1
@@ -20,6 +23,11 @@ HELD = 0.15
 
 # Loops whose tasks run in random order need several chances to fail.
 CHANCES = range(3)
+
+
+def readable(sock: socket.socket) -> bool:
+    """Whether something has arrived."""
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 async def pinged(loop: Loop, server: WebSocketServer, **how: Any) -> Peer:
@@ -57,6 +65,36 @@ async def test_a_pong_that_came_in_time_over_tls(
             await peer.nothing()
             peer.reset()
             await loop.until(lambda: not server.clients)
+
+
+@on_sockets
+async def test_a_tls_handshake_that_came_in_time(
+    loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """The client's last part of it waits in the kernel when the time is up."""
+    for_server, for_client = contexts
+    async with loop.serving(certs=for_server, open_timeout=LIMIT) as server:
+        for _ in CHANCES:
+            with socket.create_connection((str(server.addr), server.port)) as sock:
+                sock.setblocking(False)
+                tls = TlsEnd(for_client, False, "127.0.0.1")
+                done = tls.handshake(b"")
+                sock.send(tls.owed(False))
+                while not done:
+                    await loop.until(lambda sock=sock: readable(sock))  # type: ignore[misc]
+                    done = tls.handshake(sock.recv(65536))
+                sock.send(tls.owed(False))
+                loop.hold(LIMIT + HELD)
+                sessions = server._acceptor._sessions
+                await loop.until(lambda s=sessions: not s or not s._opening)  # type: ignore[misc]
+                assert len(sessions) == 1
+                sock.send(tls.encrypt(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"))
+                answer = b""
+                while not answer:  # session tickets come first
+                    await loop.until(lambda sock=sock: readable(sock))  # type: ignore[misc]
+                    answer, _ = tls.decrypt(sock.recv(65536))
+                assert answer.startswith(b"HTTP/1.1 426 ")
+            await loop.until(lambda s=sessions: not s)  # type: ignore[misc]
 
 
 @on_own_streams

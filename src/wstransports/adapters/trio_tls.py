@@ -28,9 +28,12 @@ class Tls(TlsEnd):
 
 
 async def _send_all(sock: socket.socket, data: bytes) -> None:
+    # It waits only if it must: the time may be up, though all that matters has arrived.
     while data:
-        await trio.lowlevel.wait_writable(sock)
-        data = data[sock.send(data) :]
+        try:
+            data = data[sock.send(data) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(sock)
 
 
 async def _receive(sock: socket.socket) -> bytes:
