@@ -5,7 +5,7 @@ from wscore.extensions import Deflate
 
 from . import adapters as adapters
 from .accept import Accept
-from .broadcast import BroadcastReport, broadcast
+from .broadcast import BroadcastReport, broadcast, broadcast_nowait
 from .client import Client
 from .connect import connect
 from .connecting.backoff import backoff
@@ -41,6 +41,7 @@ __all__ = [
     "WebSocketWriter",
     "backoff",
     "broadcast",
+    "broadcast_nowait",
     "connect",
     "worth_retrying",
 ]

@@ -80,6 +80,36 @@ async def broadcast(
     return report
 
 
+def broadcast_nowait(
+    clients: Iterable[Client] | Mapping[Any, Client],
+    data: Data | PreparedMessage,
+    *,
+    slow: Literal["drop", "close"] = "close",
+    max_waiting: int = 2**20,
+    max_seconds: float = 10,
+    compress: bool | None = None,
+) -> BroadcastReport:
+    """Send one message to many clients as `broadcast` does, without waiting for anything.
+
+    For code that is not async, such as a callback of the event loop. Call it in the loop's thread.
+    Calls in a loop let nothing else run, so that clients become slow: `broadcast` in async code
+    prevents that. The arguments are those of `broadcast`, but `slow` is not "wait".
+
+    Returns a `BroadcastReport`. Raises the same errors as `broadcast` (TypeError, ValueError,
+    RuntimeError), and RuntimeError where no event loop is running.
+    """
+    running()
+    if slow not in ("drop", "close"):
+        raise ValueError(
+            f'slow must be "drop" or "close", not {slow!r}: only `await broadcast(...)` can wait'
+        )
+    report = BroadcastReport()
+    policy = _Policy(slow, max_waiting, max_seconds)
+    message = prepared(data, compress)
+    _send(_checked(clients), message, policy, report)
+    return report
+
+
 @dataclass(slots=True)
 class _Policy:
     """How slow a client may be, and what happens if it is slower."""

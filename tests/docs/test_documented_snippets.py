@@ -586,6 +586,12 @@ def _(server: Running) -> None:
         assert peer.message() == '{"received": ["a"]}'
 
 
+@scene("sending-nowait", CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        assert peer.message() == "127.0.0.1 is here"
+
+
 @scene("sending-prepared", CALLBACKS)
 def _(server: Running) -> None:
     for _ in range(2):
