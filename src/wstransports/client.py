@@ -97,7 +97,10 @@ class Client:
 
     @property
     def latency(self) -> float | None:
-        """Seconds from the last keepalive ping to its pong; None before the first pong."""
+        """Seconds from the last ping to its pong, None before the first one.
+
+        That is a keepalive ping, or one whose pong was kept, as `await (await writer.ping())` does.
+        """
         return self._session.core.latency
 
     @property

@@ -26,7 +26,7 @@ from running import (
 )
 from snippets import PAGES, ROOT, SNIPPETS
 
-from kit.frames import CLOSE, CONTINUATION, FIN, PONG, TEXT, Frame
+from kit.frames import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import Deflate
 
 BY_NAME = {snippet.name: snippet for snippet in SNIPPETS}
@@ -577,6 +577,16 @@ def _(server: Running) -> None:
         one.send("to all")
         assert one.message() == two.message() == "to all"
     assert end(server) == "2 0 0 0\n"
+
+
+@scene("sending-ping", IN_ON_CONNECTION)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        peer.send("how long?")
+        ping = peer.frame()
+        assert ping.first == FIN | PING
+        peer.pong(ping.payload)
+        assert peer.message() == "0 s"
 
 
 @scene("sending-json", IN_ON_CONNECTION)

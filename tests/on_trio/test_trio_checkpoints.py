@@ -139,7 +139,22 @@ uses(
 )
 uses("Client.__anext__", lambda ends: anext(ends.client))
 uses("WebSocketWriter.send", lambda ends: ends.client.writer.send("x"))
+uses("WebSocketWriter.send_json", lambda ends: ends.client.writer.send_json("x"))
 uses("WebSocketWriter.ping", lambda ends: ends.client.writer.ping())
+
+
+@use("WebSocketWriter.ping")
+async def await_a_pong(ends: Ends) -> None:
+    await ends.check(await ends.client.writer.ping())
+
+
+@use("WebSocketWriter.ping")
+async def await_a_pong_that_is_here(ends: Ends) -> None:
+    pong = await ends.client.writer.ping()
+    await pong
+    await ends.check(pong)
+
+
 uses("WebSocketWriter.pong", lambda ends: ends.client.writer.pong(0, b""))
 uses(
     "WebSocketWriter.feed",

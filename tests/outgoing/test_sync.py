@@ -212,6 +212,30 @@ def test_pings(raw: Raw) -> None:
         raw.client.ping(bytes(126))
 
 
+def test_waiting_for_a_pong(raw: Raw) -> None:
+    pongs = [raw.client.ping() for _ in range(2)]
+    pings = [raw.frame() for _ in range(2)]
+    for timeout in 0, 0.001:
+        with pytest.raises(TimeoutError, match="no pong came within"):
+            pongs[0].wait(timeout)
+    with pytest.raises(ValueError, match="-1"):
+        pongs[0].wait(-1)
+    waiting = background(pongs[0].wait)
+    raw.send(Frame(FIN | PONG, pings[0].payload))
+    latency = waiting.result(PATIENCE)
+    assert 0.001 <= latency < PATIENCE
+    assert pongs[0].wait(0) == pongs[0].wait(PATIENCE) == latency == raw.client.latency
+    waiting = background(pongs[1].wait)
+    raw.socket.close()
+    for pong in waiting.result, pongs[1].wait:
+        with pytest.raises(ConnectionClosed) as caught:
+            pong(PATIENCE)
+        assert caught.value.client is raw.client
+    with pytest.raises(ConnectionClosed):
+        pongs[1].wait(0)
+    assert pongs[0].wait() == latency
+
+
 def test_pings_are_answered_while_the_caller_does_something_else(raw: Raw) -> None:
     raw.send(Frame(FIN | PING, b"there?"))
     assert raw.frame() == Frame(FIN | PONG, b"there?")

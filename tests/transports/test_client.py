@@ -566,7 +566,7 @@ async def test_on_pong(loop: Loop) -> None:
             told.append((payload, length))
 
         await client.writer.ping(b"there?")
-        await client.writer.ping()
+        await client.writer.ping(b"")
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)

@@ -72,6 +72,7 @@ class Control:
 
     def pong(self, payload: bytes) -> None:
         """A pong arrived that does not answer a keepalive ping: call on_pong."""
+        self._outbox.pong_came(payload)
         if self.on_pong is not None and not self._callbacks.stopped:
             self._queue(False, payload)
 

@@ -310,8 +310,7 @@ class Session:
         if self._going_away and core.phase is Phase.OPEN and self.inbox.is_idle():
             self._send_close(self._going_away, "")
             return
-        if not core.may_send:
-            self.outbox.lock.close()
+        self.outbox.end_waits()
         if self.lost:
             if not self.callbacks.running and self._ended is None:
                 self._finish()

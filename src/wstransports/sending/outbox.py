@@ -2,17 +2,20 @@
 
 from collections.abc import Awaitable
 from contextvars import Context
+from os import urandom
 from typing import Protocol
 
 from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
 from wscore.frames import LARGE
 from wscore.sending import Data
+from wscore.states import MAY_RECEIVE
 
 from ..batch import GATHER_LIMIT, GATHER_SECONDS
 from ..errors import ConnectionClosed
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
 from .kernel_buffer import unacknowledged, unsent
+from .pongs import AwaitedPong, Pongs
 from .source import Source
 
 # A sender lets other tasks run after this many bytes even if there is buffer space: otherwise a
@@ -73,6 +76,7 @@ class Outbox:
         "link",
         "lock",
         "pipe",
+        "pongs",
         "runtime",
     )
 
@@ -92,6 +96,8 @@ class Outbox:
         self.lock = FragmentLock()
         self.held_back = 0
         """Bytes of broadcast messages that are waiting for the lock."""
+        self.pongs: Pongs | None = None
+        """Those that pings wait for, once a ping was sent."""
         self.link = link
         self._timeout = timeout  # seconds for a source's next piece; 0 for no limit
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
@@ -229,11 +235,24 @@ class Outbox:
 
     # Control frames.
 
-    def send_ping(self, payload: bytes) -> None:
+    def send_ping(self, payload: bytes | None) -> AwaitedPong:
         """See `WebSocketWriter.ping`."""
         self.check_sending()
+        payload = urandom(4) if payload is None else payload
         self.core.send_ping(payload)
         self.put()
+        pong = AwaitedPong(self, bytes(payload), self.core.phase in MAY_RECEIVE)
+        if self.pongs is None:
+            self.pongs = Pongs()
+        self.pongs.add(pong)
+        return pong
+
+    def pong_came(self, payload: bytes) -> None:
+        """The peer sent a pong that does not answer a keepalive ping."""
+        if self.pongs is not None:
+            latency = self.pongs.came(payload, self._now())
+            if latency is not None:
+                self.core.latency = latency
 
     def send_pong(self, payload: bytes) -> None:
         """See `WebSocketWriter.pong`."""
@@ -245,6 +264,13 @@ class Outbox:
     async def close(self, code: int, reason: str) -> None:
         """See `Client.close`."""
         await self.link.close(code, reason)
+
+    def end_waits(self) -> None:
+        """The connection is closing: wake those who wait for what will not come any more."""
+        if not self.core.may_send:
+            self.lock.close()
+        if self.pongs is not None and self.core.phase not in MAY_RECEIVE:
+            self.pongs.end()
 
     # The fragment lock, and fragmented messages.
 

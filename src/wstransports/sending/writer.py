@@ -1,6 +1,6 @@
 """Sending to a peer: `client.writer`, a `WebSocketWriter`."""
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from json import dumps as json_dumps
 from typing import Any
 
@@ -73,13 +73,18 @@ class WebSocketWriter:
         """
         await self.send(json_text(data, dumps), compress=compress)
 
-    async def ping(self, payload: bytes = b"") -> None:
-        """Send a ping with at most 125 bytes; on_pong gets the answer (RFC 6455 5.5.2).
+    async def ping(self, payload: bytes | None = None) -> Awaitable[float]:
+        """Send a ping (RFC 6455 section 5.5.2); returns what waits for its pong.
 
-        Raises ValueError for a longer `payload`.
+        `latency = await (await writer.ping())` is the number of seconds until the pong came. The
+        pong need not be awaited: on_pong gets it too. A pong answers the first ping with its
+        payload, and all pings before it; ConnectionClosed is raised if the connection ends first.
+        `payload` has at most 125 bytes; by default it is chosen at random, which tells this ping
+        from others. Raises ValueError for a longer one.
         """
-        self._outbox.send_ping(payload)
+        pong = self._outbox.send_ping(payload)
         await self._outbox.checkpoint()
+        return pong
 
     async def pong(self, length: int, payload: bytes) -> None:
         """Answer a ping of `length` bytes with its `payload` (RFC 6455 5.5.3).

@@ -19,7 +19,9 @@ from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
 from ..runtime import read_arrived
 from ..sending.json_text import json_text
+from ..sending.pongs import AwaitedPong
 from .loop_thread import LoopStopped, LoopThread
+from .pong import Pong
 
 T = TypeVar("T")
 
@@ -81,7 +83,10 @@ class Client:
 
     @property
     def latency(self) -> float | None:
-        """Seconds from the last keepalive ping to its pong; None before the first pong."""
+        """Seconds from the last ping to its pong, None before the first one.
+
+        That is a keepalive ping, or one whose pong was kept.
+        """
         return self._client.latency
 
     @property
@@ -215,13 +220,16 @@ class Client:
         """
         return Fragment(self, compress)
 
-    def ping(self, payload: bytes = b"") -> None:
-        """Send a ping with at most 125 bytes (RFC 6455 section 5.5.2).
+    def ping(self, payload: bytes | None = None) -> Pong:
+        """Send a ping (RFC 6455 section 5.5.2): `latency = client.ping().wait(timeout=5)`.
 
-        Raises ValueError for a longer `payload`. Keepalive needs no call: see `timeout` and
-        `latency`.
+        `payload` has at most 125 bytes, and is chosen at random by default. Raises ValueError for a
+        longer one. Keepalive needs no call: see `timeout` and `latency`.
         """
-        self._call(self._client.writer.ping, payload)
+        return Pong(self._call(self._ping, payload), self._call)
+
+    async def _ping(self, payload: bytes | None) -> AwaitedPong:
+        return self._client._session.outbox.send_ping(payload)
 
     # The end.
 

@@ -161,16 +161,9 @@ class Talk:
         seconds = self._chosen.ping
         if seconds is None:
             return
-        now = asyncio.get_running_loop().time
-        sent = 0.0
-
-        @self._client.pong
-        async def on_pong(payload: bytes, length: int) -> None:
-            self._screen.status(f"pong after {(now() - sent) * 1000:.1f} ms")
-
         while True:
-            sent = now()
-            await self._client.writer.ping()  # its ConnectionClosed ends this task alone
+            pong = await self._client.writer.ping()  # its ConnectionClosed ends this task alone
+            self._screen.status(f"pong after {await pong * 1000:.1f} ms")
             await asyncio.sleep(seconds)
 
 
