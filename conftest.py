@@ -1,9 +1,12 @@
 """What holds for all tests, in a file that pytest finds from each of their folders."""
 
+import logging
 import signal
 from collections.abc import Iterator
 
 import pytest
+
+from kit.log import Log
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,3 +15,14 @@ def _sigint_interrupts() -> Iterator[None]:
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, inherited)
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """What was logged; nothing may be left that the test did not take."""
+    log = Log()
+    logging.getLogger().addHandler(log)
+    yield log
+    logging.getLogger().removeHandler(log)
+    left = [record.getMessage() for record in log.records]
+    assert not left, f"{len(left)} logged: {left[:3]}"

@@ -16,9 +16,14 @@ from wscore import ServerHandshake
 from wscore.handshake.head import MAX_HEAD_SIZE
 
 from .adapters.asyncio import AsyncioPipe, find
-from .asgi.exchange import Exchange, Settings, decoded
+from .asgi.application import Settings
+from .asgi.exchange import Exchange
+from .asgi.headers import decoded
 from .connection.session import Session
+from .log import log
 from .options import ConnectionOptions
+
+_LOGGER = logging.getLogger("uvicorn.error")
 
 # An attribute of uvicorn's ServerState: the settings of its connections.
 _SETTINGS = "_wstransports"
@@ -33,7 +38,6 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
     __slots__ = ("_connections", "_pipe", "_tasks", "_transport")
 
     disconnected = ClientDisconnected
-    logger = logging.getLogger("uvicorn.error")
 
     def __init__(
         self,
@@ -78,7 +82,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         """Log the answer as uvicorn's own classes do."""
         scope: Any = self.scope
         client, path = get_client_addr(scope), get_path_with_query_string(scope)
-        self.logger.info('%s - "WebSocket %s" %s', client, path, answer)
+        log(_LOGGER, logging.INFO, '%s - "WebSocket %s" %s', client, path, answer)
         if answer == "[accepted]":
             # uvicorn sets this object as the protocol once `data_received` has returned.
             asyncio.get_running_loop().call_soon(self._hand_over)
@@ -110,6 +114,7 @@ def _settings(config: Config, server_state: ServerState) -> Settings:
         compression="deflate" if config.ws_per_message_deflate else None,
         max_message_size=config.ws_max_size,
         open_timeout=0,
+        logger=_LOGGER,
         max_head_size=config.h11_max_incomplete_event_size or MAX_HEAD_SIZE,
     )
     return Settings(

@@ -8,7 +8,8 @@ from kit.loops import Loop, MemoryLoop
 from kit.peer import Peer
 from wscore import ServerHandshake
 from wstransports.address import Address
-from wstransports.asgi.exchange import Exchange, Message, Receive, Send, Settings
+from wstransports.asgi.application import Message, Receive, Send, Settings
+from wstransports.asgi.exchange import Exchange
 from wstransports.asgi.scope import Scope
 from wstransports.connection.session import Session
 from wstransports.options import ConnectionOptions

@@ -4,7 +4,8 @@ import pytest
 from serving_app import ACCEPT, CLOSE, serving, text
 
 from kit.loops import Loop, on
-from wstransports.asgi.exchange import ClientDisconnected, Message, Receive, Send
+from wstransports.asgi.application import Message, Receive, Send
+from wstransports.asgi.exchange import ClientDisconnected
 from wstransports.asgi.scope import Scope
 
 on_loops = on("memory", "asyncio", "trio")

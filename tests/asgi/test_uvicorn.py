@@ -11,7 +11,7 @@ from serving_app import ACCEPT, App
 
 from kit.loops import Loop, on_asyncio
 from wstransports import connect
-from wstransports.asgi.exchange import Receive, Send
+from wstransports.asgi.application import Receive, Send
 from wstransports.asgi.scope import Scope
 from wstransports.uvicorn import WebSocketProtocol
 

@@ -21,6 +21,16 @@ class Refusal(Exception):
     """A request to reject; its arguments are status, reason and headers of the response."""
 
 
+def checked_final(response: Response) -> Response:
+    """Return `response`. Raises ValueError for a 1xx."""
+    if response.status < 200:
+        raise ValueError(
+            f"{response.status} is not a final status: use accept() to switch protocols, or "
+            "reject() with a status from 200"
+        )
+    return response
+
+
 def upgrade_required() -> Response:
     """The 426 response to a request that is not an upgrade (RFC 9110 section 15.5.22)."""
     return explained(426, "this is a WebSocket: open it with a WebSocket client", UPGRADE_TO)

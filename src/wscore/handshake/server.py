@@ -34,7 +34,7 @@ from .head import (
 )
 from .key import accept_value
 from .origins import checked_origins
-from .refusal import Refusal, ResponseSender, explained, render
+from .refusal import Refusal, ResponseSender, checked_final, explained, render
 from .upgrade import check_request, checked_key
 
 # In bytes: how much a client may send before the caller has answered its request. RFC 6455
@@ -273,11 +273,7 @@ class ServerHandshake:
         Raises LocalProtocolError once the handshake is over, ValueError for a 1xx.
         """
         self._check_unanswered()
-        if response.status < 200:
-            raise ValueError(
-                f"{response.status} is not a final status: use accept() to switch protocols, or "
-                "reject() with a status from 200"
-            )
+        checked_final(response)
         if more_body:
             headers = self._refusal_headers()
             self._body = body = ResponseSender(response, self._method, headers)

@@ -1,35 +1,31 @@
 """One connection and the ASGI application that serves it: `Exchange`."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Mapping
 from contextvars import copy_context
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from wscore import (
     Event,
+    HandshakeFailed,
     LocalProtocolError,
     Reasons,
     RequestReceived,
     Response,
     ServerConnection,
-    ServerHandshake,
     State,
     upgrade_required,
 )
+from wscore.handshake.refusal import checked_final
 
 from ..connection.session import Session
 from ..errors import ConnectionClosed, Peer
-from ..options import ConnectionOptions
-from ..runtime import Runtime, Signal, checkpoint, peer_name
+from ..log import log
+from ..runtime import Runtime, Signal, Timer, checkpoint, peer_name
+from .application import Message, Settings
+from .headers import decoded
 from .scope import Scope, websocket_scope
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[object]]
-RawHeaders = Iterable[tuple[bytes, bytes]]
 
 # In bytes of UTF-8: what a Close holds after its code (RFC 6455 section 5.5).
 MAX_REASON = 123
@@ -38,41 +34,17 @@ _PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
 
 _GONE = "the client has left: nothing can be sent to it"
 
-# Seconds that the peer has to answer the Close of a server that stops.
+# Seconds that the application has to answer earlier messages: once the client has sent its Close,
+# and once the server stops.
+ANSWER_TIME = 2.0
+ANSWER_TIME_AT_SHUTDOWN = 0.5
+
+# Seconds that the client has to answer the Close of a server that stops.
 SHUTDOWN_TIME = 2.0
 
 
 class ClientDisconnected(OSError):
     """The client has left: nothing can be sent to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the connections of one application have in common."""
-
-    app: Application
-    options: ConnectionOptions
-    handshake: ServerHandshake
-    """Copied for each connection."""
-    ping_interval: float | None = None
-    """Seconds of silence before a ping; None for half of the options' `timeout`."""
-    root_path: str = ""
-    """The start of the path that a proxy has removed."""
-    asgi_version: str = "3.0"
-    headers: Callable[[], RawHeaders] = tuple
-    """Returns the headers of each response that accepts."""
-
-    def core(self) -> ServerConnection:
-        """A new connection of the core."""
-        options = self.options
-        return ServerConnection(
-            handshake=self.handshake.fresh_copy(),
-            max_message_size=options.max_message_size,
-            open_timeout=options.open_timeout,
-            close_timeout=options.close_timeout,
-            timeout=options.timeout,
-            ping_interval=self.ping_interval,
-        )
 
 
 class Stage(Enum):
@@ -107,7 +79,6 @@ class Exchange:
 
     __slots__ = (
         "__weakref__",
-        "_answered",
         "_connect_taken",
         "_denial",
         "_flowing",
@@ -117,6 +88,7 @@ class Exchange:
         "_settings",
         "_stage",
         "_state",
+        "_timer",
         "_waiting",
         "addr",
         "port",
@@ -125,7 +97,6 @@ class Exchange:
 
     disconnected: type[OSError] = ClientDisconnected
     """What `send` raises once the client has left."""
-    logger = logging.getLogger("wstransports")
 
     scope: Scope
 
@@ -140,6 +111,7 @@ class Exchange:
         self._receiving = False  # a task is waiting for one
         self._waiting: list[Signal] = []  # of the other calls of receive()
         self._left: Message | None = None  # the disconnect event, once it is known
+        self._timer: Timer | None = None  # when to close, whatever the application does
         self._denial: Response | None = None  # before the first piece of its body
         self._session = Session(settings.core(), runtime, settings.options, self, copy_context())
 
@@ -189,22 +161,25 @@ class Exchange:
         except LocalProtocolError:
             raise self.disconnected(_GONE) from None
         if outbox.put():
-            try:
-                await outbox.drain()
-            except ConnectionClosed:
-                raise self.disconnected(_GONE) from None
+            await self._drain()
 
     # For the server.
 
     def shutdown(self) -> None:
-        """The server stops: close with 1012, or answer the request with 503."""
+        """The server stops: answer the request with 503, or close with 1012, once the application
+        has answered the message that it is handling."""
         session = self._session
         if self._stage is Stage.ASKED and session.core.state is State.CONNECTING:
             self._end(Reasons.ABNORMAL_CLOSE)
+            self.answering("503")
             session.reject(Response(503, {"Retry-After": "1"}))
         elif self._stage is _OPEN and session.core.may_send:
             session.core.shorten_close_timeout(SHUTDOWN_TIME)
-            self._close(Reasons.SERVICE_RESTART, "")
+            self._end(Reasons.SERVICE_RESTART)
+            if session.inbox.is_idle():
+                self._close_now()
+            else:
+                self._close_within(ANSWER_TIME_AT_SHUTDOWN)
 
     def answering(self, answer: str) -> None:
         """The application has answered the request: "[accepted]", or the status of a response."""
@@ -219,7 +194,7 @@ class Exchange:
                 self._give_up(Reasons.NORMAL)
             else:
                 self._failed(error)
-            if not isinstance(error, Exception | BaseExceptionGroup):
+            if not isinstance(error, Exception):
                 raise
         else:
             self._returned(result)
@@ -235,6 +210,9 @@ class Exchange:
     def handshake(self, session: Session, event: Event) -> None:
         """As an Owner: run the application for the request."""
         if not isinstance(event, RequestReceived):
+            assert isinstance(event, HandshakeFailed)
+            level = logging.WARNING if event.status else logging.INFO
+            session.identity.log(level, f"handshake failed: {event.reason}")
             self._end(Reasons.ABNORMAL_CLOSE)
             return
         if not event.request.is_upgrade:
@@ -250,7 +228,9 @@ class Exchange:
         """As an Owner."""
 
     def client_left(self, session: Session) -> None:
-        """As an Owner."""
+        """As an Owner: the connection closes, or has to."""
+        if session.core.owes_close and not session.inbox.is_idle():
+            self._close_within(ANSWER_TIME)
 
     def is_client(self, peer: Peer | None) -> bool:
         """As an Owner: it has no other."""
@@ -258,6 +238,8 @@ class Exchange:
 
     def finished(self, session: Session) -> None:
         """As an Owner."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     # Receiving.
 
@@ -275,11 +257,13 @@ class Exchange:
         return self._disconnect()
 
     def _disconnect(self) -> Message:
-        """The disconnect event."""
+        """The disconnect event; a server that stops closes, as all messages are answered."""
         if self._left is None:
             closed = self._session.closed_error()
             self._end(closed.code, closed.reason)
         assert self._left is not None
+        if self._stage is _OPEN:
+            self._close_now()
         return dict(self._left)
 
     def _end(self, code: int, reason: str = "") -> None:
@@ -309,20 +293,32 @@ class Exchange:
 
     # Sending.
 
+    async def _drain(self) -> None:
+        """Wait for buffer space."""
+        try:
+            await self._session.outbox.drain()
+        except ConnectionClosed:
+            raise self.disconnected(_GONE) from None
+
     async def _send_other(self, message: Message) -> None:
         """Send what is not a message."""
-        kind, stage = message["type"], self._stage
-        if self._session.lost or (self._left is not None and stage is not Stage.CLOSED):
+        kind, stage, session = message["type"], self._stage, self._session
+        if session.lost or (self._left is not None and stage is not Stage.CLOSED):
             raise self.disconnected(_GONE)
         if kind == "websocket.accept" and stage is Stage.ASKED:
             self._accept(message)
         elif kind == "websocket.close" and stage is Stage.ASKED:
             self._deny(Response(403))
         elif kind == "websocket.close" and stage is Stage.OPEN:
-            self._close(message.get("code", Reasons.NORMAL), cut(message.get("reason") or ""))
+            code, reason = message.get("code", Reasons.NORMAL), cut(message.get("reason") or "")
+            if session.core.may_send:
+                session.fail(code, reason)
+                self._end(code, reason)
+                session.inbox.stop()
             self._stage = Stage.CLOSED
         elif kind == "websocket.http.response.start" and stage is Stage.ASKED:
-            self._denial = Response(message["status"], decoded(message.get("headers", ())))
+            headers = decoded(message.get("headers", ()))
+            self._denial = checked_final(Response(message["status"], headers))
             self._stage = Stage.DENYING
         elif kind == "websocket.http.response.body" and stage is Stage.DENYING:
             await self._send_body(bytes(message.get("body", b"")), message.get("more_body", False))
@@ -339,7 +335,8 @@ class Exchange:
         assert isinstance(core, ServerConnection)
         subprotocol = message.get("subprotocol")
         headers = []
-        for name, value in decoded([*self._settings.headers(), *message.get("headers", ())]):
+        given = decoded(message.get("headers", ()))
+        for name, value in [*decoded(self._settings.headers()), *given]:
             if name.lower() == "sec-websocket-protocol":  # older applications choose it so
                 subprotocol = subprotocol or value
             else:
@@ -351,15 +348,19 @@ class Exchange:
         session.open(self)
         self._wake()
 
-    def _close(self, code: int, reason: str) -> None:
-        """Send a Close, unless the connection is closed already, and take no more messages."""
-        session = self._session
-        if session.core.may_send:
-            session.fail(code, reason)
-            self._end(code, reason)
-            session.inbox.stop()
-        else:
-            self._disconnect()
+    def _close_within(self, seconds: float) -> None:
+        """Close in so many seconds, if the application does not end or call receive() before."""
+        if self._timer is None:
+            session = self._session
+            self._timer = session.pipe.call_at(session.runtime.now() + seconds, self._close_late)
+
+    def _close_late(self) -> None:
+        self._session.run_as_batch(self._close_now)
+
+    def _close_now(self) -> None:
+        """Send the Close that the client waits for, or that of a server that stops."""
+        self._session.close_now(Reasons.SERVICE_RESTART, "")
+        self._session.inbox.stop()
 
     def _deny(self, response: Response) -> None:
         """Answer with `response`, all of which is here."""
@@ -384,7 +385,7 @@ class Exchange:
             core.send_body(data, not more, now)
         if more:
             if session.outbox.put():
-                await session.outbox.drain()
+                await self._drain()
             return
         self._stage = Stage.CLOSED
         session.callbacks.closing = True
@@ -402,21 +403,24 @@ class Exchange:
     def _failed(self, error: BaseException) -> None:
         """The application raised: close with 1011, or answer with 500."""
         if isinstance(error, Exception | BaseExceptionGroup):
-            self.logger.error("Exception in ASGI application\n", exc_info=error)
+            self._log_error("Exception in ASGI application\n", error=error)
         self._give_up(Reasons.UNEXPECTED_CONDITION)
 
     def _returned(self, result: object) -> None:
         """The application returned: close with 1000, or answer with 500."""
         if self._left is None and self._stage in (Stage.ASKED, Stage.DENYING):
-            self.logger.error("ASGI callable returned without completing handshake.")
+            self._log_error("ASGI callable returned without completing handshake.")
         elif result is not None:
-            self.logger.error("ASGI callable should return None, but returned '%s'.", result)
+            self._log_error("ASGI callable should return None, but returned '%s'.", result)
         self._give_up(Reasons.NORMAL)
+
+    def _log_error(self, what: str, *args: object, error: BaseException | None = None) -> None:
+        log(self._settings.options.logger, logging.ERROR, what, *args, error=error)
 
     def _give_up(self, code: Reasons) -> None:
         session = self._session
         if self._stage is Stage.OPEN:
-            session.fail(code, "")
+            session.fail(code if self._left is None else self._left["code"], "")
         elif self._left is None and self._stage is not Stage.CLOSED:
             if self._stage is Stage.ASKED or self._denial is not None:
                 self.answering("500")
@@ -429,16 +433,6 @@ class Exchange:
 def cut(reason: str) -> str:
     """As much of `reason` as a Close holds."""
     return reason.encode()[:MAX_REASON].decode(errors="ignore")
-
-
-def decoded(headers: RawHeaders) -> list[tuple[str, str]]:
-    """Header fields of ASGI, as the core takes them. Raises TypeError unless they are bytes."""
-    try:
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-    except (AttributeError, TypeError, ValueError):
-        raise TypeError(
-            "headers must be a list of (name, value) pairs of bytes, such as (b'name', b'value')"
-        ) from None
 
 
 def _wrong_data(data: object) -> TypeError:

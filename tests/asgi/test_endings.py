@@ -1,0 +1,426 @@
+"""How a connection ends: with its application, before it, or with the server."""
+
+from typing import Any
+
+import pytest
+from serving_app import ACCEPT, serving, text
+
+from kit.log import Log
+from kit.loops import Loop, MemoryLoop, on, on_memory
+from wstransports.asgi.application import Message, Receive, Send
+from wstransports.asgi.exchange import ClientDisconnected
+from wstransports.asgi.scope import Scope
+
+on_loops = on("memory", "asyncio", "trio")
+
+START: Message = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+BODY: Message = {"type": "websocket.http.response.body", "body": b"no"}
+
+
+def logged(log: Log) -> list[str]:
+    """What was logged, with the names of the exceptions."""
+    taken, log.records = log.records, []
+    return [
+        record.getMessage().strip()
+        + (f": {record.exc_info[1]!r}" if record.exc_info and record.exc_info[1] else "")
+        for record in taken
+    ]
+
+
+# The application ends.
+
+
+async def raising(error: BaseException) -> None:
+    """Raises it."""
+    raise error
+
+
+@on_loops
+async def test_an_error_closes_with_1011(loop: Loop, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        await send(text("first"))
+        raise ValueError("oops")
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        assert await peer.message() == "first"
+        assert await peer.closed() == (1011, "")
+    assert logged(log) == ["Exception in ASGI application: ValueError('oops')"]
+
+
+@on_loops
+async def test_a_return_closes_with_1000(loop: Loop, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> int:
+        await send(ACCEPT)
+        return 3
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        assert await peer.closed() == (1000, "")
+    assert logged(log) == ["ASGI callable should return None, but returned '3'."]
+
+
+@pytest.mark.parametrize("begins", [[], [START]])
+@on_loops
+async def test_a_return_without_an_answer_is_a_500(
+    loop: Loop, begins: list[Message], log: Log
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in begins:
+            await send(message)
+
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        response = await peer.answer()
+        assert (response.status, response.body) == (500, b"Internal Server Error")
+        await peer.eof()
+    assert served.exchanges[0].answers == ["500"]
+    assert logged(log) == ["ASGI callable returned without completing handshake."]
+
+
+@pytest.mark.parametrize("begins", [[], [START]])
+@on_loops
+async def test_an_error_without_an_answer_is_a_500(
+    loop: Loop, begins: list[Message], log: Log
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in begins:
+            await send(message)
+        raise ValueError("oops")
+
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        assert (await peer.answer()).status == 500
+    assert logged(log) == ["Exception in ASGI application: ValueError('oops')"]
+
+
+@on_loops
+async def test_an_error_in_a_response_cuts_it_off(loop: Loop, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send({**BODY, "more_body": True})
+        await loop.until(lambda: peer.head)
+        raise ValueError("oops")
+
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        while not peer.lost:
+            await loop.checkpoint()
+        assert peer.head.endswith(b"\r\n\r\n2\r\nno\r\n")  # and no last chunk
+    assert logged(log) == ["Exception in ASGI application: ValueError('oops')"]
+
+
+@pytest.mark.parametrize(
+    "error", [ClientDisconnected(), ExceptionGroup("", [ClientDisconnected()])], ids=["", "group"]
+)
+@on_loops
+async def test_that_the_client_has_left_is_no_error(loop: Loop, error: Exception, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        raise error
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        peer.close(4000)
+        assert await peer.closed() == (4000, "")
+    assert logged(log) == []
+
+
+@on_loops
+async def test_another_error_in_the_group_is_one(loop: Loop, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        raise ExceptionGroup("two", [ClientDisconnected(), ValueError("oops")])
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        assert await peer.closed() == (1011, "")
+    [line] = logged(log)
+    assert "ValueError('oops')" in line
+
+
+# A response that denies.
+
+
+@on_loops
+async def test_a_response_in_one_piece(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({**START, "headers": [(b"x", b"\xe9"), (b"content-length", b"99")]})
+        await send(BODY)
+        events.append(await receive())
+
+    events: list[Message] = []
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        response = await peer.answer()
+        assert (response.status, response.body) == (401, b"no")
+        assert response.headers["X"] == "\xe9"
+        assert response.headers["Content-Length"] == "2"
+    assert events == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+    assert served.exchanges[0].answers == ["401"]
+
+
+@on_loops
+async def test_a_response_in_pieces(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        waiting = loop.spawn(receive())
+        await send(START)
+        for number in range(3):
+            await send({**BODY, "body": b"%d " % number, "more_body": True})
+            await loop.until(lambda: peer.head.endswith(b"%d \r\n" % number))  # noqa: B023
+        await send({"type": "websocket.http.response.body"})
+        events.append(await waiting.wait())
+
+    events: list[Message] = []
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        response = await peer.answer()
+        assert (response.status, response.body) == (401, b"0 1 2 ")
+        await peer.eof()
+    assert events == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+    assert served.exchanges[0].answers == ["401"]
+
+
+@on_loops
+async def test_a_client_that_does_not_read_its_response(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(START)
+        with pytest.raises(ClientDisconnected):
+            while True:
+                await send({**BODY, "body": bytes(100_000), "more_body": True})
+        ended.append(1)
+
+    ended: list[int] = []
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        peer.stop_reading()
+        await loop.until(lambda: served.exchanges[0]._session.pipe.full)
+        peer.reset()
+        await loop.until(lambda: ended)
+
+
+@pytest.mark.parametrize("status", [101, 99, 1000, "200"])
+@on_memory
+async def test_a_status_that_is_none(loop: Loop, status: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises((ValueError, TypeError), match="status"):
+            await send({**START, "status": status})
+        await send(ACCEPT)
+
+    async with serving(loop, app) as served:
+        await served.connect()
+
+
+# The client's Close.
+
+
+@on_loops
+async def test_answers_to_earlier_messages_precede_the_close(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        while (event := await receive())["type"] == "websocket.receive":
+            await loop.checkpoint()
+            await send(text(event["text"]))
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        with peer.in_one_write():
+            for number in range(3):
+                peer.send(str(number))
+            peer.close(4000, "enough")
+        assert [await peer.message() for _ in range(3)] == ["0", "1", "2"]
+        assert await peer.closed() == (4000, "enough")
+
+
+@on_memory
+async def test_an_application_that_only_sends_is_closed_at_once(loop: MemoryLoop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(ACCEPT)
+        with pytest.raises(ClientDisconnected):
+            while True:
+                await send(text("tick"))
+                await loop.runtime.sleep(1)
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        assert await peer.message() == "tick"
+        peer.close(4000)
+        await loop.settle()
+        assert await peer.closed() == (4000, "")
+        await loop.advance(1)
+
+
+@on_memory
+async def test_and_one_that_has_received_has_two_seconds(loop: MemoryLoop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        with pytest.raises(ClientDisconnected):
+            while True:
+                await send(text("tick"))
+                await loop.runtime.sleep(0.9)
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        peer.send("begin")
+        peer.close(4000)
+        await loop.settle()
+        await loop.advance(1.9)
+        assert [await peer.message() for _ in range(3)] == ["tick"] * 3
+        assert not peer.frames
+        await loop.advance(0.2)
+        assert await peer.closed() == (4000, "")
+        await loop.advance(1)
+
+
+# The server stops.
+
+
+@on_loops
+async def test_a_request_without_an_answer_is_refused(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        events.extend([await receive(), await receive()])
+        with pytest.raises(ClientDisconnected):
+            await send(ACCEPT)
+
+    events: list[Message] = []
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        await loop.until(lambda: events or served.exchanges[0]._connect_taken)
+        served.exchanges[0].shutdown()
+        response = await peer.answer()
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert events[1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+
+@on_loops
+async def test_a_client_is_closed_with_1012(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        events.append(await receive())
+        with pytest.raises(ClientDisconnected):
+            await send(text("too late"))
+
+    events: list[Message] = []
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        await peer.nothing()
+        served.exchanges[0].shutdown()
+        served.exchanges[0].shutdown()
+        assert await peer.closed() == (1012, "")
+    assert events == [{"type": "websocket.disconnect", "code": 1012, "reason": ""}]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@on_loops
+async def test_after_the_answer_to_a_message_that_is_being_handled(loop: Loop, ends: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        asked.append(await receive())
+        await may_answer.wait()
+        await send(text("answer"))
+        if not ends:
+            asked.append(await receive())
+
+    asked: list[Message] = []
+    may_answer = loop.signal()
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        with peer.in_one_write():
+            peer.send("question")
+            peer.send("another")
+        await loop.until(lambda: asked)
+        served.exchanges[0].shutdown()
+        await peer.nothing()
+        may_answer.set()
+        assert await peer.message() == "answer"
+        assert await peer.closed() == (1012, "")
+    assert asked[1:] == [{"type": "websocket.disconnect", "code": 1012, "reason": ""}][ends:]
+
+
+@on_memory
+async def test_but_not_later_than_in_half_a_second(loop: MemoryLoop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        with pytest.raises(ClientDisconnected):
+            while True:
+                await send(text("tick"))
+                await loop.runtime.sleep(0.4)
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        peer.send("begin")
+        await loop.settle()
+        served.exchanges[0].shutdown()
+        await loop.advance(0.45)
+        assert [await peer.message(), await peer.message()] == ["tick", "tick"]
+        await loop.advance(0.1)
+        assert await peer.closed() == (1012, "")
+        await loop.advance(1)
+
+
+@on_memory
+async def test_a_client_that_does_not_answer_is_dropped(loop: MemoryLoop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await receive()
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        peer.answers_close = peer.answers_eof = False
+        served.exchanges[0].shutdown()
+        await loop.advance(1.9)
+        assert not served.exchanges[0].over
+        await loop.advance(0.2)
+        assert served.exchanges[0].over
+
+
+# Keepalive.
+
+
+@on_memory
+async def test_ping_interval_and_timeout(loop: MemoryLoop, log: Log) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        events.append(await receive())
+
+    events: list[Message] = []
+    async with serving(loop, app, timeout=25, ping_interval=20) as served:
+        peer = await served.connect()
+        await loop.advance(19.9)
+        assert not peer.frames
+        await loop.advance(0.2)
+        assert (await peer.frame()).first == 0x89
+        await loop.advance(4.7)
+        assert not events
+        await loop.advance(0.3)
+    reason = "keepalive: nothing was received for 25 s"
+    assert events == [{"type": "websocket.disconnect", "code": 1006, "reason": reason}]
+    assert log.lines() == [f"dropped, {reason}"]
+
+
+@on_memory
+async def test_no_keepalive(loop: MemoryLoop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await receive()
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        await loop.advance(10_000)
+        await peer.nothing()
