@@ -1,10 +1,12 @@
 # make demo      a chat in the browser: open the address it prints
 # make test      lint, types and the fast tests; ends with what it left to `make test-all`, and
 #                what it had to leave out
-# make test-all  lint, types, all tests, coverage and a part of Autobahn; takes about 10 minutes
+# make test-all  lint, types, all tests, coverage, a part of Autobahn and uvicorn's own tests of
+#                WebSocket; takes about 12 minutes
 # make bare      the tests of what a user has without extras: no trio, no anyio
 # make autobahn  the whole Autobahn TestSuite against server and client, with counts per verdict
 #                on asyncio and on trio (needs Python 2.7, takes about 40 minutes)
+# make uvicorn-tests  uvicorn's own WebSocket tests with our protocol class, fetched by pip
 # make fuzz      MINUTES=6 TARGET=frames: any bytes against the protocol and a server, held against
 #                slow references; all targets without one (needs atheris, so Python 3.11 to 3.13)
 # make hostile   ATTACK=tls: attacks, what they cost the server and its other clients, and the
@@ -36,7 +38,7 @@ WS := .npm/ws-8.23.0
 BUILT := .bench
 
 # What `make test-all` does after all tests, each step a target of its own.
-MORE := coverage-core coverage-api autobahn-short
+MORE := coverage-core coverage-api autobahn-short uvicorn-tests
 
 # The tests that run the API in pytest's own process, where coverage sees it.
 API_TESTS := $(addprefix tests/,asgi conformance on_trio outgoing streams terminal transports user)
@@ -72,7 +74,7 @@ fast-rest: $(VENV)/tools
 test-all: lint $(WS)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync all-core all-rest
 	$(MAKE) --no-print-directory --jobs=2 --output-sync $(MORE)
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core-all.xml $(VENV)/rest-all.xml $(VENV)/left-out \
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core-all.xml $(VENV)/rest-all.xml $(VENV)/left-out $(VENV)/uvicorn-left-out \
 	    $(patsubst coverage-%,$(VENV)/%.xml,$(filter coverage-%,$(MORE)))
 
 all-core: $(VENV)/tools
@@ -101,6 +103,9 @@ coverage-api: $(VENV)/tools
 
 autobahn-short: $(VENV)/tools
 	$(VENV_PYTHON) tests/autobahn/run.py --short --left-out=$(VENV)/left-out
+
+uvicorn-tests: $(VENV)/tools
+	$(VENV_PYTHON) tests/frameworks/uvicorn_suite.py --left-out=$(VENV)/uvicorn-left-out
 
 # Leaving out what needs the extras is the point here, so REQUIRE_ALL says nothing of it.
 bare:
