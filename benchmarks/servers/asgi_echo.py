@@ -20,7 +20,7 @@ def on_fastapi() -> Any:
 
     app = FastAPI()
 
-    @app.websocket("/")  # type: ignore[untyped-decorator]  # mypy does not follow FastAPI
+    @app.websocket("/")
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
         try:
