@@ -132,7 +132,7 @@ class Acceptor:
         """A connection is accepted, but not connected; None to close it at once."""
         admitted = self._open and self._sessions.has_room()
         if not admitted and not self._sessions.may_refuse():
-            self._rejected(Identity(self._options.logger), 0)
+            self._rejected(Identity(self._options.logger, self._options.log_limit), 0)
             return None
         session = self._make_session(self._new_core(), runtime, self._options, self, context.copy())
         self._sessions.add(session, admitted)

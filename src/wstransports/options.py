@@ -13,6 +13,7 @@ from .accept import Accept
 from .basic_auth import DEFAULT_REALM, BasicAuth, BasicAuthArgument
 from .instruments import InstrumentMethods, Instruments
 from .log import LoggerLike
+from .log_limit import LogLimit
 from .request import Request
 
 Answer = Response | Accept | None
@@ -104,6 +105,8 @@ class ConnectionOptions:
     """What gets the log lines; None for the package's own logger."""
     instrumentation: Instruments = field(init=False, default=_NO_INSTRUMENTS)
     """What `instruments` makes."""
+    log_limit: LogLimit = field(init=False, default_factory=LogLimit, compare=False, repr=False)
+    """How many lines peers may cause."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "open_timeout", "close_timeout"):

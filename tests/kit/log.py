@@ -38,7 +38,7 @@ class Log(logging.Handler):
 
     def _taken(self) -> list[logging.LogRecord]:
         taken, self.records = self.records, []
-        return taken
+        return [one for one in taken if not one.getMessage().endswith("at INFO")]
 
 
 def _about_client(record: logging.LogRecord) -> str:

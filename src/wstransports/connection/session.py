@@ -107,7 +107,7 @@ class Session:
         owner: Owner,
         context: Context,
     ) -> None:
-        self.identity = Identity(options.logger)
+        self.identity = Identity(options.logger, options.log_limit)
         self.core = core
         self.runtime = runtime
         self.options = options

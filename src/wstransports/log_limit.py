@@ -1,0 +1,25 @@
+"""A bound on the log lines that peers cause."""
+
+import time
+from collections.abc import Callable
+
+# Lines of one level in a second.
+MOST = 10
+
+
+class LogLimit:
+    """Counts a server's lines about connections: those beyond MOST in a second are for INFO."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seconds: dict[int, tuple[float, int]] = {}  # by level: its begin, and its lines
+
+    def count(self, level: int) -> int | None:
+        """Count a line; None if it is one too many, else how many were that before it."""
+        now = self._now()
+        began, lines = self._seconds.get(level, (now, 0))
+        if lines and now - began < 1:
+            self._seconds[level] = began, lines + 1
+            return None if lines >= MOST else 0
+        self._seconds[level] = now, 1
+        return max(0, lines - MOST)
