@@ -97,6 +97,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
 
     def finished(self, session: Session) -> None:
         """The connection and its application have ended."""
+        super().finished(session)
         self._connections.discard(self)
 
     def _hand_over(self) -> None:
@@ -106,8 +107,6 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
 
 
 def _settings(config: Config, server_state: ServerState) -> Settings:
-    if not config.loaded:
-        config.load()
     interval, answer_within = config.ws_ping_interval or 0, config.ws_ping_timeout or 0
     options = ConnectionOptions(
         timeout=interval + answer_within if interval and answer_within else 0,

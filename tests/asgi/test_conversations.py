@@ -1,12 +1,12 @@
 """What an application gets of its connection, and what the client gets of the application."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from serving_app import ACCEPT, CLOSE, serving, text
 
 from kit.log import Log
-from kit.loops import Loop, on
+from kit.loops import Loop, on, on_memory
 from wstransports.asgi.application import Message, Receive, Send
 from wstransports.asgi.exchange import ClientDisconnected
 from wstransports.asgi.scope import Scope
@@ -154,6 +154,28 @@ async def test_what_comes_before_the_answer_waits_for_it(loop: Loop) -> None:
         assert await peer.closed() == (1000, "")
 
 
+@on_memory
+async def test_a_request_for_something_else(loop: Loop) -> None:
+    async with serving(loop, echo) as served:
+        peer = await loop.dial(cast(Any, served))
+        peer.raw(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        await peer.eof()
+        assert peer.head.startswith(b"HTTP/1.1 426 ")
+
+
+@on_memory
+async def test_a_handshake_that_fails(loop: Loop, log: Log) -> None:
+    async with serving(loop, echo) as served:
+        peer = await loop.dial(cast(Any, served))
+        peer.raw(b"hello\r\n\r\n")
+        await peer.eof()
+        assert peer.head.startswith(b"HTTP/1.1 400 ")
+        [exchange] = served.exchanges
+        assert exchange.is_client(exchange)
+        assert not exchange.is_client(None)
+    assert log.lines() == ["handshake failed: this is not an HTTP/1.1 request"]
+
+
 # Accepting.
 
 
@@ -190,7 +212,7 @@ MISTAKES: list[tuple[Message, str]] = [
 
 
 @pytest.mark.parametrize(("message", "says"), MISTAKES, ids=[says for _, says in MISTAKES])
-@on("memory")
+@on_memory
 async def test_after_a_mistake_it_may_accept_as_it_should(
     loop: Loop, message: Message, says: str
 ) -> None:
@@ -210,7 +232,7 @@ async def test_after_a_mistake_it_may_accept_as_it_should(
 @pytest.mark.parametrize(
     "message", [{}, {"text": b"x"}, {"bytes": "x"}, {"text": 3}, {"text": None, "bytes": None}]
 )
-@on("memory")
+@on_memory
 async def test_what_is_not_a_message(loop: Loop, message: Message) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(ACCEPT)
@@ -258,7 +280,7 @@ async def test_a_slow_client_holds_up_its_application_alone(loop: Loop) -> None:
         ({"code": 1001, "reason": "x" * 121 + "☺"}, (1001, "x" * 121)),
     ],
 )
-@on("memory")
+@on_memory
 async def test_it_closes(loop: Loop, message: Message, closed: tuple[int, str]) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accepted(receive, send)
@@ -272,7 +294,7 @@ async def test_it_closes(loop: Loop, message: Message, closed: tuple[int, str]) 
     assert events == [disconnected(*closed)]
 
 
-@on("memory")
+@on_memory
 async def test_a_code_that_must_not_be_sent(loop: Loop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(ACCEPT)
@@ -351,7 +373,7 @@ async def test_a_cancelled_receiver_loses_nothing(loop: Loop) -> None:
         first, second = loop.spawn(receive()), loop.spawn(receive())
         third = loop.spawn(receive())
         await loop.checkpoint()
-        for task in (first, second):
+        for task in (second, first):
             task.cancel()
             with pytest.raises(loop.cancelled):
                 await task.wait()

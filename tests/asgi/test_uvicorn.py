@@ -1,35 +1,87 @@
 """Applications under uvicorn, in this process and on a real loop."""
 
 import asyncio
+import logging
+import re
+import socket
+import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import uvicorn
-from serving_app import ACCEPT, App
+from serving_app import ACCEPT, CLOSE, App, text
 
-from kit.loops import Loop, on_asyncio
-from wstransports import connect
-from wstransports.asgi.application import Receive, Send
+from kit.certificates import client_context
+from kit.loops import Loop, on, on_asyncio
+from wstransports import ConnectionClosed, HandshakeError, connect
+from wstransports.asgi.application import Message, Receive, Send
 from wstransports.asgi.scope import Scope
 from wstransports.uvicorn import WebSocketProtocol
 
+on_one = on("asyncio")
+
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+class Running:
+    """uvicorn on the loop of a test."""
+
+    def __init__(self, server: uvicorn.Server, scheme: str) -> None:
+        self.server = server
+        self.scheme = scheme
+
+    @property
+    def address(self) -> Any:
+        """Where it listens."""
+        return self.server.servers[0].sockets[0].getsockname()
+
+    @property
+    def uri(self) -> str:
+        """The URI without a path."""
+        return f"{self.scheme}://127.0.0.1:{self.address[1]}"
+
+    def is_idle(self) -> bool:
+        """Whether uvicorn knows of no connection and no application."""
+        state = self.server.server_state
+        return not state.connections and not state.tasks
+
 
 @asynccontextmanager
-async def serving(app: App, **options: Any) -> AsyncIterator[str]:
-    """Serve with uvicorn on this loop; yields the URI without a path."""
+async def serving(app: App, scheme: str = "ws", **options: Any) -> AsyncIterator[Running]:
+    """Serve with uvicorn on this loop."""
     ws: Any = WebSocketProtocol
-    config = uvicorn.Config(app, port=0, ws=ws, lifespan="off", log_config=None, **options)
+    options = {"port": 0, "lifespan": "off", "log_config": None, **options}
+    config = uvicorn.Config(app, ws=ws, **options)
     server = uvicorn.Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)
     await server.startup()
+    running = Running(server, scheme)
     try:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"ws://127.0.0.1:{port}"
+        yield running
     finally:
         await server.shutdown()
+    assert running.is_idle()
+
+
+async def connections(loop: Loop, running: Running) -> list[WebSocketProtocol]:
+    """The WebSocket connections, once there is one."""
+
+    def found() -> list[WebSocketProtocol]:
+        known: set[Any] = running.server.server_state.connections
+        return [one for one in known if isinstance(one, WebSocketProtocol)]
+
+    await loop.until(found)
+    return found()
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,8 +95,308 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 @pytest.mark.parametrize("http", ["h11", "httptools"])
 @on_asyncio
 async def test_an_echo(loop: Loop, http: str) -> None:
-    async with serving(echo, http=http) as uri, connect(uri) as client:
-        for message in "text", b"binary", "x" * 2**20, b"x" * 2**20:
-            await client.writer.send(message)
-            assert await client.receive() == message
-    await asyncio.sleep(0)
+    async with serving(echo, http=http) as running:
+        async with connect(running.uri) as client:
+            for message in "text", b"binary", "x" * 2**20, b"x" * 2**20:
+                await client.writer.send(message)
+                assert await client.receive() == message
+        await loop.until(running.is_idle)
+
+
+@on_asyncio
+async def test_over_tls(loop: Loop, tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["scheme"] == "wss"
+        await echo(scope, receive, send)
+
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
+    context: ssl.SSLContext = client_context(authority)
+    async with serving(app, "wss", ssl_certfile=tmp_path / "pem") as running:
+        async with connect(running.uri, ssl=context) as client:
+            for message in "text", b"x" * 2**20:
+                await client.writer.send(message)
+                assert await client.receive() == message
+        await loop.until(running.is_idle)
+
+
+@on_asyncio
+async def test_over_a_unix_socket(loop: Loop, tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await echo(scope, receive, send)
+
+    scopes: list[Scope] = []
+    path = str(tmp_path / "socket")
+    async with serving(app, uds=path) as running:
+        async with connect("ws://localhost/", unix_path=path) as client:
+            await client.writer.send("text")
+            assert await client.receive() == "text"
+        await loop.until(running.is_idle)
+    assert (scopes[0]["server"], scopes[0]["client"]) == ((path, None), None)
+
+
+# Options.
+
+
+@on_one
+async def test_the_longest_message(loop: Loop) -> None:
+    async with serving(echo, ws_max_size=100) as running, connect(running.uri) as client:
+        await client.writer.send("x" * 100)
+        assert await client.receive() == "x" * 100
+        await client.writer.send("x" * 101)
+        with pytest.raises(ConnectionClosed) as error:
+            await client.receive()
+        assert error.value.code == 1009
+
+
+@pytest.mark.parametrize("deflates", [True, False])
+@on_one
+async def test_compression(loop: Loop, deflates: bool) -> None:
+    async with serving(echo, ws_per_message_deflate=deflates) as running:
+        async with connect(running.uri) as client:
+            assert client.response is not None
+            assert ("Sec-WebSocket-Extensions" in client.response.headers) == deflates
+
+
+@pytest.mark.parametrize(
+    ("interval", "answer_within", "deadlines"),
+    [
+        (20, 20, (20, 40)),
+        (5.5, 1, (5.5, 6.5)),
+        (20, None, (20, 40)),
+        (0, 20, None),
+        (None, 20, None),
+    ],
+)
+@on_one
+async def test_the_keepalive(
+    loop: Loop, interval: float | None, answer_within: float | None, deadlines: Any
+) -> None:
+    async with serving(echo, ws_ping_interval=interval, ws_ping_timeout=answer_within) as running:
+        async with connect(running.uri):
+            [protocol] = await connections(loop, running)
+            core = protocol._session.core
+            first = core.next_deadline()
+            if deadlines is None:
+                assert first is None
+                return
+            assert first is not None
+            opened = first - deadlines[0]
+            assert core.handle_timeout(first) == []
+            assert core.next_deadline() == pytest.approx(opened + deadlines[1])
+            overdue = core.is_overdue(opened + deadlines[1])
+            assert overdue == (answer_within is not None)
+
+
+@on_one
+async def test_root_path_and_headers(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await echo(scope, receive, send)
+
+    scopes: list[Scope] = []
+    async with serving(app, root_path="/api", headers=[("X-From", "uvicorn")]) as running:
+        await running.server.on_tick(0)
+        async with connect(f"{running.uri}/chat") as client:
+            assert client.response is not None
+            headers = client.response.headers
+            assert headers["server"] == "uvicorn"
+            assert headers["x-from"] == "uvicorn"
+            assert "date" in headers
+    assert (scopes[0]["root_path"], scopes[0]["path"]) == ("/api", "/api/chat")
+
+
+@on_one
+async def test_a_head_that_is_too_long(loop: Loop) -> None:
+    async with serving(echo, h11_max_incomplete_event_size=1000, http="httptools") as running:
+        with pytest.raises(HandshakeError) as error:
+            async with connect(running.uri, headers={"X": "x" * 1000}):
+                pass
+        assert error.value.status == 431
+        await loop.until(running.is_idle)
+
+
+# Log lines.
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What uvicorn's logger got of a connection, without the port."""
+    return [
+        re.sub(r"127.0.0.1:\d+", "127.0.0.1:PORT", record.getMessage())
+        for record in caplog.records
+        if record.name == "uvicorn.error" and re.match(r"127|#", record.getMessage())
+    ]
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with a 403."""
+    await send(CLOSE)
+
+
+async def deny(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with a 404."""
+    await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": b"no such room"})
+
+
+@pytest.mark.parametrize(
+    ("app", "says"), [(echo, "[accepted]"), (refuse, "403"), (deny, "404")], ids=str
+)
+@on_one
+async def test_the_line_about_the_answer(
+    loop: Loop, app: App, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(app) as running:
+        headers = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+        try:
+            async with connect(f"{running.uri}/a%20b?c=d"):
+                pass
+            async with connect(f"{running.uri}/forwarded", headers=headers):
+                pass
+        except HandshakeError as error:
+            assert str(error.status) == says
+    assert lines(caplog)[0] == f'127.0.0.1:PORT - "WebSocket /a%20b?c=d" {says}'
+    if says == "[accepted]":
+        forwarded = [r.getMessage() for r in caplog.records if "forwarded" in r.getMessage()]
+        assert forwarded == ['192.0.2.1:0 - "WebSocket /forwarded" [accepted]']
+
+
+@on_one
+async def test_our_own_lines_go_to_its_logger(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(echo, ws_max_size=1) as running, connect(running.uri) as client:
+        await client.writer.send("xx")
+        with pytest.raises(ConnectionClosed):
+            await client.receive()
+    [line] = lines(caplog)
+    assert re.fullmatch(r"#\d+ 127.0.0.1:PORT: failed with 1009, .*", line)
+
+
+# The end.
+
+
+@on_asyncio
+async def test_a_client_that_leaves_before_the_answer(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        events.extend([await receive(), await receive()])
+
+    events: list[Message] = []
+    async with serving(app) as running:
+        with socket.create_connection(running.address) as raw:
+            raw.sendall(REQUEST)
+            await loop.until(lambda: running.server.server_state.tasks)
+        await loop.until(lambda: events)
+        await loop.until(running.is_idle)
+    assert events[1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+
+
+@on_asyncio
+async def test_shutdown_takes_less_than_a_second(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        events.append(await receive())
+
+    async def wait_for_close() -> ConnectionClosed:
+        async with connect(running.uri) as client:
+            opened.append(1)
+            with pytest.raises(ConnectionClosed) as error:
+                await client.receive()
+            return error.value
+
+    events: list[Message] = []
+    opened: list[int] = []
+    async with serving(app) as running:
+        waiting = [asyncio.create_task(wait_for_close()) for _ in range(10)]
+        await loop.until(lambda: len(opened) == 10)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 1
+    assert [(await task).code for task in waiting] == [1012] * 10
+    assert events == [{"type": "websocket.disconnect", "code": 1012, "reason": ""}] * 10
+
+
+@on_one
+async def test_an_application_that_uvicorn_cancels(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits for something else than its client."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(1)
+
+    ended: list[int] = []
+    async with serving(app, timeout_graceful_shutdown=0) as running:
+        client = connect(running.uri)
+        await client.__aenter__()
+        await running.server.shutdown()
+        await client.__aexit__(None, None, None)
+        await loop.until(lambda: ended)
+        await loop.until(running.is_idle)
+    assert "Exception in ASGI application" not in caplog.text
+
+
+@on_asyncio
+async def test_a_client_that_reads_its_denial_slowly(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.http.response.start", "status": 404, "headers": []})
+        for _ in range(100):
+            body = {"body": bytes(100_000), "more_body": True}
+            await send({"type": "websocket.http.response.body", **body})
+            sent.append(1)
+        await send({"type": "websocket.http.response.body"})
+
+    sent: list[int] = []
+    async with serving(app) as running:
+        reader, writer = await asyncio.open_connection(*running.address)
+        writer.write(REQUEST)
+        [protocol] = await connections(loop, running)
+        await loop.until(lambda: protocol._session.pipe.full)
+        assert len(sent) < 100
+        response = await reader.read()
+        assert response.endswith(b"\r\n0\r\n\r\n")
+        assert len(response) > 10_000_000
+        writer.close()
+        await loop.until(running.is_idle)
+
+
+@on_asyncio
+async def test_a_connection_that_is_lost_as_it_is_accepted(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        [protocol] = await connections(loop, running)
+        await receive()
+        await send(ACCEPT)
+        protocol._transport.abort()
+        events.append(await receive())
+
+    events: list[Message] = []
+    async with serving(app) as running:
+        with socket.create_connection(running.address) as raw:
+            raw.sendall(REQUEST)
+            await loop.until(lambda: events)
+        await loop.until(running.is_idle)
+    assert events[0]["code"] == 1006
+
+
+@on_asyncio
+async def test_many_that_push_and_leave(loop: Loop) -> None:
+    """The transport is taken over while it may be full, or lost."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        for _ in range(100):
+            await send(text("x" * 10_000))
+
+    async with serving(app) as running:
+        for count in range(5):
+            async with connect(running.uri) as client:
+                for _ in range(count):
+                    assert await client.receive() == "x" * 10_000
+        await loop.until(running.is_idle)

@@ -171,7 +171,6 @@ class Exchange:
         session = self._session
         if self._stage is Stage.ASKED and session.core.state is State.CONNECTING:
             self._end(Reasons.ABNORMAL_CLOSE)
-            self.answering("503")
             session.reject(Response(503, {"Retry-After": "1"}))
         elif self._stage is _OPEN and session.core.may_send:
             session.core.shorten_close_timeout(SHUTDOWN_TIME)
@@ -229,7 +228,7 @@ class Exchange:
 
     def client_left(self, session: Session) -> None:
         """As an Owner: the connection closes, or has to."""
-        if session.core.owes_close and not session.inbox.is_idle():
+        if session.core.owes_close and not session.inbox.is_idle() and self._timer is None:
             self._close_within(ANSWER_TIME)
 
     def is_client(self, peer: Peer | None) -> bool:
@@ -350,9 +349,10 @@ class Exchange:
 
     def _close_within(self, seconds: float) -> None:
         """Close in so many seconds, if the application does not end or call receive() before."""
-        if self._timer is None:
-            session = self._session
-            self._timer = session.pipe.call_at(session.runtime.now() + seconds, self._close_late)
+        if self._timer is not None:
+            self._timer.cancel()
+        session = self._session
+        self._timer = session.pipe.call_at(session.runtime.now() + seconds, self._close_late)
 
     def _close_late(self) -> None:
         self._session.run_as_batch(self._close_now)
