@@ -37,17 +37,25 @@ WS := .npm/ws-8.23.0
 # What the benchmarks are built to.
 BUILT := .bench
 
-# What `make test-all` does after all tests, each step a target of its own.
-MORE := coverage-core coverage-api autobahn-short uvicorn-tests
+# Other projects' tests, which note what they leave out in a file of their name.
+SUITES := autobahn-short uvicorn-tests
+
+# The steps of `make test-all`, each a target of its own, two at a time. coverage-api runs all tests
+# of the API; where coverage is not measured, all-api and pure-core take the place of the two.
+STEPS := coverage-api all-rest coverage-core $(SUITES)
 
 # The tests that run the API in pytest's own process, where coverage sees it.
 API_TESTS := $(addprefix tests/,asgi conformance on_trio outgoing streams terminal transports user)
+
+# The two halves of `make test`, which take about the same time.
+HALF := tests/outgoing tests/transports
 
 # Whether the stubs of the C extension say what it does.
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
-.PHONY: help fuzz hostile soak demo test fast-core fast-rest test-all all-core all-rest $(MORE) pure-core bare autobahn bench bench-smoke lint clean
+.PHONY: help demo test fast-half fast-rest test-all all-api all-rest coverage-api coverage-core \
+    pure-core $(SUITES) bare autobahn fuzz hostile soak bench bench-smoke lint clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -56,56 +64,54 @@ demo: $(VENV)/package
 	$(VENV_PYTHON) examples/chat.py
 
 # Two halves next to each other. What pytest leaves to `make test-all` is in the files that end in
-# -later, what make leaves is in MORE.
+# -later, what make leaves is in STEPS.
 test: lint $(WS)
-	$(MAKE) --no-print-directory --jobs=2 --output-sync fast-core fast-rest
-	@echo 'make $(MORE)' > $(VENV)/make-later
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core-fast.xml $(VENV)/rest-fast.xml \
-	    $(addprefix --later=$(VENV)/,core-later rest-later make-later)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync fast-half fast-rest
+	@echo 'make $(filter-out all-%,$(STEPS))' > $(VENV)/make-later
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/fast-half.xml $(VENV)/fast-rest.xml \
+	    $(addprefix --later=$(VENV)/,half-later rest-later make-later)
 
 FAST := $(VENV_PYTHON) -m pytest -q -m 'not slow' -p left_out
 
-fast-core: $(VENV)/tools
-	$(FAST) --later=$(VENV)/core-later --junit-xml=$(VENV)/core-fast.xml tests/core
+fast-half: $(VENV)/tools
+	$(FAST) --later=$(VENV)/half-later --junit-xml=$(VENV)/$@.xml $(HALF)
 
 fast-rest: $(VENV)/tools
-	$(FAST) --later=$(VENV)/rest-later --junit-xml=$(VENV)/rest-fast.xml --ignore=tests/core
+	$(FAST) --later=$(VENV)/rest-later --junit-xml=$(VENV)/$@.xml $(addprefix --ignore=,$(HALF))
 
 test-all: lint $(WS)
-	$(MAKE) --no-print-directory --jobs=2 --output-sync all-core all-rest
-	$(MAKE) --no-print-directory --jobs=2 --output-sync $(MORE)
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/core-all.xml $(VENV)/rest-all.xml $(VENV)/left-out $(VENV)/uvicorn-left-out \
-	    $(patsubst coverage-%,$(VENV)/%.xml,$(filter coverage-%,$(MORE)))
+	$(MAKE) --no-print-directory --jobs=2 --output-sync $(STEPS)
+	@$(VENV_PYTHON) tests/left_out.py $(patsubst %,$(VENV)/%.xml,$(filter-out $(SUITES),$(STEPS))) \
+	    $(addprefix $(VENV)/,$(filter $(SUITES),$(STEPS)))
 
-all-core: $(VENV)/tools
-	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/core-all.xml tests/core
+all-api: $(VENV)/tools
+	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/$@.xml $(API_TESTS)
 
 all-rest: $(VENV)/tools
-	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/rest-all.xml --ignore=tests/core
+	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/$@.xml $(addprefix --ignore=,$(API_TESTS))
 
-# The core's fast tests cover all of its Python code. All of them run in `all-core`.
+# The core's fast tests cover all of its Python code. All of them run in `all-rest`.
 coverage-core: export COVERAGE_FILE := $(VENV)/coverage-core
 coverage-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run --source=src/wscore \
-	    -m pytest -q -m 'not slow' --junit-xml=$(VENV)/core.xml tests/core
+	    -m pytest -q -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
 	$(VENV_PYTHON) -m coverage report --fail-under=100
 
 # The same without coverage: for Pythons on which coverage is not measured.
 pure-core: $(VENV)/tools
-	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' tests/core
+	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
 
-# Coverage slows the flood down past its time limit; it runs without coverage in `test-all`.
 coverage-api: export COVERAGE_FILE := $(VENV)/coverage-api
 coverage-api: $(VENV)/tools
 	$(VENV_PYTHON) -m coverage run --source=src/wstransports \
-	    -m pytest -q -k 'not flood_of_tiny_frames' --junit-xml=$(VENV)/api.xml $(API_TESTS)
+	    -m pytest -q --junit-xml=$(VENV)/$@.xml $(API_TESTS)
 	$(VENV_PYTHON) -m coverage report --fail-under=100
 
 autobahn-short: $(VENV)/tools
-	$(VENV_PYTHON) tests/autobahn/run.py --short --left-out=$(VENV)/left-out
+	$(VENV_PYTHON) tests/autobahn/run.py --short --left-out=$(VENV)/$@
 
 uvicorn-tests: $(VENV)/tools
-	$(VENV_PYTHON) tests/frameworks/uvicorn_suite.py --left-out=$(VENV)/uvicorn-left-out
+	$(VENV_PYTHON) tests/frameworks/uvicorn_suite.py --left-out=$(VENV)/$@
 
 # Leaving out what needs the extras is the point here, so REQUIRE_ALL says nothing of it.
 bare:

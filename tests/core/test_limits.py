@@ -142,7 +142,7 @@ def test_the_free_fragments_come_on_top_of_the_limit(
     name: str, size: int | None, role: str
 ) -> None:
     payloads = AT_THE_LIMIT[name]
-    scale = 16 if size == 1 else 1  # byte by byte a MiB would take a second
+    scale = 64 if size == 1 else 1  # byte by byte a MiB would take a second
     payloads = [payload[: len(payload) // scale] or payload for payload in payloads]
     whole = b"".join(payloads)
     connection = open_end(role, max_message_size=len(whole))

@@ -18,7 +18,7 @@ def server_context(authority: trustme.CA, *hosts: str) -> ssl.SSLContext:
 
 def client_context(authority: trustme.CA) -> ssl.SSLContext:
     """The context of a client that trusts the authority."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(context)
     return context
 

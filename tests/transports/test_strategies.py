@@ -17,7 +17,7 @@ from wscore import (
 )
 from wstransports.testing.strategies import broken_frames, conversations, cuts, payloads, texts
 
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+RELAXED = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 MASKED = st.booleans()
 
 
