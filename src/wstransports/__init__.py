@@ -10,7 +10,13 @@ from .client import Client
 from .connect import connect
 from .connecting.backoff import backoff
 from .connecting.reconnection import worth_retrying
-from .errors import ConnectionClosed, HandshakeError, IncompleteReadError
+from .errors import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeError,
+    IncompleteReadError,
+)
 from .instrument import Instrument
 from .receiving.buffer import Buffer
 from .receiving.reader import WebSocketReader
@@ -25,6 +31,8 @@ __all__ = [
     "Buffer",
     "Client",
     "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
     "DataType",
     "Deflate",
     "HandshakeError",

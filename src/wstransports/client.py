@@ -10,16 +10,13 @@ from wscore import DataType, Reasons, Response, State
 
 from .connection.control import OnClosed, OnPing
 from .connection.session import Session
-from .errors import ConnectionClosed
+from .errors import ConnectionClosedOK
 from .receiving.inbox import OnMessage
 from .receiving.json_message import parsed
 from .receiving.kind import Kind, converted, wants_text
 from .request import Request
 from .sending.writer import WebSocketWriter
 from .stream_info import stream_info
-
-# Close codes at which a loop over messages ends without an error.
-CLEANLY = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -216,16 +213,16 @@ class Client:
     def __aiter__(self) -> Self:
         """Yield complete messages until the connection closes.
 
-        The loop ends after a clean close (1000, 1001 or no code). After any other it raises
-        ConnectionClosed.
+        The loop ends where `receive()` would raise ConnectionClosedOK. It raises
+        ConnectionClosedError.
         """
         return self
 
     async def __anext__(self) -> str | bytes:
         try:
             return await self._session.inbox.receive()
-        except ConnectionClosed as closed:
-            if closed.client is self and closed.code in CLEANLY:
+        except ConnectionClosedOK as closed:
+            if closed.client is self:
                 raise StopAsyncIteration from None
             raise
 

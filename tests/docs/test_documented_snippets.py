@@ -111,6 +111,7 @@ async def on_connection(client: Client) -> None:
 }
 
 
+PEERS["closing-cleanly"] = PEERS["closing-wait"]
 PEERS["sync-again"] = PEERS["connecting-again"]
 
 

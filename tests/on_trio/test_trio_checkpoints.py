@@ -137,6 +137,7 @@ uses(
     lambda ends: ends.client.receive(),
     lambda ends: ends.client.receive(bytes, timeout=10),
 )
+uses("Client.receive_json", lambda ends: ends.client.receive_json(loads=str))
 uses("Client.__anext__", lambda ends: anext(ends.client))
 uses("WebSocketWriter.send", lambda ends: ends.client.writer.send("x"))
 uses("WebSocketWriter.send_json", lambda ends: ends.client.writer.send_json("x"))
@@ -163,6 +164,7 @@ uses(
     lambda ends: ends.client.writer.feed(filled(b"x")),
 )
 uses("WebSocketReader.get", lambda ends: ends.reader.get(), lambda ends: ends.reader.get(bytes))
+uses("WebSocketReader.json", lambda ends: ends.reader.json(loads=str))
 uses("WebSocketReader.__anext__", lambda ends: anext(ends.reader))
 uses("Fragment.__aenter__", lambda ends: ends.client.writer.fragment().__aenter__())
 
@@ -197,6 +199,12 @@ uses("Buffer.write", lambda ends: Buffer().write(b""), lambda ends: Buffer().wri
 async def close_again(ends: Ends) -> None:
     await ends.client.close()
     await ends.check(ends.client.close())
+
+
+@use("Client.wait_closed")
+async def wait_for_a_closed_client(ends: Ends) -> None:
+    await ends.client.close()
+    await ends.check(ends.client.wait_closed())
 
 
 @use("Client.receive")

@@ -8,7 +8,14 @@ from typing import TypeVar
 import pytest
 
 import wscore
-from wstransports import ConnectionClosed, HandshakeError, IncompleteReadError, Reasons
+from wstransports import (
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    HandshakeError,
+    IncompleteReadError,
+    Reasons,
+)
 
 T = TypeVar("T")
 
@@ -42,6 +49,10 @@ class NoPickle:
     [
         ConnectionClosed(Reasons.GOING_AWAY, "bye", NoPickle()),
         ConnectionClosed(4000, "", NoPickle()),
+        ConnectionClosedOK(
+            Reasons.NORMAL, "", NoPickle(), (wscore.CloseFrame(True, Reasons.NORMAL, "bye"),)
+        ),
+        ConnectionClosedError(1006, "lost"),
         Shutdown(seconds=3),
         HandshakeError("refused", wscore.Response(503, {"Retry-After": "1"}, b"full")),
         IncompleteReadError(2, 4),

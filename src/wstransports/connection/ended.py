@@ -5,7 +5,7 @@ from weakref import ref
 
 from wscore import ClientConnection, Event, Reasons, ServerConnection
 
-from ..errors import ConnectionClosed, Peer
+from ..errors import ConnectionClosed, Peer, closed_error
 from ..identity import Identity
 
 
@@ -13,12 +13,12 @@ def how_it_closed(
     core: ServerConnection | ClientConnection, client: Peer | None
 ) -> ConnectionClosed:
     """The error for reads and sends of a closed connection."""
-    code, reason = core.close_code, core.close_reason
+    code, reason, frames = core.close_code, core.close_reason, core.close_frames
     if code is None:
         code = Reasons.ABNORMAL_CLOSE
-        for frame in core.close_frames:  # ours, unanswered
+        for frame in frames:  # ours, unanswered
             code, reason = frame.code, frame.reason
-    return ConnectionClosed(code, reason, client)
+    return closed_error(code, reason, client, frames)
 
 
 class Ended:

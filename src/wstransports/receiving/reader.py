@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, overloa
 from wscore import DataType, MessagePiece
 from wscore.utf8 import decode
 
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, closed_error
 from ..runtime import Signal
 from .buffer import Buffer
 from .json_message import parsed
@@ -290,7 +290,7 @@ class WebSocketReader(Buffer):
     def _error_to_raise(self, error: BaseException) -> BaseException:
         """A new one each time: the traceback of what is raised refers to this reader."""
         if isinstance(error, ConnectionClosed):
-            return ConnectionClosed(error.code, error.reason, error.client)
+            return closed_error(error.code, error.reason, error.client, error.close_frames)
         return error
 
     def _taken(self, size: int) -> None:

@@ -11,7 +11,7 @@ from wscore.sending import Data
 from wscore.states import MAY_RECEIVE
 
 from ..batch import GATHER_LIMIT, GATHER_SECONDS
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, closed_error
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
 from .kernel_buffer import unacknowledged, unsent
@@ -366,7 +366,7 @@ class Outbox:
         """The error for sends on a closed connection."""
         error = self.link.closed_error()
         if self._message_aborted:  # whether and whatever the peer answered
-            return ConnectionClosed(*MESSAGE_ABORTED, error.client)
+            return closed_error(*MESSAGE_ABORTED, error.client, error.close_frames)
         return error
 
     # Broadcasts.

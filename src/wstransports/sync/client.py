@@ -12,9 +12,9 @@ from typing import Any, Literal, Self, TypeVar, overload
 from wscore import DataType, PreparedMessage, Reasons, State
 from wscore.sending import Data
 
-from ..client import CLEANLY, checked_timeout
 from ..client import Client as AsyncClient
-from ..errors import ConnectionClosed
+from ..client import checked_timeout
+from ..errors import ConnectionClosed, ConnectionClosedOK
 from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
 from ..runtime import read_arrived
@@ -168,16 +168,16 @@ class Client:
     def __iter__(self) -> Self:
         """Yield complete messages until the connection closes.
 
-        The loop ends after a clean close (1000, 1001 or no code). After any other it raises
-        ConnectionClosed.
+        The loop ends where `receive()` would raise ConnectionClosedOK. It raises
+        ConnectionClosedError.
         """
         return self
 
     def __next__(self) -> str | bytes:
         try:
             return self.receive()
-        except ConnectionClosed as closed:
-            if closed.client is self and closed.code in CLEANLY:
+        except ConnectionClosedOK as closed:
+            if closed.client is self:
                 raise StopIteration from None
             raise
 

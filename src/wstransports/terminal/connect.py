@@ -9,11 +9,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-from wscore import Reasons
-
 from ..client import Client
 from ..connect import connect
-from ..errors import ConnectionClosed, HandshakeError
+from ..errors import ConnectionClosed, ConnectionClosedError, HandshakeError
 from .screen import Screen
 from .status import CLOSED, FAILED, INTERRUPTED, OK, UsageError
 from .typed import Interrupted, can_prompt, chunks, lines, prompted_lines
@@ -21,7 +19,6 @@ from .typed import Interrupted, can_prompt, chunks, lines, prompted_lines
 # More than one read brings.
 _READ = 2**20
 
-CLEAN = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 Message = str | bytes
 Messages = AsyncGenerator[Message, None]
@@ -127,7 +124,7 @@ class Talk:
                     await asyncio.wait((receiving,), timeout=self._chosen.wait)
                 # Messages that were under way are shown until the server's Close is here.
                 await self._client.close()
-            await receiving
+            clean = await receiving
         finally:
             for task in tasks:
                 task.cancel()
@@ -138,14 +135,16 @@ class Talk:
             return INTERRUPTED
         if isinstance(failed, Exception):
             raise failed
-        return OK if code in CLEAN else CLOSED
+        return OK if clean else CLOSED
 
-    async def _receive(self) -> None:
+    async def _receive(self) -> bool:
+        """Show what is received; returns whether the connection closed cleanly."""
         try:
             async for message in self._client:
                 self._screen.received(message)
-        except ConnectionClosed:
-            pass  # on_closed has the code
+        except ConnectionClosedError:
+            return False
+        return True
 
     async def _send(self) -> None:
         async with aclosing(messages(self._chosen, self._screen)) as source:
