@@ -20,7 +20,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "binascii": None,
     "codecs": None,
     "collections.abc": None,
-    "dataclasses": {"dataclass", "field", "fields"},
+    "dataclasses": {"dataclass", "field", "fields", "replace"},
     "enum": None,
     "functools": {"lru_cache"},
     "h11": None,

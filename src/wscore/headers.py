@@ -106,7 +106,12 @@ class Headers(Mapping[str, str]):
 
 def shown_pairs(headers: Headers) -> list[tuple[str, str]]:
     """The fields for a repr: with "..." for credentials and cookies."""
-    return [(name, "..." if name.lower() in _SECRET else value) for name, value in headers.pairs]
+    return [(name, "..." if is_secret(name) else value) for name, value in headers.pairs]
+
+
+def is_secret(name: str) -> bool:
+    """Whether a header with this name holds credentials or cookies, which no repr shows."""
+    return name.strip().lower() in _SECRET
 
 
 def _checked_pair(pair: tuple[str, str]) -> tuple[str, str]:

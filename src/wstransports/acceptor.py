@@ -27,13 +27,14 @@ from .clients import Clients
 from .connection.instrumented import WatchedLimitedSession, WatchedSession
 from .connection.limited_session import LimitedSession
 from .connection.session import Session
+from .connection.traced import traced
 from .errors import Peer
 from .hooks import Answer, Hooks
 from .http_date import http_date
 from .identity import Identity
 from .options import ServerOptions
 from .request import Request
-from .runtime import Listener, Runtime, Signal, peer_name, wait_for
+from .runtime import Listener, Runtime, Signal, Sink, peer_name, wait_for
 
 OnConnection = Callable[[Client], Awaitable[object]]
 
@@ -89,8 +90,8 @@ class Acceptor:
         self._drains: list[Signal] = []  # each is set when that call of `drain` has ended
         self._numbers = itertools.count(1)
 
-    def open(self, runtime: Runtime) -> Callable[[], Session | None]:
-        """Accept connections from now on; returns the function that makes a session for each."""
+    def open(self, runtime: Runtime) -> Callable[[], Sink | None]:
+        """Accept connections from now on; returns the function that makes a sink for each."""
         self._open = True
         return partial(self._accept_connection, runtime, copy_context())
 
@@ -128,7 +129,7 @@ class Acceptor:
         while self._drains:
             await self._drains[-1].wait()
 
-    def _accept_connection(self, runtime: Runtime, context: Context) -> Session | None:
+    def _accept_connection(self, runtime: Runtime, context: Context) -> Sink | None:
         """A connection is accepted, but not connected; None to close it at once."""
         admitted = self._open and self._sessions.has_room()
         if not admitted and not self._sessions.may_refuse():
@@ -136,7 +137,7 @@ class Acceptor:
             return None
         session = self._make_session(self._new_core(), runtime, self._options, self, context.copy())
         self._sessions.add(session, admitted)
-        return session
+        return traced(session)
 
     # The Owner of the sessions.
 

@@ -3,7 +3,7 @@
 import itertools
 import logging
 
-from .log import LoggerLike, log
+from .log import LoggerLike, is_enabled_for, log
 from .log_limit import LogLimit
 
 _ids = itertools.count(1)
@@ -41,3 +41,7 @@ class Identity:
                 log(self.logger, level, "%d more lines were logged at INFO", before, stacklevel=3)
             level = logging.INFO if before is None else level
         log(self.logger, level, "%s: %s", str(self), what, error=error, stacklevel=3)
+
+    def shows(self, level: int) -> bool:
+        """Whether lines of this level go anywhere."""
+        return is_enabled_for(self.logger, level)

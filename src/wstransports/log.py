@@ -30,6 +30,19 @@ def log(
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # noqa: BLE001  # a handler or a filter may raise anything
-        if logging.raiseExceptions:
-            with suppress(Exception):  # stderr may be missing, or closed
-                traceback.print_exc(file=sys.stderr)
+        _print_error()
+
+
+def is_enabled_for(logger: LoggerLike | None, level: int) -> bool:
+    """Whether lines of this level go anywhere; False if the logger raises."""
+    try:
+        return (_LOGGER if logger is None else logger).isEnabledFor(level)
+    except Exception:  # noqa: BLE001  # an adapter may raise anything
+        _print_error()
+        return False
+
+
+def _print_error() -> None:
+    if logging.raiseExceptions:
+        with suppress(Exception):  # stderr may be missing, or closed
+            traceback.print_exc(file=sys.stderr)

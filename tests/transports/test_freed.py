@@ -1,6 +1,7 @@
 """What is freed without the garbage collector when a connection is over."""
 
 import gc
+import logging
 import ssl
 from collections import Counter
 from collections.abc import Iterator
@@ -140,6 +141,22 @@ async def test_with_instruments(loop: Loop) -> None:
         async def visit() -> None:
             async with connect(uri(server), instruments=[statistics]) as client:
                 assert len(await client.receive()) == 10**6
+                await talk(client)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_each_loop
+async def test_with_debug(loop: Loop) -> None:
+    """What shows the bytes goes with them."""
+    logger = logging.Logger("a test's own", logging.DEBUG)
+    async with loop.serving(echo_with_everything, logger=logger) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server), logger=logger) as client:
                 await talk(client)
 
         await visit()

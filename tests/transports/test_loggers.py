@@ -19,7 +19,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.logger = logging.Logger("a test's own")
+        self.logger = logging.Logger("a test's own", logging.INFO)
         self.logger.addHandler(self)
         self.lines: list[str] = []
 

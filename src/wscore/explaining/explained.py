@@ -1,5 +1,6 @@
 """One part of explained bytes, as a line: `Explained`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..reasons import printable
@@ -31,9 +32,13 @@ class Explained:
     """A frame's payload as far as it is there, without the mask; still compressed."""
 
     def __str__(self) -> str:
-        shown = " ".join([f"{name}={value}" for name, value in self.fields.items()])
-        wrong = "".join([f"  WRONG: {fault}" for fault in self.faults])
-        return f"{self.offset:>6} {self.kind}: {shown}{wrong}"
+        return f"{self.offset:>6} {self.kind}: {shown_fields(self.fields, self.faults)}"
+
+
+def shown_fields(fields: dict[str, str], faults: Sequence[str]) -> str:
+    """What a part says, and what is wrong with it."""
+    shown = " ".join([f"{name}={value}" for name, value in fields.items()])
+    return shown + "".join([f"  WRONG: {fault}" for fault in faults])
 
 
 def shown_text(text: str) -> str:

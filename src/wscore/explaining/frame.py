@@ -28,13 +28,13 @@ class FrameExplainer:
         self._masked = None if sender is None else sender == "client"
         self._known = sender is not None
         self._bits = bits
-        self._messages = MessageState()
+        self.messages = MessageState()
 
     def explain(self, data: bytes, offset: int) -> Explained:
         """Explain the frame at `offset`, or what is there of it."""
         fields: dict[str, str] = {}
         faults: list[str] = []
-        start = self._header(data, offset, fields, faults)
+        start = self.header(data, offset, fields, faults)
         if start > len(data):
             fields["missing"] = "(the rest of the header)"
             return Explained(offset, len(data) - offset, "frame", fields, tuple(faults))
@@ -43,19 +43,26 @@ class FrameExplainer:
         key = data[start - 4 : start]
         payload = apply_mask(data, key, start, stop) if "key" in fields else data[start:stop]
         missing = size - len(payload)
-        first = data[offset]
-        opcode = _TYPES.get(first & 0x0F)
-        if opcode is None:
-            fields["data"] = shown_bytes(payload)
-        elif opcode < DataType.CLOSE:
-            fields |= self._messages.payload(payload, first >= FIN and not missing, faults)
-        else:
-            fields |= self._control(opcode, payload, not missing, faults)
+        fields |= self.payload(data[offset], payload, not missing, faults)
         if missing:
             fields["missing"] = f"({missing} bytes of the payload)"
         return Explained(offset, stop - offset, "frame", fields, tuple(faults), payload)
 
-    def _header(self, data: bytes, offset: int, fields: dict[str, str], faults: list[str]) -> int:
+    def payload(
+        self, first: int, payload: bytes, complete: bool, faults: list[str]
+    ) -> dict[str, str]:
+        """Show a payload, or a part of one; `first` is its frame's first byte.
+
+        `complete` says that the frame ends with it.
+        """
+        opcode = _TYPES.get(first & 0x0F)
+        if opcode is None:
+            return {"data": shown_bytes(payload)}
+        if opcode < DataType.CLOSE:
+            return self.messages.payload(payload, first >= FIN and complete, faults)
+        return self._control(opcode, payload, complete, faults)
+
+    def header(self, data: bytes, offset: int, fields: dict[str, str], faults: list[str]) -> int:
         """Explain the header at `offset`; returns its end, which may be beyond that of `data`."""
         first = data[offset]
         opcode = _TYPES.get(first & 0x0F)
@@ -87,7 +94,7 @@ class FrameExplainer:
                 faults.append(fault("a payload length has its most significant bit set"))
         fields["length"] = str(size)
         if opcode is not None and not control:
-            self._messages.begin(opcode, bool(first & self._bits & RSV1), faults)
+            self.messages.begin(opcode, bool(first & self._bits & RSV1), faults)
         if second >= MASKED:
             start += 4
             if start <= len(data):
@@ -119,7 +126,7 @@ class FrameExplainer:
         """Show a control frame's payload."""
         if opcode is not DataType.CLOSE:
             return {"data": shown_bytes(payload)}
-        self._messages.closed = True
+        self.messages.closed = True
         if len(payload) < 2:
             if payload and complete:
                 faults.append(fault("a Close with a payload of one byte"))

@@ -10,7 +10,7 @@ from ..headers import (
     Headers,
     MalformedHeader,
     extension_list,
-    shown_pairs,
+    is_secret,
     token_list,
     upgrade_list,
 )
@@ -20,7 +20,7 @@ from .frame import Sender
 
 # No valid frame begins like this: "HT" and "GE" have reserved opcodes or a fragmented Close.
 _START = re.compile(rb"(?:\r?\n)?(?:HTTP/\d|GET |[A-Z]{3,20} [^\r\n]{1,8000} HTTP/\d)")
-_END = re.compile(rb"\n\r?\n")
+END_OF_HEAD = re.compile(rb"\n\r?\n")
 _ACCEPT = re.compile(r"[A-Za-z0-9+/]{27}=")
 
 # What any extension may set, if one is negotiated that we do not know.
@@ -43,7 +43,7 @@ class ExplainedHead:
     """
 
     def __init__(self, data: bytes, offset: int) -> None:
-        end = _END.search(data, offset + 2)
+        end = END_OF_HEAD.search(data, offset + 2)
         self.stop = len(data) if end is None else end.end()
         lines = data[offset : self.stop].splitlines(keepends=True)
         skipped = len(lines.pop(0)) if lines[0] in (b"\n", b"\r\n") else 0
@@ -68,9 +68,12 @@ class ExplainedHead:
         shown = {"line": printable(_text(start), 200)}
         yield Explained(offset, skipped + len(start), kind, shown, tuple(faults))
         offset += skipped + len(start)
+        name = ""
         for line in rest:
             if line.strip(b"\r\n"):
-                yield Explained(offset, len(line), "header", _shown_header(line))
+                if b":" in line and not line.startswith((b" ", b"\t")):  # else it is folded
+                    name = _pair(line)[0]
+                yield Explained(offset, len(line), "header", _shown_header(name, line))
             else:
                 yield Explained(offset, len(line), "end of head", {})
             offset += len(line)
@@ -129,11 +132,9 @@ def _pair(line: bytes) -> tuple[str, str]:
     return name, value
 
 
-def _shown_header(line: bytes) -> dict[str, str]:
+def _shown_header(belongs_to: str, line: bytes) -> dict[str, str]:
     """A header by name, its value left out if it is a secret, as in the reprs of `Headers`."""
     name, value = _pair(line)
-    try:
-        [(name, value)] = shown_pairs(Headers([(name, value)]))
-    except ValueError:
-        pass  # shown as it is
-    return {printable(name): shown_text(value)}
+    if is_secret(belongs_to):
+        return {printable(belongs_to): '"..."'}
+    return {printable(name): shown_text(value.strip(" \t"))}

@@ -16,6 +16,9 @@ _PIECE = 65536
 _COST_OF_ROUND = 256
 _SHOWN = 4 * MOST_TEXT  # bytes, of which a character has at most four
 
+# The largest window, and context takeover: that decompresses the others too.
+_ANY = Deflate(peer_window_bits=15).agree([])
+
 
 class MessageState:
     """Follows the messages of one direction."""
@@ -31,8 +34,12 @@ class MessageState:
         self._valid = True  # the text so far
         self._compressed = False
         self._inflater: Decoder | None = None
-        self._left = MOST_INFLATED  # bytes that may still be decompressed
-        self._broken = False  # nothing more can be decompressed
+        self.inflated = 0
+        """The bytes of the current message, decompressed, if it is compressed."""
+        self.left = MOST_INFLATED
+        """How many bytes may still be decompressed."""
+        self.broken = False
+        """Nothing more can be decompressed."""
 
     def begin(self, opcode: DataType, compressed: bool, faults: list[str]) -> None:
         """A data frame's header was read."""
@@ -45,7 +52,7 @@ class MessageState:
             if self.type is not None:
                 faults.append(fault("a new message before the end of a fragmented one"))
             self.type = opcode
-            self.frames = self.size = 0
+            self.frames = self.size = self.inflated = 0
             self._carry = b""
             self._valid = True
             self._compressed = compressed
@@ -66,7 +73,8 @@ class MessageState:
         if last:
             if self.frames > 1:
                 what = "text" if kind is DataType.TEXT else "binary"
-                fields["message"] = f"({what}, {self.frames} frames, {self.size} bytes)"
+                more = f", {self.inflated} inflated" if self._compressed else ""
+                fields["message"] = f"({what}, {self.frames} frames, {self.size} bytes{more})"
             self.type = None
             self._compressed = False
             self.frames = self.size = 0
@@ -89,7 +97,7 @@ class MessageState:
 
     def _inflate(self, payload: bytes, last: bool, faults: list[str]) -> dict[str, str]:
         """Show the start of what a compressed frame contains."""
-        if self._broken:
+        if self.broken:
             return {"inflated": "(unknown)"}
         size, start, text = 0, b"", ""
         try:
@@ -99,11 +107,12 @@ class MessageState:
                 if self.type is DataType.TEXT:
                     text += self._text(piece, final, faults)[: _SHOWN - len(text)]
         except CorruptMessage as error:
-            self._broken = True
+            self.broken = True
             detail = str(error).removeprefix("a compressed message ")
             faults.append(fault("a compressed message", detail))
-        if self._left <= 0:
-            self._broken = True
+        self.inflated += size
+        if self.left <= 0:
+            self.broken = True
             return {"inflated": f"(more than {MOST_INFLATED} bytes in all)"}
         content = {"data": shown_bytes(start)}
         if self.type is DataType.TEXT:
@@ -116,8 +125,7 @@ class MessageState:
         Stops when nothing is left of the limit. Raises CorruptMessage.
         """
         if self._inflater is None:
-            # The largest window, and context takeover: that decompresses the others too.
-            self._inflater = Deflate(peer_window_bits=15).agree([]).decoder()
+            self._inflater = _ANY.decoder()
         inflater = self._inflater
         for start in range(0, max(len(payload), 1), _PIECE):
             part = payload[start : start + _PIECE]
@@ -125,8 +133,8 @@ class MessageState:
             while True:
                 piece = inflater.decode(part, final, _PIECE)
                 # Many empty blocks decompress to nothing, one a call.
-                self._left -= len(piece) + (_COST_OF_ROUND if inflater.pending else 0)
-                if self._left <= 0:
+                self.left -= len(piece) + (_COST_OF_ROUND if inflater.pending else 0)
+                if self.left <= 0:
                     return
                 yield piece, final and not inflater.pending
                 if not inflater.pending:

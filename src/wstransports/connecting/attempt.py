@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from contextvars import copy_context
 from errno import ECONNRESET
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from wscore import Accepted, ClientConnection, Event, HandshakeFailed, Reasons, Refused, Response
 
@@ -16,10 +16,11 @@ from ..address import Address
 from ..client import Client
 from ..connection.instrumented import WatchedSession
 from ..connection.session import Session
+from ..connection.traced import traced
 from ..errors import ConnectionClosed, HandshakeError, Peer
 from ..options import ConnectionOptions
 from ..request import Request
-from ..runtime import Runtime, Sink, Timer, peer_name, read_arrived, wait_for
+from ..runtime import Runtime, Timer, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
 from .tunnel import Tunnel, is_http_proxy, proxy_address
 from .uri import URI, shown
@@ -216,7 +217,7 @@ class Attempt:
                 raise
 
     async def _ask(self, session: Session, group: Any) -> None:
-        address, sink = self._address, cast(Sink, session)
+        address, sink = self._address, traced(session)
         if is_http_proxy(address):
             sink = self._tunnel = Tunnel(address, session, self._tunnel_failed)
             address = proxy_address(address, self._proxy_tls)

@@ -15,6 +15,15 @@ OUTPUT = 4  # a pong cannot be written yet
 SLICE = 8  # earlier input is not parsed yet
 RATE = 16  # the peer has sent all that it may in this second
 
+REASONS = {
+    BACKLOG: "too much is unread",
+    ANSWER: "the request is not answered yet",
+    OUTPUT: "a pong cannot be written yet",
+    SLICE: "other connections have their turn",
+    RATE: "the peer has sent all that it may in this second",
+}
+"""Their names in log lines."""
+
 
 class Handler(Protocol):
     """What the intake needs of its connection."""
@@ -64,10 +73,11 @@ class Intake:
 
     def pause(self, reason: int) -> None:
         """Pause reading until all reasons are gone."""
-        if not self.pause_reasons:
+        reading = not self.pause_reasons
+        self.pause_reasons |= reason
+        if reading:
             self.pipe.pause_reading()
             self._core.pause_reading()
-        self.pause_reasons |= reason
 
     def resume(self, reason: int) -> None:
         """Remove a reason; without any left, reading resumes."""
