@@ -73,7 +73,7 @@ class connect:  # lower case: it is used like a function
             10 s. When they end, the last failure is raised.
         `runtime`: the adapter to run on; None for that of the running loop.
         `subprotocols`: the subprotocols offered, in order of preference.
-        `timeout`, `compression`, `max_message_size`, `read_limit`, `open_timeout`,
+        `timeout`, `compression`, `max_message_size`, `read_limit`, `write_limit`, `open_timeout`,
             `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`,
             `instruments`, `logger`: as for `WebSocketServer`. The seconds of `open_timeout` include
             redirects.

@@ -15,6 +15,7 @@ from .instruments import InstrumentMethods, Instruments
 from .log import LoggerLike
 from .log_limit import LogLimit
 from .request import Request
+from .runtime import WRITE_LIMIT
 
 Answer = Response | Accept | None
 ProcessRequest = Callable[[Request], Answer | Awaitable[Answer]]
@@ -39,6 +40,7 @@ class ConnectionKeywords(TypedDict, total=False):
     compression: Compression
     max_message_size: int | None
     read_limit: int
+    write_limit: int
     open_timeout: float
     close_timeout: float
     concurrent_messages: int
@@ -55,6 +57,7 @@ class ServerKeywords(TypedDict, total=False):
     compression: Compression
     max_message_size: int | None
     read_limit: int
+    write_limit: int
     open_timeout: float
     close_timeout: float
     concurrent_messages: int
@@ -89,6 +92,8 @@ class ConnectionOptions:
     """The longest message accepted; None for no limit."""
     read_limit: int = 65536
     """The unread bytes above which reading pauses."""
+    write_limit: int = WRITE_LIMIT
+    """The unsent bytes above which senders wait."""
     open_timeout: float = 10
     """The time for the opening handshake, `process_request` included; 0 for no limit."""
     close_timeout: float = 10
@@ -112,8 +117,9 @@ class ConnectionOptions:
         for name in ("timeout", "open_timeout", "close_timeout"):
             _check_seconds(name, getattr(self, name))
         _check_count("max_message_size", self.max_message_size, optional=True)
-        _check_count("read_limit", self.read_limit)
-        for name in ("concurrent_messages", "max_head_size", "max_head_fields"):
+        for name in ("read_limit", "write_limit", "concurrent_messages"):
+            _check_count(name, getattr(self, name))
+        for name in ("max_head_size", "max_head_fields"):
             _check_count(name, getattr(self, name))
         self._check_subprotocols()
         if not isinstance(self.logger, logging.Logger | logging.LoggerAdapter | None):

@@ -20,6 +20,9 @@ from .identity import Identity
 # after its timers, trio runs tasks in random order, and anyio's streams take a few steps.
 TURNS = 8
 
+# The usual high-water mark of a Pipe, in bytes.
+WRITE_LIMIT = 64 * 1024
+
 T = TypeVar("T")
 
 
@@ -84,6 +87,11 @@ class Pipe(Protocol):
     def writelines(self, parts: list[bytes]) -> None:
         """Send `parts` in order, as `write` would send their concatenation. A large message and its
         header are sent without a copy, in one system call where the stream can do that."""
+
+    def set_write_limit(self, size: int) -> None:
+        """Set the high-water mark of `full` to `size` bytes, at least 1; it is WRITE_LIMIT before.
+        Once a stream is `full`, it is so until a quarter of that waits, or somewhat more or less.
+        """
 
     def waiting(self) -> int:
         """How many written bytes are still waiting to be sent."""

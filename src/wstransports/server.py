@@ -53,6 +53,7 @@ class WebSocketServer:
             send no Origin header (RFC 6455 section 10.2).
         `max_message_size`: the longest message accepted, in bytes (1 MiB); None for no limit.
         `read_limit`: the unread bytes of one client above which reading pauses (64 KiB).
+        `write_limit`: the unsent bytes to one client above which senders wait (64 KiB).
         `open_timeout`: seconds that the opening handshake may take (10); 0 for no limit.
         `close_timeout`: seconds that each step of the closing handshake may take (10); 0 for no
             limit.

@@ -257,6 +257,18 @@ class IsAlwaysFull(MemoryPipe):
         """Does nothing."""
 
 
+@breaks(Rule.WRITE_LIMIT)
+class KeepsTheUsualLimit(MemoryPipe):
+    def set_write_limit(self, size: int) -> None:
+        """Does nothing."""
+
+
+@breaks(Rule.WRITE_LIMIT)
+class IsFullTooEarly(MemoryPipe):
+    def set_write_limit(self, size: int) -> None:
+        super().set_write_limit(size // 4)
+
+
 @breaks(Rule.DRAIN_WAITS)
 class DrainsTooEarly(MemoryPipe):
     async def drain(self) -> None:

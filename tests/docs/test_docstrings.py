@@ -23,8 +23,8 @@ import wstransports.sync
 # Parameters and properties that are durations or moments, and those that are sizes.
 SECONDS = {"now", "timeout", "open_timeout", "close_timeout", "shutdown_timeout", "latency"}
 BYTES = {
-    "limit", "n", "offset", "length", "max_size", "max_message_size", "read_limit", "chunksize",
-    "drain_every", "taken", "waiting", "unsent",
+    "limit", "n", "offset", "length", "max_size", "max_message_size", "read_limit", "write_limit",
+    "chunksize", "drain_every", "taken", "waiting", "unsent",
 }  # fmt: skip
 
 # Classes of which neither RFC 6455 nor RFC 7692 says anything.

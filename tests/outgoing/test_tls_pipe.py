@@ -83,6 +83,7 @@ def test_all_else_is_passed_on() -> None:
     assert (pipe.full, pipe.waiting()) == (False, 0)
     with pytest.raises(StopIteration):
         pipe.drain().send(None)
+    pipe.set_write_limit(1000)
     pipe.pause_reading()
     pipe.resume_reading()
     pipe.cancel()
@@ -93,6 +94,7 @@ def test_all_else_is_passed_on() -> None:
     pipe.abort()
     assert joined.below.calls == [
         ("drain",),
+        ("set_write_limit", 1000),
         ("pause_reading",),
         ("resume_reading",),
         ("cancel",),

@@ -70,6 +70,7 @@ async def test_port_0_picks_a_free_one(loop: Loop) -> None:
         ({"max_message_size": 1.5}, ValueError, "max_message_size"),
         ({"read_limit": 0}, ValueError, "read_limit"),
         ({"read_limit": None}, ValueError, "read_limit"),
+        ({"write_limit": 0}, ValueError, "write_limit must be an int of at least 1, not 0"),
         ({"max_connections": 0}, ValueError, "max_connections"),
         ({"max_head_size": 0}, ValueError, "max_head_size must be an int of at least 1, not 0"),
         ({"max_head_fields": "9"}, ValueError, "max_head_fields must be an int of at least 1, not"),

@@ -92,7 +92,7 @@ class FakeTransport:
         for part in parts:
             self.write(part)
 
-    def set_write_buffer_limits(self) -> None:
+    def set_write_buffer_limits(self, high: int) -> None:
         """They are as they were."""
 
     def is_closing(self) -> bool:
@@ -115,7 +115,10 @@ async def test_only_what_tls_sends_by_itself_counts(
     lost: list[object] = []
     looks: list[float] = []
     sink: Any = SimpleNamespace(
-        data_received=None, connected=lambda pipe: None, connection_lost=lost.append
+        identity=None,
+        data_received=None,
+        connected=lambda pipe: None,
+        connection_lost=lost.append,
     )
     transport = FakeTransport()
     pipe = adapter.BufferedPipe(cast(adapter.AsyncioRuntime, running()), sink)

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from ..address import Address
 from ..batch import Batch
-from ..runtime import LostSink, Sink, T, register
+from ..runtime import WRITE_LIMIT, LostSink, Sink, T, register
 from .asyncio_dial import dial
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
@@ -51,6 +51,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._ended = False  # the peer ended its half
         self._watch: TlsWatch | None = None  # while the stream is full
         self._loss: Exception | None = None
+        self._limit = WRITE_LIMIT
 
     # As a protocol.
 
@@ -121,7 +122,12 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
             if transport.is_closing():
                 self._closing = self.full = True
             elif transport.get_write_buffer_size():
-                transport.set_write_buffer_limits()
+                transport.set_write_buffer_limits(self._limit)
+
+    def set_write_limit(self, size: int) -> None:
+        """Set the high-water mark, which otherwise is eight times as much with asyncio's TLS."""
+        self._limit = size
+        self._transport.set_write_buffer_limits(size)
 
     def waiting(self) -> int:
         """How many written bytes the kernel has not taken yet."""

@@ -3,11 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from ..runtime import Signal
+from ..runtime import WRITE_LIMIT, Signal
 
-# Senders wait above the first and go on below the second, in bytes.
-HIGH_WATER = 64 * 1024
-LOW_WATER = 16 * 1024
+# Senders that waited go on when this part of the limit waits.
+LOW = 4
 
 
 class Room:
@@ -46,6 +45,7 @@ class WriteHalf(Room, ABC):
     def __init__(self, new_signal: Callable[[], Signal]) -> None:
         super().__init__(new_signal)
         self._unsent = bytearray()
+        self._limit = WRITE_LIMIT
 
     @abstractmethod
     def write(self, data: bytes) -> None:
@@ -56,15 +56,19 @@ class WriteHalf(Room, ABC):
         for part in parts:
             self.write(part)
 
+    def set_write_limit(self, size: int) -> None:
+        """Set the high-water mark, in bytes."""
+        self._limit = size
+
     def waiting(self) -> int:
         """How many written bytes the stream has not taken yet."""
         return len(self._unsent)
 
     def _hold(self, data: bytes) -> None:
         self._unsent += data
-        self.full = self.full or len(self._unsent) > HIGH_WATER
+        self.full = self.full or len(self._unsent) > self._limit
 
     def _sent(self, size: int) -> None:
         del self._unsent[:size]
-        if self.full and len(self._unsent) <= LOW_WATER:
+        if self.full and len(self._unsent) <= self._limit // LOW:
             self._make_room()

@@ -73,6 +73,10 @@ class TlsPipe:
         """Whether senders should `await drain()`."""
         return self._pipe.full
 
+    def set_write_limit(self, size: int) -> None:
+        """Set the high-water mark, in bytes as they are encrypted."""
+        self._pipe.set_write_limit(size)
+
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
         if not self._closed:

@@ -141,6 +141,7 @@ class Session:
         """As a Sink."""
         self.pipe = self.outbox.pipe = self.intake.pipe = self.callbacks.pipe = pipe
         self._alarm.pipe = pipe
+        pipe.set_write_limit(self.options.write_limit)
         self.identity.peer = peer_name(pipe)
         self.core.connection_made(self._now())
         self.arm()

@@ -15,8 +15,10 @@ _BLOCK = 2**16
 # More than a high-water mark and the buffers of any operating system hold.
 _FLOOD = 2**26
 
-# More than any high-water mark.
+# More than the usual high-water mark.
 _MUCH = 2**20
+
+_LIMITS = (1000, 2**22)
 
 _MESSAGE = bytes(range(256)) * 400
 
@@ -41,6 +43,7 @@ async def check_pipe(runtime: Runtime, host: Host, join: Join, half_close: bool 
     await checks.pausing_during_data()
     await checks.back_pressure(lines=False)
     await checks.back_pressure(lines=True)
+    await checks.write_limits()
     await checks.aborting()
     await checks.aborting_a_flood()
     await tasks.tasks()
@@ -197,8 +200,13 @@ class _Checks(Pairs):
         await self.lost(a, b, rule=Rule.CLOSE_LOSES)
         await self.over(a, b)
 
-    def flood(self, end: End, lines: bool = False) -> int:
-        """Write until the pipe is full, with `writelines` if `lines`; returns how many bytes."""
+    def flood(
+        self, end: End, lines: bool = False, most: int = _MUCH, rule: Rule = Rule.FULL
+    ) -> int:
+        """Write until the pipe is full, with `writelines` if `lines`; returns how many bytes.
+
+        Raises BrokenRule for `rule` if it is not full although more than `most` bytes wait.
+        """
         written = 0
         while not end.pipe.full:
             if lines:
@@ -209,8 +217,8 @@ class _Checks(Pairs):
             waiting = end.pipe.waiting()
             if waiting > written:
                 raise BrokenRule(Rule.WAITING, f"it is {waiting} after {written} bytes")
-            if waiting > _MUCH or written > _FLOOD:
-                raise BrokenRule(Rule.FULL, f"it is False while {waiting} of {written} bytes wait")
+            if waiting > most or written > _FLOOD:
+                raise BrokenRule(rule, f"it is False while {waiting} of {written} bytes wait")
         if not end.pipe.waiting():
             raise BrokenRule(Rule.WAITING, "it is 0 while the pipe is full")
         return written
@@ -245,6 +253,25 @@ class _Checks(Pairs):
         if early:
             raise BrokenRule(Rule.DRAIN_WAITS, f"it returned while {early[0]} bytes waited")
         await self.over(a, b)
+
+    async def write_limits(self) -> None:
+        """A stream is full when more than its limit waits, and not before."""
+        for limit in _LIMITS:
+            a, b = await self.pair()
+            a.set_write_limit(limit)
+            b.pause()
+            written = self.flood(a, False, limit + _BLOCK, Rule.WRITE_LIMIT)
+            if a.pipe.waiting() <= limit:
+                waiting = f"{a.pipe.waiting()} bytes wait"
+                raise BrokenRule(Rule.WRITE_LIMIT, f"it is {limit}, but full while {waiting}")
+            b.resume()
+            await self.received(b, bytes(written))
+            await self.host.until(
+                lambda a=a: not a.pipe.full,  # type: ignore[misc]
+                Rule.FULL,
+                "it is still True when all has arrived",
+            )
+            await self.over(a, b)
 
     async def aborting(self) -> None:
         """An abort ends both ends, also after a close."""

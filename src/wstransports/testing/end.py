@@ -60,6 +60,11 @@ class End:
             except Exception as error:
                 raise BrokenRule(rule, f"writelines() raised {error!r}") from error
 
+    def set_write_limit(self, size: int) -> None:
+        """Set the high-water mark."""
+        with self.within("set_write_limit"):
+            self.pipe.set_write_limit(size)
+
     def pause(self) -> None:
         """Pause reading."""
         self.paused = True

@@ -21,6 +21,7 @@ class Rule(StrEnum):
     RESUMED = "resume_reading() goes on where reading was paused, and nothing is lost"
     WRITE_IGNORED = "writing to a stream that is closed or lost does nothing, and does not raise"
     FULL = "full says whether more waits than the high-water mark"
+    WRITE_LIMIT = "set_write_limit() sets the high-water mark"
     DRAIN_WAITS = "drain() does not return while full is True"
     DRAIN_RETURNS = "drain() returns, in all tasks that wait, when full is False"
     DRAIN_LOST = "drain() returns when the connection is lost"

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..adapters.write_half import HIGH_WATER, LOW_WATER, Room
+from ..adapters.write_half import LOW, Room
 from ..client import Client
 from ..connection.session import Session
 from ..runtime import TURNS
@@ -78,6 +78,8 @@ class _Wired:
         self.info = pipe.info
         self.start = pipe.start
         self.cancel = pipe.cancel
+        self.set_write_limit = pipe.set_write_limit
+        self._limit = session.options.write_limit
         self.call_at = pipe.call_at
         session.pipe = session.outbox.pipe = session.intake.pipe = self
         session.callbacks.pipe = session._alarm.pipe = self
@@ -151,9 +153,9 @@ class _Wired:
             del self._held[:size]
             if self.left == 0:
                 self._cut_when_taken(self._pipe.waiting())
-        if len(self._held) > HIGH_WATER:
+        if len(self._held) > self._limit:
             self.full = True
-        elif self._room.full and len(self._held) <= LOW_WATER:
+        elif self._room.full and len(self._held) <= self._limit // LOW:
             self._room._make_room()
         if self._closed and not self._held:
             self._pipe.close()
