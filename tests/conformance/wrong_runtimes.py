@@ -245,7 +245,8 @@ class ListensElsewhere(MemoryRuntime):
     ) -> MemoryListener:
         listener = await super().listen(where, make_sink)
         self._listeners["elsewhere", 1] = self._listeners.pop(listener.address())
-        self._listeners[listener.address()] = MemoryListener(self, ("", 0), lambda: MemoryEnd(self))
+        wrong = MemoryListener(self, where, ("", 0), lambda: MemoryEnd(self))
+        self._listeners[listener.address()] = wrong
         return listener
 
 
@@ -277,7 +278,7 @@ class _WrongListener(MemoryRuntime):
         self, where: Address, make_sink: Callable[[], Sink | None], group: Any = None
     ) -> MemoryListener:
         listener = await super().listen(where, make_sink)
-        wrong = self.made(self, listener.address(), make_sink)
+        wrong = self.made(self, where, listener.address(), make_sink)
         self._listeners[listener.address()] = wrong
         return wrong
 
@@ -292,14 +293,16 @@ class AcceptsForEver(_WrongListener):
 @breaks(Rule.LISTENER_CLOSES)
 class DropsAllAsItCloses(_WrongListener):
     class made(MemoryListener):
-        def __init__(self, runtime: MemoryRuntime, address: Any, make_sink: Any) -> None:
+        def __init__(
+            self, runtime: MemoryRuntime, where: Address, address: Any, make_sink: Any
+        ) -> None:
             self._sinks: list[Any] = []
 
             def make() -> Any:
                 self._sinks.append(make_sink())
                 return self._sinks[-1]
 
-            super().__init__(runtime, address, make)
+            super().__init__(runtime, where, address, make)
 
         def close(self) -> None:
             super().close()

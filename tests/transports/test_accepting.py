@@ -16,6 +16,7 @@ from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
 from wstransports import Client, WebSocketServer
 from wstransports.adapters.listening_sockets import ListeningSockets
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
+from wstransports.address import Address
 from wstransports.runtime import running
 
 NO_DESCRIPTOR = os.strerror(errno.EMFILE)
@@ -93,8 +94,9 @@ def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
     class Listener(SocketListener):
         """One that a test drives."""
 
+    where = Address(None, 0, sock=exhausted)
     listening = ListeningSockets([exhausted])
-    listener = Listener(listening, lambda: None, asyncio.Event(), lambda: now, None)
+    listener = Listener(listening, where, lambda: None, asyncio.Event(), lambda: now)
     for _ in range(25):
         with pytest.raises(OSError, match=NO_DESCRIPTOR):
             list(listener._accept_waiting(exhausted))

@@ -2,8 +2,8 @@
 
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 from typing import Self
 
@@ -26,6 +26,7 @@ from anyio.streams.tls import TLSAttribute
 from .anyio_pipe import AnyioPipe
 from .anyio_tasks import AnyioTasks
 from .listening import Listening
+from .time_limit import time_limit
 
 
 class AnyioListener(Listening):
@@ -34,10 +35,8 @@ class AnyioListener(Listening):
     def __init__(
         self, runtime: "AnyioRuntime", where: Address, make_sink: Callable[[], Sink | None]
     ) -> None:
-        super().__init__(anyio.Event())
+        super().__init__(where, make_sink, anyio.Event())
         self._runtime = runtime
-        self._where = where
-        self._make_sink = make_sink
 
     def address(self) -> tuple[str, int]:
         """The server's host and port, which nothing listens at."""
@@ -49,17 +48,16 @@ class AnyioListener(Listening):
         Returns when the connection is over, and so are its callbacks. A cancellation leaves the
         connection open: the end of the server's block closes it with 1001.
         """
-        try:
-            sink = self._make_sink()
-            pipe = None if sink is None else AnyioPipe(self._runtime, stream, sink)
-        except Exception as error:  # noqa: BLE001  # logged
-            log(self._where.logger, logging.ERROR, "cannot begin a connection", error=error)
-            pipe = None
+        pipe = self._begun(lambda: self._pipe(stream))
         if pipe is None:
             await self._drop(stream)
             return
         self._runtime._spawn(pipe.run)
         await pipe.over.wait()
+
+    def _pipe(self, stream: ByteStream) -> AnyioPipe | None:
+        sink = self._make_sink()
+        return None if sink is None else AnyioPipe(self._runtime, stream, sink)
 
     def _stop(self) -> None:
         """Nothing to stop: the server answers 503 from now on."""
@@ -98,13 +96,9 @@ class AnyioRuntime(AnyioTasks):
         self.checkpoints = beneath.checkpoints
         return await super().__aenter__()
 
-    @asynccontextmanager
-    async def timeout_at(self, when: float) -> AsyncIterator[None]:
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
-        with anyio.CancelScope(deadline=when) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise TimeoutError
+        return time_limit(anyio.CancelScope(deadline=when))
 
     def stop_signals(self, stop: Callable[[], None]) -> AbstractContextManager[object]:
         """A block in which signals call `stop`, as on the loop beneath."""

@@ -6,13 +6,7 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
-from anyio import (
-    CancelScope,
-    EndOfStream,
-    Event,
-    aclose_forcefully,
-    create_task_group,
-)
+from anyio import CancelScope, EndOfStream, Event, aclose_forcefully, create_task_group
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSAttribute, TLSStream

@@ -30,7 +30,7 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
         make_pipe: Callable[[Sink], Any],
         tls: dict[str, Any],
     ) -> None:
-        super().__init__(listening, make_sink, asyncio.Event(), loop.time, where.logger)
+        super().__init__(listening, where, make_sink, asyncio.Event(), loop.time)
         self._loop = loop
         self._connect = partial(_connect_accepted(loop, bool(tls)), **tls)
         self._make_pipe = make_pipe

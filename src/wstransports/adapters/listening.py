@@ -1,10 +1,14 @@
 """What a server's block yields: a listener with the methods of `asyncio.Server`, on every loop."""
 
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Self
 
-from ..runtime import Signal, running
+from ..address import Address
+from ..log import log
+from ..runtime import Signal, Sink, T, running
 
 
 class Listening(ABC):
@@ -14,7 +18,11 @@ class Listening(ABC):
     for them since Python 3.12, so that its `serve_forever` does not end when it is cancelled.
     """
 
-    def __init__(self, closed: Signal) -> None:
+    def __init__(
+        self, where: Address, make_sink: Callable[[], Sink | None], closed: Signal
+    ) -> None:
+        self._where = where
+        self._make_sink = make_sink
         self._closed = closed
         self._serving = True
 
@@ -67,6 +75,14 @@ class Listening(ABC):
         self.close()
         if error[0] is None:
             await self.wait_closed()
+
+    def _begun(self, begin: Callable[[], T]) -> T | None:
+        """What `begin` returns; None if it raises, which is logged and ends no other connection."""
+        try:
+            return begin()
+        except Exception as error:  # noqa: BLE001  # logged
+            log(self._where.logger, logging.ERROR, "cannot begin a connection", error=error)
+            return None
 
     def _check_serving(self) -> None:
         if not self._serving:

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from ..address import bound_to
-from ..log import LoggerLike, log
+from ..address import Address, bound_to
+from ..log import log
 from ..runtime import Signal, Sink
 from .listening import Listening
 from .listening_sockets import ListeningSockets
@@ -28,17 +28,15 @@ class SocketListener(Listening):
     def __init__(
         self,
         listening: ListeningSockets,
+        where: Address,
         make_sink: Callable[[], Sink | None],
         closed: Signal,
         now: Callable[[], float],
-        logger: LoggerLike | None,
     ) -> None:
-        super().__init__(closed)
+        super().__init__(where, make_sink, closed)
         self._listening = listening
-        self._make_sink = make_sink
         self._address = bound_to(listening.sockets[0])
         self._now = now
-        self._logger = logger
         self._quiet_until = 0.0
 
     @property
@@ -69,7 +67,7 @@ class SocketListener(Listening):
 
     def _admit(self, accepted: socket.socket) -> Sink | None:
         """The sink of an accepted socket; None if that is closed."""
-        sink = self._new_sink()
+        sink = self._begun(self._make_sink)
         if sink is None:
             accepted.close()
             return None
@@ -78,18 +76,11 @@ class SocketListener(Listening):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sink
 
-    def _new_sink(self) -> Sink | None:
-        try:
-            return self._make_sink()
-        except Exception as error:  # noqa: BLE001  # logged
-            log(self._logger, logging.ERROR, "cannot begin a connection", error=error)
-            return None
-
     def _log(self, error: OSError) -> None:
         now = self._now()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET
-            log(self._logger, logging.ERROR, "cannot accept a connection: %s", error.strerror)
+            log(self._where.logger, logging.ERROR, "cannot accept a connection: %s", error.strerror)
 
     def _stop(self) -> None:
         self._listening.close()

@@ -3,8 +3,8 @@
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import trio
@@ -16,6 +16,7 @@ from .listening_sockets import ListeningSockets
 from .proxy import through_proxy
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
+from .time_limit import time_limit
 from .trio_pipe import Group, TrioPipe, spawn
 from .trio_tls import Tls
 
@@ -31,8 +32,7 @@ class TrioListener(SocketListener):
         runtime: "TrioRuntime",
         group: Group,
     ) -> None:
-        super().__init__(listening, make_sink, trio.Event(), runtime.now, where.logger)
-        self._where = where
+        super().__init__(listening, where, make_sink, trio.Event(), runtime.now)
         self._runtime = runtime
         self._group = group
         self._scope = trio.CancelScope(shield=group is not None)
@@ -105,13 +105,9 @@ class TrioRuntime:
         self.shield = partial(trio.CancelScope, shield=True)
         self.in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
-    @asynccontextmanager
-    async def timeout_at(self, when: float) -> AsyncIterator[None]:
+    def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
-        with trio.move_on_at(when) as scope:
-            yield
-        if scope.cancelled_caught:
-            raise TimeoutError
+        return time_limit(trio.move_on_at(when))
 
     def stop_signals(self, stop: Callable[[], None]) -> StopSignals:
         """A block in which signals call `stop`; trio itself has them wake the loop."""

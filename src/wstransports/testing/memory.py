@@ -234,11 +234,11 @@ class MemoryListener(Listening):
     def __init__(
         self,
         runtime: "MemoryRuntime",
+        where: Address,
         address: tuple[str, int],
         make_sink: Callable[[], Sink | None],
     ) -> None:
-        super().__init__(runtime.signal())
-        self._make_sink = make_sink
+        super().__init__(where, make_sink, runtime.signal())
         self._runtime = runtime
         self._address = address
 
@@ -305,7 +305,7 @@ class MemoryRuntime(Kernel):
             raise OSError(
                 errno.EADDRINUSE, f"{where} is in use already: listen at another port, or at 0"
             )
-        listener = self._listeners[address] = MemoryListener(self, address, make_sink)
+        listener = self._listeners[address] = MemoryListener(self, where, address, make_sink)
         return listener
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
