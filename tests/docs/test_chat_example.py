@@ -1,4 +1,4 @@
-"""examples/chat.py without a browser: its page, and what its WebSocket says."""
+"""The chats of examples/ without a browser: their page, and what their WebSockets say."""
 
 import json
 from http.client import HTTPConnection
@@ -14,11 +14,23 @@ from kit.blocking_peer import BlockingPeer
 pytestmark = pytest.mark.slow
 
 CHAT = ROOT / "examples" / "chat.py"
-PROGRAM = f"""
+PAGE = CHAT.with_suffix(".html")
+ASGI_CHAT = ROOT / "examples" / "asgi_chat.py"
+
+LOGS = {CHAT: "", ASGI_CHAT: "(INFO: .*\\n)+"}
+
+
+def program(chat: Path) -> str:
+    """Runs an example at a free port."""
+    return f"""
 import runpy, sys
-sys.argv = ["chat.py", "0"]
-runpy.run_path({str(CHAT)!r}, run_name="__main__")
+sys.argv = ["{chat.name}", "0"]
+# It does `import uvicorn`, perhaps.
+runpy.run_path({str(chat)!r}, run_name="__main__")
 """
+
+
+on_both = pytest.mark.parametrize("chat", LOGS, ids=lambda chat: chat.stem)
 
 
 def line(peer: BlockingPeer) -> dict[str, Any]:
@@ -27,13 +39,16 @@ def line(peer: BlockingPeer) -> dict[str, Any]:
     return content
 
 
-def test_a_page_and_two_who_chat(tmp_path: Path) -> None:
-    with running(PROGRAM, tmp_path) as server:
+@on_both
+def test_a_page_and_two_who_chat(chat: Path, tmp_path: Path) -> None:
+    with running(program(chat), tmp_path) as server:
+        server.logs = LOGS[chat]
         http = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         http.request("GET", "/")
         page = http.getresponse()
         assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-        assert page.read() == CHAT.with_suffix(".html").read_bytes()
+        assert page.read() == PAGE.read_bytes()
+        http.close()
 
         with server.connect("/?name=Ada") as ada, server.connect("/?name=%3Cb%3E") as bob:
             assert line(ada) == {"name": "", "text": "Ada joined", "here": ["Ada"]}
@@ -44,11 +59,14 @@ def test_a_page_and_two_who_chat(tmp_path: Path) -> None:
             assert line(ada) == line(bob) == said
             bob.finish()
             assert line(ada) == {"name": "", "text": "<b> left", "here": ["Ada"]}
-    assert server.printed.startswith(f"Open http://127.0.0.1:{server.port} ")
+    if chat is CHAT:
+        assert server.printed.startswith(f"Open http://127.0.0.1:{server.port} ")
 
 
-def test_a_client_that_names_nobody_and_sends_no_text(tmp_path: Path) -> None:
-    with running(PROGRAM, tmp_path) as server, server.connect("/?nonsense") as peer:
+@on_both
+def test_a_client_that_names_nobody_and_sends_no_text(chat: Path, tmp_path: Path) -> None:
+    with running(program(chat), tmp_path) as server, server.connect("/?nonsense") as peer:
+        server.logs = LOGS[chat]
         assert line(peer)["text"] == "Somebody joined"
         peer.send(b"as bytes")
         assert line(peer)["text"] == "as bytes"

@@ -165,6 +165,8 @@ def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
 def leave_out(name: str) -> None:
     """Skip what cannot run here."""
     for prefix, needed in (
+        ("asgi-", "uvicorn"),
+        ("asgi-gunicorn", "uvicorn_worker"),
         ("streams-", "anyio"),
         ("trio-", "trio"),
         ("performance-aiofastnet", "aiofastnet"),
@@ -761,6 +763,12 @@ def _(server: Running) -> None:
 # docs/asgi.md
 
 
+UNDER_UVICORN = BY_NAME["asgi-app"].code.replace(
+    "ws=WebSocketProtocol", 'ws=Worker.CONFIG_KWARGS["ws"]'
+)
+
+
+@scene("asgi-gunicorn", f"{{}}\n{UNDER_UVICORN}")
 @scene("asgi-app", SCRIPT)
 def _(server: Running) -> None:
     server.logs = r"(INFO: .*\n)+"

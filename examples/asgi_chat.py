@@ -1,0 +1,61 @@
+"""The chat as an ASGI application under uvicorn: python examples/asgi_chat.py [port]
+
+Or in examples/: uvicorn asgi_chat:app --ws wstransports.uvicorn:WebSocketProtocol
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import uvicorn
+
+from wstransports.uvicorn import WebSocketProtocol
+
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+PAGE = Path(__file__).with_name("chat.html").read_bytes()
+
+names: dict[Send, str] = {}
+
+
+async def app(scope: Event, receive: Receive, send: Send) -> None:
+    """Answer HTTP with the page, and let WebSockets chat."""
+    if scope["type"] == "http":
+        headers = [(b"content-type", b"text/html; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": PAGE})
+    elif scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        await send({"type": "websocket.accept"})
+        await chat(parse_qs(scope["query_string"].decode()), receive, send)
+
+
+async def chat(query: dict[str, list[str]], receive: Receive, send: Send) -> None:
+    """Take part in the chat until the client leaves."""
+    name = query.get("name", ["Somebody"])[0][:30]
+    names[send] = name
+    try:
+        await tell_all(f"{name} joined")
+        while (event := await receive())["type"] == "websocket.receive":
+            await tell_all(event.get("text") or event["bytes"].decode(errors="replace"), name)
+    finally:
+        del names[send]
+        await tell_all(f"{name} left")
+
+
+async def tell_all(text: str, name: str = "") -> None:
+    """Send a line to everybody; who has left meanwhile does not get it."""
+    line = json.dumps({"name": name, "text": text, "here": sorted(names.values())})
+    event = {"type": "websocket.send", "text": line}
+    await asyncio.gather(*[send(event) for send in names], return_exceptions=True)
+
+
+if __name__ == "__main__":
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
+    uvicorn.run(app, port=port, lifespan="off", ws=WebSocketProtocol)
