@@ -137,8 +137,8 @@ class Signal(Protocol):
     def set(self) -> None:
         """Let `wait` return, now or later; further calls change nothing."""
 
-    async def wait(self) -> object:
-        """Return when `set` has been called."""
+    def wait(self) -> Awaitable[object]:
+        """Await it to return when `set` has been called."""
 
 
 class Timer(Protocol):

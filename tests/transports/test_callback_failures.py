@@ -50,7 +50,12 @@ async def odd_group(loop: Loop) -> None:
 
 async def another_tasks_cancellation(loop: Loop) -> None:
     """What awaiting a task raises that somebody cancelled."""
-    job = loop.spawn(loop.signal().wait())
+    signal = loop.signal()
+
+    async def wait() -> None:
+        await signal.wait()
+
+    job = loop.spawn(wait())
     await loop.checkpoint()
     job.cancel()
     await job.wait()

@@ -16,6 +16,7 @@ from ..address import Address
 from ..batch import Batch
 from ..runtime import WRITE_LIMIT, LostSink, Sink, T, register
 from .asyncio_dial import dial
+from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
 from .listening_sockets import ListeningSockets
@@ -246,7 +247,7 @@ class AsyncioRuntime:
     """The contract's Runtime: one for each loop."""
 
     checkpoints = False
-    signal = asyncio.Event
+    signal = AsyncioEvent
     timeout_at = staticmethod(asyncio.timeout_at)
     current_task = staticmethod(asyncio.current_task)
     checkpoint = staticmethod(partial(asyncio.sleep, 0))

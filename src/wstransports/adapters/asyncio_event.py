@@ -1,0 +1,36 @@
+"""What tasks wait for on asyncio: `AsyncioEvent`."""
+
+import asyncio
+
+
+class AsyncioEvent:
+    """A Signal. It holds no queue, and its `wait` is not a coroutine: an `asyncio.Event` would take
+    900 bytes more for each connection that waits for a message."""
+
+    __slots__ = ("_is_set", "_more", "_waiting")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._more: list[asyncio.Future[None]] | None = None
+
+    def set(self) -> None:
+        """Let `wait` return."""
+        self._is_set = True
+        for future in (self._waiting, *(self._more or ())):
+            if future is not None and not future.done():  # done: its task was cancelled
+                future.set_result(None)
+        self._waiting = self._more = None
+
+    def wait(self) -> asyncio.Future[None]:
+        """What ends when `set` has been called; a future for each call, as tasks cancel theirs."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._is_set:
+            future.set_result(None)
+        elif self._waiting is None:
+            self._waiting = future
+        elif self._more is None:
+            self._more = [future]
+        else:
+            self._more.append(future)
+        return future
