@@ -1,9 +1,11 @@
 """Closing: from either side, in order, from anywhere, and how long each step may take."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from test_writer import only_client
 
 from kit.frames import CLOSE, FIN, PING, PONG, Frame, masked
 from kit.jobs import Job
@@ -31,6 +33,45 @@ async def test_answers_to_earlier_messages_of_the_same_read_go_out_before(
         code, _ = await peer.closed()
         assert code in (1000, 1002)
         assert len(log.lines()) == (code == 1002)
+
+
+@on_each_loop
+async def test_after_our_close_no_message_is_missing_between_others(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reading does not pause then, for the peer's Close must be read."""
+    caplog.set_level(logging.INFO, "wstransports")
+    got: list[str] = []
+    go_on = loop.signal()
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            got.append((await reader.get(str))[:1])
+            await go_on.wait()
+
+    async with loop.serving(on_connection, read_limit=3000) as server:
+        peer = await loop.connect(server)
+        peer.answers_close = False
+        client = await only_client(loop, server)
+        closing = loop.spawn(client.close())
+        assert (await peer.frame()).opcode == CLOSE
+        peer.send("0")
+        await loop.until(lambda: got)
+        for number in range(1, 6):
+            peer.send(str(number) * 1000)
+        peer.part("6")
+        await loop.until(lambda: "messages after our Close are discarded" in caplog.text)
+        await peer.nothing()
+        go_on.set()
+        await loop.until(lambda: len(got) == 4)
+        peer.part("", last=True)
+        peer.send("7")
+        peer.acknowledge()
+        await closing.wait()
+        await peer.eof()
+    assert got == ["0", "1", "2", "3"]
+    assert caplog.text.count("are discarded") == 1
 
 
 @pytest.mark.parametrize("concurrent", [1, 2])

@@ -137,8 +137,13 @@ class Inbox:
 
     def put(self, piece: MessagePiece) -> None:
         """A piece of a message arrived; `run` must follow."""
-        # After our Close, reading never pauses before the peer's Close, so the excess is dropped.
         overflow = self.unread > self._limit and self._core.phase is Phase.CLOSE_SENT
+        if overflow and not self._ending:
+            # Reading never pauses between our Close and the peer's. After the first message that is
+            # discarded all are, so that none is missing between others.
+            self._ending = True
+            what = "messages after our Close are discarded, more than read_limit is unread"
+            self.link.identity.log(logging.INFO, what)
         if not piece.first:
             if self._arriving is not None:
                 if overflow:
@@ -147,7 +152,7 @@ class Inbox:
                 if piece.last:
                     self._arriving = None
             return
-        if self._consumer is _STOPPED or overflow or self._ending:
+        if self._consumer is _STOPPED or self._ending:
             return
         reader = WebSocketReader(self, piece)
         if self._waiting is _NOTHING:
