@@ -63,9 +63,9 @@ async def test_the_server_ends_tcp_first(loop: Loop, closes: str) -> None:
 
 
 @BY_EITHER
-@on("trio")
+@on("asyncio", "trio")
 async def test_also_with_tls(loop: Loop, contexts: Contexts, closes: str) -> None:
-    """On asyncio, a client's TLS closes TCP as soon as the server has ended TLS."""
+    """On uvloop, a client's TLS closes TCP as soon as the server has ended TLS."""
     await end_connections(loop, closes, contexts)
 
 

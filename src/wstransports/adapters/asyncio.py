@@ -19,6 +19,7 @@ from .asyncio_dial import dial
 from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
+from .asyncio_tls import AboveTls
 from .listening_sockets import ListeningSockets
 from .tls_watch import TlsWatch
 from .write_half import Room
@@ -35,7 +36,7 @@ _USUAL_TIME = asyncio.BaseEventLoop.time
 _SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
 
 
-class AsyncioPipe(Room, asyncio.BaseProtocol):
+class AsyncioPipe(Room, AboveTls):
     """A Pipe, and the protocol that a transport calls."""
 
     _transport: asyncio.Transport
@@ -86,6 +87,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._sink.connection_lost(exc or self._loss)
         self._sink = LostSink(self._sink)
         self._received = self._sink.data_received
+        self.below = None
         with suppress(AttributeError):  # asyncio's TLS keeps our methods, if it was connected
             self._transport.set_protocol(asyncio.BufferedProtocol())
 
@@ -156,6 +158,14 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
                 self._transport.abort()
         elif not self._transport.is_closing():  # closed again, asyncio's TLS cannot be aborted
             self._transport.close()
+            self._end_below()
+
+    def _end_below(self) -> None:
+        """End our half of TCP too, if all is sent: else the peer would, in answer to TLS's end."""
+        below = self.below
+        if below is not None and not self.waiting() and not below.get_write_buffer_size():
+            with suppress(OSError):  # it is reset already
+                below.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
         """Drop the stream at once."""

@@ -24,9 +24,16 @@ class TlsProtocol(SSLProtocol):
             self.max_size = LARGE  # type: ignore[misc]  # the next get_buffer() makes it
 
 
+class AboveTls(asyncio.BaseProtocol):
+    """A protocol that may run over TLS."""
+
+    below: asyncio.Transport | None = None
+    """The transport below TLS, where it is known."""
+
+
 async def connect_accepted_tls(
     loop: asyncio.AbstractEventLoop,
-    make_pipe: Callable[[], asyncio.BaseProtocol],
+    make_pipe: Callable[[], AboveTls],
     sock: socket.socket,
     *,
     ssl: ssl.SSLContext,
@@ -34,15 +41,17 @@ async def connect_accepted_tls(
 ) -> None:
     """As `connect_accepted_socket` of asyncio's own loops, with a TlsProtocol."""
     done = loop.create_future()
+    pipe = make_pipe()
     protocol = TlsProtocol(
         loop,
-        make_pipe(),
+        pipe,
         ssl,
         done,
         server_side=True,
         ssl_handshake_timeout=ssl_handshake_timeout,
     )
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
+    pipe.below = transport
     try:
         await done
     except BaseException:
