@@ -10,6 +10,7 @@ from .handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 from .headers import HeaderFields
 from .masking import MaskKeys
 from .parser import Parser
+from .request import Request
 
 
 class ClientConnection(Connection[ClientHandshake]):
@@ -58,5 +59,5 @@ class ClientConnection(Connection[ClientHandshake]):
             MaskKeys(),
             Deadlines(open_timeout, close_timeout, timeout),
         )
-        self.request = handshake.request
+        self.request: Request = handshake.request
         self._put(handshake.request_bytes())

@@ -90,14 +90,14 @@ class Connection(Sender, Generic[Handshake]):
             tuple[bool, Reasons | int, str], ...
         ] = ()  # the content of close_frames
         self.close_code: Reasons | int | None = None
-        self.close_reason = ""
+        self.close_reason: str = ""
         self.latency: float | None = None
         self._handshake: Handshake | None = handshake
         self._parser = parser
         self._deadlines = deadlines
         self._may_receive = False
-        self.input_ended = False
-        self.silent = True
+        self.input_ended: bool = False
+        self.silent: bool = True
         self._eof_held = False  # the stream ended, but input is still kept back
         self._keepalive_ping: bytes | None = None  # its payload, until the pong is received
         self._pings_out = 0  # how often it was sent: several times while reading is paused

@@ -77,8 +77,8 @@ class Deadlines:
         self._handshake_by: float | None = None
         self._close_by: float | None = None
         self._keepalive = False
-        self.pinged_at = 0.0  # when the last keepalive ping was sent
-        self.reading = True
+        self.pinged_at: float = 0.0  # when the last keepalive ping was sent
+        self.reading: bool = True
         self._taken = 0  # bytes that the peer has read in all
         self._stalled: float | None = None  # since when it has read none of those waiting
 

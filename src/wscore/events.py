@@ -40,7 +40,7 @@ class RequestReceived(Event):
     __slots__ = ("request",)
 
     def __init__(self, request: Request) -> None:
-        self.request = request
+        self.request: Request = request
 
 
 class HandshakeFailed(Event):
@@ -54,8 +54,8 @@ class HandshakeFailed(Event):
     __slots__ = ("reason", "status")
 
     def __init__(self, status: int, reason: str) -> None:
-        self.status = status
-        self.reason = reason
+        self.status: int = status
+        self.reason: str = reason
 
 
 class Accepted(Event):
@@ -67,8 +67,8 @@ class Accepted(Event):
     __slots__ = ("response", "subprotocol")
 
     def __init__(self, response: Response, subprotocol: str | None) -> None:
-        self.response = response
-        self.subprotocol = subprotocol
+        self.response: Response = response
+        self.subprotocol: str | None = subprotocol
 
 
 class Refused(Event):
@@ -81,7 +81,7 @@ class Refused(Event):
     __slots__ = ("response",)
 
     def __init__(self, response: Response) -> None:
-        self.response = response
+        self.response: Response = response
 
 
 class MessagePiece(Event):
@@ -98,11 +98,11 @@ class MessagePiece(Event):
     def __init__(
         self, type: DataType, data: bytes, text: str | None, first: bool, last: bool
     ) -> None:
-        self.type = type
-        self.data = data
-        self.text = text
-        self.first = first
-        self.last = last
+        self.type: DataType = type
+        self.data: bytes = data
+        self.text: str | None = text
+        self.first: bool = first
+        self.last: bool = last
 
 
 class Ping(Event):
@@ -115,7 +115,7 @@ class Ping(Event):
     __slots__ = ("payload",)
 
     def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+        self.payload: bytes = payload
 
 
 class Pong(Event):
@@ -127,7 +127,7 @@ class Pong(Event):
     __slots__ = ("payload",)
 
     def __init__(self, payload: bytes) -> None:
-        self.payload = payload
+        self.payload: bytes = payload
 
 
 class CloseReceived(Event):
@@ -141,8 +141,8 @@ class CloseReceived(Event):
     __slots__ = ("code", "reason")
 
     def __init__(self, code: int, reason: str) -> None:
-        self.code = code
-        self.reason = reason
+        self.code: int = code
+        self.reason: str = reason
 
 
 class ConnectionFailed(Event):
@@ -155,5 +155,5 @@ class ConnectionFailed(Event):
     __slots__ = ("code", "reason")
 
     def __init__(self, code: int, reason: str) -> None:
-        self.code = code
-        self.reason = reason
+        self.code: int = code
+        self.reason: str = reason

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from .enums import DataType
 from .events import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Pong
 from .extensions import CorruptMessage, Decoder
-from .extensions.negotiated import NO_EXTENSIONS
+from .extensions.negotiated import NO_EXTENSIONS, NegotiatedExtensions
 from .frames import FIN, MASKED, MAX_CONTROL, truncated_reason
 from .masking import apply_mask
 from .messages import whole_messages
@@ -86,9 +86,9 @@ class Parser:
     )
 
     def __init__(self, masked: bool, max_message_size: int | None) -> None:
-        self.more = False  # input was kept back: call feed(b"") again
-        self.over = False  # the last event was a CloseReceived or a ConnectionFailed
-        self.negotiated = NO_EXTENSIONS
+        self.more: bool = False  # input was kept back: call feed(b"") again
+        self.over: bool = False  # the last event was a CloseReceived or a ConnectionFailed
+        self.negotiated: NegotiatedExtensions = NO_EXTENSIONS
         # With their reserved bits, in order of use; created for the first encoded message.
         self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
         self._decoders: tuple[Decoder, ...] = ()  # those for the last encoded message
@@ -99,7 +99,7 @@ class Parser:
         self._pending: Sequence[int] = ()  # the decoders that have more output
         self._work_left = _MAX_WORK  # bytes that they may still return in this call
         self._masked = masked
-        self.max_frames = SLICE  # in one call
+        self.max_frames: int = SLICE  # in one call
         self.max_message_size = max_message_size
         self._rest = b""  # an incomplete frame header or control frame
         self._type = _NONE  # of the current message

@@ -24,12 +24,12 @@ class PreparedMessage:
     ) -> None:
         if isinstance(data, str):
             self._opcode = DataType.TEXT
-            self.payload = encode(data)
+            self.payload: bytes = encode(data)
         else:
             self._opcode = DataType.BINARY
             self.payload = payload_bytes(data, "a message is str (text) or bytes-like (binary)")
-        self.data = data if isinstance(data, str) else self.payload
-        self.compress = compress
+        self.data: str | bytes = data if isinstance(data, str) else self.payload
+        self.compress: bool | None = compress
         self._frames: dict[Hashable, bytes] = {}
 
     def frame(self, negotiated: NegotiatedExtensions) -> bytes:

@@ -21,10 +21,10 @@ class Request:
 
     def __init__(self, method: str, target: str, headers: HeaderFields = ()) -> None:
         fields = headers if isinstance(headers, Headers) else Headers(headers)
-        self.method = method
-        self.target = target
-        self.is_upgrade = "websocket" in upgrade_list(fields)
-        self.subprotocols = tuple(subprotocol_list(fields))
+        self.method: str = method
+        self.target: str = target
+        self.is_upgrade: bool = "websocket" in upgrade_list(fields)
+        self.subprotocols: tuple[str, ...] = tuple(subprotocol_list(fields))
         self._fields = fields.encode()
         self._state: SimpleNamespace | None = None
 

@@ -26,9 +26,9 @@ class Response:
             raise ValueError(f"a response's status must be from 100 to 999, not {status}")
         if not isinstance(body, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"a response's body must be str or bytes, not {type(body).__name__}")
-        self.status = int(status)
-        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
-        self.body = body.encode() if isinstance(body, str) else bytes(body)
+        self.status: int = int(status)
+        self.headers: Headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self.body: bytes = body.encode() if isinstance(body, str) else bytes(body)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Response):

@@ -39,9 +39,9 @@ class Sender:
     )
 
     def __init__(self, keys: MaskKeys | None) -> None:
-        self.phase = Phase.CONNECTING
-        self.unsent = 0
-        self.may_send = False
+        self.phase: Phase = Phase.CONNECTING
+        self.unsent: int = 0
+        self.may_send: bool = False
         self._keys = keys
         self._out: list[bytes] = []
         self._fragmenting = DataType.NONE  # the type of an unfinished fragmented message

@@ -21,10 +21,10 @@ class Accept:
             raise ValueError(
                 "the handshake writes the Sec-WebSocket-Protocol header itself: pass subprotocol="
             )
-        self.headers = added_headers(fields)
+        self.headers: Headers = added_headers(fields)
         if subprotocol is not None:
             checked_tokens("subprotocols", [subprotocol])
-        self.subprotocol = subprotocol
+        self.subprotocol: str | None = subprotocol
 
     def __repr__(self) -> str:
         return f"Accept({shown_pairs(self.headers)!r}, {self.subprotocol!r})"

@@ -31,7 +31,7 @@ class BasicAuth:
         if not isinstance(realm, str) or not (realm.isascii() and realm.isprintable()):
             raise ValueError(f"realm must be a str of printable ASCII, not {realm!r}")
         quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
-        self.challenge = Response(
+        self.challenge: Response = Response(
             401,
             {
                 "WWW-Authenticate": f'Basic realm="{quoted}", charset="UTF-8"',

@@ -40,7 +40,7 @@ class RoundRobin:
     __slots__ = ("_open", "_until", "_waiting", "number")
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number: int = 0
         """Increases with each iteration of the loop in which there is much input."""
         self._waiting: deque[Callable[[], None]] = deque()
         self._open = False  # some of this iteration's time is used
@@ -93,12 +93,12 @@ class Batch:
     __slots__ = ("_waiting", "active", "at_end", "old_at", "round_robin")
 
     def __init__(self) -> None:
-        self.active = 0
+        self.active: int = 0
         """How many blocks are open; not 0 while output is gathered."""
-        self.old_at = 0.0
+        self.old_at: float = 0.0
         """When output is old, by the loop's clock: the next `put` then calls `end`. 0 if nothing
         has set it for this input: then the first `put` does."""
-        self.round_robin = RoundRobin()
+        self.round_robin: RoundRobin = RoundRobin()
         """How the loop's connections share the time for input."""
         self._waiting: list[Gathering] = []
         # The list's own method: one written here would cost 0.5 % of an echo's instructions.

@@ -61,16 +61,16 @@ class Callbacks:
     pipe: Pipe
 
     def __init__(self, link: Link, runtime: Runtime, context: Context) -> None:
-        self.context = context
+        self.context: Context = context
         """What all the callbacks run in, so that each sees the variables that others set."""
-        self.running = 0
+        self.running: int = 0
         """The number of tasks that have not ended."""
-        self.closing = False
+        self.closing: bool = False
         """The connection is closing: each task ends with `advance_close`."""
-        self.stopped = False
+        self.stopped: bool = False
         """A callback failed: none but on_closed may run."""
         self._cancelled = False  # all tasks, by us
-        self.link = link
+        self.link: Link = link
         self._runtime = runtime
 
     def start(self, function: Callable[P, Awaitable[None]], *args: P.args, **_: P.kwargs) -> None:

@@ -63,7 +63,7 @@ class Client:
         self.port = port
         self.request = request
         self.subprotocol = subprotocol
-        self.writer = WebSocketWriter(session.outbox)
+        self.writer: WebSocketWriter = WebSocketWriter(session.outbox)
         self.response: Response | None = None
 
     def __repr__(self) -> str:

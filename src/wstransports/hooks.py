@@ -22,7 +22,7 @@ class Hooks:
     """The hooks for one request, one after another: `resume` until it returns None."""
 
     def __init__(self, options: ServerOptions, request: Request) -> None:
-        self.name = ""
+        self.name: str = ""
         """The hook that was called last."""
         self.answer: Answer = Accept()
         """What answers the request, once they all have returned."""

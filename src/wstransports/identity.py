@@ -18,9 +18,9 @@ class Identity:
     __slots__ = ("_limit", "id", "logger", "peer")
 
     def __init__(self, logger: LoggerLike | None = None, limit: LogLimit | None = None) -> None:
-        self.id = next(_ids)
+        self.id: int = next(_ids)
         """The connection's number in this process."""
-        self.logger = logger
+        self.logger: LoggerLike | None = logger
         """What logs its lines; None for the package's own."""
         self.peer: tuple[str, int] | None = None
         """The peer's host and port, once they are known; None if it has none."""

@@ -62,9 +62,11 @@ class Instruments:
             for name in _NAMES
         }
         self._failed: set[Callable[..., object]] = set()
-        self.any = any(self._calls.values())
+        self.any: bool = any(self._calls.values())
         """Whether any method is to be called."""
-        self.count_messages = bool(self._calls["message_received"] or self._calls["message_sent"])
+        self.count_messages: bool = bool(
+            self._calls["message_received"] or self._calls["message_sent"]
+        )
         """Whether messages are to be counted."""
 
     def call(self, identity: Identity, name: str, *args: object) -> None:

@@ -59,7 +59,7 @@ class LostSink:
     """Takes the place of a pipe's sink when its stream is lost: the two would be a cycle."""
 
     def __init__(self, sink: Sink) -> None:
-        self.identity = sink.identity
+        self.identity: Identity = sink.identity
 
     def connected(self, pipe: "Pipe") -> None:
         """It is over."""

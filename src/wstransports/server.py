@@ -112,7 +112,7 @@ class WebSocketServer:
         self.certs = certs
         self.loop = loop
         self.timeout = timeout
-        self.clients = Clients()
+        self.clients: Clients = Clients()
         self._options = ServerOptions(timeout=timeout, **options)
         self._address = Address(
             host=addr,

@@ -10,7 +10,7 @@ class WaitingBytes:
     """How many bytes wait for all clients together, from what is reported of each."""
 
     def __init__(self) -> None:
-        self.total = 0
+        self.total: int = 0
         self._of: dict[Client, int] = {}
 
     def waiting(self, client: Client, size: int) -> None:
@@ -31,27 +31,27 @@ class Statistics(Instrument):
     """
 
     def __init__(self) -> None:
-        self.connections_opened = 0
+        self.connections_opened: int = 0
         """Connections whose opening handshake succeeded."""
-        self.connections_open = 0
+        self.connections_open: int = 0
         """Those that are open."""
         self.connections_rejected: Counter[str] = Counter()
         """The others, by the reasons of `Instrument.rejected`."""
         self.connections_closed: Counter[int] = Counter()
         """Those that are closed, by code (RFC 6455 section 7.4)."""
-        self.messages_received = 0
+        self.messages_received: int = 0
         """Messages that arrived completely."""
-        self.messages_sent = 0
+        self.messages_sent: int = 0
         """Messages that were queued."""
-        self.messages_dropped = 0
+        self.messages_dropped: int = 0
         """Messages that `broadcast(slow="drop")` did not send."""
-        self.bytes_received = 0
+        self.bytes_received: int = 0
         """The bytes of the messages received."""
-        self.bytes_sent = 0
+        self.bytes_sent: int = 0
         """The bytes of the messages sent."""
-        self.wire_bytes_received = 0
+        self.wire_bytes_received: int = 0
         """The same before decompression."""
-        self.wire_bytes_sent = 0
+        self.wire_bytes_sent: int = 0
         """The same after compression."""
         self._waiting = WaitingBytes()
 

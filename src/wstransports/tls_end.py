@@ -16,7 +16,9 @@ class TlsEnd:
     def __init__(self, context: ssl.SSLContext, server_side: bool, host: str | None = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side, host)
+        self.ssl_object: ssl.SSLObject = context.wrap_bio(
+            self._incoming, self._outgoing, server_side, host
+        )
         self._owed = 0  # bytes that TLS itself has sent since the peer took all
 
     def handshake(self, data: bytes) -> bool:

@@ -28,8 +28,8 @@ class MessageState:
         """The type of the message whose frames are not complete; None between messages."""
         self.closed = False
         """Whether a Close was there."""
-        self.frames = 0
-        self.size = 0
+        self.frames: int = 0
+        self.size: int = 0
         self._carry = b""  # an incomplete code point
         self._valid = True  # the text so far
         self._compressed = False

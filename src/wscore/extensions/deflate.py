@@ -216,16 +216,16 @@ class NegotiatedDeflate:
         peer_window_bits: int,
         peer_takeover: bool,
     ) -> None:
-        self.engine = settings.engine
-        self.threshold = settings.threshold
-        self.takeover = takeover
-        self.peer_window_bits = peer_window_bits
-        self.peer_takeover = peer_takeover
+        self.engine: Engine = settings.engine
+        self.threshold: int = settings.threshold
+        self.takeover: bool = takeover
+        self.peer_window_bits: int = peer_window_bits
+        self.peer_takeover: bool = peer_takeover
         self._settings = settings
         self._window_bits = window_bits
-        self.compresses = window_bits > _TOO_SMALL_TO_DEFLATE
+        self.compresses: bool = window_bits > _TOO_SMALL_TO_DEFLATE
         how = settings.engine, settings.level, settings.memory_level
-        self.cache_key = *how, window_bits, settings.threshold
+        self.cache_key: tuple[Engine, int, int, int, int] = *how, window_bits, settings.threshold
 
     def encoder(self) -> "Deflater":
         """See `NegotiatedExtension`."""
@@ -296,7 +296,7 @@ class Inflater:
     __slots__ = ("_ended", "_negotiated", "_decompressor", "_kept", "pending")
 
     def __init__(self, negotiated: NegotiatedDeflate) -> None:
-        self.pending = False
+        self.pending: bool = False
         self._negotiated = negotiated
         self._decompressor: Decompressor | None = None
         self._kept = b""  # input that was not consumed

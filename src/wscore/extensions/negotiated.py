@@ -1,7 +1,7 @@
 """The negotiated extensions of a connection, taken together."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 
 from .base import Decoder, Encoder, NegotiatedExtension
@@ -17,11 +17,13 @@ class NegotiatedExtensions:
 
     def __init__(self, *extensions: NegotiatedExtension) -> None:
         self._all = extensions
-        self.cache_key = tuple([(one.__class__, one.cache_key) for one in extensions])
+        self.cache_key: tuple[tuple[type[NegotiatedExtension], Hashable], ...] = tuple(
+            [(one.__class__, one.cache_key) for one in extensions]
+        )
         """Equal if `encode_stateless` returns the same."""
-        self.bits = 0
+        self.bits: int = 0
         """The reserved bits of all extensions."""
-        self.threshold = sys.maxsize
+        self.threshold: int = sys.maxsize
         """The least threshold of all extensions, in bytes."""
         for one in extensions:
             self.bits |= one.bits

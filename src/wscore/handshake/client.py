@@ -99,12 +99,12 @@ class ClientHandshake:
                 f"{target!r} is not a request target: write an absolute path, percent-encoded and "
                 "without a fragment, like /chat?room=1"
             )
-        self.negotiated = NO_EXTENSIONS
+        self.negotiated: NegotiatedExtensions = NO_EXTENSIONS
         """The negotiated extensions, once Accepted was returned."""
         self._extensions = by_name(extensions)
-        self.trailing_data = b""
+        self.trailing_data: bytes = b""
         """The bytes after the 101 response: the first frames."""
-        self.refusal = b""
+        self.refusal: bytes = b""
         """The Close to send after a HandshakeFailed: only for an invalid choice of extensions."""
         self._subprotocols = checked_tokens("subprotocols", subprotocols)
         key = new_key()
@@ -127,7 +127,7 @@ class ClientHandshake:
         if origin is not None:
             fields.append(("Origin", origin))
         fields += added_headers(headers, "host", "origin").pairs
-        self.request = Request("GET", target, fields)
+        self.request: Request = Request("GET", target, fields)
         """The request that is sent."""
         self._accept = accept_value(key)
         http = h11.Connection(h11.CLIENT)

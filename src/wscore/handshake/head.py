@@ -70,8 +70,8 @@ class HeadLimits:
         ):
             if not isinstance(limit, int) or limit < 1:
                 raise ValueError(f"{name} must be {unit}, at least 1, not {limit!r}")
-        self.size = size
-        self.fields = fields
+        self.size: int = size
+        self.fields: int = fields
 
     def too_long(self) -> InvalidHead:
         """The error for a head of more bytes."""
@@ -102,7 +102,7 @@ class HeadBuffer:
     __slots__ = ("_searched", "data")
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self._searched = 0
 
     def take(self, limits: HeadLimits) -> bytes | None:

@@ -85,7 +85,7 @@ class ResponseSender:
             http.receive_data(_REQUEST)
             http.next_event()
         self._has_body = method != "HEAD" and response.status not in (204, 304)
-        self.head = http.send(
+        self.head: bytes = http.send(
             h11.Response(
                 status_code=response.status,
                 headers=raw_fields(Headers(headers)),

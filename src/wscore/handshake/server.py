@@ -9,7 +9,7 @@ from ..errors import LocalProtocolError
 from ..events import HandshakeFailed, RequestReceived
 from ..extensions import Extension, NegotiatedExtension
 from ..extensions.base import by_name
-from ..extensions.negotiated import NO_EXTENSIONS, negotiated_extensions
+from ..extensions.negotiated import NO_EXTENSIONS, NegotiatedExtensions, negotiated_extensions
 from ..headers import (
     HeaderFields,
     Headers,
@@ -113,16 +113,16 @@ class ServerHandshake:
         return other
 
     def _begin(self) -> None:
-        self.negotiated = NO_EXTENSIONS
+        self.negotiated: NegotiatedExtensions = NO_EXTENSIONS
         """The negotiated extensions, once RequestReceived was returned."""
         self._chosen: list[str] = []  # the same as elements of the response's header
         self.request: Request | None = None
         """The request, once RequestReceived was returned."""
         self.subprotocol: str | None = None
         """The first supported subprotocol that the client offered, from RequestReceived on."""
-        self.trailing_data = b""
+        self.trailing_data: bytes = b""
         """The bytes after the head: frames, if the client did not wait for the response."""
-        self.refusal = b""
+        self.refusal: bytes = b""
         """The 4xx or 5xx response to send after HandshakeFailed."""
         self._buffer = HeadBuffer()
         self._line_scanned = 0

@@ -84,7 +84,7 @@ class AnyioRuntime(AnyioTasks):
 
     def __init__(self, stream: ByteStream | None = None) -> None:
         super().__init__()
-        self.batch = Batch()
+        self.batch: Batch = Batch()
         self.now = anyio.current_time
         self.signal = anyio.Event
         self.checkpoint = checkpoint

@@ -43,7 +43,7 @@ class AsyncioPipe(Room, AboveTls):
 
     def __init__(self, runtime: "AsyncioRuntime", sink: Sink) -> None:
         super().__init__(asyncio.Event)
-        self.connected = False
+        self.connected: bool = False
         self._runtime = runtime
         self._sink = sink
         self._received = sink.data_received
@@ -265,10 +265,10 @@ class AsyncioRuntime:
     task_group = shield = nullcontext
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.batch = Batch()
+        self.batch: Batch = Batch()
         self.now = _clock(loop)
         self.loop = loop
-        self.read_buffer = memoryview(bytearray(READ_SIZE))
+        self.read_buffer: memoryview[int] = memoryview(bytearray(READ_SIZE))
         """What all pipes read into: each takes its bytes out at once."""
 
     @cached_property

@@ -29,7 +29,7 @@ class ListeningSockets:
     """
 
     def __init__(self, sockets: list[socket.socket], unix_path: str | None = None) -> None:
-        self.sockets = tuple(sockets)
+        self.sockets: tuple[socket.socket, ...] = tuple(sockets)
         # A Unix socket's file is removed at the end if it is still the one that was made.
         self._file = None if unix_path is None else (unix_path, _file_id(unix_path))
 

@@ -20,7 +20,7 @@ class StopSignals:
     """
 
     def __init__(self, stop: Callable[[], object]) -> None:
-        self.came = False
+        self.came: bool = False
         """Whether a signal called `stop`."""
         self._stop = stop
         self._before: dict[int, Any] = {}

@@ -95,8 +95,8 @@ class TrioRuntime:
     checkpoints = True
 
     def __init__(self) -> None:
-        self.batch = Batch()
-        self.at_checkpoint = False
+        self.batch: Batch = Batch()
+        self.at_checkpoint: bool = False
         # Not trio.current_time, which looks this up: 2 % of the instructions of an echo.
         self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task

@@ -47,7 +47,7 @@ class Worker:
     __slots__ = ("gathered", "reads")
 
     def __init__(self, reads: bool = True) -> None:
-        self.reads = reads
+        self.reads: bool = reads
         self.gathered: Suspended = NOTHING
         """Has output that leaves when the callback ends or waits."""
 

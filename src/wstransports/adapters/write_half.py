@@ -17,7 +17,7 @@ class Room:
     """
 
     def __init__(self, new_signal: Callable[[], Signal]) -> None:
-        self.full = False
+        self.full: bool = False
         self._new_signal = new_signal
         self._room: Signal | None = None  # made when somebody waits
 

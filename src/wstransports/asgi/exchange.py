@@ -101,8 +101,8 @@ class Exchange:
     scope: Scope
 
     def __init__(self, settings: Settings, state: Mapping[str, Any], runtime: Runtime) -> None:
-        self.addr = ""
-        self.port = 0
+        self.addr: str = ""
+        self.port: int = 0
         self._settings = settings
         self._state = state
         self._stage = Stage.ASKED

@@ -28,7 +28,7 @@ class Alarm:
     pipe: Pipe
 
     def __init__(self, handler: AlarmHandler) -> None:
-        self.handler = handler
+        self.handler: AlarmHandler = handler
         self._timer: Timer | None = None
         self._at = 0.0
         self._turns = 0  # that an overdue deadline has waited

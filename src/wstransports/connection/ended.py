@@ -35,8 +35,8 @@ class Ended:
     ) -> None:
         self._core = core
         self._client = None if client is None else ref(client)
-        self.identity = identity
-        self.lost = True
+        self.identity: Identity = identity
+        self.lost: bool = True
 
     @property
     def client(self) -> Peer | None:

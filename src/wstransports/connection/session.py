@@ -95,6 +95,10 @@ class Session:
         "runtime",
     )
 
+    callbacks: Callbacks
+    control: Control
+    intake: Intake
+    outbox: Outbox
     pipe: Pipe
     outbox_class = Outbox
     control_class = Control
@@ -107,21 +111,21 @@ class Session:
         owner: Owner,
         context: Context,
     ) -> None:
-        self.identity = Identity(options.logger, options.log_limit)
-        self.core = core
-        self.runtime = runtime
-        self.options = options
+        self.identity: Identity = Identity(options.logger, options.log_limit)
+        self.core: ServerConnection | ClientConnection = core
+        self.runtime: Runtime = runtime
+        self.options: ConnectionOptions = options
         self.callbacks = callbacks = Callbacks(self, runtime, context)
         self.intake = intake = Intake(self, core, runtime)
-        self.inbox = Inbox(self, core, runtime, callbacks, intake, options)
+        self.inbox: Inbox = Inbox(self, core, runtime, callbacks, intake, options)
         self.outbox = self.outbox_class(self, core, runtime, options.timeout)
         self.control = self.control_class(core, callbacks, intake, self.inbox, self.outbox)
         self._client: Peer | None = None
         self._ended: Ended | None = None  # once all is over
-        self.lost = False
+        self.lost: bool = False
         self.loss: Exception | None = None
         """The error that ended the byte stream, if any."""
-        self.owner = owner
+        self.owner: Owner = owner
         self._batch = runtime.batch
         self._now = runtime.now
         self._going_away: Reasons | None = None  # the code for that, once the server stops

@@ -7,7 +7,8 @@ class TokenBucket:
     __slots__ = ("_at", "_most", "_rate", "tokens")
 
     def __init__(self, rate: float, now: float) -> None:
-        self.tokens = self._most = max(float(rate), 1.0)
+        self._most = max(float(rate), 1.0)
+        self.tokens: float = self._most
         """How many there are; negative after more were taken."""
         self._rate = rate
         self._at = now

@@ -115,9 +115,9 @@ class Inbox:
         options: ConnectionOptions,
     ) -> None:
         self.callback: OnMessage | None = None
-        self.unread = 0
-        self.checkpoints = runtime.checkpoints
-        self.link = link
+        self.unread: int = 0
+        self.checkpoints: bool = runtime.checkpoints
+        self.link: Link = link
         self._core = core
         self._runtime = runtime
         self._batch = runtime.batch

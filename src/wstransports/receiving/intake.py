@@ -59,11 +59,11 @@ class Intake:
     def __init__(
         self, handler: Handler, core: ServerConnection | ClientConnection, runtime: Runtime
     ) -> None:
-        self.pause_reasons = 0
+        self.pause_reasons: int = 0
         """Why reading is paused, as flags; 0 while it is not."""
-        self.stopped = False
+        self.stopped: bool = False
         """The stream is lost: reading never resumes."""
-        self.link = handler
+        self.link: Handler = handler
         self._core = core
         self._now = runtime.now
         self._batch = runtime.batch

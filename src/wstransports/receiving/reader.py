@@ -81,7 +81,7 @@ class WebSocketReader(Buffer):
 
     def __init__(self, flow: FlowControl, piece: MessagePiece) -> None:
         # The first low-level read calls Buffer.__init__ (see __getattr__): most messages have none.
-        self.data_type = piece.type
+        self.data_type: DataType = piece.type
         self._flow = flow
         self._counted = 0  # bytes counted as unread
         self._whole: str | bytes | None  # the message, if it arrived in one piece

@@ -10,7 +10,7 @@ from wscore.frames import LARGE
 from wscore.sending import Data
 from wscore.states import MAY_RECEIVE
 
-from ..batch import GATHER_LIMIT, GATHER_SECONDS
+from ..batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from ..errors import ConnectionClosed, closed_error
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
@@ -89,16 +89,16 @@ class Outbox:
         runtime: Runtime,
         timeout: float,
     ) -> None:
-        self.core = core
-        self.runtime = runtime
-        self.batch = runtime.batch
+        self.core: ServerConnection | ClientConnection = core
+        self.runtime: Runtime = runtime
+        self.batch: Batch = runtime.batch
         self._now = runtime.now
-        self.lock = FragmentLock()
-        self.held_back = 0
+        self.lock: FragmentLock = FragmentLock()
+        self.held_back: int = 0
         """Bytes of broadcast messages that are waiting for the lock."""
         self.pongs: Pongs | None = None
         """Those that pings wait for, once a ping was sent."""
-        self.link = link
+        self.link: Link = link
         self._timeout = timeout  # seconds for a source's next piece; 0 for no limit
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
         self._gathered = False  # the batch will call flush

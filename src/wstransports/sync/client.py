@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
-from wscore import DataType, PreparedMessage, Reasons, State
+from wscore import DataType, PreparedMessage, Reasons, Response, State
 from wscore.sending import Data
 
 from ..client import Client as AsyncClient
@@ -17,6 +17,7 @@ from ..client import checked_timeout
 from ..errors import ConnectionClosed, ConnectionClosedOK
 from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
+from ..request import Request
 from ..runtime import read_arrived
 from ..sending.json_text import json_text
 from ..sending.pongs import AwaitedPong
@@ -41,11 +42,11 @@ class Client:
     """
 
     def __init__(self, client: AsyncClient, thread: LoopThread, owns_thread: bool) -> None:
-        self.addr = client.addr
-        self.port = client.port
-        self.request = client.request
-        self.response = client.response
-        self.subprotocol = client.subprotocol
+        self.addr: str = client.addr
+        self.port: int = client.port
+        self.request: Request = client.request
+        self.response: Response | None = client.response
+        self.subprotocol: str | None = client.subprotocol
         self._client = client
         self._thread = thread
         self._owns_thread = owns_thread  # which ends when the client is closed, or garbage

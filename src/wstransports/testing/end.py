@@ -17,12 +17,12 @@ class End:
     pipe: Pipe
 
     def __init__(self) -> None:
-        self.identity = Identity()
-        self.received = bytearray()
-        self.is_connected = False
-        self.at_eof = False
-        self.lost = False
-        self.paused = False
+        self.identity: Identity = Identity()
+        self.received: bytearray = bytearray()
+        self.is_connected: bool = False
+        self.at_eof: bool = False
+        self.lost: bool = False
+        self.paused: bool = False
         self.broken: list[BrokenRule] = []
         self.on_data: Callable[[], None] | None = None
         """Called after each data_received()."""

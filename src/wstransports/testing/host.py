@@ -22,7 +22,7 @@ class Job:
     """A call in a task besides the check's own."""
 
     def __init__(self, call: Callable[[], Awaitable[object]]) -> None:
-        self.done = False
+        self.done: bool = False
         self.error: BaseException | None = None
         """What it raised."""
         self._call = call  # one that never runs leaves no coroutine behind

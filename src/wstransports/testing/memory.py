@@ -139,8 +139,8 @@ class MemoryEnd:
     _pipe: Pipe
 
     def __init__(self, runtime: "MemoryRuntime") -> None:
-        self.identity = Identity()
-        self.at_eof = False
+        self.identity: Identity = Identity()
+        self.at_eof: bool = False
         """No more bytes will arrive: the peer ended its half, or the connection is lost."""
         self._runtime = runtime
         self._received = bytearray()
@@ -260,7 +260,7 @@ class MemoryRuntime(Kernel):
         super().__init__()
         self.chunk = chunk
         self.checkpoints = False
-        self.batch = Batch()
+        self.batch: Batch = Batch()
         self._listeners: dict[tuple[str, int], MemoryListener] = {}
 
     def run(self, async_main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:

@@ -39,7 +39,7 @@ class MemoryTask(Generic[T]):
     def __init__(
         self, runtime: "Kernel", coroutine: Coroutine[Any, Any, T], context: Context | None = None
     ) -> None:
-        self.done = False
+        self.done: bool = False
         self._context = copy_context() if context is None else context
         self._runtime = runtime
         self._coroutine = coroutine
