@@ -237,6 +237,15 @@ class Client:
         await self._session.close(code, reason)
         await self._session.outbox.checkpoint()
 
+    def close_nowait(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
+        """Send a Close and return at once; `wait_closed` waits for the end.
+
+        `reason` is at most 123 bytes of UTF-8. Messages that are sent already leave first. If the
+        connection is closing already, this does nothing. Call it in the loop's thread. Raises
+        ValueError for a longer `reason`, or a `code` that must not be sent.
+        """
+        self._session.fail(code, reason)
+
     async def wait_closed(self) -> None:
         """Return once the connection is over, however it ends: see `close_code`.
 

@@ -78,7 +78,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
 
     # As an Exchange.
 
-    def answering(self, answer: str) -> None:
+    def answered(self, answer: str) -> None:
         """Log the answer as uvicorn's own classes do."""
         scope: Any = self.scope
         client, path = get_client_addr(scope), get_path_with_query_string(scope)

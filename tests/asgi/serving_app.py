@@ -36,9 +36,9 @@ class Recorded(Exchange):
         self.answers: list[str] = []
         self.over = False
 
-    def answering(self, answer: str) -> None:
+    def answered(self, answer: str) -> None:
         """Note it."""
-        super().answering(answer)
+        super().answered(answer)
         self.answers.append(answer)
 
     def finished(self, session: Session) -> None:

@@ -180,7 +180,7 @@ class Exchange:
             else:
                 self._close_within(ANSWER_TIME_AT_SHUTDOWN)
 
-    def answering(self, answer: str) -> None:
+    def answered(self, answer: str) -> None:
         """The application has answered the request: "[accepted]", or the status of a response."""
 
     async def serve(self) -> None:
@@ -341,11 +341,11 @@ class Exchange:
             else:
                 headers.append((name, value))
         core.accept(subprotocol, headers, session.runtime.now())
-        self.answering("[accepted]")
         self._stage = Stage.OPEN
         self._flowing = self._connect_taken
         session.open(self)
         self._wake()
+        self.answered("[accepted]")
 
     def _close_within(self, seconds: float) -> None:
         """Close in so many seconds, if the application does not end or call receive() before."""
@@ -364,10 +364,10 @@ class Exchange:
 
     def _deny(self, response: Response) -> None:
         """Answer with `response`, all of which is here."""
-        self.answering(str(response.status))
         self._stage = Stage.CLOSED
         self._session.reject(response)
         self._end(Reasons.ABNORMAL_CLOSE)
+        self.answered(str(response.status))
 
     async def _send_body(self, data: bytes, more: bool) -> None:
         session = self._session
@@ -379,8 +379,8 @@ class Exchange:
                 self._deny(response)
                 return
             core.reject(response, now, more_body=True)
-            self.answering(str(response.status))
             self._denial = None
+            self.answered(str(response.status))
         else:
             core.send_body(data, not more, now)
         if more:
@@ -423,8 +423,8 @@ class Exchange:
             session.fail(code if self._left is None else self._left["code"], "")
         elif self._left is None and self._stage is not Stage.CLOSED:
             if self._stage is Stage.ASKED or self._denial is not None:
-                self.answering("500")
                 session.reject(Response(500, _PLAIN, "Internal Server Error"))
+                self.answered("500")
             else:  # it has begun, and the client must not take it for complete
                 session.pipe.abort()
         self._end(code)

@@ -353,7 +353,7 @@ class Session:
             await self._over.wait()
 
     def fail(self, code: int, reason: str) -> None:
-        """Send a Close because of a failure at this end, unless our Close is sent."""
+        """Send a Close, unless ours is sent, and do not wait for the peer's."""
         if self.core.may_send:
             self._send_close(code, reason)
 
