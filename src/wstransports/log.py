@@ -6,9 +6,14 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from wscore.reasons import printable
+
 LoggerLike = logging.Logger | logging.LoggerAdapter[Any]
 
 _LOGGER = logging.getLogger("wstransports")
+
+# The most characters of a text in a line: an address of the user's own may be this long.
+_MOST = 4096
 
 
 def log(
@@ -23,10 +28,13 @@ def log(
 
     It is printed instead, as logging itself does with most errors of handlers. Without a `logger`
     the package's own gets it. `stacklevel` is that of logging: 2 names the caller as the place.
+    What does not print in a str of `args` is escaped, wherever it comes from: a peer's line break
+    would forge a line.
     """
+    shown = [printable(one, _MOST) if isinstance(one, str) else one for one in args]
     try:
         chosen = _LOGGER if logger is None else logger
-        chosen.log(level, message, *args, exc_info=error, stacklevel=stacklevel)
+        chosen.log(level, message, *shown, exc_info=error, stacklevel=stacklevel)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # noqa: BLE001  # a handler or a filter may raise anything
