@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from kit.log import Log
+from wstransports import batch
+from wstransports.connection import session
+from wstransports.sending import outbox
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,3 +29,11 @@ def log() -> Iterator[Log]:
     logging.getLogger().removeHandler(log)
     left = [record.getMessage() for record in log.records]
     assert not left, f"{len(left)} logged: {left[:3]}"
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output never leaves because it is old, so slow machines and coverage split no write."""
+    for module in (outbox, session):
+        monkeypatch.setattr(module, "GATHER_SECONDS", 60)
+    monkeypatch.setattr(batch, "WORK_AT_ONCE", 60)

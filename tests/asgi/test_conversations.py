@@ -6,7 +6,7 @@ import pytest
 from serving_app import ACCEPT, CLOSE, serving, text
 
 from kit.log import Log
-from kit.loops import Loop, on, on_memory
+from kit.loops import Loop, MemoryLoop, on, on_memory
 from wstransports.asgi.application import Message, Receive, Send
 from wstransports.asgi.exchange import ClientDisconnected
 from wstransports.asgi.scope import Scope
@@ -265,6 +265,21 @@ async def test_a_slow_client_holds_up_its_application_alone(loop: Loop) -> None:
             await loop.checkpoint()
         assert len(sent) <= before + 1
         peer.reset()
+
+
+@on_memory
+async def test_the_answers_to_one_read_leave_in_few_writes(
+    loop: MemoryLoop, unhurried: None
+) -> None:
+    async with serving(loop, echo) as served:
+        peer = await served.connect()
+        await peer.nothing()
+        reads = peer.reads
+        with peer.in_one_write():
+            for number in range(64):
+                peer.send(str(number))
+        assert [await peer.message() for _ in range(64)] == [str(n) for n in range(64)]
+        assert peer.reads - reads <= 2  # the last has none after it, and may leave alone
 
 
 # Closing.

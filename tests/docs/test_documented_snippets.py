@@ -53,7 +53,7 @@ FRAME = ["start-imports", "start-server", "start-run-forever"]
 _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
 
 # Snippets that others import, by the name that their page gives them.
-FILES = {"adapter-streams": "stream_adapter.py"}
+FILES = {"adapter-streams": "stream_adapter.py", "adapters-hypercorn": "hypercorn_stream.py"}
 
 # Snippets that pytest runs, and how many tests each has.
 TESTS = {"testing-pytest": 3}
