@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 # With this many bytes gathered for one connection, it writes at once.
 GATHER_LIMIT = 65536
@@ -90,7 +90,7 @@ class Batch:
     the gathered output meanwhile: `suspend` takes it out, `resume` puts it back.
     """
 
-    __slots__ = ("_waiting", "active", "at_end", "old_at", "round_robin")
+    __slots__ = ("_waiting", "active", "at_end", "old_at", "round_robin", "unfinished")
 
     def __init__(self) -> None:
         self.active: int = 0
@@ -100,6 +100,8 @@ class Batch:
         has set it for this input: then the first `put` does."""
         self.round_robin: RoundRobin = RoundRobin()
         """How the loop's connections share the time for input."""
+        self.unfinished: list[Any] = []
+        """The broadcasts that have not reached all of their clients yet, in order."""
         self._waiting: list[Gathering] = []
         # The list's own method: one written here would cost 0.5 % of an echo's instructions.
         self.at_end: Callable[[Gathering], None] = self._waiting.append

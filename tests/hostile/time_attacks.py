@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,22 +25,28 @@ FLOOD = 5
 P99 = 50
 
 
-def _beside(target: Target, path: str, data: bytes, fields: bytes = b"") -> list[Figure]:
-    """The latency of an echo next to 16 flooders, as a process of its own sees it."""
+def _latency(target: Target, meanwhile: Callable[[], object]) -> list[Figure]:
+    """The latency of an echo, as a process of its own sees it."""
     command = [sys.executable, str(HERE / "bystander.py"), str(target.port), str(FLOOD)]
-    peers = [connect(target, path, fields) for _ in range(16)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as bystander:
         try:
-            flood(peers, data, FLOOD + 2, 2**40)
+            meanwhile()
             assert bystander.stdout is not None
             took = json.loads(bystander.stdout.readline())
         finally:
             bystander.kill()
-    close_all(peers)
     return [
         Figure("p99 of an echo in ms", took["p99"], P99),
         Figure("longest in ms", took["longest"], 10 * P99),
     ]
+
+
+def _beside(target: Target, path: str, data: bytes, fields: bytes = b"") -> list[Figure]:
+    """The latency next to 16 flooders."""
+    peers = [connect(target, path, fields) for _ in range(16)]
+    figures = _latency(target, lambda: flood(peers, data, FLOOD + 2, 2**40))
+    close_all(peers)
+    return figures
 
 
 @attack("16 flooders with small messages")
@@ -80,6 +87,15 @@ def broadcast(target: Target) -> list[Figure]:
         before = time.monotonic()
     close_all([stuck, reading])
     return [Figure("longest pause in s", longest, 2)]
+
+
+@attack("broadcasts to 4,000 clients")
+def crowd(target: Target) -> list[Figure]:
+    """Five short messages a second to each."""
+    peers = [connect(target, "/crowd") for _ in range(4000)]
+    figures = _latency(target, lambda: None)
+    close_all(peers)
+    return figures
 
 
 @attack("a peer that reads slowly, timeout=2", timeout=2)

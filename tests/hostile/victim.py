@@ -26,9 +26,8 @@ from wstransports import (
     broadcast,
 )
 
-# How often, and how much of it, those at /broadcast get, in seconds and bytes.
-BROADCAST_EVERY = 0.02
-BROADCAST = bytes(16 * 1024)
+# What the clients at a path get, and after how many seconds again.
+BROADCASTS = [("/broadcast", bytes(16 * 1024), 0.02), ("/crowd", b"a short message", 0.2)]
 
 # What /big sends, in bytes, and what a message of it has.
 BIG = 6 * 2**20
@@ -107,13 +106,13 @@ def process_request(request: Request) -> Response | None:
     return Response(200, body=json.dumps(held))
 
 
-async def broadcast_to_all() -> None:
-    """Send to everybody at /broadcast, for ever."""
+async def broadcast_to(path: str, message: bytes, seconds: float) -> None:
+    """Send to all clients at a path, again and again."""
     while True:
-        clients = [one for one in server.clients.values() if one.request.path == "/broadcast"]
+        clients = [one for one in server.clients.values() if one.request.path == path]
         if clients:
-            await broadcast(clients, BROADCAST)
-        await sleep(BROADCAST_EVERY)
+            await broadcast(clients, message)
+        await sleep(seconds)
 
 
 async def on_asyncio() -> None:
@@ -122,9 +121,10 @@ async def on_asyncio() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     async with server:
         print(server.port, flush=True)
-        sending = asyncio.create_task(broadcast_to_all())
+        sending = [asyncio.create_task(broadcast_to(*one)) for one in BROADCASTS]
         await stopped.wait()
-        sending.cancel()
+        for task in sending:
+            task.cancel()
 
 
 async def on_trio() -> None:
@@ -132,7 +132,8 @@ async def on_trio() -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with server, trio.open_nursery() as nursery:
             print(server.port, flush=True)
-            nursery.start_soon(broadcast_to_all)
+            for one in BROADCASTS:
+                nursery.start_soon(broadcast_to, *one)
             await anext(signals)
             nursery.cancel_scope.cancel()
 
