@@ -20,6 +20,7 @@ from .asgi.application import Settings
 from .asgi.exchange import Exchange
 from .asgi.headers import decoded
 from .connection.session import Session
+from .connection.traced import traced
 from .log import log
 from .options import ConnectionOptions
 
@@ -35,7 +36,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
     `config`, `server_state` and `app_state` are uvicorn's.
     """
 
-    __slots__ = ("_connections", "_pipe", "_tasks", "_transport")
+    __slots__ = ("_connections", "_pipe", "_sink", "_tasks", "_transport")
 
     disconnected = ClientDisconnected
 
@@ -54,6 +55,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         super().__init__(attributes[_SETTINGS], app_state, runtime)
         self._connections: set[Any] = server_state.connections  # of uvicorn's own classes
         self._tasks = server_state.tasks
+        self._sink = traced(self._session)
 
     # As the protocol of the transport, until `_hand_over`.
 
@@ -62,10 +64,10 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         runtime = find()
         assert runtime is not None
-        self._pipe: AsyncioPipe = runtime.take_over(self._transport, self._session)
+        self._pipe: AsyncioPipe = runtime.take_over(self._transport, self._sink)
 
     def data_received(self, data: bytes) -> None:
-        self._session.data_received(data)
+        self._sink.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pipe.connection_lost(exc)

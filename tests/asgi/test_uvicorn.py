@@ -277,6 +277,22 @@ async def test_our_own_lines_go_to_its_logger(loop: Loop, caplog: pytest.LogCapt
 # The end.
 
 
+@on_one
+async def test_debug_shows_what_passes(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    """With `--log-level debug`, as uvicorn's own classes show it."""
+    caplog.set_level(logging.DEBUG, "uvicorn.error")
+    async with serving(echo, log_level="debug") as running:
+        async with connect(f"{running.uri}/?token=sesame") as client:
+            await client.writer.send("Hello")
+            assert await client.receive() == "Hello"
+        await loop.until(running.is_idle)
+    shown = [line.partition(": ")[2] for line in lines(caplog) if line.startswith("#")]
+    assert shown[0] == "< request: line=GET /?token=... HTTP/1.1"
+    assert '< FIN=1 RSV=000 opcode=1(text) length=5 text="Hello"' in shown
+    assert '> FIN=1 RSV=000 opcode=1(text) length=5 text="Hello"' in shown
+    assert shown[-1] == 'closed by the peer with 1000 "", answered with 1000 ""'
+
+
 @on_asyncio
 async def test_a_client_that_leaves_before_the_answer(loop: Loop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
