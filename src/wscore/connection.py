@@ -196,7 +196,7 @@ class Connection(Sender, Generic[Handshake]):
         if parser.over:
             self._ended_by(events[-1], now)
         if self._keepalive_ping is not None and events:
-            events = [event for event in events if not self._answers_keepalive(event, now)]
+            events = [event for event in events if self._is_reported(event, now)]
         if self._eof_held:
             self._eof_held = False
             events += self.receive_eof(now)
@@ -431,15 +431,15 @@ class Connection(Sender, Generic[Handshake]):
         self._deadlines.over()
         return [self._lost(reason)] if before in MAY_RECEIVE else []
 
-    def _answers_keepalive(self, event: Event, now: float) -> bool:
-        """Whether an event is the pong for our keepalive ping, which is not reported."""
+    def _is_reported(self, event: Event, now: float) -> bool:
+        """Whether to report an event: of the pongs for keepalive pings that are alike, the last."""
         if not isinstance(event, Pong) or event.payload != self._keepalive_ping:
-            return False
+            return True
         self._pings_out -= 1
         if self._pings_out:
-            return True
+            return False
         self._keepalive_ping = None
-        self.latency = now - self._deadlines.pinged_at
+        event.latency = self.latency = now - self._deadlines.pinged_at
         return True
 
     def _put_close(self, code: int | None, reason: str) -> None:

@@ -121,13 +121,15 @@ class Ping(Event):
 class Pong(Event):
     """The peer responded to a ping, or sent an unsolicited pong (RFC 6455 5.5.3).
 
-    `payload` is the ping's. Pongs for the keepalive pings of `handle_timeout` are not reported.
+    `payload` is the ping's. If that is a keepalive ping of `handle_timeout`, `latency` is how many
+    seconds ago it was sent, else None. A pong answers earlier pings too.
     """
 
-    __slots__ = ("payload",)
+    __slots__ = ("latency", "payload")
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, latency: float | None = None) -> None:
         self.payload: bytes = payload
+        self.latency: float | None = latency
 
 
 class CloseReceived(Event):

@@ -283,7 +283,7 @@ def test_the_answers_to_the_pings_of_a_pause_are_nobody_elses(role: str) -> None
     answer = Frame(FIN | PONG, payload)
     assert hear(connection, [answer, HELLO, answer], 182, role) == [text("hello")]
     assert connection.latency is None
-    assert hear(connection, [answer, answer], 183, role) == [Pong(payload)]
+    assert hear(connection, [answer, answer], 183, role) == [Pong(payload, 3), Pong(payload)]
     assert connection.latency == 3
 
 
@@ -297,7 +297,7 @@ def test_one_answer_to_the_pings_of_a_pause_will_do(role: str) -> None:
     assert hear(connection, [Frame(FIN | PONG, old)], 180, role) == []
     new = ping_at(connection, 240, role)
     assert new != old
-    assert hear(connection, [Frame(FIN | PONG, new)], 241, role) == []
+    assert hear(connection, [Frame(FIN | PONG, new)], 241, role) == [Pong(new, 1)]
     assert connection.latency == 1
 
 
@@ -318,7 +318,7 @@ def test_pausing_after_a_ping(role: str) -> None:
 
 
 @both_roles
-def test_the_keepalives_pong_is_nobody_elses(role: str) -> None:
+def test_the_keepalives_pong_has_its_latency(role: str) -> None:
     connection = open_end(role, timeout=120)
     assert connection.latency is None
     payload = ping_at(connection, 60, role)
@@ -329,6 +329,7 @@ def test_the_keepalives_pong_is_nobody_elses(role: str) -> None:
     assert hear(connection, [HELLO, foreign, answer, HELLO, answer], 60.25, role) == [
         text("hello"),
         Pong(b"foreign"),
+        Pong(payload, 0.25),
         text("hello"),
         Pong(payload),  # one answer is what was asked for
     ]
@@ -352,7 +353,8 @@ def test_latency_is_the_last_pings(role: str) -> None:
         due = connection.next_deadline()
         assert due is not None
         payload = ping_at(connection, due, role)
-        assert hear(connection, [Frame(FIN | PONG, payload)], due + seconds, role) == []
+        answer = Frame(FIN | PONG, payload)
+        assert hear(connection, [answer], due + seconds, role) == [Pong(payload, seconds)]
         assert connection.latency == seconds
 
 
@@ -361,7 +363,8 @@ def test_the_keepalives_pong_before_a_close(role: str) -> None:
     connection = open_end(role, timeout=120)
     payload = ping_at(connection, 60, role)
     frames = [Frame(FIN | PONG, payload), Frame(FIN | PING), Frame(FIN | CLOSE)]
-    assert hear(connection, frames, 61, role) == [Ping(b""), CloseReceived(1005, "")]
+    events = [Pong(payload, 1), Ping(b""), CloseReceived(1005, "")]
+    assert hear(connection, frames, 61, role) == events
 
 
 # What the peer is responsible for.

@@ -78,6 +78,35 @@ async def test_a_pong_answers_earlier_pings_too(loop: MemoryLoop) -> None:
 
 
 @on_memory
+async def test_so_does_the_pong_for_a_keepalive_ping(loop: MemoryLoop) -> None:
+    told: list[bytes] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.pong
+        async def on_pong(payload: bytes, length: int) -> None:
+            told.append(payload)
+
+    async with loop.serving(on_connection, timeout=20) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
+        before = loop.spawn(until_answered(await client.writer.ping()))
+        await loop.advance(10)
+        keepalive = [await peer.frame() for _ in range(2)][1]
+        await loop.advance(1)
+        after = loop.spawn(until_answered(await client.writer.ping()))
+        await loop.advance(1)
+        peer.pong(keepalive.payload)
+        await loop.settle()
+        assert (before.done, after.done) == (True, False)
+        assert await before.wait() == pytest.approx(12)
+        assert client.latency == pytest.approx(2)
+        peer.pong((await peer.frame()).payload)
+        assert await after.wait() == pytest.approx(1)
+        await loop.settle()
+        assert keepalive.payload not in told
+
+
+@on_memory
 async def test_of_pings_with_the_same_payload_the_first_is_answered_first(loop: MemoryLoop) -> None:
     async with loop.serving(timeout=0) as server:
         peer = await loop.connect(server)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from wscore import ClientConnection, Reasons, ServerConnection
+from wscore import ClientConnection, Pong, Reasons, ServerConnection
 
 from ..callbacks import Callbacks
 from ..receiving.inbox import Inbox
@@ -70,11 +70,11 @@ class Control:
         elif self._core.may_pong:
             self._outbox.send_pong(payload)
 
-    def pong(self, payload: bytes) -> None:
-        """A pong arrived that does not answer a keepalive ping: call on_pong."""
-        self._outbox.pong_came(payload)
-        if self.on_pong is not None and not self._callbacks.stopped:
-            self._queue(False, payload)
+    def pong(self, pong: Pong) -> None:
+        """A pong arrived: call on_pong, unless it answers a keepalive ping."""
+        self._outbox.pong_came(pong)
+        if self.on_pong is not None and pong.latency is None and not self._callbacks.stopped:
+            self._queue(False, pong.payload)
 
     def closed(self, code: Reasons | int, reason: str) -> None:
         """The connection is closed: call on_closed."""

@@ -209,7 +209,7 @@ class Session:
             elif event.__class__ is Ping:
                 self.control.ping(event.payload)
             elif event.__class__ is Pong:
-                self.control.pong(event.payload)
+                self.control.pong(event)
             elif isinstance(event, _LAST):
                 self._end(event)
             else:

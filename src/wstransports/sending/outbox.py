@@ -5,7 +5,7 @@ from contextvars import Context
 from os import urandom
 from typing import Protocol
 
-from wscore import ClientConnection, DataType, PreparedMessage, Reasons, ServerConnection
+from wscore import ClientConnection, DataType, Pong, PreparedMessage, Reasons, ServerConnection
 from wscore.frames import LARGE
 from wscore.sending import Data
 from wscore.states import MAY_RECEIVE
@@ -247,12 +247,16 @@ class Outbox:
         self.pongs.add(pong)
         return pong
 
-    def pong_came(self, payload: bytes) -> None:
-        """The peer sent a pong that does not answer a keepalive ping."""
-        if self.pongs is not None:
-            latency = self.pongs.came(payload, self._now())
-            if latency is not None:
-                self.core.latency = latency
+    def pong_came(self, pong: Pong) -> None:
+        """The peer sent a pong."""
+        if self.pongs is None:
+            return
+        if pong.latency is not None:
+            self.pongs.keepalive_came(pong.latency, self._now())
+            return
+        latency = self.pongs.came(pong.payload, self._now())
+        if latency is not None:
+            self.core.latency = latency
 
     def send_pong(self, payload: bytes) -> None:
         """See `WebSocketWriter.pong`."""

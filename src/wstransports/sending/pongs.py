@@ -98,12 +98,22 @@ class Pongs:
         waiting = self._held()
         for index, pong in enumerate(waiting):
             if pong._payload == payload:
-                for answered in waiting[: index + 1]:
-                    answered._latency = now - answered._sent_at
-                    answered._end()
-                self._waiting = [ref(one) for one in waiting[index + 1 :]]
+                self._answer(waiting, index + 1, now)
                 return pong._latency
         return None
+
+    def keepalive_came(self, latency: float, now: float) -> None:
+        """The pong for a keepalive ping came after `latency`: it answers all pings before that."""
+        waiting = self._held()
+        before = sum(pong._sent_at <= now - latency for pong in waiting)
+        self._answer(waiting, before, now)
+
+    def _answer(self, waiting: list[AwaitedPong], count: int, now: float) -> None:
+        """The first `count` of those that wait are answered."""
+        for pong in waiting[:count]:
+            pong._latency = now - pong._sent_at
+            pong._end()
+        self._waiting = [ref(pong) for pong in waiting[count:]]
 
     def end(self) -> None:
         """No more pongs will come."""
