@@ -50,7 +50,7 @@ async def chat(query: dict[str, list[str]], receive: Receive, send: Send) -> Non
 
 
 async def tell_all(text: str, name: str = "") -> None:
-    """Send a line to everybody; who has left meanwhile does not get it."""
+    """Send a line to all clients but those that have left meanwhile."""
     line = json.dumps({"name": name, "text": text, "here": sorted(names.values())})
     event = {"type": "websocket.send", "text": line}
     await asyncio.gather(*[send(event) for send in names], return_exceptions=True)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from wscore import CloseFrame, Headers, Reasons, Response
 from wscore.reasons import printable
 
-# The codes of a Close that is no error (RFC 6455 section 7.4.1); NO_STATUS is one without a code.
+# Close codes that are not errors (RFC 6455 section 7.4.1); NO_STATUS is a Close without a code.
 _CLEAN = (Reasons.NORMAL, Reasons.GOING_AWAY, Reasons.NO_STATUS)
 
 

@@ -115,7 +115,9 @@ async def test_an_error_in_a_response_cuts_it_off(loop: Loop, log: Log) -> None:
     "error", [ClientDisconnected(), ExceptionGroup("", [ClientDisconnected()])], ids=["", "group"]
 )
 @on_loops
-async def test_that_the_client_has_left_is_no_error(loop: Loop, error: Exception, log: Log) -> None:
+async def test_that_the_client_has_left_is_not_an_error(
+    loop: Loop, error: Exception, log: Log
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(ACCEPT)
         while (await receive())["type"] != "websocket.disconnect":

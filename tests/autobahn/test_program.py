@@ -42,14 +42,14 @@ def test_it_ends_before_its_time(tmp_path: Path) -> None:
             program.end()
 
 
-def test_it_ends_in_bad_order_when_told(tmp_path: Path) -> None:
+def test_it_ends_uncleanly_on_request(tmp_path: Path) -> None:
     with start(tmp_path, WAIT_FOR_SIGTERM.replace("STATUS", "3")) as program:
         program.port()
         with pytest.raises(Fault, match=r"^the program ended with exit status 3"):
             program.end()
 
 
-def test_it_ends_in_bad_order_by_itself(tmp_path: Path) -> None:
+def test_it_ends_uncleanly_by_itself(tmp_path: Path) -> None:
     code = "import sys; sys.exit('what was wrong')"
     with start(tmp_path, code) as program, pytest.raises(Fault) as caught:
         program.wait(20)

@@ -376,7 +376,7 @@ class TestRefused:
             assert (event.response.status, event.response.body) == (status, body)
             assert handshake.receive_data(b"more") is None
 
-    def test_a_short_head_behind_a_long_one_cut_anywhere(self) -> None:
+    def test_a_short_head_after_a_long_one_cut_anywhere(self) -> None:
         data = EARLY_HINTS + head(line="HTTP/1.1 204")
         for place in range(len(data)):
             assert feed(data, [place])[1] == Refused(Response(204))

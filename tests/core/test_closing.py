@@ -319,7 +319,7 @@ def test_the_peer_ends_its_half(where: str) -> None:
 
 
 @both_roles
-def test_a_peer_that_ended_its_half_may_be_told_something(role: str) -> None:
+def test_a_peer_that_ended_its_half_may_be_sent_something(role: str) -> None:
     connection = open_end(role)
     connection.receive_eof()
     connection.send_close(1001)
@@ -449,7 +449,7 @@ OVER = "the opening handshake is over: there is nothing to respond to"
 
 
 @pytest.mark.parametrize("arrived", [b"", REQUEST[:50], REQUEST])
-def test_a_server_loses_a_client_amid_its_handshake(arrived: bytes) -> None:
+def test_a_server_loses_a_client_during_its_handshake(arrived: bytes) -> None:
     server = ServerConnection()
     server.receive_data(arrived)
     lost = HandshakeFailed(0, "the connection was lost during the opening handshake")
@@ -467,7 +467,7 @@ def test_a_server_loses_a_client_amid_its_handshake(arrived: bytes) -> None:
     assert server.phase is Phase.CLOSED
 
 
-def test_a_client_loses_a_server_amid_its_handshake() -> None:
+def test_a_client_loses_a_server_during_its_handshake() -> None:
     client, server = ClientConnection("example.com"), ServerConnection()
     server.receive_data(client.data_to_send())
     server.accept()
@@ -477,7 +477,7 @@ def test_a_client_loses_a_server_amid_its_handshake() -> None:
     assert (client.phase, client.close_code) == (Phase.CLOSED, None)
 
 
-def test_a_client_loses_a_server_amid_its_refusal() -> None:
+def test_a_client_loses_a_server_during_its_refusal() -> None:
     """The status and the headers are there, and some of the body."""
     client = ClientConnection("example.com")
     client.data_to_send()
@@ -490,7 +490,7 @@ def test_a_client_loses_a_server_amid_its_refusal() -> None:
 
 
 @pytest.mark.parametrize("arrived", [b"", REQUEST[:50]])
-def test_a_client_leaves_amid_its_request(arrived: bytes) -> None:
+def test_a_client_leaves_during_its_request(arrived: bytes) -> None:
     """It may still read why."""
     server = ServerConnection()
     server.receive_data(arrived)
@@ -504,7 +504,7 @@ def test_a_client_leaves_amid_its_request(arrived: bytes) -> None:
     assert server.connection_lost() == []
 
 
-def test_a_server_leaves_amid_its_response() -> None:
+def test_a_server_leaves_during_its_response() -> None:
     client = ClientConnection("example.com")
     client.data_to_send()
     client.receive_data(b"HTTP/1.1 101 Switching")

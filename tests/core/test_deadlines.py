@@ -229,7 +229,7 @@ def test_any_byte_counts_as_life(role: str) -> None:
 
 
 @both_roles
-def test_a_call_without_data_is_no_sign_of_life(role: str) -> None:
+def test_a_call_without_data_is_not_a_sign_of_life(role: str) -> None:
     connection = open_end(role, timeout=120)
     connection.receive_data(encode([HELLO] * 300, role), now=10)
     assert connection.more
@@ -267,7 +267,7 @@ def test_while_reading_is_paused_pings_go_out_and_silence_ends_nothing(role: str
         assert not connection.is_overdue(now)
         payloads.add(ping_at(connection, now, role))
         assert connection.next_deadline() == now + 60
-    assert len(payloads) == 1  # the answers to all of them are to be told from others
+    assert len(payloads) == 1  # their answers must differ from others
     connection.resume_reading(2_000_000)
     assert connection.next_deadline() == 2_000_060
     ping_at(connection, 2_000_060, role)
@@ -422,7 +422,7 @@ def test_a_peer_that_takes_something_is_not_stalled(role: str) -> None:
 
 
 @both_roles
-def test_an_estimate_that_falls_is_no_progress(role: str) -> None:
+def test_an_estimate_that_falls_is_not_progress(role: str) -> None:
     connection = open_end(role, timeout=120)
     connection.output_progress(500, 100, now=0)
     hear(connection, [HELLO], 100, role)
@@ -460,7 +460,7 @@ def test_pausing_does_not_stop_the_clock_of_output(role: str) -> None:
     gone(connection)
 
 
-def test_output_amid_the_handshake() -> None:
+def test_output_during_the_handshake() -> None:
     """That has a time of its own; what waits still counts when it is over."""
     server, client = ServerConnection(timeout=120), ClientConnection("example.com")
     server.output_progress(0, 300, now=0)
@@ -548,7 +548,7 @@ def test_a_peer_that_ended_its_half(role: str) -> None:
 
 
 @both_roles
-def test_a_peer_that_ended_its_half_behind_input_kept_back(role: str) -> None:
+def test_a_peer_that_ended_its_half_after_input_kept_back(role: str) -> None:
     """Until that is read, the connection is open and its clock keepalive's."""
     connection = open_end(role, timeout=120, close_timeout=10)
     hear(connection, [HELLO] * 300, 5, role)

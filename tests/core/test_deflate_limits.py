@@ -279,7 +279,7 @@ class TestBomb:
         assert [len(events) for events in calls(connection, data)] == [5, 5, 2]
 
     @both_roles
-    def test_much_behind_a_ping(self, role: str) -> None:
+    def test_much_after_a_ping(self, role: str) -> None:
         connection = agreed(role)
         data = unmasked([Frame(FIN | PING), one(bomb(1)), one(deflated(b"Hello"))], role)
         ping, *pieces, hello = [event for call in calls(connection, data) for event in call]
@@ -463,7 +463,7 @@ class TestAChangedBound:
 
     @both_roles
     @pytest.mark.parametrize("limit", [0, CALL - 1, CALL, 5 * PIECE])
-    def test_lowered_amid_a_frame(self, limit: int, role: str) -> None:
+    def test_lowered_during_a_frame(self, limit: int, role: str) -> None:
         connection = agreed(role, max_message_size=3 * MIB)
         payload = bomb(2)
         data = encode([Frame(RSV1 | BINARY, payload[:-1]), Frame(FIN | CONTINUATION, b"\0")], role)
@@ -492,7 +492,7 @@ class TestAChangedBound:
         assert last.last
 
     @both_roles
-    def test_raised_amid_a_frame_is_too_late_for_it(self, role: str) -> None:
+    def test_raised_during_a_frame_is_too_late_for_it(self, role: str) -> None:
         connection = agreed(role, max_message_size=MIB)
         connection.receive_data(encode([one(bomb(2))], role))
         assert connection.more

@@ -341,7 +341,7 @@ def test_byte_by_byte(case: Case, role: str, header: str | None, engine: str) ->
 @both_takeovers
 @both_roles
 @every_case
-def test_with_more_behind(case: Case, role: str, header: str | None, engine: str) -> None:
+def test_with_more_after_it(case: Case, role: str, header: str | None, engine: str) -> None:
     if isinstance(case.events[-1], CloseReceived | ConnectionFailed):
         more, events = [one(b"\7"), Frame(0x7F)], list(case.events)
     else:
@@ -365,7 +365,7 @@ def test_without_the_extension(role: str) -> None:
         assert receive(open_end(role), encode([frame], role)) == [RESERVED_BITS]
 
 
-def test_behind_the_handshake() -> None:
+def test_right_after_the_handshake() -> None:
     """Compressed frames in the same read as the head that agrees on it."""
     server = ServerConnection(extensions=[Deflate()])
     client = ClientConnection("example.com", extensions=[Deflate()])
@@ -398,7 +398,7 @@ def test_text_fails_at_the_first_impossible_byte(
 
 @both_roles
 @pytest.mark.parametrize("end", ["eof", "lost", "closed by us"])
-def test_the_end_amid_a_message(end: str, role: str) -> None:
+def test_the_end_during_a_message(end: str, role: str) -> None:
     connection = agreed(role)
     start, rest = Peer().deflate(SENTENCE, SENTENCE)
     data = encode([Frame(RSV1 | BINARY, start)], role)

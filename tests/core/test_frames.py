@@ -79,7 +79,7 @@ def test_nothing_but_str_and_bytes(message_frame: MessageFrame, data: object) ->
 
 @in_both_forms
 @pytest.mark.parametrize("text", ["\ud800", "a" * 300 + "\udfff", "€\udc80€"])
-def test_a_lone_surrogate_is_no_text(message_frame: MessageFrame, text: str) -> None:
+def test_a_lone_surrogate_is_not_text(message_frame: MessageFrame, text: str) -> None:
     with pytest.raises(UnicodeEncodeError, match="surrogates not allowed") as raised:
         message_frame(text, NO_BOUND)
     assert raised.value.object == text

@@ -204,7 +204,7 @@ class TestExtensionList:
         with pytest.raises(MalformedHeader, match="malformed Sec-WebSocket-Extensions header"):
             extension_list(Headers({"Sec-WebSocket-Extensions": value}))
 
-    def test_who_changes_a_list_changes_no_other(self) -> None:
+    def test_changing_one_list_changes_no_other(self) -> None:
         headers = Headers({"Sec-WebSocket-Extensions": "foo; bar"})
         extension_list(headers)[0][1].clear()
         assert extension_list(headers) == [("foo", [("bar", None)])]

@@ -179,7 +179,7 @@ def test_a_bound_set_later_holds_from_the_next_frame_on(role: str) -> None:
 
 
 @both_roles
-def test_a_bound_lifted_amid_a_message(role: str) -> None:
+def test_a_bound_lifted_during_a_message(role: str) -> None:
     connection = open_end(role, max_message_size=100)
     receive(connection, encode([Frame(BINARY, b"a" * 100)], role))
     connection.max_message_size = None

@@ -47,7 +47,7 @@ def test_any_data_and_key(apply_mask: ApplyMask, data: bytes, key: bytes, more: 
 
 
 @in_both_forms
-def test_what_is_no_bytes_but_like_them(apply_mask: ApplyMask) -> None:
+def test_what_is_not_bytes_but_like_them(apply_mask: ApplyMask) -> None:
     masked = apply_mask(b"Hello", b"\x37\xfa\x21\x3d", 1)
     for form in (bytearray, memoryview):
         assert apply_mask(form(b"Hello"), b"\x37\xfa\x21\x3d", 1) == masked

@@ -291,7 +291,7 @@ class TestTheConnectionsOwnCompression:
 
 
 class TestClients:
-    def test_each_masks_anew(self) -> None:
+    def test_each_masks_again(self) -> None:
         message = PreparedMessage(SENTENCE_TEXT, compress=False)
         sent = set()
         for _ in range(3):
@@ -320,7 +320,7 @@ class TestRefusals:
 
     @both_roles
     @each_way
-    def test_amid_a_message_of_our_own(self, role: str, send: Send) -> None:
+    def test_during_a_message_of_our_own(self, role: str, send: Send) -> None:
         connection = agreed(role)
         connection.send_fragment("a", last=False, compress=False)
         before = inside(connection)
@@ -336,7 +336,7 @@ class TestRefusals:
     @both_roles
     @both_ways
     @pytest.mark.parametrize("message", ["x", b"x", None])
-    def test_what_is_no_prepared_message(self, message: Any, role: str, send: Send) -> None:
+    def test_what_is_not_a_prepared_message(self, message: Any, role: str, send: Send) -> None:
         connection = agreed(role)
         before = inside(connection)
         with pytest.raises(TypeError, match=r"send_prepared\(\) takes a PreparedMessage, not "):

@@ -292,7 +292,7 @@ class Walk:
             if phase in OWES_CLOSE:
                 assert connection.close_code is not None
             if connection.close_code is not None:
-                assert self.over[role]  # and the caller was told so
+                assert self.over[role]  # and the caller knows
             if phase is Phase.CLOSE_SENT:
                 assert ours
         if not self.forged:

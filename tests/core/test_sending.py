@@ -389,7 +389,7 @@ def test_after_a_refusal() -> None:
 
 
 @both_roles
-def test_a_message_amid_another(role: str) -> None:
+def test_a_message_within_another(role: str) -> None:
     connection = open_end(role)
     connection.send_fragment("a", last=False)
     message = "a fragmented message is unfinished: send its last fragment"

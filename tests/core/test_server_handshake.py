@@ -266,7 +266,7 @@ class TestIncomplete:
         with pytest.raises(LocalProtocolError, match="the handshake is over: a failure ended it"):
             handshake.timeout()
 
-    def test_end_of_input_behind_a_request(self) -> None:
+    def test_end_of_input_after_a_request(self) -> None:
         handshake, _, _ = feed([opening()])
         assert handshake.receive_eof() is None
         assert handshake.accept()

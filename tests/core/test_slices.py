@@ -107,7 +107,7 @@ def test_numbered_frames_of_every_size_arrive_once_and_in_order(role: str) -> No
 
 @both_roles
 @pytest.mark.parametrize("rest", [1, 2, 3, 5, 100])
-def test_half_a_frame_behind_a_full_slice(rest: int, role: str) -> None:
+def test_half_a_frame_after_a_full_slice(rest: int, role: str) -> None:
     connection = open_end(role)
     data = encode([*[HELLO] * 256, Frame(FIN | BINARY, b"x" * 200)], role)
     cut = len(encode([HELLO] * 256, role)) + rest
@@ -120,7 +120,7 @@ def test_half_a_frame_behind_a_full_slice(rest: int, role: str) -> None:
 
 
 @both_roles
-def test_the_last_frames_payload_is_no_frame(role: str) -> None:
+def test_the_last_frames_payload_is_not_a_frame(role: str) -> None:
     """The 256th header's payload is handed on, however it comes."""
     connection = open_end(role)
     data = encode([*[HELLO] * 255, Frame(FIN | BINARY, b"x" * 200)], role)
@@ -189,7 +189,7 @@ def test_a_connection_may_be_used_between_two_slices(role: str) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 600])
-def test_frames_behind_the_request(count: int) -> None:
+def test_frames_after_the_request(count: int) -> None:
     server, client = ServerConnection(), ClientConnection("example.com")
     request = client.data_to_send() + encode([HELLO] * count, "server")
     [event] = server.receive_data(request)
@@ -203,7 +203,7 @@ def test_frames_behind_the_request(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 600])
-def test_frames_behind_the_response(count: int) -> None:
+def test_frames_after_the_response(count: int) -> None:
     server, client = ServerConnection(), ClientConnection("example.com")
     server.receive_data(client.data_to_send())
     server.accept()
@@ -213,7 +213,7 @@ def test_frames_behind_the_response(count: int) -> None:
     assert list(chain(*calls))[1:] == [text("hello")] * count
 
 
-def test_new_data_behind_frames_behind_the_request() -> None:
+def test_new_data_after_frames_after_the_request() -> None:
     server, client = ServerConnection(), ClientConnection("example.com")
     data = client.data_to_send() + encode([HELLO] * 300, "server")
     server.receive_data(data[:-3])

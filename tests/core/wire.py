@@ -95,12 +95,12 @@ def receive(connection: AnyConnection, data: bytes, size: int | None = None) -> 
 
 
 def text(content: str, last: bool = True, first: bool = True) -> MessagePiece:
-    """A piece of a text message; a whole one, unless told otherwise."""
+    """A piece of a text message; a whole one by default."""
     return MessagePiece(DataType.TEXT, content.encode(), content, first, last)
 
 
 def binary(content: bytes, last: bool = True, first: bool = True) -> MessagePiece:
-    """A piece of a binary message; a whole one, unless told otherwise."""
+    """A piece of a binary message; a whole one by default."""
     return MessagePiece(DataType.BINARY, content, None, first, last)
 
 

@@ -41,7 +41,7 @@ def _latency(target: Target, meanwhile: Callable[[], object]) -> list[Figure]:
     ]
 
 
-def _beside(target: Target, path: str, data: bytes, fields: bytes = b"") -> list[Figure]:
+def _next_to(target: Target, path: str, data: bytes, fields: bytes = b"") -> list[Figure]:
     """The latency next to 16 flooders."""
     peers = [connect(target, path, fields) for _ in range(16)]
     figures = _latency(target, lambda: flood(peers, data, FLOOD + 2, 2**40))
@@ -52,25 +52,25 @@ def _beside(target: Target, path: str, data: bytes, fields: bytes = b"") -> list
 @attack("16 flooders with small messages")
 def small(target: Target) -> list[Figure]:
     """Messages of 8 bytes that are read."""
-    return _beside(target, "/sink", frame(FIN | BINARY, b"12345678") * 10_000)
+    return _next_to(target, "/sink", frame(FIN | BINARY, b"12345678") * 10_000)
 
 
 @attack("16 flooders with pings")
 def pings(target: Target) -> list[Figure]:
     """Pings, whose pongs nobody takes."""
-    return _beside(target, "/sink", frame(FIN | PING) * 10_000)
+    return _next_to(target, "/sink", frame(FIN | PING) * 10_000)
 
 
 @attack("16 flooders with long messages")
 def long(target: Target) -> list[Figure]:
     """Messages of 1 MiB that are read."""
-    return _beside(target, "/sink", frame(FIN | TEXT, b"x" * (2**20 - 16)))
+    return _next_to(target, "/sink", frame(FIN | TEXT, b"x" * (2**20 - 16)))
 
 
 @attack("16 flooders with compressed messages")
 def bombs(target: Target) -> list[Figure]:
     """Messages of 1 MiB in 1 KiB that are read."""
-    return _beside(target, "/sink", compressed(bytes(2**20 - 1)) * 100, DEFLATE)
+    return _next_to(target, "/sink", compressed(bytes(2**20 - 1)) * 100, DEFLATE)
 
 
 @attack("a peer that reads nothing, in a broadcast")

@@ -1,4 +1,4 @@
-"""How connections ended, as their on_closed was told."""
+"""How connections ended, as on_closed got it."""
 
 import trio
 

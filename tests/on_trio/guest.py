@@ -16,7 +16,7 @@ ROUNDS = 50
 
 
 async def serve(port: Callable[[int], object], wait: Callable[[], Awaitable[object]]) -> None:
-    """Echo until told to stop."""
+    """Echo until `wait` returns."""
     server = WebSocketServer("127.0.0.1", 0)
 
     @server.connection

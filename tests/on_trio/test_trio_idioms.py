@@ -162,7 +162,7 @@ def test_ctrl_c_ends_a_callback_that_never_waits() -> None:
     assert protected == [False]
 
 
-def test_ctrl_c_amid_the_streams_goes_to_the_main_task() -> None:
+def test_ctrl_c_during_the_streams_goes_to_the_main_task() -> None:
     async def main() -> None:
         interrupts = iter([True])
 

@@ -133,7 +133,7 @@ def test_a_client_that_leaves(
 
 
 @pytest.mark.parametrize("sent", [b"", CLIENT_HELLO])
-def test_a_client_that_stops_amid_the_handshake(sent: bytes, tls: Certificates) -> None:
+def test_a_client_that_stops_during_the_handshake(sent: bytes, tls: Certificates) -> None:
     async def main() -> None:
         async with serving(tls, open_timeout=7) as (server, _):
             begun = trio.current_time()

@@ -34,7 +34,7 @@ async def members(loop: Loop, server: WebSocketServer, count: int) -> list[Clien
 
 
 class Peer:
-    """A client in memory that stops reading when it is told to."""
+    """A client in memory that stops reading when the test wants that."""
 
     def __init__(self, loop: MemoryLoop, server: WebSocketServer) -> None:
         self._core = ClientConnection("h")
@@ -354,7 +354,7 @@ async def test_close_is_for_who_had_no_room_for_too_long(loop: MemoryLoop) -> No
 
 
 @on_memory
-async def test_who_catches_up_is_not_closed(loop: MemoryLoop) -> None:
+async def test_a_client_that_catches_up_is_not_closed(loop: MemoryLoop) -> None:
     """Congested after each broadcast, with buffer space again before the next."""
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
@@ -368,7 +368,7 @@ async def test_who_catches_up_is_not_closed(loop: MemoryLoop) -> None:
 
 
 @on_memory
-async def test_who_caught_up_long_ago_begins_anew(loop: MemoryLoop) -> None:
+async def test_a_client_that_caught_up_long_ago_begins_again(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
         for _ in range(2):
@@ -410,7 +410,7 @@ async def test_with_no_time_to_spare_it_closes_at_once(loop: MemoryLoop) -> None
 
 @on_memory
 @pytest.mark.parametrize("slow", ["wait", "drop", "close"])
-async def test_who_has_gone_is_reported(loop: MemoryLoop, slow: Any) -> None:
+async def test_a_client_that_has_gone_is_reported(loop: MemoryLoop, slow: Any) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 4)
         here.peers[0].leave()
@@ -427,7 +427,7 @@ async def test_who_has_gone_is_reported(loop: MemoryLoop, slow: Any) -> None:
 
 
 @on_memory
-async def test_who_goes_while_it_is_waited_for_is_reported(loop: MemoryLoop) -> None:
+async def test_a_client_that_goes_while_it_is_waited_for_is_reported(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 4)
         for number in (0, 1, 2):
@@ -467,7 +467,9 @@ async def test_a_broadcast_that_is_given_up_takes_nothing_back(loop: MemoryLoop)
 
 
 @on_memory
-async def test_who_is_amid_a_fragmented_message_gets_it_behind(loop: MemoryLoop) -> None:
+async def test_a_client_that_is_sent_a_fragmented_message_gets_it_afterwards(
+    loop: MemoryLoop,
+) -> None:
     """In order, and nobody waits for another."""
     more = loop.signal()
     parted = loop.signal()
@@ -538,7 +540,7 @@ async def test_one_fragmented_message_holds_up_no_client_but_its_own(loop: Memor
 
 
 @on_memory
-async def test_any_number_waits_behind_a_fragmented_message(loop: MemoryLoop) -> None:
+async def test_any_number_waits_for_a_fragmented_message(loop: MemoryLoop) -> None:
     more = loop.signal()
 
     async def part(client: Client) -> None:
@@ -560,9 +562,7 @@ async def test_any_number_waits_behind_a_fragmented_message(loop: MemoryLoop) ->
 
 @on_memory
 @pytest.mark.parametrize("bound", ["bytes", "seconds"])
-async def test_what_waits_behind_a_fragmented_message_is_bounded(
-    loop: MemoryLoop, bound: str
-) -> None:
+async def test_what_waits_for_a_fragmented_message_is_bounded(loop: MemoryLoop, bound: str) -> None:
     async def part(client: Client) -> None:
         async with client.writer.fragment() as stream:
             await stream.send("part")
@@ -589,7 +589,7 @@ async def test_what_waits_behind_a_fragmented_message_is_bounded(
 
 
 @on_memory
-async def test_who_goes_amid_a_fragmented_message_is_reported(loop: MemoryLoop) -> None:
+async def test_a_client_that_goes_during_a_fragmented_message_is_reported(loop: MemoryLoop) -> None:
     async def part(client: Client) -> None:
         async with client.writer.fragment() as stream:
             await stream.send("part")
@@ -610,7 +610,7 @@ async def test_who_goes_amid_a_fragmented_message_is_reported(loop: MemoryLoop) 
 
 
 @on_memory
-async def test_a_broadcast_that_is_given_up_is_not_sent_behind(loop: MemoryLoop) -> None:
+async def test_a_broadcast_that_is_given_up_is_not_sent_later(loop: MemoryLoop) -> None:
     """As a send that is cancelled while it waits for its turn is not."""
     more = loop.signal()
 
@@ -640,7 +640,7 @@ async def test_a_broadcast_that_is_given_up_is_not_sent_behind(loop: MemoryLoop)
 
 
 @on_memory
-async def test_amid_a_fragmented_message_of_ones_own_it_is_refused(loop: MemoryLoop) -> None:
+async def test_it_is_refused_during_a_fragmented_message_of_the_same_task(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 3)
         async with here.clients[2].writer.fragment() as stream:
@@ -718,7 +718,7 @@ async def test_from_on_connection(loop: Loop) -> None:
         ("a", {"max_seconds": float("nan")}, ValueError, "max_seconds"),
     ],
 )
-async def test_mistakes_are_told_and_nothing_is_sent(
+async def test_mistakes_raise_and_nothing_is_sent(
     loop: MemoryLoop, data: Any, options: dict[str, Any], kind: type[Exception], mistake: str
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -729,7 +729,7 @@ async def test_mistakes_are_told_and_nothing_is_sent(
 
 
 @on_memory
-async def test_what_is_no_client_is_told_and_nothing_is_sent(loop: MemoryLoop) -> None:
+async def test_what_is_not_a_client_is_named_and_nothing_is_sent(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 1)
         wrong: Any

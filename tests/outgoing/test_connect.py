@@ -241,7 +241,7 @@ async def test_async_for_ends_when_the_server_closes_in_good_order(loop: Loop) -
 
 
 @on_each_loop
-async def test_messages_behind_the_handshake_are_not_lost(loop: Loop) -> None:
+async def test_messages_right_after_the_handshake_are_not_lost(loop: Loop) -> None:
     """Nor when the server leaves at once, and the reader comes late."""
 
     async def talk(end: End) -> None:

@@ -55,7 +55,7 @@ async def test_a_refusal_carries_status_headers_and_body(loop: Loop) -> None:
     ("status", "said"),
     [(200, "200 OK"), (304, "304 Not Modified"), (404, "404 Not Found"), (999, "999")],
 )
-async def test_whatever_is_no_101_is_a_refusal(loop: MemoryLoop, status: int, said: str) -> None:
+async def test_anything_but_101_is_a_refusal(loop: MemoryLoop, status: int, said: str) -> None:
     async with loop.serving(echo, process_request=lambda request: Response(status)) as server:
         error = await failure(connect(uri_of(server)))
     assert isinstance(error, HandshakeError)
@@ -159,7 +159,7 @@ async def test_a_refusal_whose_body_never_ends(loop: MemoryLoop, length: bytes) 
         ),
     ],
 )
-async def test_what_is_no_handshake(loop: Loop, answer: bytes, cause: str) -> None:
+async def test_what_is_not_a_handshake(loop: Loop, answer: bytes, cause: str) -> None:
     async def talk(end: End) -> None:
         await end.head()
         end.write(answer)
@@ -506,7 +506,7 @@ async def test_cancelled_while_the_block_ends(loop: Loop) -> None:
         ({"nonsense": 1}, TypeError, "nonsense"),
     ],
 )
-def test_mistakes_are_told_at_the_call(
+def test_mistakes_raise_at_the_call(
     options: dict[str, object], kind: type[Exception], mistake: str
 ) -> None:
     with pytest.raises(kind, match=mistake):

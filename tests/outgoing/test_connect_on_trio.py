@@ -81,7 +81,7 @@ async def test_an_address_that_never_answers_holds_up_no_other(loop: Loop, silen
 
 
 @on_trio
-async def test_behind_an_address_that_refuses_the_next_is_tried_at_once(
+async def test_after_an_address_that_refuses_the_next_is_tried_at_once(
     loop: Loop, closed: Where
 ) -> None:
     async with loop.serving(echo) as server:
@@ -106,7 +106,7 @@ async def test_an_address_that_refuses_does_not_end_the_wait_for_another(
 
 
 @on_trio
-async def test_where_no_address_answers_all_causes_are_told(loop: Loop, closed: Where) -> None:
+async def test_where_no_address_answers_all_causes_are_named(loop: Loop, closed: Where) -> None:
     resolving(("224.0.0.1", 1), closed, closed)  # TCP leads to no group
     error = await failure(connect(NAME, proxy=None))
     assert isinstance(error, OSError)

@@ -196,7 +196,7 @@ async def test_a_certificate_expires(loop: Loop, tls: Certificates) -> None:
 
 
 @on_sockets
-async def test_the_server_is_told_whom_we_want(loop: Loop, tls: Certificates) -> None:
+async def test_the_server_name_is_sent(loop: Loop, tls: Certificates) -> None:
     """By SNI (RFC 6066 section 3)."""
     told: list[object] = []
     certs = server_context(tls.authority, "localhost", "good.example")
@@ -358,7 +358,7 @@ async def test_a_server_that_leaves_during_the_tls_handshake(
 
 
 @on_sockets
-async def test_a_server_that_leaves_behind_the_tls_handshake(loop: Loop, tls: Certificates) -> None:
+async def test_a_server_that_leaves_after_the_tls_handshake(loop: Loop, tls: Certificates) -> None:
     async def talk(end: End) -> None:
         await end.head()
         end.pipe.abort()

@@ -405,7 +405,7 @@ async def test_where_two_addresses_answer_at_once_one_is_closed(
 
 
 @on_asyncio
-async def test_where_no_address_answers_all_causes_are_told(
+async def test_where_no_address_answers_all_causes_are_named(
     loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events = asyncio.get_running_loop()

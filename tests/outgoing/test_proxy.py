@@ -383,14 +383,14 @@ def test_a_proxy_is_a_url(url: str, checked: str) -> None:
         "user:hunter2@p:1",
     ],
 )
-def test_what_is_no_proxy_is_refused_at_the_call(url: str) -> None:
+def test_what_is_not_a_proxy_is_refused_at_the_call(url: str) -> None:
     with pytest.raises(ValueError, match="is not a proxy's URL: write http://host:port") as caught:
         connect("ws://h/", proxy=url)
     assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", [b"http://user:hunter2@p:1", 1, ("http", "hunter2")])
-def test_a_proxy_that_is_no_str_is_refused_at_the_call(url: Any) -> None:
+def test_a_proxy_that_is_not_a_str_is_refused_at_the_call(url: Any) -> None:
     with pytest.raises(TypeError, match="proxy must be a URL as str, True or None, not") as caught:
         connect("ws://h/", proxy=url)
     assert "hunter2" not in str(caught.value)
@@ -441,7 +441,7 @@ async def test_a_socket_of_ones_own_needs_no_proxy(
 
 
 @on_sockets
-async def test_a_mistake_in_the_environment_is_told(
+async def test_a_mistake_in_the_environment_is_named(
     loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "gopher://user:hunter2@p")

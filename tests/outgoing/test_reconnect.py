@@ -802,7 +802,7 @@ async def test_what_is_not_worth_it_is_raised(loop: Loop) -> None:
 
 
 @on_memory
-async def test_it_can_be_told_what_is_worth_it(loop: MemoryLoop) -> None:
+async def test_what_is_worth_retrying_is_a_setting(loop: MemoryLoop) -> None:
     asked: list[Exception] = []
     statuses = iter([401, 403, 404])
 

@@ -189,7 +189,7 @@ async def test_within_the_origin_all_goes_along(loop: MemoryLoop) -> None:
 
 
 @on_memory
-async def test_another_origin_is_told_no_secrets(loop: MemoryLoop) -> None:
+async def test_another_origin_gets_no_secrets(loop: MemoryLoop) -> None:
     """And the first server, for which they were meant, gets them again."""
     there: list[WebSocketServer] = []
     asked_here, process_here = redirecting(

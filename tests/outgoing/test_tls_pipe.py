@@ -106,7 +106,7 @@ def test_all_else_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("says_so", [False, True])
-def test_the_end_of_the_servers_half_is_told_once(says_so: bool) -> None:
+def test_the_end_of_the_servers_half_is_reported_once(says_so: bool) -> None:
     joined = Joined()
     if says_so:
         joined.pipe.data_received(joined.server.farewell())

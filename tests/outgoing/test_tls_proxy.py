@@ -123,7 +123,7 @@ async def test_a_proxy_that_refuses(
 
 
 @on_sockets
-async def test_whom_to_believe(loop: Loop, tls: Certificates) -> None:
+async def test_which_certificate_is_verified_by_what(loop: Loop, tls: Certificates) -> None:
     """The proxy by `proxy_ssl`, the server by `ssl`."""
     async with (
         loop.serving(echo, certs=tls.server) as server,

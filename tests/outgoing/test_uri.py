@@ -64,7 +64,7 @@ def test_a_host_that_is_not_ascii_is_what_browsers_take_it_for(host: str, name: 
 @pytest.mark.parametrize(
     "host", ["☃.example", "a\u200db.example", "\u0300a.example", "xn--ü.example"]
 )
-def test_a_host_that_is_no_domain_name_is_refused(host: str) -> None:
+def test_a_host_that_is_not_a_domain_name_is_refused(host: str) -> None:
     with pytest.raises(ValueError, match="its host is not a domain name"):
         connect(f"ws://{host}/")
 
@@ -152,7 +152,7 @@ def test_user_and_password(userinfo: str, credentials: str | None) -> None:
         ("ws://a%3Ab:c@h/", "colon"),
     ],
 )
-def test_what_is_no_address_is_refused_at_the_call(text: str, mistake: str) -> None:
+def test_what_is_not_an_address_is_refused_at_the_call(text: str, mistake: str) -> None:
     with pytest.raises(ValueError, match=mistake) as caught:
         connect(text)
     assert "is not a WebSocket address" in str(caught.value)

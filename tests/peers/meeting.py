@@ -153,7 +153,7 @@ class Ours:
         return await self._pongs.get()
 
     async def closed(self) -> tuple[int, str]:
-        """What on_closed was told."""
+        """What on_closed got."""
         return await self._closed
 
 

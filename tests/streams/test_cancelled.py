@@ -226,7 +226,7 @@ async def test_a_cancelled_receive_loses_nothing(backend: str) -> None:
 
 
 @on_each_backend
-async def test_who_waits_for_room_is_cancelled_without_harm(backend: str) -> None:
+async def test_a_sender_that_waits_is_cancelled_without_harm(backend: str) -> None:
     """The message is queued whole; that only its wait for room was cancelled breaks nothing."""
     go_on = anyio.Event()
     sizes: list[int] = []

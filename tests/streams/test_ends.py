@@ -324,7 +324,7 @@ async def test_a_redirect_leads_nowhere(backend: str) -> None:
 
 
 @on_each_backend
-async def test_a_stream_that_ends_is_no_server(backend: str) -> None:
+async def test_a_stream_that_ends_is_not_a_server(backend: str) -> None:
     near, far = stream_pair()
     await far.aclose()
     with pytest.raises(OSError, match="the opening handshake failed"):

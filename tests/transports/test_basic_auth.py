@@ -54,7 +54,7 @@ async def checking(username: str, password: str) -> bool:
     ],
 )
 @on_memory
-async def test_who_has_the_password_is_let_in(loop: MemoryLoop, allowed: Any) -> None:
+async def test_a_client_with_the_password_is_accepted(loop: MemoryLoop, allowed: Any) -> None:
     async with loop.serving(welcome, basic_auth=allowed) as server:
         for _ in range(2):
             peer = await loop.connect(server, headers=basic("ann:pass:word"))

@@ -67,7 +67,7 @@ FAILINGS = [odd, pytests_failure, odd_group, another_tasks_cancellation]
 @pytest.mark.parametrize("failing", FAILINGS)
 @pytest.mark.parametrize("callback", ["connection", "message", "ping", "pong", "closed"])
 @on_each_loop
-async def test_what_is_no_exception_closes_with_1011(
+async def test_what_is_not_an_exception_closes_with_1011(
     loop: Loop, log: Log, callback: str, failing: Failing
 ) -> None:
     async def fail(*arguments: object) -> None:
@@ -223,7 +223,7 @@ async def test_cancelled_in_process_request(loop: MemoryLoop, log: Log) -> None:
         assert log.lines() == ["process_request was cancelled"]
 
 
-def test_a_loop_that_shuts_down_is_no_failure(log: Log) -> None:
+def test_a_loop_that_shuts_down_is_not_a_failure(log: Log) -> None:
     """asyncio.run() cancels the callbacks in the same moment as the task of the server."""
     peers: list[BlockingPeer] = []
 

@@ -131,7 +131,7 @@ async def test_it_is_called_when_the_first_bytes_are_here(loop: Loop) -> None:
 
 
 @on_each_loop
-async def test_it_is_called_amid_a_frame(loop: Loop) -> None:
+async def test_it_is_called_during_a_frame(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
@@ -911,7 +911,7 @@ async def test_what_comes_after_an_exception_is_not_delivered(loop: Loop, log: L
 
 
 @on_each_loop
-async def test_an_exception_behind_the_peers_close_is_logged_too(loop: Loop, log: Log) -> None:
+async def test_an_exception_after_the_peers_close_is_logged_too(loop: Loop, log: Log) -> None:
     may_go_on = loop.signal()
     error = ZeroDivisionError("mine")
 

@@ -158,7 +158,7 @@ async def test_a_fault_of_the_source_fails_who_is_fed(loop: Loop, log: Log) -> N
 
 
 @on_each_loop
-async def test_a_violation_amid_an_echo(loop: Loop, log: Log) -> None:
+async def test_a_violation_during_an_echo(loop: Loop, log: Log) -> None:
     async with loop.serving(echo_by_feed) as server:
         peer = await loop.connect(server)
         peer.part("begun")
@@ -353,7 +353,7 @@ async def test_one_piece_is_refused_with_the_mend(loop: Loop, source: Any) -> No
 
 @pytest.mark.parametrize("source", [None, 5, object()])
 @on_each_loop
-async def test_what_is_no_source_is_refused(loop: Loop, source: Any) -> None:
+async def test_what_is_not_a_source_is_refused(loop: Loop, source: Any) -> None:
     async with loop.serving() as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)

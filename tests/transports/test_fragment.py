@@ -150,7 +150,7 @@ async def test_others_wait_in_order_until_it_ends(loop: Loop) -> None:
 
 
 @on_each_loop
-async def test_who_waits_can_be_cancelled_without_harm(loop: Loop) -> None:
+async def test_a_task_that_waits_can_be_cancelled_without_harm(loop: Loop) -> None:
     async with loop.serving() as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)
@@ -313,7 +313,7 @@ async def test_in_a_callback_the_exception_is_logged_once(loop: Loop, log: Log) 
 
 
 @on_each_loop
-async def test_who_waits_for_a_turn_raises_when_the_connection_ends(loop: Loop) -> None:
+async def test_a_task_that_waits_for_a_turn_raises_when_the_connection_ends(loop: Loop) -> None:
     async with loop.serving() as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)
@@ -331,7 +331,7 @@ async def test_who_waits_for_a_turn_raises_when_the_connection_ends(loop: Loop) 
 
 @pytest.mark.parametrize("ours", [True, False])
 @on_memory
-async def test_who_waits_for_a_turn_raises_as_soon_as_our_close_is_sent(
+async def test_a_task_that_waits_for_a_turn_raises_as_soon_as_our_close_is_sent(
     loop: MemoryLoop, ours: bool
 ) -> None:
     """Whatever the peer does then: nobody waits until it is gone."""
@@ -357,7 +357,7 @@ async def test_who_waits_for_a_turn_raises_as_soon_as_our_close_is_sent(
 
 
 @on_each_loop
-async def test_close_amid_a_message(loop: Loop) -> None:
+async def test_close_during_a_message(loop: Loop) -> None:
     async with loop.serving() as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)

@@ -251,7 +251,7 @@ async def test_more_than_64_kib_leaves_at_once(loop: AsyncioLoop) -> None:
 
 
 @on_asyncio
-async def test_a_large_payload_is_written_as_it_is_behind_what_was_gathered(
+async def test_a_large_payload_is_written_as_it_is_after_what_was_gathered(
     loop: AsyncioLoop,
 ) -> None:
     """Joining it to its header would copy it."""
@@ -357,7 +357,7 @@ async def test_callbacks_enter_the_core_again(loop: Loop) -> None:
 
 
 @on_each_loop
-async def test_a_callback_closes_at_once_amid_a_read(loop: Loop, log: Log) -> None:
+async def test_a_callback_closes_at_once_during_a_read(loop: Loop, log: Log) -> None:
     got: list[Any] = []
 
     async def on_connection(client: Client) -> None:
@@ -459,7 +459,7 @@ async def test_the_rest_of_a_read_is_handled_before_what_comes_later(loop: Memor
 
 
 @on_memory
-async def test_a_close_behind_a_flood_is_answered_behind_it(loop: MemoryLoop) -> None:
+async def test_a_close_after_a_flood_is_answered_after_it(loop: MemoryLoop) -> None:
     async def on_connection(client: Client) -> None:
         @client.message
         async def on_message(reader: WebSocketReader) -> None:

@@ -111,7 +111,7 @@ async def test_a_message_that_has_begun_is_read_to_its_end(loop: Loop, way: str)
 
 
 @on_memory
-async def test_who_is_idle_hears_at_once(loop: MemoryLoop) -> None:
+async def test_an_idle_client_gets_the_close_at_once(loop: MemoryLoop) -> None:
     work = Work(loop)
     async with ended(loop, work.receiving) as (server, end):
         receiving = await loop.connect(server)

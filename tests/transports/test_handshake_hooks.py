@@ -35,7 +35,7 @@ def either(request: pytest.FixtureRequest) -> Either:
 
 
 @on_each_loop
-async def test_who_asks(loop: Loop, either: Either) -> None:
+async def test_the_address_of_a_request(loop: Loop, either: Either) -> None:
     requests: list[Request] = []
     clients: list[Client] = []
 
@@ -202,7 +202,7 @@ def test_query_parameters(query: str, parameters: dict[str, str]) -> None:
         ("a=1", {"a": "1"}),
         ("a=1;b=2; c=3 ;", {"a": "1", "b": "2", "c": "3"}),
         ('a="quoted \\"x\\" \\073"', {"a": 'quoted "x" ;'}),
-        # What is no cookie harms no other cookie.
+        # What is not a cookie harms no other cookie.
         ("nothing; =x; ;;ok=3", {"ok": "3"}),
         ("bad name=1; a[b]=2; path=/", {"bad name": "1", "a[b]": "2", "path": "/"}),
         ("a=1; a=2", {"a": "2"}),
@@ -403,7 +403,7 @@ def test_only_a_server_selects() -> None:
     ],
 )
 @on_each_loop
-async def test_a_request_that_is_no_get_is_a_405_at_info(
+async def test_a_request_that_is_not_get_is_a_405_at_info(
     loop: Loop, caplog: pytest.LogCaptureFixture, method: str, upgrade: bool, allow: str
 ) -> None:
     caplog.set_level(logging.INFO, "wstransports")

@@ -26,7 +26,7 @@ def _drops(log: Log) -> Iterator[None]:
 
 
 class Told:
-    """What on_closed was told, and when."""
+    """What on_closed got, and when."""
 
     def __init__(self, loop: MemoryLoop) -> None:
         self.memory = loop
@@ -193,7 +193,7 @@ async def test_keepalive_pings_pass_a_message_in_parts(loop: MemoryLoop) -> None
 
 
 @on_memory
-async def test_the_keepalives_pongs_are_not_told(loop: MemoryLoop) -> None:
+async def test_the_keepalives_pongs_are_not_reported(loop: MemoryLoop) -> None:
     told: list[bytes] = []
 
     async def on_connection(client: Client) -> None:

@@ -106,7 +106,7 @@ async def test_a_loop_of_sends_lets_others_run(
 
 
 @on_memory
-async def test_who_waits_for_the_whole_does_not_stop_reading(loop: MemoryLoop) -> None:
+async def test_a_callback_that_waits_for_the_whole_does_not_stop_reading(loop: MemoryLoop) -> None:
     async with loop.serving(echo) as server:
         peer = await loop.connect(server)
         pipe = noting(await only_client(loop, server))
@@ -118,7 +118,7 @@ async def test_who_waits_for_the_whole_does_not_stop_reading(loop: MemoryLoop) -
 
 
 @on_memory
-async def test_who_does_not_take_it_does(loop: MemoryLoop) -> None:
+async def test_a_callback_that_does_not_take_it_stops_reading(loop: MemoryLoop) -> None:
     may_go_on = loop.signal()
 
     async def on_connection(client: Client) -> None:

@@ -533,7 +533,7 @@ def test_a_signal_wakes_all_its_waiters_in_order_and_stays_set(runtime: MemoryRu
     assert woken == ["at once", "a", "b", "c"]
 
 
-def test_a_cancelled_waiter_leaves_nothing_behind(runtime: MemoryRuntime) -> None:
+def test_a_cancelled_waiter_leaves_nothing(runtime: MemoryRuntime) -> None:
     async def main() -> None:
         signal = runtime.signal()
         task = runtime.spawn(signal.wait())
@@ -1023,7 +1023,7 @@ def test_full_ends_at_the_low_water_mark_not_at_the_next_write(runtime: MemoryRu
     runtime.run(main)
 
 
-def test_who_drains_waits_again_when_another_was_faster(runtime: MemoryRuntime) -> None:
+def test_a_task_that_drains_waits_again_when_another_was_faster(runtime: MemoryRuntime) -> None:
     async def main() -> None:
         end, recorder = await connected(runtime)
         pipe = recorder.pipe

@@ -105,7 +105,7 @@ async def test_a_mistaken_kind_is_a_type_error(loop: Loop, kind: Any) -> None:
 
 
 @on_each_loop
-async def test_bytes_that_are_no_text_asked_for_as_str(loop: Loop) -> None:
+async def test_bytes_that_are_not_text_requested_as_str(loop: Loop) -> None:
     async def use(reader: WebSocketReader) -> Any:
         with pytest.raises(UnicodeDecodeError):
             await reader.get(str)
@@ -193,7 +193,7 @@ async def test_what_follows_a_get_that_was_given_up_is_discarded(loop: Loop) -> 
 
 @pytest.mark.parametrize("checkpoints", range(5))
 @on_each_loop
-async def test_a_get_given_up_behind_its_callback_counts_nothing(
+async def test_a_get_given_up_after_its_callback_counts_nothing(
     loop: Loop, checkpoints: int
 ) -> None:
     """Whether the rest came before, or with the end of the callback, or later."""

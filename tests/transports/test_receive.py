@@ -87,25 +87,25 @@ async def test_also_where_each_answer_takes_its_time(loop: Loop) -> None:
         assert await peer.closed() == (1000, "")
 
 
-def close_behind(peer: Peer) -> None:
+def close_after(peer: Peer) -> None:
     peer.close()
 
 
-def violate_behind(peer: Peer) -> None:
+def violate_after(peer: Peer) -> None:
     peer.raw(masked(0x83))
 
 
-def violate_amid_a_message(peer: Peer) -> None:
+def violate_during_a_message(peer: Peer) -> None:
     peer.raw(masked(0x01, b"begun") + masked(0x83))
 
 
-def leave_amid_a_message(peer: Peer) -> None:
+def leave_during_a_message(peer: Peer) -> None:
     peer.raw(masked(0x01, b"begun"))
     peer.end()
 
 
 @pytest.mark.parametrize(
-    "end", [close_behind, violate_behind, violate_amid_a_message, leave_amid_a_message]
+    "end", [close_after, violate_after, violate_during_a_message, leave_during_a_message]
 )
 @pytest.mark.parametrize("own_task", [False, True], ids=["in on_connection", "in its own task"])
 @on_memory

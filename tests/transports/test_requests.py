@@ -143,7 +143,7 @@ async def test_anything_else_is_a_500_too(
 
 @pytest.mark.parametrize("status", [100, 101, 199])
 @on_each_loop
-async def test_an_answer_that_is_no_final_one_is_a_500_too(
+async def test_an_answer_that_is_not_final_is_a_500_too(
     loop: Loop, asynchronous: bool, log: Log, status: int
 ) -> None:
     process_request = respond(Response(status), asynchronous)

@@ -98,7 +98,7 @@ def test_sock_and_unix_path_exclude_each_other() -> None:
         WebSocketServer(None, 0, sock=listening, unix_path="/nowhere")
 
 
-def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_certificate_is_named(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     cert.write_text("no certificate")
     key.write_text("no key")
@@ -320,7 +320,7 @@ async def test_certs(
 
 
 @on_sockets
-async def test_a_request_and_frames_right_behind_the_tls_handshake(
+async def test_a_request_and_frames_right_after_the_tls_handshake(
     loop: Loop, authority: trustme.CA, trusting: ssl.SSLContext, tmp_path: Path
 ) -> None:
     """They arrive in the same read as the handshake's last step."""

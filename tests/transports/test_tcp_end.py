@@ -140,7 +140,7 @@ async def test_the_end_of_the_block_takes_no_longer_than_the_closes(loop: Loop) 
 
 
 @on_sockets
-async def test_who_does_not_answer_has_until_shutdown_timeout(loop: Loop) -> None:
+async def test_a_peer_that_does_not_answer_has_until_shutdown_timeout(loop: Loop) -> None:
     server = loop.server(close_timeout=0, shutdown_timeout=0.1)
     async with server:
         peer = await loop.connect(server)

@@ -9,7 +9,7 @@ COST = 0.00002  # seconds for each message of a flood: a slice of 256 takes 5 ms
 
 
 @on_memory
-async def test_an_echo_besides_many_floods_has_a_bounded_wait(loop: MemoryLoop) -> None:
+async def test_an_echo_next_to_many_floods_has_a_bounded_wait(loop: MemoryLoop) -> None:
     handled: dict[str, int] = {}
 
     async def on_connection(client: Client) -> None:

@@ -84,7 +84,7 @@ async def test_it_is_noticed(loop: Loop, vanish: Callable[[Peer], None]) -> None
 
 
 @on_each_loop
-async def test_who_stays_is_kept_and_heard(loop: Loop) -> None:
+async def test_a_peer_that_stays_is_kept_and_read(loop: Loop) -> None:
     hanging = Hanging(loop)
     async with loop.serving(
         hanging.on_connection, timeout=TIMEOUT, compression=None, read_limit=60_000

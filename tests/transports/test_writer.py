@@ -79,7 +79,7 @@ async def test_anything_else_is_a_type_error_that_names_the_mend(loop: Loop, dat
 
 
 @on_each_loop
-async def test_a_str_that_is_no_unicode_raises_and_sends_nothing(loop: Loop) -> None:
+async def test_a_str_that_is_not_unicode_raises_and_sends_nothing(loop: Loop) -> None:
     async with loop.serving() as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)

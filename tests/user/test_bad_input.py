@@ -149,7 +149,7 @@ def test_a_key_that_does_not_fit(certs: tuple[Path, Path], tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", ["", "no PEM at all", "-----BEGIN CERTIFICATE-----\nAA\n"])
-def test_what_is_no_pem(content: str, certs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_is_not_pem(content: str, certs: tuple[Path, Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.pem"
     broken.write_text(content)
     for pair in ((broken, certs[1]), (certs[0], broken), certs[::-1]):

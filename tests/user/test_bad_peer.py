@@ -17,7 +17,7 @@ KiB = 1024
 
 
 @contextmanager
-def beside_another_client(new_loop: NewLoop) -> Iterator[int]:
+def next_to_another_client(new_loop: NewLoop) -> Iterator[int]:
     """An echo server's port; at the end, a client that was there before is served as ever."""
     server = WebSocketServer("127.0.0.1", 0, open_timeout=0.5)
 
@@ -83,11 +83,11 @@ UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 
     ],
 )
 @BOTH_LOOPS
-def test_what_is_no_opening_handshake(
+def test_what_is_not_an_opening_handshake(
     sent: bytes, status: int, why: str, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+    with next_to_another_client(new_loop) as port, BlockingPeer(port) as peer:
         peer.raw(sent)
         head, _, body = peer.read_to_end().partition(b"\r\n\r\n")
         first, *fields = head.decode().split("\r\n")
@@ -103,7 +103,7 @@ def test_what_is_no_opening_handshake(
 
 @BOTH_LOOPS
 def test_a_request_that_does_not_end(new_loop: NewLoop, caplog: pytest.LogCaptureFixture) -> None:
-    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+    with next_to_another_client(new_loop) as port, BlockingPeer(port) as peer:
         peer.raw(REQUEST[:-1])
         assert peer.read_to_end().startswith(b"HTTP/1.1 408 ")
         peer.leave()
@@ -115,7 +115,7 @@ def test_a_request_that_does_not_end(new_loop: NewLoop, caplog: pytest.LogCaptur
 def test_a_peer_that_leaves_before_the_handshake_leaves_no_trace(
     sent: bytes, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+    with next_to_another_client(new_loop) as port, BlockingPeer(port) as peer:
         peer.raw(sent)
         peer.leave()
     assert caplog.record_tuples == []
@@ -126,7 +126,7 @@ def test_a_peer_that_leaves_before_the_handshake_leaves_no_trace(
 def test_a_peer_that_resets_before_the_handshake_leaves_one_line_at_most(
     sent: bytes, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with beside_another_client(new_loop) as port, BlockingPeer(port) as peer:
+    with next_to_another_client(new_loop) as port, BlockingPeer(port) as peer:
         peer.raw(sent)
         peer.reset()
     lost = "handshake failed: the connection was lost during the opening handshake"
@@ -157,7 +157,7 @@ def test_a_peer_that_resets_before_the_handshake_leaves_one_line_at_most(
 def test_frames_that_break_the_rules(
     sent: bytes, code: int, new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with beside_another_client(new_loop) as port, connected(port) as peer:
+    with next_to_another_client(new_loop) as port, connected(port) as peer:
         peer.answers_close = False
         peer.raw(sent)
         received, reason = peer.close_frame()
@@ -171,7 +171,7 @@ def test_frames_that_break_the_rules(
 def test_what_came_before_the_fault_is_answered_before_it(
     new_loop: NewLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with beside_another_client(new_loop) as port, connected(port) as peer:
+    with next_to_another_client(new_loop) as port, connected(port) as peer:
         peer.raw(b"\x82\x81" + bytes(4) + b"1" + b"\x82\x81" + bytes(4) + b"2" + b"\xff\xff")
         assert peer.frame() == Frame(FIN | BINARY, b"1")
         assert peer.frame() == Frame(FIN | BINARY, b"2")

@@ -106,7 +106,7 @@ def test_a_second_signal_interrupts_at_once(
 
 
 @BOTH_LOOPS
-def test_who_does_not_answer_the_close_holds_it_up_for_a_bounded_time(
+def test_a_peer_that_does_not_answer_the_close_holds_it_up_for_a_bounded_time(
     loop: str, tmp_path: Path, stack: ExitStack
 ) -> None:
     script = stack.enter_context(Script(WITH.format(loop=loop, shutdown_timeout=0.1), tmp_path))

@@ -289,7 +289,7 @@ def test_a_client_has_the_address_and_the_port_of_the_remote_socket(
     assert server.stop() == []
 
 
-def test_amid_on_connection_clients_holds_all_but_the_new_one(
+def test_during_on_connection_clients_holds_all_but_the_new_one(
     serve: Serve, stack: ExitStack
 ) -> None:
     server = serve(CLIENTS)
@@ -345,7 +345,7 @@ def test_messages_are_taken_in_their_order(serve: Serve, stack: ExitStack) -> No
     ]
 
 
-def test_each_new_client_is_told_to_all_others(serve: Serve, stack: ExitStack) -> None:
+def test_each_new_client_is_announced_to_all_others(serve: Serve, stack: ExitStack) -> None:
     told = Frame(FIN | TEXT, b"You are a client connected to my server.")
     server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))

@@ -123,7 +123,7 @@ def hands_shaken_but_for_the_last_words(
 
 @BOTH_LOOPS
 @pytest.mark.usefixtures("silent")
-def test_a_request_right_behind_the_tls_handshake(
+def test_a_request_right_after_the_tls_handshake(
     new_loop: NewLoop, certs: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     with serving(echo_server(certs), new_loop) as port, BlockingPeer(port) as peer:
@@ -142,7 +142,7 @@ def test_a_request_right_behind_the_tls_handshake(
 @BOTH_LOOPS
 @pytest.mark.parametrize("sent", [b"", REQUEST])
 @pytest.mark.usefixtures("silent")
-def test_leaving_right_behind_the_tls_handshake(
+def test_leaving_right_after_the_tls_handshake(
     sent: bytes, new_loop: NewLoop, certs: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     with serving(echo_server(certs), new_loop) as port, connected(port, trusting) as other:
@@ -184,7 +184,7 @@ def test_the_blocks_end_closes_with_1001(
 
 
 @BOTH_LOOPS
-def test_a_violation_is_told_before_the_end(
+def test_a_violation_is_reported_before_the_end(
     new_loop: NewLoop,
     certs: tuple[Path, Path],
     trusting: ssl.SSLContext,

@@ -24,7 +24,7 @@ def how_it_closed(
 class Ended:
     """Takes the place of the session in its parts, once the stream is lost and all tasks ended.
 
-    A user may keep the client, its writer or a reader. With the session behind them they would be
+    A user may keep the client, its writer or a reader. With the session in them they would be
     a cycle, which only the garbage collector frees. It refers to nothing that refers to it.
     """
 

@@ -113,7 +113,7 @@ class TaskChecks(Pairs):
         await self.over(a, b)
 
     async def cancellations(self) -> None:
-        """A cancellation is told from other exceptions, and from that of another task."""
+        """A cancellation differs from other exceptions, and from that of another task."""
         a, b = await self.pair()
         runtime = self.runtime
         begun = runtime.signal()
