@@ -89,13 +89,12 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
             # uvicorn sets this object as the protocol once `data_received` has returned.
             asyncio.get_running_loop().call_soon(self._hand_over)
 
-    async def serve(self) -> None:
-        """Run the application in a task that uvicorn waits for."""
+    def started(self) -> None:
+        """Have uvicorn wait for the application's task when it stops."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await super().serve()
 
     def finished(self, session: Session) -> None:
         """The connection and its application have ended."""

@@ -183,8 +183,12 @@ class Exchange:
     def answered(self, answer: str) -> None:
         """The application has answered the request: "[accepted]", or the status of a response."""
 
+    def started(self) -> None:
+        """The task that is running is the application's."""
+
     async def serve(self) -> None:
         """Run the application."""
+        self.started()
         session = self._session
         try:
             result = await self._settings.app(self.scope, self.receive, self.send)
