@@ -1,5 +1,6 @@
 """How a connection ends: with its application, before it, or with the server."""
 
+import re
 from typing import Any
 
 import pytest
@@ -18,13 +19,15 @@ BODY: Message = {"type": "websocket.http.response.body", "body": b"no"}
 
 
 def logged(log: Log) -> list[str]:
-    """What was logged, with the names of the exceptions."""
+    """What was logged, without the connection's number, with the exceptions."""
     taken, log.records = log.records, []
-    return [
-        record.getMessage().strip()
-        + (f": {record.exc_info[1]!r}" if record.exc_info and record.exc_info[1] else "")
-        for record in taken
-    ]
+    lines = []
+    for record in taken:
+        line = re.fullmatch(r"#\d+(?: 127\.0\.0\.1:\d+)?: (.+)", record.getMessage())
+        assert line is not None, record.getMessage()
+        error = record.exc_info and record.exc_info[1]
+        lines.append(f"{line[1]}: {error!r}" if error else line[1])
+    return lines
 
 
 # The application ends.

@@ -392,8 +392,7 @@ LOGGED = {
     },
     "asgi/exchange.py": {
         "f'handshake failed: {event.reason}'": "the core's words, as in test_requests",
-        "what": "constants",
-        "*args": "what the application returned",
+        "what": "what the application returned",
     },
     "callbacks.py": {
         "f'{name} raised'": "test_messages",

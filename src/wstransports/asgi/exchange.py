@@ -1,6 +1,7 @@
 """One connection and the ASGI application that serves it: `Exchange`."""
 
 import logging
+import reprlib
 from collections.abc import Mapping
 from contextvars import copy_context
 from enum import Enum, auto
@@ -21,7 +22,6 @@ from wscore.handshake.refusal import checked_final
 
 from ..connection.session import Session
 from ..errors import ConnectionClosed, Peer
-from ..log import log
 from ..runtime import Runtime, Signal, Timer, checkpoint, peer_name
 from .application import Message, Settings
 from .headers import decoded
@@ -407,7 +407,7 @@ class Exchange:
     def _failed(self, error: BaseException) -> None:
         """The application raised: close with 1011, or answer with 500."""
         if isinstance(error, Exception | BaseExceptionGroup):
-            self._log_error("Exception in ASGI application\n", error=error)
+            self._log_error("Exception in ASGI application", error)
         self._give_up(Reasons.UNEXPECTED_CONDITION)
 
     def _returned(self, result: object) -> None:
@@ -415,11 +415,12 @@ class Exchange:
         if self._left is None and self._stage in (Stage.ASKED, Stage.DENYING):
             self._log_error("ASGI callable returned without completing handshake.")
         elif result is not None:
-            self._log_error("ASGI callable should return None, but returned '%s'.", result)
+            shown = reprlib.repr(result)  # raises nothing
+            self._log_error(f"ASGI callable should return None, but returned '{shown}'.")
         self._give_up(Reasons.NORMAL)
 
-    def _log_error(self, what: str, *args: object, error: BaseException | None = None) -> None:
-        log(self._settings.options.logger, logging.ERROR, what, *args, error=error)
+    def _log_error(self, what: str, error: BaseException | None = None) -> None:
+        self._session.identity.log(logging.ERROR, what, error=error)
 
     def _give_up(self, code: Reasons) -> None:
         session = self._session
