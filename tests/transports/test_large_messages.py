@@ -56,7 +56,7 @@ def noting(client: Client) -> NotingPipe:
     """Have the calls to a client's pipe noted from here on."""
     session = client._session
     pipe = NotingPipe(session.pipe)
-    session.pipe = session.outbox.pipe = session.intake.pipe = cast(Pipe, pipe)
+    session.use_pipe(cast(Pipe, pipe))
     return pipe
 
 

@@ -143,13 +143,17 @@ class Session:
 
     def connected(self, pipe: Pipe) -> None:
         """As a Sink."""
-        self.pipe = self.outbox.pipe = self.intake.pipe = self.callbacks.pipe = pipe
-        self._alarm.pipe = pipe
+        self.use_pipe(pipe)
         pipe.set_write_limit(self.options.write_limit)
         self.identity.peer = peer_name(pipe)
         self.core.connection_made(self._now())
         self.arm()
         self.owner.connected(self)
+
+    def use_pipe(self, pipe: Pipe) -> None:
+        """Control the byte stream by `pipe` from now on."""
+        self.pipe = self.outbox.pipe = self.intake.pipe = self.callbacks.pipe = pipe
+        self._alarm.pipe = pipe
 
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""

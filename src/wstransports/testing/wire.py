@@ -81,8 +81,7 @@ class _Wired:
         self.set_write_limit = pipe.set_write_limit
         self._limit = session.options.write_limit
         self.call_at = pipe.call_at
-        session.pipe = session.outbox.pipe = session.intake.pipe = self
-        session.callbacks.pipe = session._alarm.pipe = self
+        session.use_pipe(self)
         self._over = session.runtime.signal() if session._over is None else session._over
         session._over = self
 
