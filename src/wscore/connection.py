@@ -356,7 +356,7 @@ class Connection(Sender, Generic[Handshake]):
         if phase is None:
             raise LocalProtocolError(f"{step.name} is not possible in phase {before.name}")
         self.phase = phase
-        self.may_send = phase in MAY_SEND
+        self.may_send: bool = phase in MAY_SEND
         self._may_receive = phase in MAY_RECEIVE
         return before
 

@@ -98,8 +98,6 @@ class Headers(Mapping[str, str]):
             return NotImplemented
         return self._values == other._values
 
-    __hash__ = None  # type: ignore[assignment]  # not needed as a key
-
     def __repr__(self) -> str:
         return f"Headers({shown_pairs(self)!r})"
 

@@ -72,7 +72,5 @@ class Request:
             other.headers,
         )
 
-    __hash__ = None  # type: ignore[assignment]  # a mutable value
-
     def __repr__(self) -> str:
         return f"Request({self.method!r}, {self.target!r}, {shown_pairs(self.headers)!r})"

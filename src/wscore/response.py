@@ -35,7 +35,5 @@ class Response:
             return NotImplemented
         return (self.status, self.headers, self.body) == (other.status, other.headers, other.body)
 
-    __hash__ = None  # type: ignore[assignment]  # a mutable value
-
     def __repr__(self) -> str:
         return f"Response({self.status}, {shown_pairs(self.headers)!r}, <{len(self.body)} bytes>)"

@@ -28,7 +28,7 @@ class FrameExplainer:
         self._masked = None if sender is None else sender == "client"
         self._known = sender is not None
         self._bits = bits
-        self.messages = MessageState()
+        self.messages: MessageState = MessageState()
 
     def explain(self, data: bytes, offset: int) -> Explained:
         """Explain the frame at `offset`, or what is there of it."""

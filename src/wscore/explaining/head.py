@@ -44,13 +44,13 @@ class ExplainedHead:
 
     def __init__(self, data: bytes, offset: int) -> None:
         end = END_OF_HEAD.search(data, offset + 2)
-        self.stop = len(data) if end is None else end.end()
+        self.stop: int = len(data) if end is None else end.end()
         lines = data[offset : self.stop].splitlines(keepends=True)
         skipped = len(lines.pop(0)) if lines[0] in (b"\n", b"\r\n") else 0
         start, *rest = lines
         self.sender: Sender = "server" if start.startswith(b"HTTP/") else "client"
-        self.opens = False
-        self.bits = NO_HEAD_BITS
+        self.opens: bool = False
+        self.bits: int = NO_HEAD_BITS
         faults: list[str] = []
         if end is None:
             faults.append("the head is cut short: its blank line is missing (RFC 9112, 2.1)")
@@ -58,7 +58,7 @@ class ExplainedHead:
             self._judge_request(data[offset : self.stop], rest, faults)
         else:
             self._judge_response(start, rest, faults)
-        self.parts = list(self._lines(offset, skipped, start, rest, faults))
+        self.parts: list[Explained] = list(self._lines(offset, skipped, start, rest, faults))
 
     def _lines(
         self, offset: int, skipped: int, start: bytes, rest: list[bytes], faults: list[str]

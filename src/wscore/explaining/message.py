@@ -34,11 +34,11 @@ class MessageState:
         self._valid = True  # the text so far
         self._compressed = False
         self._inflater: Decoder | None = None
-        self.inflated = 0
+        self.inflated: int = 0
         """The bytes of the current message, decompressed, if it is compressed."""
-        self.left = MOST_INFLATED
+        self.left: int = MOST_INFLATED
         """How many bytes may still be decompressed."""
-        self.broken = False
+        self.broken: bool = False
         """Nothing more can be decompressed."""
 
     def begin(self, opcode: DataType, compressed: bool, faults: list[str]) -> None:

@@ -80,11 +80,11 @@ class ExplainedStream:
     """
 
     def __init__(self, sender: Sender) -> None:
-        self.opened = False
+        self.opened: bool = False
         """Whether a response with status 101 was there, so that frames follow."""
-        self.ended = False
+        self.ended: bool = False
         """Whether nothing more is explained."""
-        self.bits = NO_HEAD_BITS
+        self.bits: int = NO_HEAD_BITS
         """The reserved bits that the extensions in the head may set; the response's count."""
         self._sender = sender
         self._held = bytearray()

@@ -22,7 +22,7 @@ class Screen:
     """The two streams of a terminal program."""
 
     def __init__(self) -> None:
-        self.is_terminal = sys.stdout.isatty()
+        self.is_terminal: bool = sys.stdout.isatty()
         """Whether stdout is a terminal."""
         self._out = _printer(sys.stdout)
         self._err = _printer(sys.stderr)
