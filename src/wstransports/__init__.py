@@ -1,6 +1,6 @@
 """WebSocket servers and clients (RFC 6455) for asyncio and trio, built on the core `wscore`."""
 
-from wscore import DataType, PreparedMessage, Reasons, Response, State
+from wscore import DataType, Headers, PreparedMessage, Reasons, Response, State
 from wscore.extensions import Deflate
 
 from . import adapters as adapters
@@ -18,6 +18,7 @@ from .errors import (
     IncompleteReadError,
 )
 from .instrument import Instrument
+from .listening_server import ListeningServer
 from .receiving.buffer import Buffer
 from .receiving.reader import WebSocketReader
 from .request import Request
@@ -36,9 +37,11 @@ __all__ = [
     "DataType",
     "Deflate",
     "HandshakeError",
+    "Headers",
     "IncompleteReadError",
     "Instrument",
     "PreparedMessage",
+    "ListeningServer",
     "Reasons",
     "Request",
     "Response",

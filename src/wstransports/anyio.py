@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from wscore.headers import HeaderFields
 
-from .adapters.anyio import AnyioRuntime
+from .adapters.anyio import AnyioListener, AnyioRuntime
 from .client import Client
 from .connect import connect
 from .connecting.user_agent import USER_AGENT
@@ -16,7 +16,7 @@ from .server import WebSocketServer
 if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
-__all__ = ["AnyioRuntime", "connect_stream", "serve_stream"]
+__all__ = ["AnyioListener", "AnyioRuntime", "connect_stream", "serve_stream"]
 
 
 class StreamKeywords(ServerKeywords, total=False):
@@ -44,6 +44,7 @@ async def serve_stream(
         await stack.enter_async_context(runtime)
         with runtime.shield():  # or a cancelled task would leave the stream open
             streams = await stack.enter_async_context(server)
+        assert isinstance(streams, AnyioListener)
         await streams.serve(stream)
 
 

@@ -162,8 +162,10 @@ class Listener(Protocol):
         """Whether it accepts connections."""
 
     def close(self) -> None:
-        """Stop accepting, and drop the TLS handshakes in progress; open connections are left
-        alone. Further calls change nothing."""
+        """Stop accepting; open connections are left alone.
+
+        TLS handshakes in progress are dropped. Further calls change nothing.
+        """
 
 
 class Runtime(Protocol):

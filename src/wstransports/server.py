@@ -6,7 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, cast
 
 from wscore import Reasons
 
@@ -15,6 +15,7 @@ from .address import Address
 from .certs import Certs, server_context
 from .client import Client, checked_callback
 from .clients import Clients
+from .listening_server import ListeningServer
 from .options import ServerKeywords, ServerOptions
 from .runtime import Block, Listener, Runtime, block, checkpoint, running
 
@@ -108,10 +109,10 @@ class WebSocketServer:
                 f"loop must be an event loop, not {loop!r}: pass asyncio.new_event_loop(), or leave"
                 " it out"
             )
-        self.addr = addr
-        self.certs = certs
-        self.loop = loop
-        self.timeout = timeout
+        self.addr: str | None = addr
+        self.certs: Certs | None = certs
+        self.loop: Any = loop
+        self.timeout: float = timeout
         self.clients: Clients = Clients()
         self._options = ServerOptions(timeout=timeout, **options)
         self._address = Address(
@@ -181,7 +182,7 @@ class WebSocketServer:
 
     # Inside a running loop.
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> ListeningServer:
         """Start listening; returns the listener, which has the methods of asyncio.Server.
 
         Raises OSError if it cannot listen, RuntimeError if it is listening already.
@@ -198,7 +199,7 @@ class WebSocketServer:
             self._runtime = None
             await self._group.__aexit__(None, None, None)
             raise
-        return self._listener
+        return cast(ListeningServer, self._listener)  # all adapters of ours have its methods
 
     async def __aexit__(
         self,
@@ -252,13 +253,13 @@ class WebSocketServer:
 
     # Outside a loop.
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> ListeningServer:
         """Start listening on a loop that this block drives; returns the listener.
 
         Raises RuntimeError inside a running loop: use `async with` there.
         """
         entered = block(self)
-        listener = entered.enter()
+        listener: ListeningServer = entered.enter()
         self._block = entered
         return listener
 

@@ -17,7 +17,7 @@ from kit.in_process import on_each_backend, stream_pair
 from wscore import ClientConnection, Reasons, State
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
 from wstransports.adapters.anyio_tasks import AnyioTasks
-from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
+from wstransports.anyio import AnyioListener, AnyioRuntime, connect_stream, serve_stream
 
 
 async def code_of(client: Client) -> int:
@@ -133,6 +133,7 @@ async def test_a_cancelled_serve_leaves_its_client_to_the_end_of_the_servers_blo
         scope = anyio.CancelScope()
         async with AsyncExitStack() as stack:
             async with socket as streams:
+                assert isinstance(streams, AnyioListener)
 
                 async def serve() -> None:
                     with scope:

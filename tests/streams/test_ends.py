@@ -32,7 +32,7 @@ from wstransports import (
     connect,
 )
 from wstransports.adapters.anyio_pipe import AnyioPipe
-from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
+from wstransports.anyio import AnyioListener, AnyioRuntime, connect_stream, serve_stream
 
 # Failed
 
@@ -105,6 +105,7 @@ async def test_a_mistake_of_ours_in_a_task_ends_its_connection_only(
         server = WebSocketServer("", 0, runtime=runtime)
         server.connection(echo)
         async with anyio.create_task_group() as group, server as streams:
+            assert isinstance(streams, AnyioListener)
             group.start_soon(streams.serve, bad_far)
             group.start_soon(streams.serve, good_far)
             async with connect_stream(good, URI) as neighbour, connect_stream(bad, URI) as peer:
@@ -147,6 +148,7 @@ async def test_a_connection_that_cannot_be_begun_is_dropped(
     async with AnyioRuntime() as runtime:
         server = WebSocketServer("", 0, runtime=runtime)
         async with server as streams:
+            assert isinstance(streams, AnyioListener)
             monkeypatch.setattr(server._acceptor, "_new_core", no_memory)
             await streams.serve(far)
             assert far._closed
@@ -421,6 +423,7 @@ async def test_one_server_serves_many_streams(backend: str) -> None:
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(anyio.create_task_group())
             async with socket as streams:
+                assert isinstance(streams, AnyioListener)
                 for _, far in pairs:
                     group.start_soon(streams.serve, far)
                 clients = [

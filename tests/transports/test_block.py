@@ -131,6 +131,7 @@ def test_the_threads_loop_is_driven_and_left_open(loop: asyncio.AbstractEventLoo
     asyncio.set_event_loop(loop)
     one = server()
     with one as listening:
+        assert isinstance(listening, asyncio.AbstractServer)
         assert listening.get_loop() is loop
         assert one.loop is loop
     assert one.loop is None
@@ -141,6 +142,7 @@ def test_a_closed_loop_of_the_thread_is_replaced(loop: asyncio.AbstractEventLoop
     loop.close()
     asyncio.set_event_loop(loop)
     with server() as listening:
+        assert isinstance(listening, asyncio.AbstractServer)
         made = listening.get_loop()
         assert made is not loop
     assert made.is_closed()
@@ -201,6 +203,7 @@ def test_another_thread_takes_no_signals(before: list[Any]) -> None:
     def serve() -> None:
         with server() as listening:
             assert handlers() == before
+            assert isinstance(listening, asyncio.AbstractServer)
             made.append(listening.get_loop())
 
     made: list[asyncio.AbstractEventLoop] = []

@@ -243,7 +243,7 @@ def test_a_server_that_could_not_listen_may_try_again(loop: asyncio.AbstractEven
 # --- The forms
 
 
-async def in_a_running_loop(use: Callable[[], None]) -> None:
+async def in_a_running_loop(use: Callable[[], object]) -> None:
     with pytest.raises(RuntimeError, match=r"use `async with server:` or .*serve_forever\(\)`"):
         use()
 
@@ -288,15 +288,15 @@ def test_entering_twice(given: bool, loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(None)  # so that, where none is given, the block makes one
     words = "this server listens already: create another"
     twice = server(loop=loop if given else None)
-    with twice as listener:
+    with twice:
         with pytest.raises(RuntimeError, match=words):
             twice.__enter__()
         with pytest.raises(RuntimeError, match=words):
             twice.run()
         with pytest.raises(RuntimeError, match=words):
-            listener.get_loop().run_until_complete(twice.__aenter__())
+            twice.loop.run_until_complete(twice.__aenter__())
         with pytest.raises(RuntimeError, match=words):
-            listener.get_loop().run_until_complete(twice.serve_forever())
+            twice.loop.run_until_complete(twice.serve_forever())
         assert twice.port != 0
     with twice:  # one block after the other is fine
         assert twice.port != 0

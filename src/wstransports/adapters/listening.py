@@ -1,6 +1,7 @@
 """What a server's block yields: a listener with the methods of `asyncio.Server`, on every loop."""
 
 import logging
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -33,6 +34,11 @@ class Listening(ABC):
     @abstractmethod
     def _stop(self) -> None:
         """Stop accepting."""
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that listen; none once it is closed, in memory, and over byte streams."""
+        return ()
 
     def is_serving(self) -> bool:
         """Whether it accepts connections."""
