@@ -203,6 +203,7 @@ class Exchange:
             self._returned(result)
         finally:
             session.inbox.setup_done()
+            session.callbacks.end()
 
     # As an Owner.
 
@@ -225,7 +226,7 @@ class Exchange:
         self.scope = websocket_scope(
             event.request, session.pipe, settings.root_path, settings.asgi_version, self._state
         )
-        session.callbacks.start(self.serve)
+        session.callbacks.begin(self.serve())
 
     def client_ready(self, session: Session) -> None:
         """As an Owner."""
