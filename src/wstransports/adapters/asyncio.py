@@ -48,7 +48,9 @@ class AsyncioPipe(Room, AboveTls):
         self._sink = sink
         self._received = sink.data_received
         self._buffer = runtime.read_buffer
-        self._tasks: set[asyncio.Task[None]] | None = None
+        # What runs: most often one task. A set for it would be 216 bytes for each connection.
+        self._task: asyncio.Task[None] | None = None
+        self._more_tasks: set[asyncio.Task[None]] | None = None
         self._closing = False
         self._ended = False  # the peer ended its half
         self._watch: TlsWatch | None = None  # while the stream is full
@@ -187,15 +189,25 @@ class AsyncioPipe(Room, AboveTls):
         task = _start(coroutine, loop=loop, context=context, eager_start=at_once)
         if not task.done():
             # The loop itself holds tasks weakly.
-            if self._tasks is None:
-                self._tasks = set()
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if self._task is None:
+                self._task = task
+            elif self._more_tasks is None:
+                self._more_tasks = {task}
+            else:
+                self._more_tasks.add(task)
+            task.add_done_callback(self._task_ended, context=context)
 
     def cancel(self) -> None:
         """Cancel what `start` began and still runs."""
-        for task in tuple(self._tasks or ()):
-            task.cancel()
+        for task in (self._task, *(self._more_tasks or ())):
+            if task is not None:
+                task.cancel()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        if task is self._task:
+            self._task = None
+        elif self._more_tasks is not None:
+            self._more_tasks.discard(task)
 
     def call_at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         """Call `call` when the loop's clock shows `when`."""
