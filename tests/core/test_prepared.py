@@ -29,6 +29,7 @@ from wscore import (
 from wscore.extensions import Extension
 from wscore.extensions.deflate import NegotiatedDeflate
 from wscore.extensions.negotiated import NO_EXTENSIONS, negotiated_extensions
+from wscore.prepared import prepared
 
 SENTENCE_TEXT = SENTENCE.decode()
 
@@ -167,6 +168,12 @@ class TestWhatIsSent:
     def test_other_data(self, data: Any) -> None:
         with pytest.raises(TypeError, match="a message is str .text. or bytes-like .binary., not"):
             PreparedMessage(data)
+
+    def test_one_of_its_own(self) -> None:
+        message = PreparedMessage("x")
+        assert prepared(message, None) is message
+        assert prepared("x", None).frame(NO_EXTENSIONS) == message.frame(NO_EXTENSIONS)
+        assert prepared("x", True).compress is True
 
     def test_what_it_is(self) -> None:
         assert (PreparedMessage("\u20ac").data, PreparedMessage("\u20ac").payload) == (

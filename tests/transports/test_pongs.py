@@ -10,7 +10,7 @@ import pytest
 from test_writer import only_client
 
 from kit.frames import PING, PONG, Frame
-from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_memory
+from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_memory, on_sockets
 from wstransports import Client, ConnectionClosed, WebSocketReader
 
 
@@ -138,6 +138,27 @@ async def test_other_pongs_answer_nothing(loop: MemoryLoop) -> None:
         assert client.latency is None
         peer.pong((await peer.frame()).payload)
         await pong.wait()
+
+
+@on_sockets
+async def test_what_comes_within_the_time_counts_though_the_loop_is_held_up(loop: Loop) -> None:
+    """As `client.ping().wait(timeout)` without async has it."""
+    async with loop.serving() as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
+        for answered in True, False:
+            pong = client._session.outbox.send_ping(None)
+            frame = await peer.frame()
+            waiting = loop.spawn(pong.within(0.01))
+            await loop.checkpoint()
+            if answered:
+                peer.pong(frame.payload)
+            loop.hold(0.05)
+            if answered:
+                assert await waiting.wait() >= 0.05
+            else:
+                with pytest.raises(TimeoutError, match=r"no pong came within 0\.01 s"):
+                    await waiting.wait()
 
 
 # --- The end of the connection
