@@ -5,6 +5,7 @@ import logging
 from typing import Any, cast
 
 from uvicorn.config import Config
+from uvicorn.logging import TRACE_LOG_LEVEL
 from uvicorn.protocols.utils import (
     ClientDisconnected,
     get_client_addr,
@@ -65,6 +66,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         runtime = find()
         assert runtime is not None
         self._pipe: AsyncioPipe = runtime.take_over(self._transport, self._sink)
+        self._trace("made")
 
     def data_received(self, data: bytes) -> None:
         self._sink.data_received(data)
@@ -100,6 +102,12 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         """The connection and its application have ended."""
         super().finished(session)
         self._connections.discard(self)
+        self._trace("lost")
+
+    def _trace(self, what: str) -> None:
+        if _LOGGER.isEnabledFor(TRACE_LOG_LEVEL):
+            peer = f"{self.addr}:{self.port} - " if self.addr else ""
+            log(_LOGGER, TRACE_LOG_LEVEL, "%sWebSocket connection %s", peer, what)
 
     def _hand_over(self) -> None:
         """Have the transport call the pipe, without the way through this object."""

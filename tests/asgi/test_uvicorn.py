@@ -274,6 +274,25 @@ async def test_our_own_lines_go_to_its_logger(loop: Loop, caplog: pytest.LogCapt
     assert re.fullmatch(r"#\d+ 127.0.0.1:PORT: failed with 1009, .*", line)
 
 
+@on_asyncio
+async def test_traces(loop: Loop, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    caplog.set_level(5, "uvicorn.error")
+    path = str(tmp_path / "socket")
+    for options, prefix in ({}, "127.0.0.1:PORT - "), ({"uds": path}, ""):
+        caplog.clear()
+        async with serving(echo, **options) as running:
+            uri = running.uri if not options else "ws://localhost/"
+            async with connect(uri, unix_path=options.get("uds")):
+                pass
+            await loop.until(running.is_idle)
+        messages = [
+            re.sub(r"127.0.0.1:\d+", "127.0.0.1:PORT", record.getMessage())
+            for record in caplog.records
+        ]
+        for what in "made", "lost":
+            assert f"{prefix}WebSocket connection {what}" in messages
+
+
 # The end.
 
 
@@ -305,7 +324,7 @@ async def test_a_client_that_leaves_before_the_answer(loop: Loop) -> None:
             await loop.until(lambda: running.server.server_state.tasks)
         await loop.until(lambda: events)
         await loop.until(running.is_idle)
-    assert events[1] == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+    assert events[1] == {"type": "websocket.disconnect", "code": 1006}
 
 
 @on_asyncio
@@ -330,7 +349,7 @@ async def test_shutdown_takes_less_than_a_second(loop: Loop) -> None:
         begun = time.monotonic()
     assert time.monotonic() - begun < 1
     assert [(await task).code for task in waiting] == [1012] * 10
-    assert events == [{"type": "websocket.disconnect", "code": 1012, "reason": ""}] * 10
+    assert events == [{"type": "websocket.disconnect", "code": 1012}] * 10
 
 
 @on_one

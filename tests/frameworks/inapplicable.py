@@ -5,7 +5,6 @@ _LOST = "it expects a lost connection, where ours closes: 1000 after a return, 1
 _AT_ONCE = (
     "uvicorn skips it for its own class over websockets: start and body of a denial leave together"
 )
-_REASON = "it expects a disconnect event without a reason, where ours has an empty one"
 _INTERNALS = "it asks for uvicorn's own classes, or for attributes that only they have"
 _MOCK = (
     "it sets and reads attributes of uvicorn's own classes, over a transport that only they can use"
@@ -20,12 +19,6 @@ INAPPLICABLE = {
     "test_duplicate_handshake": _LOST,
     "test_asgi_return_value": _LOST,
     "test_close_transport_on_asgi_return": _LOST,
-    "test_connection_lost_before_handshake_complete": _REASON,
-    "test_send_close_on_server_shutdown": _REASON,
-    "test_server_reject_connection[": _REASON,
-    "test_server_reject_connection_with_response": _REASON,
-    "test_server_reject_connection_with_multibody_response": _REASON,
-    "test_trace_logging_on_ws_protocol": "it expects lines of the level TRACE, which ours has not",
     "test_server_reject_connection_with_invalid_msg": _AT_ONCE,
     "test_server_reject_connection_with_missing_body": _AT_ONCE,
     "test_server_multiple_websocket_http_response_start_events": _AT_ONCE,

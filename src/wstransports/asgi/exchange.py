@@ -270,10 +270,12 @@ class Exchange:
             self._close_now()
         return dict(self._left)
 
-    def _end(self, code: int, reason: str = "") -> None:
+    def _end(self, code: int, reason: str | None = None) -> None:
         """No more messages: receive() returns the disconnect event from now on."""
         if self._left is None:
-            self._left = {"type": "websocket.disconnect", "code": int(code), "reason": reason}
+            self._left = {"type": "websocket.disconnect", "code": int(code)}
+            if reason is not None:
+                self._left["reason"] = reason
         self._flowing = False
         self._wake()
 
