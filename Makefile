@@ -17,7 +17,7 @@
 #                the results in benchmarks/ (needs gcc, zlib's headers and valgrind, takes about
 #                an hour, and wants the machine for itself)
 # make bench-smoke  the same in less than two minutes, to see that it works
-# make lint      ruff, mypy and stubtest; `pre-commit` runs it before each commit
+# make lint      ruff, mypy, stubtest and pyright; `pre-commit` runs it before each commit
 # make clean     remove the environments and what the tools leave behind
 #
 # PYTHON=python3.12  the Python to use: 3.11 or later
@@ -55,7 +55,7 @@ STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
     $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
 
 .PHONY: help demo test fast-half fast-rest test-all all-api all-rest coverage-api coverage-core \
-    pure-core $(SUITES) bare autobahn fuzz hostile soak bench bench-smoke lint clean
+    pure-core $(SUITES) bare autobahn fuzz hostile soak bench bench-smoke lint types public-types clean
 
 help:
 	@sed -n -e '/^$$/q' -e 's/^# \{0,1\}//p' Makefile
@@ -68,7 +68,7 @@ demo: $(VENV)/package
 test: lint $(WS)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync fast-half fast-rest
 	@echo 'make $(filter-out all-%,$(STEPS))' > $(VENV)/make-later
-	@$(VENV_PYTHON) tests/left_out.py $(VENV)/fast-half.xml $(VENV)/fast-rest.xml \
+	@$(VENV_PYTHON) tests/left_out.py $(VENV)/fast-half.xml $(VENV)/fast-rest.xml $(VENV)/types-left-out \
 	    $(addprefix --later=$(VENV)/,half-later rest-later make-later)
 
 FAST := $(VENV_PYTHON) -m pytest -q -m 'not slow' -p left_out
@@ -82,6 +82,7 @@ fast-rest: $(VENV)/tools
 test-all: lint $(WS)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync $(STEPS)
 	@$(VENV_PYTHON) tests/left_out.py $(patsubst %,$(VENV)/%.xml,$(filter-out $(SUITES),$(STEPS))) \
+	    $(VENV)/types-left-out \
 	    $(addprefix $(VENV)/,$(filter $(SUITES),$(STEPS)))
 
 all-api: $(VENV)/tools
@@ -146,12 +147,19 @@ bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 bench-smoke: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 	$(VENV_PYTHON) -m benchmarks.run --smoke --rounds 1 --seconds 0.02 --publish $(BUILT)/smoke
 
-lint: $(VENV)/tools
+# The two type checkers run next to each other.
+lint: $(VENV)/tools $(VENV)/pyright
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
+	$(MAKE) --no-print-directory --jobs=2 --output-sync types public-types
+
+types: $(VENV)/tools
 	$(VENV_PYTHON) -m mypy
 	@if ls src/wscore/_*.so >/dev/null 2>&1; then $(STUBTEST); \
 	    else echo 'The C extension was not built, so its stub was not checked.'; fi
+
+public-types: $(VENV)/tools $(VENV)/pyright
+	$(VENV_PYTHON) tests/public_types.py --left-out=$(VENV)/types-left-out
 
 clean:
 	rm -rf .venv-* .autobahn .bench .fuzz .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -172,6 +180,11 @@ $(VENV)/tools: $(VENV)/package
 	$(VENV_PYTHON) -m pip install --quiet --group test --group peers --group lint \
 	    --group autobahn --group bench --group frameworks
 	@touch $@
+
+# Without it, `make lint` leaves something out, and says so.
+$(VENV)/pyright: $(VENV)/tools
+	@$(VENV_PYTHON) -m pip install --quiet --group pyright && touch $@ \
+	    || echo 'pip could not install pyright'
 
 # Without npm, or where it fails, the tests with that package are left out, and say so.
 $(WS):
