@@ -364,7 +364,7 @@ async def test_mistakes_are_named_at_the_call(backend: str) -> None:
             async with WebSocketServer(None, 0, unix_path="path", runtime=runtime):
                 raise AssertionError("it cannot listen there")
         with pytest.raises(ValueError, match="the stream is all there is"):
-            async with connect(URI, proxy="http://localhost:1", runtime=runtime):
+            async with connect(URI, proxy="socks5://localhost:1", runtime=runtime):
                 raise AssertionError("a stream needs no proxy")
 
 
