@@ -17,6 +17,7 @@ from wstransports import Client, WebSocketServer
 from wstransports.adapters.listening_sockets import ListeningSockets
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
 from wstransports.address import Address
+from wstransports.log_limit import MOST, LogLimit
 from wstransports.runtime import running
 
 NO_DESCRIPTOR = os.strerror(errno.EMFILE)
@@ -132,7 +133,7 @@ async def test_a_connection_that_left_before_it_was_accepted(loop: Loop, log: Lo
 async def test_a_connection_that_cannot_be_begun(
     loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is dropped, and the next one is served."""
+    """It is dropped, with few lines for many of them, and the next one is served."""
 
     def no_memory() -> None:
         raise MemoryError
@@ -140,13 +141,17 @@ async def test_a_connection_that_cannot_be_begun(
     async with loop.serving(echo) as server:
         with monkeypatch.context() as patch:
             patch.setattr(server._acceptor, "_new_core", no_memory)
-            peer = await loop.dial(server)
-            await peer.eof()
-        [record] = log.records
+            patch.setattr(server._listener, "_limit", LogLimit(lambda: 0.0))
+            for _ in range(MOST + 2):
+                peer = await loop.dial(server)
+                await peer.eof()
+        records = log.records.copy()
         log.records.clear()
-        assert record.getMessage() == "cannot begin a connection"
-        assert record.exc_info
-        assert isinstance(record.exc_info[1], MemoryError)
+        assert len(records) == MOST
+        for record in records:
+            assert record.getMessage() == "cannot begin a connection"
+            assert record.exc_info
+            assert isinstance(record.exc_info[1], MemoryError)
         other = await loop.connect(server)
         other.send("served")
         assert await other.message() == "served"

@@ -9,6 +9,7 @@ from typing import Self
 
 from ..address import Address
 from ..log import log
+from ..log_limit import LogLimit
 from ..runtime import Signal, Sink, T, running
 
 
@@ -26,6 +27,7 @@ class Listening(ABC):
         self._make_sink = make_sink
         self._closed = closed
         self._serving = True
+        self._limit = LogLimit()  # clients cause a line each
 
     @abstractmethod
     def address(self) -> tuple[str, int]:
@@ -87,7 +89,9 @@ class Listening(ABC):
         try:
             return begin()
         except Exception as error:  # noqa: BLE001  # logged
-            log(self._where.logger, logging.ERROR, "cannot begin a connection", error=error)
+            many = self._limit.count(logging.ERROR) is None
+            level = logging.INFO if many else logging.ERROR
+            log(self._where.logger, level, "cannot begin a connection", error=error)
             return None
 
     def _check_serving(self) -> None:
