@@ -16,7 +16,7 @@ from pathlib import Path
 from .contestants import BUILT, CONTESTANTS, ROOT, Contestant
 from .machine import describe
 from .process import serving
-from .scenarios import SCENARIOS, Scenario
+from .scenarios import ASGI, SCENARIOS, Scenario
 
 # Part of the repository, so that the pages can be generated without counting again.
 SAVED = ROOT / "benchmarks" / "profile.json"
@@ -26,6 +26,7 @@ MOST_FUNCTIONS = 15
 
 # What is counted, and how much of it in each of two runs: their difference is free of what a server
 # does only once. There are few connections, because everything takes fifty times as long.
+_UNDER_UVICORN = tuple(name for name in ASGI if CONTESTANTS[name].module == "uvicorn")
 COUNTED = (
     (SCENARIOS["16x256"], 500, 2000),
     (replace(SCENARIOS["handshake"], connections=20), 100, 400),
@@ -33,6 +34,15 @@ COUNTED = (
         replace(SCENARIOS["broadcast"], connections=200, title="1 KiB text to 200 clients"),
         2000,
         6000,
+    ),
+    (
+        replace(
+            SCENARIOS["asgi-16x256"],
+            contestants=_UNDER_UVICORN,
+            title="Under uvicorn: 16 connections, 256 B text",
+        ),
+        500,
+        2000,
     ),
 )
 COMPRESSED = tuple((SCENARIOS[name], 100, 400) for name in ("deflate-1K", "deflate-16K"))
