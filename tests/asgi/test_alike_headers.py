@@ -14,7 +14,6 @@ from wstransports.asgi.scope import Scope
     ("name", "value", "kept"),
     [
         ("User-Agent", "Browser/1.0", True),
-        ("Origin", "https://example.org", True),
         ("User-Agent", "B" * 300, False),
         ("Cookie", "session=secret", False),
         ("Authorization", "Bearer secret", False),

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 # In the environment, as the tests belong to the version that is installed there.
-CACHE = Path(sys.prefix) / "uvicorn-tests"
+CACHE = Path(sys.prefix) / "uvicorn-sdist"
 
 OUR_CLASS = "wstransports.uvicorn:WebSocketProtocol"
 
