@@ -30,14 +30,15 @@ NOTHING: Suspended = ([], 0.0)
 class RoundRobin:
     """The connections of a loop with input that is not handled yet: they take turns.
 
-    In each iteration of the loop they share `WORK_AT_ONCE`, in slices of a few hundred frames. So
-    many connections that flood the loop hold it up no longer than one does.
+    In each iteration of the loop they share `WORK_AT_ONCE`, in slices of a few hundred frames, or
+    in reads of long messages. So many connections that flood the loop hold it up no longer than
+    one does.
 
     A member calls `begin` in order to handle more than a first slice, and `append` to do so later.
     After each it has the loop call `run` in its next iteration, and again while `run` says so.
     """
 
-    __slots__ = ("_open", "_until", "_waiting", "number")
+    __slots__ = ("_last", "_open", "_until", "_waiting", "number")
 
     def __init__(self) -> None:
         self.number: int = 0
@@ -45,6 +46,13 @@ class RoundRobin:
         self._waiting: deque[Callable[[], None]] = deque()
         self._open = False  # some of this iteration's time is used
         self._until = 0.0  # the end of that time
+        self._last: object = None  # who had the last long read
+
+    def is_alone(self, member: object) -> bool:
+        """Whether `member` had the last long read too, and nothing waits; it has one now."""
+        alone = self._last is member and not self._waiting
+        self._last = member
+        return alone
 
     def begin(self, since: float) -> bool:
         """Start to use this iteration's time, unless that has begun; returns whether this did."""
@@ -57,6 +65,10 @@ class RoundRobin:
     def over(self, now: float) -> bool:
         """Whether other members wait, or the time of this iteration is used up."""
         return bool(self._waiting) or now > self._until
+
+    def spend(self, seconds: float) -> None:
+        """Set aside so many seconds of this iteration's time."""
+        self._until -= seconds
 
     def append(self, call: Callable[[], None]) -> None:
         """Have `run` call `call`, after what waits already."""

@@ -7,6 +7,10 @@ from wstransports import Client, WebSocketReader
 FLOODERS = 16
 COST = 0.00002  # seconds for each message of a flood: a slice of 256 takes 5 ms
 
+# Bytes of a long message with its head, and seconds for it.
+LONG = 200_000
+LONG_COST = 0.002
+
 
 @on_memory
 async def test_an_echo_next_to_many_floods_has_a_bounded_wait(loop: MemoryLoop) -> None:
@@ -100,3 +104,41 @@ async def test_a_flooder_that_leaves_gives_up_its_turn(loop: Loop) -> None:
         for peer in flooders[2:]:
             assert [await peer.message() for _ in range(5000)] == ["x"] * 5000
         await loop.until(lambda: len(server.clients) == 2)
+
+
+@on_memory
+async def test_long_messages_share_the_time_too(loop: MemoryLoop) -> None:
+    """A read of them has few frames, but takes as long as many slices."""
+    handled: dict[str, int] = {}
+
+    async def on_connection(client: Client) -> None:
+        name = client.request.path
+
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            if name == "/echo":
+                await client.writer.send(await reader.get())
+            else:
+                await reader.get()
+                handled[name] = handled.get(name, 0) + 1
+                loop.hold(LONG_COST)
+
+    async with loop.serving(on_connection, compression=None) as server:
+        loop.runtime.chunk = LONG
+        flooders = [await loop.connect(server, target=f"/{n}") for n in range(FLOODERS)]
+        quick = await loop.connect(server, target="/echo")
+        message = masked(0x82, bytes(LONG - 14))
+        for peer in flooders:
+            peer.raw(message * 20)
+        waits = []
+        for number in range(30):
+            sent = loop.now()
+            quick.send(str(number))
+            assert await quick.message() == str(number)
+            waits.append(loop.now() - sent)
+            counts = [handled.get(f"/{n}", 0) for n in range(FLOODERS)]
+            assert max(counts) - min(counts) <= 2  # each has its turn
+        assert sum(counts) < FLOODERS * 20, waits  # the floods lasted
+        assert max(waits[1:]) <= 0.02
+        await loop.settle()
+        assert [*handled.values()] == [20] * FLOODERS

@@ -27,7 +27,7 @@ from ..errors import ConnectionClosed, Peer
 from ..identity import Identity
 from ..options import ConnectionOptions
 from ..receiving.inbox import Inbox
-from ..receiving.intake import ANSWER, BACKLOG, Intake
+from ..receiving.intake import ANSWER, BACKLOG, LONG_READ, Intake
 from ..runtime import Pipe, Runtime, Signal, log_dropped, peer_name
 from ..sending.outbox import Outbox
 from ..tls import tls_cause
@@ -169,6 +169,8 @@ class Session:
             self.handle(core.receive_data(data, now))
             if core.more:
                 self.intake.handle_rest(now, self._now())
+            elif len(data) >= LONG_READ:
+                self.intake.take_turns(now)
             if self.callbacks.closing:
                 self.advance_close()
         except Exception as error:  # noqa: BLE001  # an extension may raise anything

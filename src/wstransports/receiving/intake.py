@@ -24,6 +24,10 @@ REASONS = {
 }
 """Their names in log lines."""
 
+# Bytes from which on a read counts in the time that connections share: shorter ones take less than
+# the bookkeeping is worth.
+LONG_READ = 128 * 1024
+
 
 class Handler(Protocol):
     """What the intake needs of its connection."""
@@ -111,6 +115,19 @@ class Intake:
                 self.link.handle(core.receive_data(b"", now))
                 now = self._now()
 
+    def take_turns(self, since: float) -> None:
+        """A long read was handled, from `since` on: if others have had as many as there is time
+        for, read on in turn with them."""
+        round_robin = self._round_robin
+        if self.pause_reasons or round_robin.is_alone(self):
+            return
+        now = self._now()
+        if round_robin.begin(since):
+            self._wake_later()
+        if round_robin.over(now):
+            self.pause(SLICE)
+            self._queue(partial(self._read_in_turn, now - since))
+
     def yield_to_loop(self) -> None:
         """Let other tasks run, and other connections have their turn, before the next slice."""
         self.pause(SLICE)
@@ -156,6 +173,11 @@ class Intake:
             self.link.run_as_batch(self._handle_slice)
             if not self.pause_reasons:
                 self._read_on()
+
+    def _read_in_turn(self, seconds: float) -> None:
+        """Read on; the next read will take about so long."""
+        self._round_robin.spend(seconds)
+        self._next_slice()
 
     def _handle_slice(self) -> None:
         core = self._core
