@@ -137,22 +137,15 @@ class Inbox:
 
     def put(self, piece: MessagePiece) -> None:
         """A piece of a message arrived; `run` must follow."""
-        overflow = self.unread > self._limit and self._core.phase is Phase.CLOSE_SENT
-        if overflow and not self._ending:
-            # Reading never pauses between our Close and the peer's. After the first message that is
-            # discarded all are, so that none is missing between others.
-            self._ending = True
-            what = "messages after our Close are discarded, more than read_limit is unread"
-            self.link.identity.log(logging.INFO, what)
+        if self.unread > self._limit and self._core.phase is Phase.CLOSE_SENT:
+            self._overflow()
         if not piece.first:
             if self._arriving is not None:
-                if overflow:
-                    self._arriving._drop(self.link.closed_error())
                 self._arriving._feed(piece)
                 if piece.last:
                     self._arriving = None
             return
-        if self._consumer is _STOPPED or self._ending:
+        if self._ending:
             return
         reader = WebSocketReader(self, piece)
         if self._waiting is _NOTHING:
@@ -217,6 +210,7 @@ class Inbox:
     def stop(self) -> None:
         """Deliver no more messages, and discard the waiting ones; receive() raises."""
         self._consumer = Consumer.STOPPED
+        self._ending = True
         self._discard(self.link.closed_error())  # receive() may be reading the first
         if self._receiver is not None:
             self._receiver.set()
@@ -336,6 +330,16 @@ class Inbox:
 
     # Inside.
 
+    def _overflow(self) -> None:
+        """Discard what arrives: reading never pauses between our Close and the peer's. After the
+        first message that is discarded all are, so that none is missing between others."""
+        if not self._ending:
+            self._ending = True
+            what = "messages after our Close are discarded, more than read_limit is unread"
+            self.link.identity.log(logging.INFO, what)
+        if self._arriving is not None:
+            self._arriving._drop(self.link.closed_error())
+
     def _set_consumer(self, consumer: Consumer) -> None:
         """Change the consumer, unless delivery is stopped."""
         if self._consumer is not _STOPPED:
@@ -357,7 +361,8 @@ class Inbox:
                     callbacks.failed("on_message", error)
                 finally:
                     # Discard the rest: unread, still to come, or put back by a get().
-                    if reader._whole or reader._counted or reader._whole is None:
+                    whole = reader._whole
+                    if whole or whole is None or reader._counted:
                         reader._drop()
         finally:
             self._workers -= 1

@@ -129,7 +129,8 @@ class Outbox:
             elif self._now() >= batch.old_at:
                 batch.old_at = 0.0
                 batch.end()  # and nothing more is gathered for this input
-        elif self._holding:
+            return self.pipe.full
+        if self._holding:
             self._hold()
         else:
             self.flush()
