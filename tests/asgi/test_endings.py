@@ -263,7 +263,7 @@ async def test_an_application_that_only_sends_is_closed_at_once(loop: MemoryLoop
 
 
 @on_memory
-async def test_and_one_that_has_received_has_two_seconds(loop: MemoryLoop) -> None:
+async def test_an_application_that_has_received_has_two_seconds(loop: MemoryLoop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)

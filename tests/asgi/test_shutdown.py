@@ -50,7 +50,9 @@ async def test_a_client_is_closed_with_1012(loop: Loop) -> None:
 
 @pytest.mark.parametrize("ends", [False, True])
 @on_loops
-async def test_after_the_answer_to_a_message_that_is_being_handled(loop: Loop, ends: bool) -> None:
+async def test_1012_follows_the_answer_to_a_message_that_is_being_handled(
+    loop: Loop, ends: bool
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
@@ -77,7 +79,7 @@ async def test_after_the_answer_to_a_message_that_is_being_handled(loop: Loop, e
 
 
 @on_memory
-async def test_but_not_later_than_in_half_a_second(loop: MemoryLoop) -> None:
+async def test_1012_follows_after_half_a_second_at_the_latest(loop: MemoryLoop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)
@@ -100,7 +102,7 @@ async def test_but_not_later_than_in_half_a_second(loop: MemoryLoop) -> None:
 
 
 @on_memory
-async def test_nor_than_that_for_a_client_that_has_closed(loop: MemoryLoop) -> None:
+async def test_a_stopping_server_shortens_the_time_after_a_client_s_close(loop: MemoryLoop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(ACCEPT)

@@ -1,4 +1,4 @@
-"""`client.close_nowait()`: a Close that nobody waits for."""
+"""`client.close_nowait()`: a Close without waiting for the end."""
 
 import pytest
 
