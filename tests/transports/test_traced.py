@@ -344,6 +344,24 @@ async def test_a_logger_that_raises_when_it_is_asked_is_not_used(
     assert capfd.readouterr().err == ""
 
 
+@on("memory", "asyncio", "trio")
+async def test_a_handler_that_raises_for_each_line_harms_nobody(
+    loop: Loop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Lines):
+        def emit(self, record: logging.LogRecord) -> None:
+            self.lines.append(record.getMessage())
+            raise ZeroDivisionError
+
+    broken = Broken()
+    async with loop.serving(echo, logger=broken.logger) as server:
+        async with connecting(server, logger=broken.logger) as client:
+            await client.writer.send("Hello")
+            assert await client.receive() == "Hello"
+    assert len(broken.lines) > 20
+    assert capfd.readouterr().err.count("\nZeroDivisionError\n") == len(broken.lines)
+
+
 @settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
 @given(data=st.lists(st.binary(max_size=300), max_size=5), opened=st.booleans())
 def test_any_bytes_are_shown_and_change_nothing(data: list[bytes], opened: bool) -> None:
