@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from wscore import DataType, Reasons, Response, State
 
@@ -20,6 +20,14 @@ from .stream_info import stream_info
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    # Type checkers know it wherever they run; Python itself has defaults since 3.13.
+    from typing_extensions import TypeVar as DefaultedTypeVar
+
+    DataT = DefaultedTypeVar("DataT", default=Any)
+else:
+    DataT = TypeVar("DataT")
 
 
 def checked_callback(callback: AsyncFunction, what: str) -> AsyncFunction:
@@ -41,10 +49,10 @@ def checked_timeout(seconds: float) -> float:
     return seconds
 
 
-class Client:
+class Client(Generic[DataT]):
     """One connected peer: a server's client, or the server that `connect` reached.
 
-    The library creates it. You may set attributes of your own on it.
+    The library creates it. To type checkers, `Client[User]` is one whose `data` is a `User`.
 
     Attributes:
         `addr`, `port`: the peer's address. Without a port (Unix sockets, memory), `addr` is the
@@ -73,6 +81,23 @@ class Client:
     def id(self) -> int:
         """The connection's number in this process, with which its log lines begin: `#12`."""
         return self._session.identity.id
+
+    @property
+    def data(self) -> DataT:
+        """What your program keeps for the peer: set it in on_connection.
+
+        Raises AttributeError until it is set.
+        """
+        try:
+            return self._data
+        except AttributeError:
+            raise AttributeError(
+                f"{self!r} has no data yet: set client.data in on_connection"
+            ) from None
+
+    @data.setter
+    def data(self, data: DataT) -> None:
+        self._data = data
 
     @property
     def state(self) -> State:

@@ -23,6 +23,7 @@ PORT = "8765"
 # What a page leaves out around a snippet, which stands in place of the braces.
 _IMPORTS = (
     "import asyncio, hmac, ipaddress\nfrom collections.abc import Sequence\n"
+    "from dataclasses import dataclass\n"
     "from wstransports import *\n"
 )
 _SOCKET = f'socket = WebSocketServer("127.0.0.1", {PORT})\n'

@@ -521,6 +521,19 @@ def _(server: Running) -> None:
         assert [peer.message(), peer.message()] == ["fast", "slow"]
 
 
+@scene("client-data", CALLBACKS)
+def _(server: Running) -> None:
+    with server.connect("/?name=Ada") as ada, server.connect() as other:
+        for number in range(2):
+            ada.send("")
+            assert ada.message() == f"Ada: {number + 1}"
+        other.send("")
+        assert other.message() == "Somebody: 1"
+        ada.finish()
+        other.finish()
+    end(server)
+
+
 @scene("client-loop", CALLBACKS)
 def _(server: Running) -> None:
     with server.connect() as peer:

@@ -104,8 +104,8 @@ SHOWN = {
     },
     "clients": {"get", "items", "keys", "values"},
     "client": {
-        *("addr", "close", "close_code", "close_nowait", "close_reason", "closed", "id", "info"),
-        *("latency", "max_message_size", "message", "ping"),
+        *("addr", "close", "close_code", "close_nowait", "close_reason", "closed", "data"),
+        *("id", "info", "latency", "max_message_size", "message", "ping"),
         *("pong", "port", "receive", "receive_json", "request", "response", "state"),
         *("subprotocol", "wait_closed", "writer"),
     },
