@@ -1,11 +1,13 @@
 """Applications under uvicorn, in this process and on a real loop."""
 
 import asyncio
+import gc
 import logging
 import re
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -417,6 +419,22 @@ async def test_a_connection_that_is_lost_as_it_is_accepted(loop: Loop) -> None:
             await loop.until(lambda: events)
         await loop.until(running.is_idle)
     assert events[0]["code"] == 1006
+
+
+@on_asyncio
+async def test_a_connection_that_is_over_is_freed_without_the_collector(loop: Loop) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(echo) as running:
+            async with connect(running.uri) as client:
+                await client.writer.send("text")
+                assert await client.receive() == "text"
+                [held] = map(weakref.ref, await connections(loop, running))
+            await loop.until(running.is_idle)
+            await loop.until(lambda: held() is None)
+    finally:
+        gc.enable()
 
 
 @on_asyncio
