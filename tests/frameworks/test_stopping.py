@@ -61,6 +61,18 @@ def test_a_client_that_does_not_read() -> None:
         assert time.monotonic() - start < BOUNDED
 
 
+def test_a_request_without_an_answer_yet() -> None:
+    with served(under_uvicorn("on_sleep")) as server, BlockingPeer(server.port) as peer:
+        peer.handshake()
+        server.logs("sleeps")
+        start = time.monotonic()
+        server.stop()
+        response = peer.answer()
+        assert response.status == 503
+        server.wait()
+        assert time.monotonic() - start < BOUNDED
+
+
 def test_several_workers() -> None:
     with served(under_uvicorn("on_pid", "--workers=2")) as server, ExitStack() as stack:
         server.logs("(?s)startup complete.*startup complete")  # of each worker

@@ -169,11 +169,11 @@ class Exchange:
         """The server stops: answer the request with 503, or close with 1012, once the application
         has answered the message that it is handling."""
         session = self._session
+        session.core.shorten_close_timeout(SHUTDOWN_TIME)
         if self._stage is Stage.ASKED and session.core.state is State.CONNECTING:
             self._end(Reasons.ABNORMAL_CLOSE)
             session.reject(Response(503, {"Retry-After": "1"}))
         elif self._stage is _OPEN and session.core.may_send:
-            session.core.shorten_close_timeout(SHUTDOWN_TIME)
             self._end(Reasons.SERVICE_RESTART)
             if session.inbox.is_idle():
                 self._close_now()
