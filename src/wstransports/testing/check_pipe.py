@@ -18,7 +18,8 @@ _FLOOD = 2**26
 # More than the usual high-water mark.
 _MUCH = 2**20
 
-_LIMITS = (1000, 2**22)
+# Other high-water marks, and whether `writelines` meets them.
+_LIMITS = ((1000, False), (2**22, True))
 
 _MESSAGE = bytes(range(256)) * 400
 
@@ -256,11 +257,11 @@ class _Checks(Pairs):
 
     async def write_limits(self) -> None:
         """A stream is full when more than its limit waits, and not before."""
-        for limit in _LIMITS:
+        for limit, lines in _LIMITS:
             a, b = await self.pair()
             a.set_write_limit(limit)
             b.pause()
-            written = self.flood(a, False, limit + _BLOCK, Rule.WRITE_LIMIT)
+            written = self.flood(a, lines, limit + _BLOCK, Rule.WRITE_LIMIT)
             if a.pipe.waiting() <= limit:
                 waiting = f"{a.pipe.waiting()} bytes wait"
                 raise BrokenRule(Rule.WRITE_LIMIT, f"it is {limit}, but full while {waiting}")
