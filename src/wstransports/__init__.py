@@ -19,6 +19,7 @@ from .errors import (
 )
 from .instrument import Instrument
 from .listening_server import ListeningServer
+from .options import ConnectionKeywords, ServerKeywords
 from .receiving.buffer import Buffer
 from .receiving.reader import WebSocketReader
 from .request import Request
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionClosedError",
     "ConnectionClosedOK",
+    "ConnectionKeywords",
     "DataType",
     "Deflate",
     "HandshakeError",
@@ -45,6 +47,7 @@ __all__ = [
     "Reasons",
     "Request",
     "Response",
+    "ServerKeywords",
     "State",
     "Statistics",
     "WebSocketReader",

@@ -76,7 +76,7 @@ class connect:  # lower case: it is used like a function
         `timeout`, `compression`, `max_message_size`, `read_limit`, `write_limit`, `open_timeout`,
             `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`,
             `instruments`, `logger`: as for `WebSocketServer`. The seconds of `open_timeout` include
-            redirects.
+            redirects. These and `subprotocols` are the `ConnectionKeywords`.
 
     Raises TypeError or ValueError for invalid arguments.
 

@@ -33,7 +33,10 @@ _RATES = ("max_messages_per_second", "max_pings_per_second", "max_bytes_per_seco
 
 
 class ConnectionKeywords(TypedDict, total=False):
-    """The keywords of every connection; `ConnectionOptions` describes them."""
+    """The keywords of `connect` that every connection has; `connect` describes them.
+
+    For functions of yours that pass them on: `**options: Unpack[ConnectionKeywords]`.
+    """
 
     timeout: float
     subprotocols: Sequence[str]
@@ -51,7 +54,10 @@ class ConnectionKeywords(TypedDict, total=False):
 
 
 class ServerKeywords(TypedDict, total=False):
-    """The keywords of a server, except `timeout`; `ServerOptions` describes them."""
+    """The keywords of a `WebSocketServer`, which describes them.
+
+    For functions of yours that pass them on: `**options: Unpack[ServerKeywords]`.
+    """
 
     subprotocols: Sequence[str] | SelectSubprotocol
     compression: Compression

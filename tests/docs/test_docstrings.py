@@ -32,11 +32,13 @@ OUTSIDE_THE_RFC = {
     "BroadcastReport": "many connections: the RFCs know one",
     "Buffer": "bytes inside the process",
     "ConnectionClosed": "our exception",
+    "ConnectionKeywords": "the keywords of a class that has the clauses",
     "Event": "the base of the events, each of which has its clause",
     "Headers": "HTTP: RFC 9110",
     "IncompleteReadError": "our exception",
     "LocalProtocolError": "our exception",
     "Response": "HTTP",
+    "ServerKeywords": "the keywords of a class that has the clauses",
     "Statistics": "counters",
     "State": "the names of the WebSocket API of browsers",
 }
