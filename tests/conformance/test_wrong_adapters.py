@@ -57,6 +57,7 @@ def test_a_runtime_without_addresses_passes() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120)  # it has taken more than 30 s under coverage on a busy machine
 def test_a_right_one_passes_byte_by_byte() -> None:
     pipes_checked(MemoryRuntime(chunk=7))
 

@@ -426,7 +426,7 @@ async def test_where_no_address_answers_all_causes_are_named(
 
 @on_memory
 @pytest.mark.parametrize(
-    ("uri", "options"), [("wss://h/", {}), ("ws://h/", {"proxy": "http://p:1"})]
+    ("uri", "options"), [("wss://h/", {}), ("ws://h/", {"proxy": "socks5://p:1"})]
 )
 async def test_memory_has_none_of_that(loop: MemoryLoop, uri: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="streams in memory"):
