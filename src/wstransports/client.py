@@ -246,10 +246,8 @@ class Client(Generic[DataT]):
     async def __anext__(self) -> str | bytes:
         try:
             return await self._session.inbox.receive()
-        except ConnectionClosedOK as closed:
-            if closed.client is self:
-                raise StopAsyncIteration from None
-            raise
+        except ConnectionClosedOK:
+            raise StopAsyncIteration from None
 
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
         """Send a Close and wait until the connection is closed (RFC 6455 section 7.1.2).

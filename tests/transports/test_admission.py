@@ -1,7 +1,10 @@
 """`max_connections`: what counts, and how little refused clients take."""
 
 import logging
+import os
+import re
 import socket
+from pathlib import Path
 
 import pytest
 import trustme
@@ -136,6 +139,23 @@ async def test_a_tls_handshake_that_takes_too_long(
             await loop.until(lambda: has_ended(silent))
     [line] = caplog.messages
     assert ": the TLS handshake failed: " in line
+
+
+@on_sockets
+async def test_a_tls_handshake_that_fails_on_a_unix_path(
+    loop: Loop, authority: trustme.CA, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO, "wstransports")
+    certs = server_context(authority, "127.0.0.1")
+    path = os.fspath(tmp_path / "socket")
+    server = WebSocketServer(None, 0, unix_path=path, certs=certs)
+    async with server:
+        with socket.socket(socket.AF_UNIX) as leaving:
+            leaving.connect(path)
+            await loop.until(lambda: server._acceptor._sessions)
+        await loop.until(lambda: caplog.messages)
+    [line] = caplog.messages
+    assert re.match(r"#\d+: the TLS handshake failed: .", line)
 
 
 def has_ended(peer: socket.socket) -> bool:

@@ -177,10 +177,8 @@ class Client:
     def __next__(self) -> str | bytes:
         try:
             return self.receive()
-        except ConnectionClosedOK as closed:
-            if closed.client is self:
-                raise StopIteration from None
-            raise
+        except ConnectionClosedOK:
+            raise StopIteration from None
 
     # Sending.
 
