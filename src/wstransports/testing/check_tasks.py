@@ -99,9 +99,10 @@ class TaskChecks(Pairs):
         async def begin_another() -> None:
             a.pipe.start(look("the second"), shared)  # whose context is entered already
             await look("the first")
+            a.pipe.start(look("the third"), shared)  # entered again, in a later step
 
         a.pipe.start(begin_another(), shared)
-        await self.host.until(lambda: len(seen) == 4, Rule.STARTED, "one never ran")
+        await self.host.until(lambda: len(seen) == 6, Rule.STARTED, "one never ran")
         before = "nothing"
         for line in seen:
             step, _, after = line.partition(" after ")
