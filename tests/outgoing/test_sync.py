@@ -5,6 +5,7 @@ import contextvars
 import inspect
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from functools import partial
@@ -444,6 +445,20 @@ def test_waiting_for_the_end(raw: Raw) -> None:
     assert (raw.client.close_code, raw.client.close_reason) == (1012, "again")
     raw.client.close()
     raw.client.wait_closed()  # its thread has ended
+
+
+def test_an_end_that_came_in_time_counts_though_the_loop_was_held_up(raw: Raw) -> None:
+    def hold_the_loop() -> None:
+        raw.send(Frame(FIN | CLOSE, (1000).to_bytes(2)))
+        raw.socket.close()
+        time.sleep(0.1)
+
+    async def wait() -> None:
+        asyncio.get_running_loop().call_soon(hold_the_loop)
+        await raw.client._wait_closed(0.05)
+
+    raw.client._thread.call(wait)
+    assert raw.client.close_code == 1000
 
 
 def test_an_unclosed_client_warns_and_is_closed(echo: Echo) -> None:

@@ -190,6 +190,12 @@ def test_what_users_without_async_hold_shows_the_documented_api_alone() -> None:
     assert shown == SHOWN_WITHOUT_ASYNC
 
 
+@on_memory
+async def test_what_a_block_in_memory_yields_has_no_sockets(loop: MemoryLoop) -> None:
+    async with loop.server() as listening:
+        assert listening.sockets == ()
+
+
 @on("asyncio", "trio")
 async def test_what_a_block_on_sockets_yields_shows_the_methods_of_asyncios_server(
     loop: Loop,
