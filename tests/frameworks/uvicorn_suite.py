@@ -22,6 +22,14 @@ CACHE = Path(sys.prefix) / "uvicorn-sdist"
 
 OUR_CLASS = "wstransports.uvicorn:WebSocketProtocol"
 
+# Those with the fixture that takes a protocol class; the others need more packages.
+FILES = (
+    "tests/protocols/test_websocket.py",
+    "tests/protocols/test_http.py",
+    "tests/middleware/test_logging.py",
+    "tests/middleware/test_proxy_headers.py",
+)
+
 # Seconds for all tests, and for one. On two idle cores they take 45 s.
 LIMIT = 8 * 60
 TEST_LIMIT = 30
@@ -59,7 +67,7 @@ def run(folder: Path, protocol: str) -> int:
     plugin = ["-p", "uvicorn_plugin", f"--protocol={protocol}"]
     strict = ["-q", "-ra", "-W", "error", f"--timeout={TEST_LIMIT}"]
     return subprocess.run(
-        [*pytest, *at, *plugin, *strict, "tests/protocols", "tests/middleware"],
+        [*pytest, *at, *plugin, *strict, *FILES],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(HERE)},
         timeout=LIMIT,
