@@ -659,6 +659,7 @@ async def test_it_is_refused_during_a_fragmented_message_of_the_same_task(loop: 
 # From inside a callback.
 
 
+@pytest.mark.usefixtures("unhurried")
 @on_own_streams  # anyio's pipe gathers by itself: how much depends on who runs when
 async def test_from_a_callback_it_is_gathered(loop: Loop) -> None:
     """However many messages: a write for each client at once, and one when the callback has run."""

@@ -115,6 +115,7 @@ async def test_broadcasts_of_several_messages_leave_together_and_that_of_one_at_
         assert len(its_writes) == 3
 
 
+@unhurried
 @on_asyncio
 async def test_a_send_before_a_sleep_is_not_held_back(loop: AsyncioLoop) -> None:
     forever = loop.signal()
@@ -134,6 +135,7 @@ async def test_a_send_before_a_sleep_is_not_held_back(loop: AsyncioLoop) -> None
         forever.set()
 
 
+@unhurried
 @on_asyncio
 async def test_also_to_another_client(loop: AsyncioLoop) -> None:
     forever = loop.signal()
@@ -157,6 +159,7 @@ async def test_also_to_another_client(loop: AsyncioLoop) -> None:
         forever.set()
 
 
+@unhurried
 @on_asyncio
 async def test_also_where_the_callback_raises(loop: AsyncioLoop, log: Log) -> None:
     clients: list[Client] = []
@@ -181,6 +184,7 @@ async def test_also_where_the_callback_raises(loop: AsyncioLoop, log: Log) -> No
         log.tracebacks()
 
 
+@unhurried
 @on_asyncio
 async def test_what_follows_a_suspension_is_written_at_once(loop: AsyncioLoop) -> None:
     async def on_connection(client: Client) -> None:
@@ -201,6 +205,7 @@ async def test_what_follows_a_suspension_is_written_at_once(loop: AsyncioLoop) -
         assert len(writes) == 3
 
 
+@unhurried
 @on_asyncio
 async def test_a_send_from_a_task_is_written_at_once(loop: AsyncioLoop) -> None:
     async with counting(loop) as counted:
@@ -217,6 +222,7 @@ async def test_a_send_from_a_task_is_written_at_once(loop: AsyncioLoop) -> None:
         assert (await peer.frame()).opcode == PONG
 
 
+@unhurried
 @on_asyncio
 async def test_a_task_that_a_callback_starts_is_outside_too(loop: AsyncioLoop) -> None:
     async def send(client: Client) -> None:
