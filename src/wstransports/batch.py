@@ -46,12 +46,12 @@ class RoundRobin:
         self._waiting: deque[Callable[[], None]] = deque()
         self._open = False  # some of this iteration's time is used
         self._until = 0.0  # the end of that time
-        self._last: object = None  # who had the last long read
+        self._last = 0  # the id of the member with the last long read, which may be lost
 
     def is_alone(self, member: object) -> bool:
         """Whether `member` had the last long read too, and nothing waits; it has one now."""
-        alone = self._last is member and not self._waiting
-        self._last = member
+        alone = self._last == id(member) and not self._waiting
+        self._last = id(member)
         return alone
 
     def begin(self, since: float) -> bool:

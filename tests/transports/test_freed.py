@@ -128,6 +128,29 @@ async def test_after_a_clean_close(loop: Loop, closes: str) -> None:
 
 
 @on_each_loop
+async def test_after_long_messages(loop: Loop) -> None:
+    """Whose reads take turns with those of others."""
+    messages = [bytes(10**6)] * 3
+
+    async def on_connection(client: Client) -> None:
+        async for message in client:
+            await client.writer.send(message)
+
+    options: dict[str, Any] = {"compression": None, "read_limit": 2**22}
+    async with loop.serving(on_connection, **options) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server), **options) as client:
+                for message in messages:
+                    await client.writer.send(message)
+                    assert await client.receive() == message
+
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_each_loop
 async def test_with_instruments(loop: Loop) -> None:
     """They get the bytes that wait."""
     statistics = Statistics()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import wstransports.sync
 from kit.connecting import connecting, failure
+from kit.frames import CLOSE, FIN, masked
 from kit.in_thread import serving
 from kit.loops import Loop, MemoryLoop, echo, on, on_each_loop, on_memory
 from wstransports import Client, Request, Response, WebSocketReader, WebSocketServer
@@ -155,6 +156,22 @@ async def test_pings_without_pongs_are_forgotten(loop: MemoryLoop) -> None:
             peer.pong(b"%d" % number)
         await loop.settle()
     assert len(theirs.about("latency=")) == 16
+
+
+@on_memory
+async def test_a_flood_of_closes_is_not_kept(loop: MemoryLoop) -> None:
+    """The first of each end says how the connection closed."""
+    theirs = Lines()
+    async with loop.serving(logger=theirs.logger) as server:
+        peer = await loop.connect(server)
+        [session] = server._acceptor._sessions
+        pipe: Any = session.pipe
+        peer.answers_close = False
+        peer.raw(b"".join(masked(FIN | CLOSE, code.to_bytes(2)) for code in range(4000, 4100)))
+        assert await peer.closed() == (4000, "")
+        assert len(theirs.about("(close)")) == 101
+        assert len(pipe._trace._closes) == 2
+    assert theirs.lines[-1] == 'closed by the peer with 4000 "", answered with 4000 ""'
 
 
 # Pauses.

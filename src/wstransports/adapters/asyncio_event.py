@@ -12,7 +12,7 @@ class AsyncioEvent:
     def __init__(self) -> None:
         self._is_set = False
         self._waiting: asyncio.Future[None] | None = None
-        self._more: list[asyncio.Future[None]] | None = None
+        self._more: dict[asyncio.Future[None], None] | None = None  # a set that keeps the order
 
     def set(self) -> None:
         """Let `wait` return."""
@@ -27,10 +27,11 @@ class AsyncioEvent:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._is_set:
             future.set_result(None)
-        elif self._waiting is None:
+        elif self._waiting is None or self._waiting.done():
             self._waiting = future
-        elif self._more is None:
-            self._more = [future]
         else:
-            self._more.append(future)
+            if self._more is None:
+                self._more = {}
+            self._more[future] = None
+            future.add_done_callback(self._more.pop)  # also if its task gives up
         return future

@@ -36,7 +36,7 @@ class Trace:
         self._identity = identity
         self._now = now
         self._pings: dict[bytes, float] = {}  # when they were sent
-        self._closes: list[tuple[str, str]] = []  # the direction of each, and what it says
+        self._closes: dict[str, str] = {}  # what the first of each direction says, in order
 
     def received(self, data: bytes | memoryview) -> None:
         """Bytes were received."""
@@ -61,11 +61,10 @@ class Trace:
         elif not self._closes:
             how = "lost without a Close"
         else:
-            sign, first = self._closes[0]
-            answers = [what for other, what in self._closes if other != sign]
+            (sign, first), *answers = self._closes.items()
             how = f"closed by {'the peer' if sign == '<' else 'us'} with {first}"
             if answers:
-                how += f", answered with {answers[0]}"
+                how += f", answered with {answers[0][1]}"
             elif all_seen or sign == "<":
                 how += ", not answered"
         self.log(how if error is None else f"{how}: {printable(str(error))}")
@@ -96,7 +95,7 @@ class Trace:
         """What a frame means to this connection."""
         if opcode == "8(close)":
             code, _, _ = part.fields.get("code", "no code").partition("(")
-            self._closes.append((sign, f"{code} {part.fields.get('reason', '')}".strip()))
+            self._closes.setdefault(sign, f"{code} {part.fields.get('reason', '')}".strip())
         elif opcode == "9(ping)" and sign == ">":
             self._pings[part.payload] = self._now()
             if len(self._pings) > _MOST_PINGS:
