@@ -18,7 +18,7 @@ from ..errors import ConnectionClosed, ConnectionClosedOK
 from ..receiving.json_message import parsed
 from ..receiving.kind import Kind, converted, wants_text
 from ..request import Request
-from ..runtime import read_arrived
+from ..runtime import read_arrived, running
 from ..sending.json_text import json_text
 from ..sending.pongs import AwaitedPong
 from .loop_thread import LoopStopped, LoopThread
@@ -228,7 +228,9 @@ class Client:
         return Pong(self._call(self._ping, payload), self._call)
 
     async def _ping(self, payload: bytes | None) -> AwaitedPong:
-        return self._client._session.outbox.send_ping(payload)
+        pong = await self._client.writer.ping(payload)
+        assert isinstance(pong, AwaitedPong)
+        return pong
 
     # The end.
 
@@ -259,7 +261,7 @@ class Client:
             self._thread.call(self._wait_closed, timeout)
 
     async def _wait_closed(self, seconds: float | None) -> None:
-        runtime = self._client._session.runtime
+        runtime = running()
         limit = nullcontext() if seconds is None else runtime.timeout_at(runtime.now() + seconds)
         with suppress(TimeoutError):
             async with limit:
