@@ -5,53 +5,31 @@ import signal
 from typing import Any
 
 import pytest
+from test_going_away import Work as BaseWork
 
 from kit.jobs import Job
 from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
 from kit.peer import Peer
-from wstransports import Client, WebSocketReader, WebSocketServer
-from wstransports.runtime import Signal
+from wstransports import Client, WebSocketServer
 
 
-class Work:
-    """Callbacks that answer once the test says so."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.begun = 0
-        self.go_on: Signal = loop.signal()
-
-    async def answer(self, client: Client, message: str | bytes) -> None:
-        """Answer a message."""
-        self.begun += 1
-        await self.go_on.wait()
-        await client.writer.send(message)
-
-    async def callback(self, client: Client) -> None:
-        """An on_connection with a callback."""
-
-        @client.message
-        async def on_message(reader: WebSocketReader) -> None:
-            await self.answer(client, await reader.get())
-
-    async def receiving(self, client: Client) -> None:
-        """An on_connection with a loop."""
-        async for message in client:
-            await self.answer(client, message)
+class Work(BaseWork):
+    """Callbacks that work until the test says so."""
 
     async def fragments(self, client: Client) -> None:
         """An on_connection that sends a fragmented message."""
         async with client.writer.fragment() as stream:
             await stream.send("x")
-            self.begun += 1
+            self.taken.append("a message to send")
             await self.go_on.wait()
 
 
 async def busy(loop: Loop, server: WebSocketServer, work: Work) -> Peer:
     """A peer for which a callback works."""
-    begun = work.begun
+    begun = len(work.taken)
     peer = await loop.connect(server)
     peer.send("question")
-    await loop.until(lambda: work.begun > begun)
+    await loop.until(lambda: len(work.taken) > begun)
     return peer
 
 
@@ -90,8 +68,8 @@ async def test_a_client_whose_callback_works_gets_its_answer_first(loop: Loop, w
         peer.send("more, while it works")
         await peer.nothing()
         work.go_on.set()
-        assert await peer.message() == "question"
-        assert await peer.message() == "more, while it works"
+        assert await peer.message() == "answer to question"
+        assert await peer.message() == "answer to more, while it works"
         await pass_time(loop)
         assert await peer.closed() == (1012, "")
         await draining_job.wait()
@@ -115,7 +93,7 @@ async def test_cancelled_it_leaves_the_others_connected(loop: Loop) -> None:
         with pytest.raises(loop.cancelled):
             await draining_job.wait()
         work.go_on.set()
-        assert await peer.message() == "question"
+        assert await peer.message() == "answer to question"
         await peer.nothing()
         assert not server.port
         await server.drain(20)
@@ -143,7 +121,7 @@ async def test_the_end_of_the_block_waits_for_it_after_no_error(loop: Loop, fail
     draining_job = await draining(loop, server, 20)
     await peer.nothing()
     work.go_on.set()
-    assert await peer.message() == "question"
+    assert await peer.message() == "answer to question"
     await pass_time(loop)
     assert await peer.closed() == (1001 if fails else 1012, "")
     await draining_job.wait()

@@ -2,6 +2,7 @@
 
 from kit.frames import masked
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
+from kit.peer import Peer
 from wstransports import Client, WebSocketReader
 
 FLOODERS = 16
@@ -12,36 +13,54 @@ LONG = 200_000
 LONG_COST = 0.002
 
 
-@on_memory
-async def test_an_echo_next_to_many_floods_has_a_bounded_wait(loop: MemoryLoop) -> None:
-    handled: dict[str, int] = {}
+class Floods:
+    """Callbacks that take `cost` seconds for each message of a flood, and echo on /echo."""
 
-    async def on_connection(client: Client) -> None:
+    def __init__(self, loop: MemoryLoop, cost: float) -> None:
+        self._handled: dict[str, int] = {}
+        self._loop = loop
+        self._cost = cost
+
+    async def on_connection(self, client: Client) -> None:
+        """As registered."""
         name = client.request.path
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
+            message = await reader.get()
             if name == "/echo":
-                await client.writer.send(await reader.get())
+                await client.writer.send(message)
             else:
-                handled[name] = handled.get(name, 0) + 1
-                loop.hold(COST)
+                self._handled[name] = self._handled.get(name, 0) + 1
+                self._loop.hold(self._cost)
 
-    async with loop.serving(on_connection) as server:
+    def counts(self) -> list[int]:
+        """How many messages of each flood are handled."""
+        return [self._handled.get(f"/{n}", 0) for n in range(FLOODERS)]
+
+    async def waits(self, quick: Peer, echoes: int, apart: int) -> list[float]:
+        """How long each of so many echoes takes; the floods are so many messages apart at most."""
+        waits = []
+        for number in range(echoes):
+            sent = self._loop.now()
+            quick.send(str(number))
+            assert await quick.message() == str(number)
+            waits.append(self._loop.now() - sent)
+            assert max(self.counts()) - min(self.counts()) <= apart  # each has its turn
+        return waits
+
+
+@on_memory
+async def test_an_echo_next_to_many_floods_has_a_bounded_wait(loop: MemoryLoop) -> None:
+    floods = Floods(loop, COST)
+    async with loop.serving(floods.on_connection) as server:
         loop.runtime.chunk = 10**6
         flooders = [await loop.connect(server, target=f"/{n}") for n in range(FLOODERS)]
         quick = await loop.connect(server, target="/echo")
         for peer in flooders:
             peer.raw(masked(0x81) * 20_000)
-        waits = []
-        for number in range(200):
-            sent = loop.now()
-            quick.send(str(number))
-            assert await quick.message() == str(number)
-            waits.append(loop.now() - sent)
-            counts = [handled.get(f"/{n}", 0) for n in range(FLOODERS)]
-            assert max(counts) - min(counts) <= 5 * 256  # each has its turn
-        assert sum(counts) < FLOODERS * 20_000  # the floods lasted
+        waits = await floods.waits(quick, 200, apart=5 * 256)
+        assert sum(floods.counts()) < FLOODERS * 20_000  # the floods lasted
         # All first slices may come in one iteration of the loop; after that each has one in turn.
         assert waits[0] <= FLOODERS * 256 * COST + 0.02
         assert max(waits[1:]) <= 0.02
@@ -109,36 +128,16 @@ async def test_a_flooder_that_leaves_gives_up_its_turn(loop: Loop) -> None:
 @on_memory
 async def test_long_messages_share_the_time_too(loop: MemoryLoop) -> None:
     """A read of them has few frames, but takes as long as many slices."""
-    handled: dict[str, int] = {}
-
-    async def on_connection(client: Client) -> None:
-        name = client.request.path
-
-        @client.message
-        async def on_message(reader: WebSocketReader) -> None:
-            if name == "/echo":
-                await client.writer.send(await reader.get())
-            else:
-                await reader.get()
-                handled[name] = handled.get(name, 0) + 1
-                loop.hold(LONG_COST)
-
-    async with loop.serving(on_connection, compression=None) as server:
+    floods = Floods(loop, LONG_COST)
+    async with loop.serving(floods.on_connection, compression=None) as server:
         loop.runtime.chunk = LONG
         flooders = [await loop.connect(server, target=f"/{n}") for n in range(FLOODERS)]
         quick = await loop.connect(server, target="/echo")
         message = masked(0x82, bytes(LONG - 14))
         for peer in flooders:
             peer.raw(message * 20)
-        waits = []
-        for number in range(30):
-            sent = loop.now()
-            quick.send(str(number))
-            assert await quick.message() == str(number)
-            waits.append(loop.now() - sent)
-            counts = [handled.get(f"/{n}", 0) for n in range(FLOODERS)]
-            assert max(counts) - min(counts) <= 2  # each has its turn
-        assert sum(counts) < FLOODERS * 20, waits  # the floods lasted
+        waits = await floods.waits(quick, 30, apart=2)
+        assert sum(floods.counts()) < FLOODERS * 20, waits  # the floods lasted
         assert max(waits[1:]) <= 0.02
         await loop.settle()
-        assert [*handled.values()] == [20] * FLOODERS
+        assert floods.counts() == [20] * FLOODERS
