@@ -133,11 +133,7 @@ class Load:
         if answer:
             return answer
         took_too_long = self._process.wait() == -signal.SIGALRM
-        raise BenchmarkError(
-            "took too long"
-            if took_too_long
-            else self._complaints.read_text(errors="backslashreplace")
-        )
+        raise BenchmarkError("took too long" if took_too_long else _read(self._complaints))
 
 
 @contextmanager
@@ -184,7 +180,7 @@ def _running(contestant: Contestant, arguments: Sequence[str]) -> Iterator[Popen
         try:
             yield process
         except BenchmarkError as error:
-            raise BenchmarkError(f"{error}\n{log.read_text(errors='backslashreplace')}") from error
+            raise BenchmarkError(f"{error}\n{_read(log)}") from error
         finally:
             process.kill()
 

@@ -43,7 +43,10 @@ async def chat(query: dict[str, list[str]], receive: Receive, send: Send) -> Non
     try:
         await tell_all(f"{name} joined")
         while (event := await receive())["type"] == "websocket.receive":
-            await tell_all(event.get("text") or event["bytes"].decode(errors="replace"), name)
+            text = event.get("text")
+            if text is None:
+                text = event["bytes"].decode(errors="replace")
+            await tell_all(text, name)
     finally:
         del names[send]
         await tell_all(f"{name} left")

@@ -427,8 +427,10 @@ class Connection(Sender, Generic[Handshake]):
         reason = self._deadlines.reason(expiry)
         if expiry is Expiry.SILENCE:
             self._put_close(Reasons.UNEXPECTED_CONDITION, reason)
-        before = self._move(Step.LOSE)
+        before, self._handshake = self._move(Step.LOSE), None
         self._deadlines.over()
+        if before is Phase.CONNECTING:  # within the body of a response that refuses
+            return [HandshakeFailed(0, reason)]
         return [self._lost(reason)] if before in MAY_RECEIVE else []
 
     def _is_reported(self, event: Event, now: float) -> bool:

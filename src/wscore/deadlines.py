@@ -37,6 +37,7 @@ class Deadlines:
 
     __slots__ = (
         "_answer_within",
+        "_body_begun",
         "_close_by",
         "_close_timeout",
         "_handshake_by",
@@ -77,6 +78,7 @@ class Deadlines:
         self._handshake_by: float | None = None
         self._close_by: float | None = None
         self._keepalive = False
+        self._body_begun = False  # of a response, whose rest is sent in pieces
         self.pinged_at: float = 0.0  # when the last keepalive ping was sent
         self.reading: bool = True
         self._taken = 0  # bytes that the peer has read in all
@@ -88,8 +90,9 @@ class Deadlines:
             self._handshake_by = now + self._open_timeout
 
     def answered(self) -> None:
-        """The response to the request is begun: the rest of it has no deadline."""
+        """A response that refuses is begun: its body may take long, but the peer must read it."""
         self._handshake_by = None
+        self._body_begun = True
 
     def opened(self, now: float) -> None:
         """The handshake is complete: start the keepalive."""
@@ -100,7 +103,7 @@ class Deadlines:
     def closing(self, now: float) -> None:
         """A step of the closing handshake is done: start the deadline of the next."""
         self._handshake_by = None
-        self._keepalive = False
+        self._keepalive = self._body_begun = False
         if self._close_timeout:
             self._close_by = now + self._close_timeout
 
@@ -111,7 +114,7 @@ class Deadlines:
     def over(self) -> None:
         """Cancel all deadlines."""
         self._handshake_by = self._close_by = self._stalled = None
-        self._keepalive = False
+        self._keepalive = self._body_begun = False
 
     def pause(self) -> None:
         """The caller stops reading: ignore that nothing is received.
@@ -141,10 +144,13 @@ class Deadlines:
 
     def next(self) -> float | None:
         """The next deadline; None for none."""
+        stalled_by = None if self._stalled is None else self._stalled + self._timeout
+        if self._body_begun:
+            return stalled_by
         if not self._keepalive:
             return self._close_by if self._handshake_by is None else self._handshake_by
         silent_by = self._silent_by()
-        return silent_by if self._stalled is None else min(silent_by, self._stalled + self._timeout)
+        return silent_by if stalled_by is None else min(silent_by, stalled_by)
 
     def expired(self, now: float) -> Expiry | None:
         """The deadline that has passed, or None. Handle it before the next call."""
@@ -152,12 +158,12 @@ class Deadlines:
             return Expiry.HANDSHAKE
         if self._close_by is not None and now >= self._close_by:
             return Expiry.CLOSE
-        if self._keepalive:
-            if self._stalled is not None and now >= self._stalled + self._timeout:
+        if self._stalled is not None and (self._keepalive or self._body_begun):
+            if now >= self._stalled + self._timeout:
                 return Expiry.STALL
-            if now >= self._silent_by():
-                silent = self.heard is None and self.reading and self._timeout
-                return Expiry.SILENCE if silent else Expiry.PING_DUE
+        if self._keepalive and now >= self._silent_by():
+            silent = self.heard is None and self.reading and self._timeout
+            return Expiry.SILENCE if silent else Expiry.PING_DUE
         return None
 
     def _silent_by(self) -> float:

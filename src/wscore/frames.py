@@ -85,9 +85,14 @@ def readable(data: object, /) -> bytes | memoryview:
     return payload_bytes(data, "input must be bytes-like")
 
 
+def cut_reason(reason: str) -> str:
+    """As much of a close reason as a Close holds: 123 bytes of UTF-8 (RFC 6455 section 5.5)."""
+    return reason.encode()[: MAX_CONTROL - 2].decode(errors="ignore")
+
+
 def truncated_reason(text: str) -> str:
-    """`text` as a close reason: printable, and cut to the 123 bytes that a Close holds."""
-    return printable(text).encode()[: MAX_CONTROL - 2].decode(errors="ignore")
+    """`text` as a close reason: printable, and cut."""
+    return cut_reason(printable(text))
 
 
 def close_payload(code: int | None, reason: str) -> bytes:

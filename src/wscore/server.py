@@ -113,8 +113,9 @@ class ServerConnection(Connection[ServerHandshake]):
 
         The connection is over: write `data_to_send()`, then close the byte stream, for which the
         peer has `close_timeout` seconds from `now`. With `more_body`, the response's body goes on:
-        call `send_body` until its last piece. Raises LocalProtocolError if the handshake is over,
-        ValueError for a 1xx (RFC 6455 section 4.2.2).
+        call `send_body` until its last piece, and `output_progress` meanwhile: a peer that reads
+        nothing for the keepalive time ends in HandshakeFailed. Raises LocalProtocolError if the
+        handshake is over, ValueError for a 1xx (RFC 6455 section 4.2.2).
         """
         handshake = self._waiting_handshake()
         self._put(handshake.reject(response, more_body))
@@ -126,9 +127,9 @@ class ServerConnection(Connection[ServerHandshake]):
     def send_body(self, data: bytes, last: bool, now: float = 0.0) -> None:
         """Send a piece of the body of a response that `reject(..., more_body=True)` began.
 
-        After the `last` one the connection is over, as after `reject`, which says what `now` is, in
-        seconds. Raises LocalProtocolError if
-        no such response was begun, or its last piece is sent.
+        After the `last` one the connection is over, as after `reject`: the peer has `close_timeout`
+        seconds from `now`. Raises LocalProtocolError if no such response was begun, or its last
+        piece is sent.
         """
         handshake = self._waiting_handshake()
         self._put(handshake.send_body(data, last))

@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from kit.loops import Loop, MemoryLoop
 from kit.peer import Peer
 from wscore import ServerHandshake
 from wstransports.address import Address
 from wstransports.asgi.application import Message, Receive, Send, Settings
-from wstransports.asgi.exchange import Exchange
+from wstransports.asgi.exchange import ClientDisconnected, Exchange
 from wstransports.asgi.scope import Scope
 from wstransports.connection.session import Session
 from wstransports.options import ConnectionOptions
@@ -19,11 +21,33 @@ App = Callable[[Scope, Receive, Send], Awaitable[object]]
 
 ACCEPT: Message = {"type": "websocket.accept"}
 CLOSE: Message = {"type": "websocket.close"}
+START: Message = {"type": "websocket.http.response.start", "status": 401, "headers": []}
+BODY: Message = {"type": "websocket.http.response.body", "body": b"no"}
 
 
 def text(data: str) -> Message:
     """Sends a text message."""
     return {"type": "websocket.send", "text": data}
+
+
+async def take_one(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accepts, takes one event, and returns."""
+    await receive()
+    await send(ACCEPT)
+    await receive()
+
+
+def ticking(loop: MemoryLoop, seconds: float) -> App:
+    """An application that takes one event, then sends until the client has left."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await take_one(scope, receive, send)
+        with pytest.raises(ClientDisconnected):
+            while True:
+                await send(text("tick"))
+                await loop.runtime.sleep(seconds)
+
+    return app
 
 
 class Recorded(Exchange):

@@ -143,7 +143,8 @@ async def test_a_client_that_is_lost_before_the_answer(loop: Loop) -> None:
 async def test_what_comes_before_the_answer_waits_for_it(loop: Loop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert (await receive())["type"] == "websocket.connect"
-        await loop.until(lambda: served.exchanges[0]._session.core._handshake.trailing_data)  # type: ignore[union-attr]
+        core: Any = served.exchanges[0]._session.core
+        await loop.until(lambda: core._handshake.trailing_data)
         await send(ACCEPT)
         await send({**await receive(), "type": "websocket.send"})
 
@@ -311,12 +312,14 @@ async def test_it_closes(loop: Loop, message: Message, closed: tuple[int, str]) 
 
 
 @on_memory
-async def test_a_code_that_must_not_be_sent(loop: Loop) -> None:
+async def test_a_code_and_a_reason_that_must_not_be_sent(loop: Loop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(ACCEPT)
         for code in (1005, 1006, 999, "1000"):
             with pytest.raises(ValueError, match=f"{code} must not be sent in a Close"):
                 await send({**CLOSE, "code": code})
+        with pytest.raises(TypeError, match="a close reason must be a str, not bytes"):
+            await send({**CLOSE, "reason": b"enough"})
         await send(text("still open"))
 
     async with serving(loop, app) as served:

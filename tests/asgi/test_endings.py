@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from serving_app import ACCEPT, serving, text
+from serving_app import ACCEPT, BODY, START, serving, text, ticking
 
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, on, on_memory
@@ -13,9 +13,6 @@ from wstransports.asgi.exchange import ClientDisconnected
 from wstransports.asgi.scope import Scope
 
 on_loops = on("memory", "asyncio", "trio")
-
-START: Message = {"type": "websocket.http.response.start", "status": 401, "headers": []}
-BODY: Message = {"type": "websocket.http.response.body", "body": b"no"}
 
 
 def logged(log: Log) -> list[str]:
@@ -31,11 +28,6 @@ def logged(log: Log) -> list[str]:
 
 
 # The application ends.
-
-
-async def raising(error: BaseException) -> None:
-    """Raises it."""
-    raise error
 
 
 @on_loops
@@ -65,13 +57,23 @@ async def test_a_return_closes_with_1000(loop: Loop, log: Log) -> None:
 
 
 @pytest.mark.parametrize("begins", [[], [START]])
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (None, "ASGI callable returned without completing handshake."),
+        (ValueError("oops"), "Exception in ASGI application: ValueError('oops')"),
+    ],
+    ids=["a return", "an error"],
+)
 @on_loops
-async def test_a_return_without_an_answer_is_a_500(
-    loop: Loop, begins: list[Message], log: Log
+async def test_an_end_without_an_answer_is_a_500(
+    loop: Loop, begins: list[Message], error: Exception | None, line: str, log: Log
 ) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         for message in begins:
             await send(message)
+        if error is not None:
+            raise error
 
     async with serving(loop, app) as served:
         peer = await served.dial()
@@ -79,23 +81,7 @@ async def test_a_return_without_an_answer_is_a_500(
         assert (response.status, response.body) == (500, b"Internal Server Error")
         await peer.eof()
     assert served.exchanges[0].answers == ["500"]
-    assert logged(log) == ["ASGI callable returned without completing handshake."]
-
-
-@pytest.mark.parametrize("begins", [[], [START]])
-@on_loops
-async def test_an_error_without_an_answer_is_a_500(
-    loop: Loop, begins: list[Message], log: Log
-) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        for message in begins:
-            await send(message)
-        raise ValueError("oops")
-
-    async with serving(loop, app) as served:
-        peer = await served.dial()
-        assert (await peer.answer()).status == 500
-    assert logged(log) == ["Exception in ASGI application: ValueError('oops')"]
+    assert logged(log) == [line]
 
 
 @on_loops
@@ -177,9 +163,12 @@ async def test_a_response_in_pieces(loop: Loop) -> None:
         await send(START)
         for number in range(3):
             await send({**BODY, "body": b"%d " % number, "more_body": True})
-            await loop.until(lambda: peer.head.endswith(b"%d \r\n" % number))  # noqa: B023
+            await arrived(b"%d \r\n" % number)
         await send({"type": "websocket.http.response.body"})
         events.append(await waiting.wait())
+
+    async def arrived(end: bytes) -> None:
+        await loop.until(lambda: peer.head.endswith(end))
 
     events: list[Message] = []
     async with serving(loop, app) as served:
@@ -208,6 +197,41 @@ async def test_a_client_that_does_not_read_its_response(loop: Loop) -> None:
         await loop.until(lambda: served.exchanges[0]._session.pipe.full)
         peer.reset()
         await loop.until(lambda: ended)
+
+
+@on_memory
+async def test_a_client_that_reads_nothing_of_its_response_is_dropped(loop: MemoryLoop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(START)
+        with pytest.raises(ClientDisconnected):
+            while True:
+                await send({**BODY, "body": bytes(100_000), "more_body": True})
+        events.append(await receive())
+
+    events: list[Message] = []
+    async with serving(loop, app, timeout=20) as served:
+        peer = await served.dial()
+        peer.stop_reading()
+        await loop.advance(19)
+        assert not events
+        await loop.advance(2)
+        assert events == [{"type": "websocket.disconnect", "code": 1006}]
+        assert served.exchanges[0].over
+
+
+@pytest.mark.parametrize("body", ["text", 5, None])
+@on_memory
+async def test_a_body_that_is_not_bytes(loop: Loop, body: Any) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        with pytest.raises(TypeError, match=r"websocket\.http\.response\.body must be bytes, not"):
+            await send({**BODY, "body": body})
+        await send({**BODY, "body": bytearray(b"as it should be")})
+
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        assert (await peer.answer()).body == b"as it should be"
 
 
 @pytest.mark.parametrize("status", [101, 99, 1000, "200"])
@@ -264,16 +288,7 @@ async def test_an_application_that_only_sends_is_closed_at_once(loop: MemoryLoop
 
 @on_memory
 async def test_an_application_that_has_received_has_two_seconds(loop: MemoryLoop) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
-        await receive()
-        with pytest.raises(ClientDisconnected):
-            while True:
-                await send(text("tick"))
-                await loop.runtime.sleep(0.9)
-
-    async with serving(loop, app) as served:
+    async with serving(loop, ticking(loop, 0.9)) as served:
         peer = await served.connect()
         peer.send("begin")
         peer.close(4000)

@@ -1,7 +1,7 @@
 """What an application may send in which state, and what comes of it."""
 
 import pytest
-from serving_app import ACCEPT, CLOSE, serving, text
+from serving_app import ACCEPT, BODY, CLOSE, START, serving, text
 
 from kit.loops import Loop, on
 from wstransports.asgi.application import Message, Receive, Send
@@ -10,8 +10,6 @@ from wstransports.asgi.scope import Scope
 
 on_loops = on("memory", "asyncio", "trio")
 
-START: Message = {"type": "websocket.http.response.start", "status": 401, "headers": []}
-BODY: Message = {"type": "websocket.http.response.body", "body": b"no"}
 MORE: Message = {**BODY, "more_body": True}
 
 MESSAGES: dict[str, Message] = {

@@ -1,7 +1,7 @@
 """How the connections of a server that stops end, and those of clients that are silent."""
 
 import pytest
-from serving_app import ACCEPT, serving, text
+from serving_app import ACCEPT, serving, take_one, text, ticking
 
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, on, on_memory
@@ -22,7 +22,7 @@ async def test_a_request_without_an_answer_is_refused(loop: Loop) -> None:
     events: list[Message] = []
     async with serving(loop, app) as served:
         peer = await served.dial()
-        await loop.until(lambda: events or served.exchanges[0]._connect_taken)
+        await loop.until(lambda: served.exchanges and served.exchanges[0]._connect_taken)
         served.exchanges[0].shutdown()
         response = await peer.answer()
         assert (response.status, response.headers["Retry-After"]) == (503, "1")
@@ -80,16 +80,7 @@ async def test_1012_follows_the_answer_to_a_message_that_is_being_handled(
 
 @on_memory
 async def test_1012_follows_after_half_a_second_at_the_latest(loop: MemoryLoop) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
-        await receive()
-        with pytest.raises(ClientDisconnected):
-            while True:
-                await send(text("tick"))
-                await loop.runtime.sleep(0.4)
-
-    async with serving(loop, app) as served:
+    async with serving(loop, ticking(loop, 0.4)) as served:
         peer = await served.connect()
         peer.send("begin")
         await loop.settle()
@@ -104,9 +95,7 @@ async def test_1012_follows_after_half_a_second_at_the_latest(loop: MemoryLoop) 
 @on_memory
 async def test_a_stopping_server_shortens_the_time_after_a_client_s_close(loop: MemoryLoop) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
-        await receive()
+        await take_one(scope, receive, send)
         await loop.runtime.sleep(3)
 
     async with serving(loop, app) as served:
@@ -124,12 +113,7 @@ async def test_a_stopping_server_shortens_the_time_after_a_client_s_close(loop: 
 
 @on_memory
 async def test_a_client_that_does_not_answer_is_dropped(loop: MemoryLoop) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
-        await receive()
-
-    async with serving(loop, app) as served:
+    async with serving(loop, take_one) as served:
         peer = await served.connect()
         peer.answers_close = peer.answers_eof = False
         served.exchanges[0].shutdown()
@@ -166,12 +150,7 @@ async def test_ping_interval_and_timeout(loop: MemoryLoop, log: Log) -> None:
 
 @on_memory
 async def test_no_keepalive(loop: MemoryLoop) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await send(ACCEPT)
-        await receive()
-
-    async with serving(loop, app) as served:
+    async with serving(loop, take_one) as served:
         peer = await served.connect()
         await loop.advance(10_000)
         await peer.nothing()

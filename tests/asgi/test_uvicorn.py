@@ -295,9 +295,6 @@ async def test_traces(loop: Loop, caplog: pytest.LogCaptureFixture, tmp_path: Pa
             assert f"{prefix}WebSocket connection {what}" in messages
 
 
-# The end.
-
-
 @on_one
 async def test_debug_shows_what_passes(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     """With `--log-level debug`, as uvicorn's own classes show it."""
@@ -312,6 +309,9 @@ async def test_debug_shows_what_passes(loop: Loop, caplog: pytest.LogCaptureFixt
     assert '< FIN=1 RSV=000 opcode=1(text) length=5 text="Hello"' in shown
     assert '> FIN=1 RSV=000 opcode=1(text) length=5 text="Hello"' in shown
     assert shown[-1] == 'closed by the peer with 1000 "", answered with 1000 ""'
+
+
+# The end.
 
 
 @on_asyncio

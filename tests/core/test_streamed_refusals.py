@@ -72,6 +72,33 @@ def test_the_caller_may_take_its_time_and_the_client_may_not_take_more() -> None
     assert server.next_deadline() == 65
 
 
+def test_a_client_that_reads_nothing_of_the_body() -> None:
+    server, _ = asked(timeout=20)
+    server.reject(DENIED, now=2, more_body=True)
+    assert server.handle_timeout(1000) == []
+    server.output_progress(taken=10, waiting=100, now=1000)
+    server.output_progress(taken=11, waiting=99, now=1010)
+    assert server.next_deadline() == 1030
+    assert server.handle_timeout(1029) == []
+    assert server.is_overdue(1030)
+    [event] = server.handle_timeout(1030)
+    assert event == HandshakeFailed(0, "keepalive: no output was read for 20 s")
+    assert (server.phase, server.next_deadline()) == (Phase.CLOSED, None)
+    with pytest.raises(LocalProtocolError, match="the opening handshake is over"):
+        server.send_body(b"", last=True)
+    assert server.connection_lost() == []
+
+
+def test_after_the_body_the_deadline_is_that_of_the_end() -> None:
+    server, _ = asked(timeout=20, close_timeout=5)
+    server.reject(DENIED, now=2, more_body=True)
+    server.output_progress(taken=10, waiting=100, now=3)
+    server.send_body(b"", last=True, now=10)
+    assert server.next_deadline() == 15
+    assert server.handle_timeout(15) == []
+    assert server.phase is Phase.CLOSED
+
+
 def test_input_meanwhile_is_ignored() -> None:
     server, _ = asked()
     server.reject(DENIED, more_body=True)

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from processes import Served, served, under_uvicorn
@@ -88,7 +87,7 @@ def test_several_workers() -> None:
     assert "Traceback" not in server.log
 
 
-def test_gunicorn(tmp_path: Path) -> None:
+def test_gunicorn() -> None:
     worker = "gunicorn_worker.Worker"
     command = ["gunicorn", "on_starlette:app", "-k", worker, "-w", "2", "-b", "127.0.0.1:0"]
     with served(command) as server, ExitStack() as stack:

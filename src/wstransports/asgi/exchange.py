@@ -18,6 +18,7 @@ from wscore import (
     State,
     upgrade_required,
 )
+from wscore.frames import cut_reason, payload_bytes
 from wscore.handshake.refusal import checked_final
 
 from ..connection.session import Session
@@ -26,9 +27,6 @@ from ..runtime import Runtime, Signal, Timer, checkpoint, peer_name
 from .application import Message, Settings
 from .headers import decoded
 from .scope import Scope, websocket_scope
-
-# In bytes of UTF-8: what a Close holds after its code (RFC 6455 section 5.5).
-MAX_REASON = 123
 
 _PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
 
@@ -316,7 +314,9 @@ class Exchange:
         elif kind == "websocket.close" and stage is Stage.ASKED:
             self._deny(Response(403))
         elif kind == "websocket.close" and stage is Stage.OPEN:
-            code, reason = message.get("code", Reasons.NORMAL), cut(message.get("reason") or "")
+            code, reason = message.get("code", Reasons.NORMAL), message.get("reason") or ""
+            if isinstance(reason, str):
+                reason = cut_reason(reason)
             if session.core.may_send:
                 session.fail(code, reason)
                 self._end(code, reason)
@@ -327,7 +327,8 @@ class Exchange:
             self._denial = checked_final(Response(message["status"], headers))
             self._stage = Stage.DENYING
         elif kind == "websocket.http.response.body" and stage is Stage.DENYING:
-            await self._send_body(bytes(message.get("body", b"")), message.get("more_body", False))
+            body = payload_bytes(message.get("body", b""), f"the body of {kind} must be bytes")
+            await self._send_body(body, message.get("more_body", False))
         else:
             after = f" after {stage.name}" if stage is Stage.CLOSED else ""
             raise RuntimeError(
@@ -436,11 +437,6 @@ class Exchange:
             else:  # it has begun, and the client must not take it for complete
                 session.pipe.abort()
         self._end(code)
-
-
-def cut(reason: str) -> str:
-    """As much of `reason` as a Close holds."""
-    return reason.encode()[:MAX_REASON].decode(errors="ignore")
 
 
 def _wrong_data(data: object) -> TypeError:
