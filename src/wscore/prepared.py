@@ -9,12 +9,12 @@ from .utf8 import encode
 
 
 class PreparedMessage:
-    """A message that many connections send: a server's share its frame.
+    """A message for many connections; server connections share its frame.
 
     `data` is str (text) or bytes-like (binary), RFC 6455 section 5.6; `payload` is the same as
     bytes. `compress` says whether to compress it; None leaves that to the extension's threshold.
     Raises TypeError for any other data. Pass it to `send_message` or `send_prepared` of any number
-    of connections, whatever their extensions, also in several threads.
+    of connections, with any extensions, also in several threads.
     """
 
     __slots__ = ("_frames", "_opcode", "compress", "data", "payload")

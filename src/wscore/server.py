@@ -23,9 +23,9 @@ class ServerConnection(Connection[ServerHandshake]):
     response that refuses, such as Date. `max_message_size` is in bytes, None for no limit.
     `open_timeout`, `close_timeout` and `timeout` (keepalive) are in seconds, 0 for never; they
     need calls of `connection_made` and `handle_timeout`. A silent peer gets a ping after
-    `ping_interval` seconds, None for half of `timeout`. `handshake` replaces what is about the
-    handshake. Raises TypeError or ValueError for an invalid argument, such as a `handshake` that
-    is over.
+    `ping_interval` seconds, None for half of `timeout`. `handshake` replaces the arguments that
+    are about the handshake. Raises TypeError or ValueError for an invalid argument, such as a
+    `handshake` that is over.
     """
 
     __slots__ = ()

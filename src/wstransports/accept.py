@@ -10,7 +10,7 @@ class Accept:
     Arguments: `headers`, a mapping or (name, value) pairs of str, such as Set-Cookie;
     `subprotocol`, one of `request.subprotocols`, or None for the server's choice
     (RFC 6455 section 4.2.2). Raises ValueError for a header that the handshake writes itself,
-    TypeError or ValueError for what HTTP does not allow.
+    TypeError or ValueError for values that HTTP does not allow.
     """
 
     __slots__ = ("headers", "subprotocol")

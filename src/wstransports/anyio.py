@@ -1,4 +1,4 @@
-"""WebSockets over any byte stream of anyio's: TLS, Unix, memory, an SSH tunnel."""
+"""WebSockets over any anyio byte stream: TLS, Unix, memory, an SSH tunnel."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -30,12 +30,12 @@ async def serve_stream(
     on_connection: Callable[[Client], Awaitable[object]],
     **options: Unpack[StreamKeywords],
 ) -> None:
-    """Serve one client over `stream`, which is ours from then on (RFC 6455 section 4.2).
+    """Serve one client over `stream`, which the connection then owns (RFC 6455 section 4.2).
 
     `on_connection` and the options are those of a `WebSocketServer`. Returns when the connection
-    is over and its callbacks are. Cancelled, it first closes with 1001, and waits for the answer
-    and for the callbacks, up to `shutdown_timeout`. Raises ValueError or TypeError for what cannot
-    be, and nothing for what the client does.
+    and its callbacks have ended. If the call is cancelled, it first closes with 1001, and waits for
+    the answer and for the callbacks, up to `shutdown_timeout`. Raises ValueError or TypeError for
+    invalid arguments. A client's mistakes raise nothing.
     """
     runtime = AnyioRuntime()
     server = WebSocketServer("", 0, runtime=runtime, **options)
@@ -57,13 +57,13 @@ def connect_stream(
     user_agent_header: str | None = USER_AGENT,
     **options: Unpack[ConnectionKeywords],
 ) -> AbstractAsyncContextManager[Client]:
-    """Open a connection over `stream`, which is ours from then on (RFC 6455 section 4.1).
+    """Open a connection over `stream`, which the connection then owns (RFC 6455 section 4.1).
 
-    `async with connect_stream(stream, "ws://host/path") as client`. The stream leads to the
-    server already, so that `uri` only says what to ask it for; wss: takes a stream with TLS.
-    The keywords, and what is raised, are those of `connect`; a redirect is a HandshakeError.
-    The block's end closes with 1000 and waits, for a bounded time. Raises ValueError or TypeError
-    for what cannot be.
+    `async with connect_stream(stream, "ws://host/path") as client`. The stream already leads to the
+    server, so `uri` only sets the Host header and the target; for wss: the stream must have TLS.
+    The keywords and the exceptions are those of `connect`; a redirect raises HandshakeError. The
+    end of the block closes with 1000 and waits, for a limited time. Raises ValueError or TypeError
+    for invalid arguments.
     """
     runtime = AnyioRuntime(stream)
     connection = connect(

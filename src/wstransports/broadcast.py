@@ -59,18 +59,18 @@ async def broadcast(
     Clients with buffer space get the message at once. `slow` decides about the others: by default
     none of them holds up the rest. A client to which a fragmented message is being sent counts as
     one without buffer space. With thousands of clients, other tasks run after each 2 ms; messages
-    of several calls reach each client in the order of the calls. If this is cancelled, the rest
-    gets the message nevertheless.
+    of several calls reach each client in the order of the calls. If the call is cancelled, the
+    remaining clients get the message at once.
 
     Arguments:
         `clients`: `server.clients`, or any iterable of clients.
         `data`: str for a text message, bytes-like for a binary one, or a PreparedMessage.
         `slow`: what happens with clients that have no buffer space.
-            "close": they get the message, unless they exceed one of the next two limits: then
-            they are closed with 1013.
+            "close": they get the message. Those that exceed `max_waiting` or `max_seconds` are
+            closed with 1013 instead.
             "drop": they do not get the message.
             "wait": they get the message, and this returns when all have buffer space again. A
-            client that reads nothing makes that as long as the `timeout` of its server.
+            client that reads nothing delays that for up to the `timeout` of its server.
         `max_waiting`: for "close", the most bytes that may wait for a client.
         `max_seconds`: for "close", how many seconds broadcasts may find no buffer space.
         `compress`: as for `WebSocketWriter.send`; a PreparedMessage has its own.
@@ -106,9 +106,9 @@ def broadcast_nowait(
     """Send one message to many clients as `broadcast` does, without waiting for anything.
 
     For code that is not async, such as a callback of the event loop. Call it in the loop's thread.
-    It sends to all in one go, which takes some 50 ms for 4,000 clients, and calls in a loop let
-    nothing else run: `broadcast` in async code prevents both. The arguments are those of
-    `broadcast`, but `slow` is not "wait".
+    It sends to all in one go, which takes some 50 ms for 4,000 clients, and nothing else runs
+    meanwhile. In async code use `broadcast`. The arguments are those of `broadcast`, except that
+    `slow` must not be "wait".
 
     Returns a `BroadcastReport`. Raises the same errors as `broadcast` (TypeError, ValueError,
     RuntimeError), and RuntimeError where no event loop is running.

@@ -119,9 +119,9 @@ class Client(Generic[DataT]):
 
     @property
     def latency(self) -> float | None:
-        """Seconds from the last ping to its pong, None before the first one.
+        """Seconds from the last ping to its pong; None before the first pong.
 
-        That is a keepalive ping, or one whose pong was kept, as `await (await writer.ping())` does.
+        Keepalive pings count, and pings whose pong is kept, as in `await (await writer.ping())`.
         """
         return self._session.core.latency
 
@@ -135,7 +135,7 @@ class Client(Generic[DataT]):
         self._session.core.max_message_size = size
 
     def info(self, name: str, default: Any = None) -> Any:
-        """Look up what the byte stream knows; `default` if it does not, as on a lost connection.
+        """Return a property of the byte stream; `default` if it has none, or is lost.
 
         `name` is one of asyncio's: "peername", "sockname", "socket", "ssl_object", "cipher" (name,
         protocol, bits), or "peercert", the peer's verified certificate as `ssl.getpeercert` has
@@ -166,7 +166,7 @@ class Client(Generic[DataT]):
         return callback
 
     def pong(self, callback: "PingCallback") -> "PingCallback":
-        """Register `async def on_pong(payload, length)`, called for pongs but the keepalive's.
+        """Register `async def on_pong(payload, length)`, called for pongs, except the keepalive's.
 
         Returns `callback`. Raises TypeError unless `callback` is `async def`.
         """
@@ -201,12 +201,12 @@ class Client(Generic[DataT]):
         """Wait for the next complete message: str for text, bytes for binary, or `kind`.
 
         `kind` is str or bytes (or DataType.TEXT or BINARY): a message of the other type is
-        converted, as UTF-8. Raises TimeoutError after `timeout` seconds, 0 for a message that is
-        here already; the next call gets what arrives later. A cancelled call loses no message
-        either. Raises ConnectionClosed when no more messages will come, UnicodeDecodeError for
-        bytes that are not UTF-8 (`error.object` has them), RuntimeError if `on_message` is
-        registered or another task is waiting here, ValueError for a negative `timeout`, TypeError
-        for any other `kind`.
+        converted, as UTF-8. `timeout` is in seconds; 0 returns only a message that has arrived
+        already. Neither a timeout nor a cancellation loses a message: the next call returns it.
+        Raises TimeoutError after `timeout`, ConnectionClosed when no more messages will come,
+        UnicodeDecodeError for bytes that are not UTF-8 (`error.object` has them), RuntimeError if
+        `on_message` is registered or another task is waiting here, ValueError for a negative
+        `timeout`, TypeError for any other `kind`.
         """
         if kind is None and timeout is None:
             return await self._session.inbox.receive()
@@ -227,19 +227,19 @@ class Client(Generic[DataT]):
     async def receive_json(
         self, *, timeout: float | None = None, loads: Callable[[str | bytes], Any] = json.loads
     ) -> Any:
-        """Wait for the next complete message, as JSON (RFC 8259), text or binary.
+        """Wait for the next complete message, text or binary, and parse it as JSON (RFC 8259).
 
-        `loads` is given str for text, bytes for binary; `timeout` is in seconds. Raises ValueError
-        if the message is not JSON, what `loads` raises, else as `receive()`. The connection stays
-        open then, and the next call returns the next message.
+        `loads` gets str for text, bytes for binary; `timeout` is in seconds. Raises ValueError if
+        the message is not JSON, the exceptions of `loads`, and those of `receive()`. After an
+        error of `loads` the connection stays open, and the next call returns the next message.
         """
         return parsed(await self.receive(timeout=timeout), loads)
 
     def __aiter__(self) -> Self:
         """Yield complete messages until the connection closes.
 
-        The loop ends where `receive()` would raise ConnectionClosedOK. It raises
-        ConnectionClosedError.
+        The loop ends where `receive()` would raise ConnectionClosedOK, and raises
+        ConnectionClosedError where that would.
         """
         return self
 
@@ -263,17 +263,17 @@ class Client(Generic[DataT]):
     def close_nowait(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
         """Send a Close and return at once; `wait_closed` waits for the end.
 
-        `reason` is at most 123 bytes of UTF-8. Messages that are sent already leave first. If the
+        `reason` is at most 123 bytes of UTF-8. Messages that were sent before leave first. If the
         connection is closing already, this does nothing. Call it in the loop's thread. Raises
         ValueError for a longer `reason`, or a `code` that must not be sent.
         """
         self._session.fail(code, reason)
 
     async def wait_closed(self) -> None:
-        """Return once the connection is over, however it ends: see `close_code`.
+        """Return when the connection is over, for any reason: see `close_code`.
 
-        It closes and reads nothing: with more than `read_limit` bytes unread, the peer's Close is
-        not seen. Callbacks may go on. Any number of tasks may wait here.
+        This neither closes the connection nor reads messages: with more than `read_limit` bytes
+        unread, the peer's Close is not seen. Callbacks may still run. Any number of tasks may wait.
         """
         await self._session.wait_closed()
         await self._session.outbox.checkpoint()

@@ -34,16 +34,16 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 class connect:  # lower case: it is used like a function
     """Connect to a WebSocket server (RFC 6455): `async with connect("wss://host/path") as client`.
 
-    `async with` connects, and gives the `Client`. Its end closes the connection with 1000 and
-    waits for that, for a bounded time.
+    `async with` connects, and returns the `Client`. The end of the block closes the connection with
+    1000 and waits for that, for a limited time.
 
-    `client = await connect(...)` has no block: call `client.close()`. On trio it runs in system
-    tasks, which the end of `trio.run` cancels.
+    `client = await connect(...)` has no block: call `client.close()`. On trio the connection runs
+    in system tasks, which the end of `trio.run` cancels.
 
     `async for client in connect(...)` connects again and again. It closes a connection when the
-    loop asks for the next one, or ends. Between connections, and after each failure that `retry`
-    accepts, it waits: longer each time, until a connection has lasted, and at least as long as a
-    Retry-After of the server asks for. It raises any other failure.
+    loop asks for the next one, or ends. It waits between connections, and after each failure that
+    `retry` accepts. The waits grow until a connection has lasted, and are never shorter than the
+    server's Retry-After. It raises any other failure.
 
     Arguments:
         `uri`: a ws: or wss: address (RFC 6455 section 3). A user and password in it are sent in
@@ -62,7 +62,7 @@ class connect:  # lower case: it is used like a function
             host of `uri`.
         `sock`: a connected stream socket to use. The connection owns and closes it.
         `unix_path`: the path of a Unix socket to connect to instead of the host of `uri`.
-        `proxy`: a proxy's URL (https; or http, socks4 or socks5, which need the extra `proxy`);
+        `proxy`: a proxy's URL (http, https, or socks4 and socks5, which need the extra `proxy`);
             True for the environment's proxy, which is never used for loopback; None for no proxy.
         `proxy_ssl`: the ssl.SSLContext for an https proxy; None for one that verifies it.
         `max_redirects`: how many redirects to follow, never from wss to ws. Credentials and
@@ -75,8 +75,8 @@ class connect:  # lower case: it is used like a function
         `subprotocols`: the subprotocols offered, in order of preference.
         `timeout`, `compression`, `max_message_size`, `read_limit`, `write_limit`, `open_timeout`,
             `close_timeout`, `concurrent_messages`, `max_head_size`, `max_head_fields`,
-            `instruments`, `logger`: as for `WebSocketServer`. The seconds of `open_timeout` include
-            redirects. These and `subprotocols` are the `ConnectionKeywords`.
+            `instruments`, `logger`: as for `WebSocketServer`. `open_timeout` includes redirects.
+            These and `subprotocols` are the `ConnectionKeywords`.
 
     Raises TypeError or ValueError for invalid arguments.
 

@@ -7,9 +7,9 @@ from .instruments import does_nothing
 class Instrument:
     """A base class for what counts or traces connections: `instruments=[...]`.
 
-    Give an instance to `WebSocketServer` or `connect`, and override what you need. The methods are
-    plain functions, called on the event loop, and must return at once. What they raise is logged,
-    the first time for each method, and harms no connection. Methods that nobody overrides cost
+    Pass an instance to `WebSocketServer` or `connect`, and override what you need. The methods are
+    plain functions, called on the event loop, and must return at once. An exception is logged, the
+    first time for each method, and harms no connection. Methods that are not overridden cost
     nothing.
     """
 
@@ -54,9 +54,9 @@ class Instrument:
 
     @does_nothing
     def waiting(self, client: Client, size: int) -> None:
-        """The peer takes less than is sent: called with how many bytes wait for it.
+        """The peer is slow, and `size` bytes wait for it.
 
-        It is called when senders begin to wait, and when there is buffer space again.
+        Called when senders begin to wait, and when there is buffer space again.
         """
 
     @does_nothing

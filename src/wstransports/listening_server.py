@@ -10,7 +10,7 @@ class ListeningServer(Listener, Protocol):
     """What `async with server` and `with server` yield: the methods of asyncio's Server.
 
     None of them waits for connections: the server's block ends those (RFC 6455 section 7.1.1).
-    Adapters of yours may yield a `Listener` with fewer methods.
+    Your own adapters may yield a `Listener` with fewer methods.
     """
 
     @property

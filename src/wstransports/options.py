@@ -166,7 +166,7 @@ class ServerOptions(ConnectionOptions):
     max_pings_per_second: float | None = None
     """How many pings."""
     max_bytes_per_second: float | None = None
-    """How many bytes, as they arrive on the connection, TLS taken off."""
+    """How many bytes, as they arrive on the connection, after TLS decryption."""
     rate_policy: RatePolicy = "pause"
     """What happens above those: "pause" stops reading for a while, "close" closes with 1008."""
     process_request: ProcessRequest | None = None

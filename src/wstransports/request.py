@@ -20,9 +20,10 @@ class ClientAddress(NamedTuple):
 
 
 class QueryParams(Mapping[str, str]):
-    """The parameters of a query, decoded. Of repeated ones the last counts, as in starlette.
+    """The parameters of a query, decoded.
 
-    `get_all(name)` returns them all, in order.
+    The last value of a repeated name counts, as in starlette. `get_all(name)` returns all of them
+    in order.
     """
 
     __slots__ = ("_values",)
@@ -53,7 +54,7 @@ class Request(wscore.Request):
     """The head of an HTTP request, and who sent it: `wscore.Request` has the head.
 
     `id` is the `Client.id` of its connection; None for a request that you create. `username` is the
-    user whom `basic_auth` has let in; None without it.
+    user that `basic_auth` accepted; None without it.
     """
 
     __slots__ = ("_client_name", "_pipe", "id", "username")
@@ -88,14 +89,14 @@ class Request(wscore.Request):
 
     @property
     def scheme(self) -> str:
-        """With TLS "wss", or "https" for an ordinary request; without "ws" or "http"."""
+        """The URI's scheme: "ws" or "wss"; for an ordinary request "http" or "https"."""
         tls = self.info("ssl_object") is not None
         if self.is_upgrade:
             return "wss" if tls else "ws"
         return "https" if tls else "http"
 
     def info(self, name: str, default: Any = None) -> Any:
-        """Look up what the byte stream knows, as `Client.info` does."""
+        """Return a property of the byte stream, as `Client.info` does."""
         return default if self._pipe is None else stream_info(self._pipe, name, default)
 
     @property
@@ -107,7 +108,7 @@ class Request(wscore.Request):
     def cookies(self) -> dict[str, str]:
         """The Cookie header's cookies, parsed at each access.
 
-        Of repeated ones the last counts. What has no name is left out.
+        The last value of a repeated name counts. Values without a name are left out.
         """
         # Not SimpleCookie.load, which drops all cookies if one is malformed.
         decode = SimpleCookie().value_decode

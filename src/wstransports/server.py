@@ -36,19 +36,19 @@ class WebSocketServer:
         `port`: the port to listen on; 0 for a free one.
         `certs`: (certfile, keyfile) or an ssl.SSLContext, for wss; None for ws.
         `loop`: the asyncio loop that the `with` form drives; it must not be running yet.
-        `timeout`: seconds of silence after which a client that answers no ping is dropped
-            (pings are sent after half of them), and seconds after which a client is dropped
-            that accepts none of the bytes waiting for it; 0 for never.
+        `timeout`: seconds of silence after which a client is dropped; it gets a ping after half of
+            them. A client that accepts none of the bytes waiting for it is dropped after the same
+            time; 0 for never.
         `sock`: a stream socket to listen on instead of `addr` and `port`.
         `unix_path`: the path of a Unix socket to listen on instead of `addr` and `port`.
         `reuse_port`: whether other processes may listen on the same port (SO_REUSEPORT).
         `notsent_lowat`: the unsent bytes of one client that the kernel holds (TCP_NOTSENT_LOWAT);
-            None for as many as it likes, up to megabytes.
+            None for the kernel's own limit, which is megabytes.
         `backlog`: the most connections that wait to be accepted (4096); the system may allow fewer
             (on Linux net.core.somaxconn). A `sock` that listens already keeps its own.
         `runtime`: the adapter to run on; None for that of the running loop.
         `subprotocols`: the subprotocols supported, in order of preference; or a function, async or
-            not, of those that the client offers and the `Request`, which returns one or None.
+            not, that takes the client's offers and the `Request`, and returns one offer or None.
         `compression`: "deflate", a `Deflate` with other settings (RFC 7692), or None.
         `origins`: the origins accepted, None for all; a None in the list accepts clients that
             send no Origin header (RFC 6455 section 10.2).
@@ -60,24 +60,24 @@ class WebSocketServer:
             limit.
         `shutdown_timeout`: seconds that the end of the block gives clients and callbacks (5); 0
             for no limit.
-        `max_connections`: the most connections at a time; any other is answered with 503. None
+        `max_connections`: the most connections at a time; others are answered with 503. None
             for no limit.
-        `max_connections_per_address`: the most of one IPv4 address or IPv6 network (/64); any
-            other is answered with 503. None for no limit.
+        `max_connections_per_address`: the most of one IPv4 address or IPv6 network (/64); others
+            are answered with 503. None for no limit.
         `max_messages_per_second`, `max_pings_per_second`, `max_bytes_per_second`: what one client
             may send in a second, and at once; None for no limit.
-        `rate_policy`: "pause" stops reading from a client that sends more, "close" closes it with
-            1008.
+        `rate_policy`: "pause" stops reading for a while from a client that sends more; "close"
+            closes it with 1008.
         `max_head_size`: the longest head of a request, in bytes (32 KiB); a longer one is
             answered with 431.
         `max_head_fields`: the most header lines of a request (128).
         `process_request`: a function, async or not, called with each `Request`; it returns None
             or an `Accept` to accept the request, or the `Response` to reject it with.
-        `basic_auth`: who may connect (RFC 7617): a pair (username, password), a list of them, or a
-            function of both, async or not; any other request is answered with 401.
+        `basic_auth`: the credentials that may connect (RFC 7617): a pair (username, password), a
+            list of pairs, or a function of both, async or not. Other requests get a 401.
         `realm`: what `basic_auth` protects, as browsers show it.
         `concurrent_messages`: how many on_message callbacks of one client may overlap (1).
-        `instruments`: a list of `Instrument`, such as `Statistics`: what counts or traces
+        `instruments`: a list of `Instrument` objects, such as `Statistics`, which count or trace
             connections and messages.
         `logger`: the logging.Logger or LoggerAdapter that gets the log lines of this server; None
             for the logger `wstransports`.
@@ -162,15 +162,16 @@ class WebSocketServer:
     async def drain(self, seconds: float) -> None:
         """Accept no more connections, end those that are open, and return when all are over.
 
-        It stops listening at once. It closes each idle client with 1012 (service restart), one
-        after another over `seconds`, and the others with 1001 after that, as the end of the block
-        does. A client is idle while no callback or `receive()` loop handles a message of it, and no
+        It stops listening at once. It closes idle clients with 1012 (service restart), one after
+        another over `seconds`, and the others with 1001 after that, as the end of the block does. A
+        client is idle while no callback or `receive()` loop handles one of its messages, and no
         fragmented message is being sent to it.
 
-        Call it in the server's block, but not in a callback, for which it would wait. If the block
-        ends meanwhile without an error, it waits for this. Cancelled, it leaves the other clients
-        connected. A second call meanwhile closes clients too: the shorter time counts. Raises
-        RuntimeError if the server does not listen, ValueError unless `seconds` is a duration.
+        Call it in the server's block, but not in a callback, because it waits for callbacks. If the
+        block ends without an error meanwhile, its end waits for the drain. If the call is
+        cancelled, the remaining clients stay connected. Of two calls at a time, the shorter time
+        counts. Raises RuntimeError if the server does not listen, ValueError unless `seconds` is a
+        duration.
         """
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
             raise ValueError(f"drain() takes a number of seconds, 0 or more, not {seconds!r}")
@@ -231,7 +232,7 @@ class WebSocketServer:
     async def serve_forever(self, *, signals: bool = False) -> None:
         """Serve until cancelled, then close every client with 1001.
 
-        With `signals`, SIGINT and SIGTERM end it too, and it returns; a second signal interrupts
+        With `signals`, it also ends and returns at SIGINT and SIGTERM; a second signal interrupts
         at once. Raises OSError if it cannot listen, RuntimeError if it is listening already, or
         outside the main thread with `signals`.
         """

@@ -62,7 +62,7 @@ class Statistics(Instrument):
 
     @property
     def bytes_waiting(self) -> int:
-        """The bytes that waited for peers that are slow, as it was last reported."""
+        """The bytes that wait for slow peers, as last reported."""
         return self._waiting.total
 
     def opened(self, client: Client) -> None:

@@ -110,8 +110,8 @@ def test_any_bytes_have_some_form(data: bytes) -> None:
     [
         ("8g", "hex", "this is not hex"),
         ("abc", "base64", "this is not base64: "),
-        (r"b'\x8'", "auto", "this is not a bytes literal of Python's"),
-        ("b''+b''", "auto", "this is not a bytes literal of Python's"),
+        (r"b'\x8'", "auto", "this is not a Python bytes literal"),
+        ("b''+b''", "auto", "this is not a Python bytes literal"),
     ],
 )
 def test_forms_that_are_not_kept(text: str, form: str, complaint: str) -> None:

@@ -13,7 +13,7 @@ _ENCRYPTED = "these bytes are encrypted: capture what is inside TLS (RFC 8446, 5
 def explain(data: bytes | bytearray | memoryview, sender: Sender | None = None) -> list[Explained]:
     """Explain the bytes of one direction, frame by frame (RFC 6455 section 5.2).
 
-    `data` are frames, with or without the head of HTTP before them, whole or cut short, valid or
+    `data` are frames, with or without the HTTP head before them, whole or cut short, valid or
     not. `sender` is "client" or "server"; None to take it from the head, or to ask only that all
     frames are masked or none. Print the result a part a line: `print(*explain(data), sep="\\n")`.
     Compressed messages are shown inflated, up to 16 MiB in all. Raises TypeError unless `data` is

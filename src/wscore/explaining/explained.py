@@ -23,7 +23,7 @@ class Explained:
     size: int
     """How many bytes belong to it; fewer than a frame's header says where the bytes end early."""
     kind: str
-    """"frame"; "request", "response", "header" or "end of head" in a head of HTTP; "body"."""
+    """"frame"; "request", "response", "header" or "end of head" in an HTTP head; "body"."""
     fields: dict[str, str]
     """What it says: names and shortened values, in the order of the bytes."""
     faults: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""An explained head of HTTP: the opening handshake before the frames (RFC 6455 section 4)."""
+"""An explained HTTP head: the opening handshake before the frames (RFC 6455 section 4)."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ _DEFLATE = Deflate.name
 
 
 def begins_head(data: bytes, offset: int) -> bool:
-    """Whether a head of HTTP begins at `offset`."""
+    """Whether an HTTP head begins at `offset`."""
     return _START.match(data, offset) is not None
 
 

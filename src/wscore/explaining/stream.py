@@ -71,7 +71,7 @@ class _OpenFrame:
 
 
 class ExplainedStream:
-    """Explains what `sender` sends: the head of HTTP, then frames (RFC 6455 section 5.2).
+    """Explains what `sender` sends: the HTTP head, then frames (RFC 6455 section 5.2).
 
     A frame is a part once it is complete, with the start of its payload. At most 128 KiB are held,
     and one `feed` decompresses at most 16 MiB. The values in a query are left out, because they

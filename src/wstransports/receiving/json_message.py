@@ -1,4 +1,4 @@
-"""A message of JSON: what `reader.json()` and `client.receive_json()` return."""
+"""JSON messages from the peer: what `reader.json()` and `client.receive_json()` return."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -115,10 +115,10 @@ class WebSocketReader(Buffer):
     async def get(self, kind: Kind | None = None, *, max_size: int | None = None) -> str | bytes:
         """Read the rest of the message: str for text, bytes for binary, or `kind`.
 
-        `kind` is str or bytes (or DataType.TEXT or BINARY). A rest of more than `max_size` bytes
-        closes the connection with 1009; None is no limit beyond `max_message_size`, or 1 MiB if
-        that is None. Raises ConnectionClosed if the message is not completed, UnicodeDecodeError
-        if bytes requested as str are not UTF-8.
+        `kind` is str or bytes (or DataType.TEXT or BINARY). If the rest has more than `max_size`
+        bytes, the connection is closed with 1009. None stands for `max_message_size`, or for 1 MiB
+        if that is None too. Raises ConnectionClosed if the message is not completed,
+        UnicodeDecodeError if bytes requested as str are not UTF-8.
         """
         if self._flow.checkpoints:
             await self._flow.checkpoint()
@@ -136,10 +136,10 @@ class WebSocketReader(Buffer):
     async def json(self, *, loads: Callable[[str | bytes], T]) -> T: ...
 
     async def json(self, *, loads: Callable[[str | bytes], Any] = json_loads) -> Any:
-        """Read the rest of the message as JSON (RFC 8259), text or binary.
+        """Read the rest of the message, text or binary, and parse it as JSON (RFC 8259).
 
-        `loads` is given str for text, bytes for binary. Raises ValueError if the message is not
-        JSON, what `loads` raises, else as `get()`.
+        `loads` gets str for text, bytes for binary. Raises ValueError if the message is not JSON,
+        the exceptions of `loads`, and those of `get()`.
         """
         return parsed(await self.get(), loads)
 

@@ -1,4 +1,4 @@
-"""A message of JSON: what `writer.send_json()` sends."""
+"""JSON messages to the peer: what `writer.send_json()` sends."""
 
 from collections.abc import Callable
 from typing import Any

@@ -19,10 +19,10 @@ class Connection(Protocol):
 
 
 class AwaitedPong:
-    """The answer to one ping: `await` it for the seconds until it came (RFC 6455 5.5.3).
+    """The answer to one ping: awaiting it returns the seconds until it came (RFC 6455 5.5.3).
 
-    Any number of tasks may do so, any number of times. Raises ConnectionClosed if the connection
-    ends first.
+    Any number of tasks may await it, any number of times. Awaiting raises ConnectionClosed if the
+    connection ends first.
     """
 
     __slots__ = (

@@ -20,8 +20,8 @@ class WebSocketWriter:
     """Sends to one peer: `client.writer`.
 
     Every method except `close` raises ConnectionClosed once our Close is sent or the connection is
-    lost; `pong` works until the peer's Close is here too. `force` is accepted for older programs
-    and has no effect.
+    lost; `pong` works until the peer's Close has arrived too. `force` is accepted for older
+    programs and has no effect.
     """
 
     __slots__ = ("_outbox",)
@@ -45,8 +45,8 @@ class WebSocketWriter:
 
         This queues the message and waits for buffer space. Cancelling that wait does not take the
         message back. `compress` says whether to compress it, if compression was negotiated; None
-        leaves that to `Deflate`'s threshold. A PreparedMessage is framed and compressed once for
-        many clients, as its own `compress` says. Raises TypeError for any other data.
+        leaves that to `Deflate`'s threshold. A PreparedMessage has its own `compress`, and is
+        framed and compressed once for many clients. Raises TypeError for any other data.
         """
         outbox = self._outbox
         if outbox.lock.holder is not None:
@@ -68,19 +68,19 @@ class WebSocketWriter:
     ) -> None:
         """Send `data` as JSON, in a text message (RFC 8259, RFC 6455 section 5.6).
 
-        `dumps` makes str of it, or bytes in UTF-8; `compress` is as for `send`. Raises TypeError if
-        `dumps` returns anything else, and what `dumps` raises; nothing is sent then.
+        `dumps` returns str, or bytes in UTF-8; `compress` is as for `send`. Raises TypeError if
+        `dumps` returns anything else, and the exceptions of `dumps`; nothing is sent then.
         """
         await self.send(json_text(data, dumps), compress=compress)
 
     async def ping(self, payload: bytes | None = None) -> Awaitable[float]:
-        """Send a ping (RFC 6455 section 5.5.2); returns what waits for its pong.
+        """Send a ping (RFC 6455 section 5.5.2); returns its pong, to await.
 
-        `latency = await (await writer.ping())` is the number of seconds until the pong came. The
-        pong need not be awaited: on_pong gets it too. A pong answers the first ping with its
-        payload, and all pings before it; ConnectionClosed is raised if the connection ends first.
-        `payload` has at most 125 bytes; by default it is chosen at random, which tells this ping
-        from others. Raises ValueError for a longer one.
+        `latency = await (await writer.ping())` is the number of seconds until the pong came; it
+        raises ConnectionClosed if the connection ends first. You need not await the pong: on_pong
+        gets it too. A pong answers the first ping with its payload, and all pings before that one.
+        `payload` has at most 125 bytes; by default it is random, which tells this ping from others.
+        Raises ValueError for a longer one.
         """
         pong = self._outbox.send_ping(payload)
         await self._outbox.checkpoint()
@@ -113,8 +113,8 @@ class WebSocketWriter:
 
         Call `await stream.send(part)` in the block. Entering it waits until other fragmented
         messages have ended, and raises RuntimeError if this task is sending one already.
-        `compress` is as for `send`, but None compresses a message of two or more parts whatever
-        its size, which is not known yet.
+        `compress` is as for `send`, but None always compresses a message of two or more parts,
+        because its size is not known yet.
         """
         return Fragment(self._outbox, compress)
 
@@ -138,7 +138,7 @@ class WebSocketWriter:
             `drain_every`: wait for buffer space after this many bytes.
             `compress`: as for `fragment`.
 
-        A source that brings nothing for `timeout` seconds closes the connection with 1008, and
+        A source that supplies nothing for `timeout` seconds closes the connection with 1008, and
         one that raises in the middle of the message closes it with 1011. Raises TypeError for
         other sources or pieces, ValueError for sizes below 1 byte or for a text message with
         bytes that are not UTF-8, and the source's own exception.

@@ -30,9 +30,9 @@ T = TypeVar("T")
 class Client:
     """The server that a `connect` without async reached.
 
-    The library creates it. Its methods wait, and any thread may call them: several may send at a
-    time, one may receive. Keepalive pings are sent and answered whatever the threads do. Every
-    method but `close` raises ConnectionClosed once the connection is closed.
+    The library creates it. Its methods block, and any thread may call them: several may send at a
+    time, one may receive. Keepalive goes on while the threads do something else. Every method
+    except `close` and `wait_closed` raises ConnectionClosed once the connection is closed.
 
     Attributes:
         `addr`, `port`: the peer's address; the path or "", and a number, where it has no port.
@@ -84,9 +84,9 @@ class Client:
 
     @property
     def latency(self) -> float | None:
-        """Seconds from the last ping to its pong, None before the first one.
+        """Seconds from the last ping to its pong; None before the first pong.
 
-        That is a keepalive ping, or one whose pong was kept.
+        Keepalive pings count, and pings whose pong is kept.
         """
         return self._client.latency
 
@@ -100,10 +100,10 @@ class Client:
         self._client.max_message_size = size
 
     def info(self, name: str, default: Any = None) -> Any:
-        """Look up what the byte stream knows; `default` if it does not, as on a lost connection.
+        """Return a property of the byte stream; `default` if it has none, or is lost.
 
-        `name` is one of those of the other client's `info`, such as "peername" or "peercert".
-        Raises ValueError for any other.
+        `name` is as for `wstransports.Client.info`, such as "peername" or "peercert". Raises
+        ValueError for any other.
         """
         return self._client.info(name, default)
 
@@ -124,11 +124,11 @@ class Client:
         """Wait for the next complete message: str for text, bytes for binary, or `kind`.
 
         `kind` is str or bytes (or DataType.TEXT or BINARY): a message of the other type is
-        converted, as UTF-8. Raises TimeoutError after `timeout` seconds, 0 for a message that is
-        here already; the next call gets what arrives later. Raises ConnectionClosed when no more
-        messages will come, UnicodeDecodeError for bytes that are not UTF-8 (`error.object` has
-        them), RuntimeError if another thread is waiting here, ValueError for a negative
-        `timeout`, TypeError for any other `kind`.
+        converted, as UTF-8. `timeout` is in seconds; 0 returns only a message that has arrived
+        already. A timeout loses no message: the next call returns it. Raises TimeoutError after
+        `timeout`, ConnectionClosed when no more messages will come, UnicodeDecodeError for bytes
+        that are not UTF-8 (`error.object` has them), RuntimeError if another thread is waiting
+        here, ValueError for a negative `timeout`, TypeError for any other `kind`.
         """
         as_text = None if kind is None else wants_text(kind)
         if timeout is not None:
@@ -158,19 +158,19 @@ class Client:
     def receive_json(
         self, *, timeout: float | None = None, loads: Callable[[str | bytes], Any] = json.loads
     ) -> Any:
-        """Wait for the next complete message, as JSON (RFC 8259), text or binary.
+        """Wait for the next complete message, text or binary, and parse it as JSON (RFC 8259).
 
-        `loads` is given str for text, bytes for binary; `timeout` is in seconds. Raises ValueError
-        if the message is not JSON, what `loads` raises, else as `receive()`. The connection stays
-        open then, and the next call returns the next message.
+        `loads` gets str for text, bytes for binary; `timeout` is in seconds. Raises ValueError if
+        the message is not JSON, the exceptions of `loads`, and those of `receive()`. After an
+        error of `loads` the connection stays open, and the next call returns the next message.
         """
         return parsed(self.receive(timeout=timeout), loads)
 
     def __iter__(self) -> Self:
         """Yield complete messages until the connection closes.
 
-        The loop ends where `receive()` would raise ConnectionClosedOK. It raises
-        ConnectionClosedError.
+        The loop ends where `receive()` would raise ConnectionClosedOK, and raises
+        ConnectionClosedError where that would.
         """
         return self
 
@@ -205,8 +205,8 @@ class Client:
     ) -> None:
         """Send `data` as JSON, in a text message (RFC 8259).
 
-        `dumps` makes str of it, or bytes in UTF-8; `compress` is as for `send`. Raises TypeError if
-        `dumps` returns anything else, what `dumps` raises, else as `send`.
+        `dumps` returns str, or bytes in UTF-8; `compress` is as for `send`. Raises TypeError if
+        `dumps` returns anything else, the exceptions of `dumps`, and those of `send`.
         """
         self.send(json_text(data, dumps), compress=compress)
 
@@ -215,7 +215,7 @@ class Client:
 
         Call `stream.send(part)` in the block. Entering it waits until other fragmented messages
         have ended, and raises RuntimeError if this thread is sending one already. `compress` is as
-        for `send`, but None compresses a message of two or more parts whatever its size.
+        for `send`, but None always compresses a message of two or more parts.
         """
         return Fragment(self, compress)
 
@@ -250,10 +250,11 @@ class Client:
             self._thread.end()
 
     def wait_closed(self, *, timeout: float | None = None) -> None:
-        """Return once the connection is over, however it ends: see `close_code`.
+        """Return when the connection is over, for any reason: see `close_code`.
 
-        It closes and reads nothing: with more than `read_limit` bytes unread, the server's Close
-        is not seen. Raises TimeoutError after `timeout` seconds, ValueError for a negative one.
+        This neither closes the connection nor reads messages: with more than `read_limit` bytes
+        unread, the server's Close is not seen. Raises TimeoutError after `timeout` seconds,
+        ValueError for a negative one.
         """
         if timeout is not None:
             checked_timeout(timeout)

@@ -34,15 +34,16 @@ def _keywords_of(
 class connect:  # lower case: it is used like a function
     """Connect to a server (RFC 6455 section 4.1): `with connect("wss://host/path") as client`.
 
-    `with` connects, and gives the `Client`. Its end closes the connection with 1000 and waits for
-    that, for a bounded time. `client = connect(...).open()` has no block: call `client.close()`.
+    `with` connects, and returns the `Client`. The end of the block closes the connection with 1000
+    and waits for that, for a limited time. `client = connect(...).open()` has no block: call
+    `client.close()`.
 
-    `for client in connect(...)` connects again and again, as `async for` does with the other
+    `for client in connect(...)` connects again and again, as `async for` does with the async
     `connect`. Leaving the loop closes the last connection, and waits for that.
 
-    The arguments are those of `wstransports.connect`, except `runtime`, and so is what is raised.
-    The connection runs on an asyncio loop in a thread of its own, in which the functions among the
-    arguments (`headers`, `retry`, `delays`) are called too.
+    The arguments, except `runtime`, and the exceptions are those of `wstransports.connect`. The
+    connection runs on an asyncio loop in a thread of its own. Functions among the arguments
+    (`headers`, `retry`, `delays`) are called in that thread.
 
     Raises TypeError or ValueError for invalid arguments.
     """

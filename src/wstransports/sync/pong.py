@@ -20,8 +20,8 @@ class Pong:
     def wait(self, timeout: float | None = None) -> float:
         """Wait for the pong; returns the seconds from the ping to it.
 
-        Raises TimeoutError after `timeout` seconds, 0 for a pong that is here already, and
-        ConnectionClosed if the connection ends first. It may be called again.
+        Raises TimeoutError after `timeout` seconds (0 does not wait), and ConnectionClosed if the
+        connection ends first. It may be called again.
         """
         if timeout is not None:
             checked_timeout(timeout)

@@ -49,7 +49,7 @@ def add_to(commands: Any) -> None:
         help="the longest message accepted (1048576)")  # fmt: skip
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--binary", action="store_true", help="send stdin as one binary message")
-    kinds.add_argument("--json", action="store_true", help="send stdin as one message of JSON")
+    kinds.add_argument("--json", action="store_true", help="send stdin as one JSON message")
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""Bytes as people have them: hex, base64, a literal of Python's, a dump, or raw."""
+"""Bytes in the forms of the command line: hex, base64, a Python literal, a dump, or raw."""
 
 import ast
 import re
@@ -67,6 +67,6 @@ def _literal(data: bytes) -> bytes:
     try:
         value = ast.literal_eval(data.decode("ascii").strip())
     except (SyntaxError, ValueError):
-        raise ValueError("this is not a bytes literal of Python's") from None
+        raise ValueError("this is not a Python bytes literal") from None
     assert isinstance(value, bytes)
     return value

@@ -1,9 +1,9 @@
 """For tests: an event loop in memory, and checks for adapters.
 
-`MemoryRuntime` runs servers and clients without sockets, on a clock that the test turns.
+`MemoryRuntime` runs servers and clients without sockets, on a clock that the test controls.
 `connected_to`, `connected_pair` and `serving_in_thread` connect them in one line, and a `Wire`
 disturbs them. The checks show whether an adapter keeps the contract of `wstransports.runtime`. None
-needs a test framework.
+of these needs a test framework.
 """
 
 from .check_pipe import check_pipe, joined

@@ -35,7 +35,7 @@ async def connected_pair(
 ) -> AsyncIterator[tuple[Client, Client]]:
     """Two ends of a connection: `async with connected_pair() as (client, servers_client)`.
 
-    This is for the test of code that is given a client, on the loop that is running. The options
+    This is for the test of code that takes a client, on the loop that is running. The options
     are for both ends. The block's end closes both, and discards what is unread.
     """
     arrived, over = running().signal(), running().signal()

@@ -1,6 +1,6 @@
-"""A plugin of pytest: `pytest_plugins = ["wstransports.testing.pytest_plugin"]`, or `-p`.
+"""A pytest plugin: `pytest_plugins = ["wstransports.testing.pytest_plugin"]`, or `-p`.
 
-An `async def` test with the fixture `memory_loop` runs on it. Nothing loads the plugin unasked.
+An `async def` test with the fixture `memory_loop` runs on it. The plugin is not loaded by default.
 """
 
 import inspect

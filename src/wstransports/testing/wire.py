@@ -12,11 +12,11 @@ _POLL = 0.001
 
 
 class Wire:
-    """What a client sends, on its way to the peer: `Wire(client)`.
+    """Carries what a client sends to its peer, with faults: `Wire(client)`.
 
-    It works on every event loop. What the peer sends has a wire of its own, that of the other
-    client of a `connected_pair`. Raises TypeError for what is not a client, RuntimeError if the
-    client has a wire already.
+    It works on every event loop. The other direction has a wire of its own, for instance that of
+    the other client of a `connected_pair`. Raises TypeError for an object that is not a client,
+    RuntimeError if the client has a wire already.
     """
 
     def __init__(self, client: Client) -> None:
@@ -39,7 +39,7 @@ class Wire:
             self._pipe.abort()
 
     def delay(self, seconds: float) -> None:
-        """What is sent from here on arrives after so many seconds of the loop's clock.
+        """What is sent from now on arrives after `seconds` of the loop's clock.
 
         Raises ValueError for a negative number.
         """
