@@ -14,7 +14,8 @@ from kit.connecting import connecting, failure
 from kit.frames import CLOSE, FIN, masked
 from kit.in_thread import serving
 from kit.loops import Loop, MemoryLoop, echo, on, on_each_loop, on_memory
-from wstransports import Client, Request, Response, WebSocketReader, WebSocketServer
+from kit.proxies import proxying
+from wstransports import Client, Request, Response, WebSocketReader, WebSocketServer, connect
 from wstransports.connection.session import Session
 from wstransports.connection.traced import Traced, traced
 from wstransports.identity import Identity
@@ -112,6 +113,34 @@ async def test_a_large_message(loop: Loop) -> None:
             await client.receive()
     assert short(theirs.about("binary")) == [
         f"{sign} binary length=500000 data={'00' * 32}..." for sign in "<>"
+    ]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+@on("asyncio", "trio")
+async def test_through_a_proxy(
+    loop: Loop, kind: str, secure: bool, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """What passes to and from the server, but not the talk with the proxy, nor TLS."""
+    ours = Lines()
+    certs, trusting = contexts if secure else (None, None)
+    async with (
+        loop.serving(echo, certs=certs) as server,
+        proxying(kind, server.port, "ada:secret") as proxy,
+    ):
+        uri = f"ws{'s' * secure}://127.0.0.1:{server.port}/"
+        url = f"{kind}://ada:secret@127.0.0.1:{proxy.port}"
+        options: dict[str, Any] = {"proxy": url, "ssl": trusting, "compression": None}
+        async with connect(uri, logger=ours.logger, **options) as client:
+            await client.writer.send("Hello")
+            await client.receive()
+    assert short(ours.about(": line=", "Hello", "closed by")) == [
+        "> request: line=GET / HTTP/1.1",
+        "< response: line=HTTP/1.1 101 Switching Protocols",
+        '> text length=5 text="Hello"',
+        '< text length=5 text="Hello"',
+        'closed by us with 1000 "", answered with 1000 ""',
     ]
 
 

@@ -219,7 +219,7 @@ class Attempt:
     async def _ask(self, session: Session, group: Any) -> None:
         address, sink = self._address, traced(session)
         if is_http_proxy(address):
-            sink = self._tunnel = Tunnel(address, session, self._tunnel_failed)
+            sink = self._tunnel = Tunnel(address, sink, self._tunnel_failed)
             address = proxy_address(address, self._proxy_tls)
         try:
             await self.runtime.connect(address, sink, group)
