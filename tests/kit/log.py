@@ -20,7 +20,7 @@ class Log(logging.Handler):
     def lines(self) -> list[str]:
         """All that was logged, each a single line about a client, without the client."""
         found = []
-        for record in self._taken():
+        for record in self.taken():
             assert record.name == "wstransports", record
             assert record.exc_info is None, record
             found.append(_about_client(record))
@@ -29,16 +29,17 @@ class Log(logging.Handler):
     def tracebacks(self) -> list[tuple[str, BaseException]]:
         """All that was logged, each a line about a client and an exception."""
         found = []
-        for record in self._taken():
+        for record in self.taken():
             assert record.name == "wstransports", record
             assert record.exc_info, record
             assert record.exc_info[1] is not None
             found.append((_about_client(record), record.exc_info[1]))
         return found
 
-    def _taken(self) -> list[logging.LogRecord]:
+    def taken(self) -> list[logging.LogRecord]:
+        """All that was logged, without the counts of lines that are at INFO."""
         taken, self.records = self.records, []
-        return [one for one in taken if not one.getMessage().endswith("at INFO")]
+        return [one for one in taken if not one.getMessage().endswith(" were logged at INFO")]
 
 
 def _about_client(record: logging.LogRecord) -> str:

@@ -77,7 +77,7 @@ async def test_a_flood_of_lines(
         counted, last = caplog.records[-2:]
         assert counted.getMessage() == f"{PEERS - MOST} more lines were logged at INFO"
         assert (counted.levelno, last.levelno) == (loud, loud)
-    assert len(log._taken()) == MOST + 1
+    assert len(log.taken()) == MOST + 1
 
 
 def test_each_level_has_its_own_second() -> None:

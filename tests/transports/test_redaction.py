@@ -421,11 +421,17 @@ LOGGED = {
     "log.py": {"message": "the format of a line", "*shown": "escaped"},
     "receiving/inbox.py": {"what": "a constant"},
     "runtime.py": {"what": "a constant"},
-    "uvicorn.py": {"client": "an address", "path": "quoted by uvicorn", "answer": "constants"},
+    "uvicorn.py": {
+        "client": "an address",
+        "path": "quoted by uvicorn",
+        "answer": "constants",
+        "peer": "an address",
+        "what": "constants",
+    },
 }
 
 # Arguments that choose where a line goes.
-_WHERE = ("level", "logger", "LOGGER")
+_WHERE = ("level", "logger", "LEVEL", "LOGGER")
 
 
 def test_nothing_else_is_logged() -> None:
