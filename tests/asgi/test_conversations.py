@@ -291,6 +291,7 @@ async def test_the_answers_to_one_read_leave_in_few_writes(
     ("message", "closed"),
     [
         ({}, (1000, "")),
+        ({"code": None}, (1000, "")),
         ({"code": 4000, "reason": None}, (4000, "")),
         ({"code": 3999, "reason": "é" * 62}, (3999, "é" * 61)),
         ({"code": 1001, "reason": "x" * 124}, (1001, "x" * 123)),

@@ -1,5 +1,7 @@
 """Responses that refuse, with a body in pieces."""
 
+from typing import Any
+
 import pytest
 from server_handshake_cases import HOST, head, opening
 
@@ -17,9 +19,9 @@ from wscore import (
 DENIED = Response(403, {"Content-Length": "99", "X": "y"}, b"one ")
 
 
-def asked(**options: float) -> tuple[ServerConnection, ClientConnection]:
+def asked(**options: Any) -> tuple[ServerConnection, ClientConnection]:
     """A server that has received a client's request."""
-    server, client = ServerConnection(**options), ClientConnection("example.com")  # type: ignore[arg-type]
+    server, client = ServerConnection(**options), ClientConnection("example.com")
     server.connection_made(0)
     [event] = server.receive_data(client.data_to_send(), 1)
     assert isinstance(event, RequestReceived)

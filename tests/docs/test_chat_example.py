@@ -68,5 +68,6 @@ def test_a_client_that_names_nobody_and_sends_no_text(chat: Path, tmp_path: Path
     with running(program(chat), tmp_path) as server, server.connect("/?nonsense") as peer:
         server.logs = LOGS[chat]
         assert line(peer)["text"] == "Somebody joined"
-        peer.send(b"as bytes")
-        assert line(peer)["text"] == "as bytes"
+        for message, text in ("", ""), (b"as bytes", "as bytes"):
+            peer.send(message)
+            assert line(peer)["text"] == text

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """An echo, which denies at /denied."""
+    """An echo, which closes after "bye"."""
     while scope["type"] == "lifespan":
         event = await receive()
         await send({"type": f"{event['type']}.complete"})

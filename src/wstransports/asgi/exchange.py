@@ -314,7 +314,9 @@ class Exchange:
         elif kind == "websocket.close" and stage is Stage.ASKED:
             self._deny(Response(403))
         elif kind == "websocket.close" and stage is Stage.OPEN:
-            code, reason = message.get("code", Reasons.NORMAL), message.get("reason") or ""
+            code, reason = message.get("code"), message.get("reason") or ""
+            if code is None:
+                code = Reasons.NORMAL
             if isinstance(reason, str):
                 reason = cut_reason(reason)
             if session.core.may_send:
