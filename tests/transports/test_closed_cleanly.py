@@ -125,7 +125,7 @@ async def test_a_lost_connection_is_not_closed_cleanly(loop: Loop) -> None:
 
 
 @on_memory
-async def test_nor_is_one_whose_peer_never_answers_our_close(loop: MemoryLoop) -> None:
+async def test_a_close_that_the_peer_never_answers_is_not_clean(loop: MemoryLoop) -> None:
     ending = Ending(loop)
     async with loop.serving(ending.on_connection) as server:
         peer = await loop.connect(server)

@@ -36,7 +36,7 @@ async def test_it_gives_the_seconds_until_it_came(loop: Loop) -> None:
 
 
 @on_memory
-async def test_by_the_clock_of_the_loop(loop: MemoryLoop) -> None:
+async def test_the_seconds_are_by_the_clock_of_the_loop(loop: MemoryLoop) -> None:
     async with loop.serving(timeout=0) as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)
@@ -78,13 +78,13 @@ async def test_a_pong_answers_earlier_pings_too(loop: MemoryLoop) -> None:
 
 
 @on_memory
-async def test_so_does_the_pong_for_a_keepalive_ping(loop: MemoryLoop) -> None:
-    told: list[bytes] = []
+async def test_the_pong_for_a_keepalive_ping_answers_earlier_pings_too(loop: MemoryLoop) -> None:
+    seen: list[bytes] = []
 
     async def on_connection(client: Client) -> None:
         @client.pong
         async def on_pong(payload: bytes, length: int) -> None:
-            told.append(payload)
+            seen.append(payload)
 
     async with loop.serving(on_connection, timeout=20) as server:
         peer = await loop.connect(server)
@@ -103,7 +103,7 @@ async def test_so_does_the_pong_for_a_keepalive_ping(loop: MemoryLoop) -> None:
         peer.pong((await peer.frame()).payload)
         assert await after.wait() == pytest.approx(1)
         await loop.settle()
-        assert keepalive.payload not in told
+        assert keepalive.payload not in seen
 
 
 @on_memory

@@ -265,7 +265,7 @@ async def test_ping(loop: Loop) -> None:
         await client.writer.ping()
         pings = [await peer.frame() for _ in range(2)]
         assert [(ping.first, len(ping.payload)) for ping in pings] == [(FIN | PING, 4)] * 2
-        assert pings[0] != pings[1]  # each pong tells which one it answers
+        assert pings[0] != pings[1]  # so a pong shows which one it answers
 
 
 @on_each_loop

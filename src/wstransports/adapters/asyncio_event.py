@@ -23,7 +23,7 @@ class AsyncioEvent:
         self._waiting = self._more = None
 
     def wait(self) -> asyncio.Future[None]:
-        """What ends when `set` has been called; a future for each call, as tasks cancel theirs."""
+        """Return what ends when `set` is called: a future for each call, as tasks cancel theirs."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._is_set:
             future.set_result(None)

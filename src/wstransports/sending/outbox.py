@@ -97,7 +97,7 @@ class Outbox:
         self.held_back: int = 0
         """Bytes of broadcast messages that are waiting for the lock."""
         self.pongs: Pongs | None = None
-        """Those that pings wait for, once a ping was sent."""
+        """The pongs that answer our pings; None before the first ping."""
         self.link: Link = link
         self._timeout = timeout  # seconds for a source's next piece; 0 for no limit
         self._congested_since: float | None = None  # since when broadcasts found no buffer space
