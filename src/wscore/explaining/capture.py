@@ -14,10 +14,10 @@ def explain(data: bytes | bytearray | memoryview, sender: Sender | None = None) 
     """Explain the bytes of one direction, frame by frame (RFC 6455 section 5.2).
 
     `data` are frames, with or without the HTTP head before them, whole or cut short, valid or
-    not. `sender` is "client" or "server"; None to take it from the head, or to ask only that all
-    frames are masked or none. Print the result a part a line: `print(*explain(data), sep="\\n")`.
+    not. `sender` is "client" or "server"; None to take it from the head. Without either, all frames
+    must be masked, or none. Print the result a part a line: `print(*explain(data), sep="\\n")`.
     Compressed messages are shown inflated, up to 16 MiB in all. Raises TypeError unless `data` is
-    bytes-like, ValueError for another `sender`; never because of what the bytes are.
+    bytes-like, ValueError for another `sender`. The content of `data` never raises.
     """
     if sender not in ("client", "server", None):
         raise ValueError(f'sender must be "client", "server" or None, not {sender!r}')

@@ -1,7 +1,7 @@
 """A small deterministic event loop for tests: tasks, signals, and a clock that stands still.
 
-What is ready runs in order; only `Kernel.advance` turns the clock. So a test always runs the same
-way, and one that waits for what cannot come fails at once instead of hanging.
+Tasks that are ready run in order; only `Kernel.advance` turns the clock. So a test always runs the
+same way, and a test that waits for something that cannot happen fails at once instead of hanging.
 """
 
 import heapq
@@ -190,8 +190,8 @@ class Kernel:
     def run(self, async_main: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
         """Run `async_main(*args)` to its end, then cancel the tasks that are left.
 
-        Returns its value. Raises what it raised, or what a callback or a task raised that was not
-        awaited; an ExceptionGroup if there are several. When no task can run on, `Deadlock`
+        Returns its value. Raises its exception, or that of a callback or of a task that was not
+        awaited; an ExceptionGroup if there are several. When no task can go on, `Deadlock`
         is raised inside `async_main`, where it waits.
         """
         main = self.spawn(async_main(*args))
@@ -230,7 +230,7 @@ class Kernel:
             self._advancing.remove(turning)
 
     async def settle(self) -> None:
-        """Let everything run until nothing but the caller can; the clock stands still."""
+        """Run every task that can go on, except the caller; the clock stands still."""
         await self.advance(0)
 
     async def sleep(self, seconds: float) -> None:
