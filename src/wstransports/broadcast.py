@@ -231,9 +231,10 @@ class _Sending:
     def catch_up(self, clients: Iterable[Client]) -> None:
         """Send now to those of these clients that are left: a later message is about to be sent."""
         left = self._left
-        pairs = [(client, left.pop(client)) for client in clients if client in left]
-        self._count -= len(pairs)
-        self._send(pairs)
+        for client in clients:
+            if client in left:  # one by one: an extension may raise, and the others stay here
+                self._count -= 1
+                self._send([(client, left.pop(client))])
 
     def _send_step(self, most: int) -> None:
         """Send to at most so many clients."""

@@ -11,6 +11,7 @@ from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
 from kit.peer import Peer
 from wstransports import Client, WebSocketReader, broadcast, broadcast_nowait
 from wstransports.runtime import running
+from wstransports.sending.outbox import Outbox
 
 COUNT = 16
 
@@ -155,3 +156,28 @@ async def test_wait_waits_for_those_of_all_slices(loop: MemoryLoop) -> None:
         report = await job.wait()
         assert set(report.sent) == set(here.clients)
         await here.got(big)
+
+
+@on_memory
+async def test_what_raises_for_one_client_leaves_out_no_other(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An extension may raise, also when a later broadcast sends the earlier message."""
+    async with AsyncExitStack() as stack:
+        here = await crowd(loop, stack)
+        job = await here.begin("1")
+        failing = here.clients[COUNT // 2]._session.outbox
+        really = Outbox.try_send
+
+        def try_send(outbox: Outbox, *arguments: Any) -> bool:
+            if outbox is failing:
+                raise ZeroDivisionError
+            return really(outbox, *arguments)
+
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(Outbox, "try_send", try_send)
+            broadcast_nowait(here.clients[::-1], "2")
+        report = await job.wait()
+        del here.clients[COUNT // 2], here.peers[COUNT // 2]
+        assert set(report.sent) == set(here.clients)
+        await here.got("1")
