@@ -211,10 +211,10 @@ class AsyncioPipe(Room, AboveTls):
                 task.cancel()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        if task is self._task:
-            self._task = None
-        elif self._more_tasks is not None:
+        if self._more_tasks and task in self._more_tasks:
             self._more_tasks.discard(task)
+        else:
+            self._task = None
 
     def call_at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         """Call `call` when the loop's clock shows `when`."""
