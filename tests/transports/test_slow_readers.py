@@ -19,8 +19,8 @@ from wstransports.runtime import running, wait_for
 from wstransports.sending.kernel_buffer import unsent
 
 # The `timeout` of the servers, and how much a peer takes at a time, and how often.
-TIMEOUT = 0.4
-PIECE = 8000
+TIMEOUT = 0.5
+PIECE = 16_000
 PAUSE = 0.02
 
 
