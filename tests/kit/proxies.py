@@ -151,7 +151,7 @@ async def _pump(reader: Reader, writer: Writer) -> None:
             writer.write_eof()
         else:
             writer.close()
-    except ConnectionError:
+    except OSError:  # ENOTCONN of write_eof, too, before Python 3.12
         writer.transport.abort()
 
 
