@@ -3,6 +3,7 @@
 import select
 import socket
 import ssl
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,6 +75,7 @@ async def test_a_tls_handshake_that_came_in_time(
     """The client's last part of it waits in the kernel when the time is up."""
     for_server, for_client = contexts
     async with loop.serving(certs=for_server, open_timeout=LIMIT) as server:
+        sessions = server._acceptor._sessions
         for _ in CHANCES:
             with socket.create_connection((str(server.addr), server.port)) as sock:
                 sock.setblocking(False)
@@ -81,20 +83,19 @@ async def test_a_tls_handshake_that_came_in_time(
                 done = tls.handshake(b"")
                 sock.send(tls.owed(False))
                 while not done:
-                    await loop.until(lambda sock=sock: readable(sock))  # type: ignore[misc]
+                    await loop.until(partial(readable, sock))
                     done = tls.handshake(sock.recv(65536))
                 sock.send(tls.owed(False))
                 loop.hold(LIMIT + HELD)
-                sessions = server._acceptor._sessions
-                await loop.until(lambda s=sessions: not s or not s._opening)  # type: ignore[misc]
+                await loop.until(lambda: not sessions or not sessions._opening)
                 assert len(sessions) == 1
                 sock.send(tls.encrypt(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"))
                 answer = b""
                 while not answer:  # session tickets come first
-                    await loop.until(lambda sock=sock: readable(sock))  # type: ignore[misc]
+                    await loop.until(partial(readable, sock))
                     answer, _ = tls.decrypt(sock.recv(65536))
                 assert answer.startswith(b"HTTP/1.1 426 ")
-            await loop.until(lambda s=sessions: not s)  # type: ignore[misc]
+            await loop.until(lambda: not sessions)
 
 
 @on_own_streams

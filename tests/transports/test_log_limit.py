@@ -61,12 +61,16 @@ async def test_a_flood_of_lines(
         if attack is refused:
             await loop.connect(server)
         begun = len(caplog.records)
-        for _ in range(PEERS):
+
+        async def attacked() -> None:
             before = len(caplog.records)
             peer = await attack(loop, server)
-            await loop.until(lambda before=before: len(caplog.records) > before)  # type: ignore[misc]
+            await loop.until(lambda: len(caplog.records) > before)
             peer.reset()
             await loop.until(lambda: len(server._acceptor._sessions) <= (attack is refused))
+
+        for _ in range(PEERS):
+            await attacked()
         levels = [record.levelno for record in caplog.records[begun:]]
         loud = levels[0]
         assert loud > logging.INFO

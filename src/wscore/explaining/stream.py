@@ -89,7 +89,7 @@ class ExplainedStream:
         self._sender = sender
         self._held = bytearray()
         self._offset = 0  # of what is held
-        self._searched = 0  # up to here there is no end of a head
+        self._searched = 0  # no head ends before this offset
         self._stage = _Stage.HEAD
         self._frames: FrameExplainer | None = None
         self._frame: _OpenFrame | None = None

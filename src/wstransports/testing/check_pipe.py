@@ -258,21 +258,25 @@ class _Checks(Pairs):
     async def write_limits(self) -> None:
         """A stream is full when more than its limit waits, and not before."""
         for limit, lines in _LIMITS:
-            a, b = await self.pair()
-            a.set_write_limit(limit)
-            b.pause()
-            written = self.flood(a, lines, limit + _BLOCK, Rule.WRITE_LIMIT)
-            if a.pipe.waiting() <= limit:
-                waiting = f"{a.pipe.waiting()} bytes wait"
-                raise BrokenRule(Rule.WRITE_LIMIT, f"it is {limit}, but full while {waiting}")
-            b.resume()
-            await self.received(b, bytes(written))
-            await self.host.until(
-                lambda a=a: not a.pipe.full,  # type: ignore[misc]
-                Rule.FULL,
-                "it is still True when all has arrived",
-            )
-            await self.over(a, b)
+            await self.write_limit(limit, lines)
+
+    async def write_limit(self, limit: int, lines: bool) -> None:
+        """The same with one limit."""
+        a, b = await self.pair()
+        a.set_write_limit(limit)
+        b.pause()
+        written = self.flood(a, lines, limit + _BLOCK, Rule.WRITE_LIMIT)
+        if a.pipe.waiting() <= limit:
+            waiting = f"{a.pipe.waiting()} bytes wait"
+            raise BrokenRule(Rule.WRITE_LIMIT, f"it is {limit}, but full while {waiting}")
+        b.resume()
+        await self.received(b, bytes(written))
+        await self.host.until(
+            lambda: not a.pipe.full,
+            Rule.FULL,
+            "it is still True when all has arrived",
+        )
+        await self.over(a, b)
 
     async def aborting(self) -> None:
         """An abort ends both ends, also after a close."""
