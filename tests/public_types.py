@@ -23,7 +23,7 @@ PACKAGES = ("wscore", "wstransports")
 
 
 class CannotRun(Exception):
-    """pyright is not here, or its Node does not start."""
+    """pyright is not here, its Node does not start, or it does not know this Python."""
 
 
 def runs() -> None:
@@ -54,6 +54,9 @@ def known(package: str, sources: Path) -> tuple[float, list[str]]:
     """The part of a package's public names whose types are known, and what is wrong with others."""
     report = pyright(sources, "--verifytypes", package, "--ignoreexternal")
     found = report["typeCompleteness"]
+    if not found["symbols"]:
+        said = [one["message"] for one in report["generalDiagnostics"]]
+        raise CannotRun(f"pyright found no {package}: {' '.join(said) or 'it said nothing'}")
     wrong = [
         f"{symbol['name']}: {' '.join(one['message'].split())}"
         for symbol in found["symbols"]

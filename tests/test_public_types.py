@@ -39,3 +39,10 @@ def test_a_pyright_that_does_not_run_is_left_out(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(CannotRun, match="pyright did not run"):
         runs()
+
+
+@pytest.mark.slow
+@needs_pyright
+def test_a_package_that_pyright_does_not_find_is_left_out(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match="pyright found no nosuch: No py.typed file found"):
+        known("nosuch", tmp_path)
