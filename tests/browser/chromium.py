@@ -2,11 +2,16 @@
 
 import json
 import re
+import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import pytest
 
 from kit.blocking_peer import BlockingPeer
 
@@ -182,3 +187,13 @@ class Chromium:
     def open(self, url: str) -> Page:
         """Open a window, and wait until it is loaded."""
         return Page(self._tools, url)
+
+
+@contextmanager
+def installed(profile: Path, left_out: str) -> Iterator[Chromium]:
+    """Chromium, started once; without it the test is skipped: `left_out` says what did not run."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip(f"chromium is not installed, so {left_out}")
+    with Chromium(program, profile) as browser:
+        yield browser

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from chromium import Chromium, Page
+from chromium import Chromium, Page, installed
 
 pytestmark = pytest.mark.slow
 
@@ -71,10 +70,7 @@ def chat(port: int = 0) -> Iterator[Chat]:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chromium]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed, so nobody tried the demo in a browser")
-    with Chromium(program, tmp_path / "profile") as browser:
+    with installed(tmp_path / "profile", "nobody tried the demo in a browser") as browser:
         yield browser
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import ssl
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 import trustme
-from chromium import Chromium, Page
+from chromium import Chromium, Page, installed
 from clients import Connect, Refused, a_browsers, ours, theirs
 from processes import Served, served, under_uvicorn
 
@@ -73,10 +72,7 @@ def site(
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     """Started once."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed, so no browser talked to FastAPI")
-    with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
+    with installed(tmp_path_factory.mktemp("chromium"), "no browser talked to FastAPI") as browser:
         yield browser
 
 

@@ -32,7 +32,7 @@ def test_of_http():
 SKIPS = """
 import pytest
 
-@pytest.mark.skip(reason="for no reason")
+@pytest.mark.skip(reason="by uvicorn itself")
 def test_skipped(ws_protocol_cls):
     pass
 """

@@ -4,12 +4,11 @@ One source serves all of them, and each event loop that our end may run on. What
 two ends is recorded, so that a test can say what was on the wire.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
-from chromium import Chromium, Page
+from chromium import Page, installed
 from exchanges import MESSAGES, THRESHOLD, exchange, expect, noise, size
 from meeting import Meeting, Peer, Refused, Side, meeting
 from our_loop import LOOPS
@@ -101,10 +100,9 @@ def _marks(peer: str, role: str, loop: str) -> list[pytest.MarkDecorator]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """In a browser that is started once."""
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed, so no browser talked to our server")
-    with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
+    with installed(
+        tmp_path_factory.mktemp("chromium"), "no browser talked to our server"
+    ) as browser:
         yield browser.open(PAGE)
 
 
