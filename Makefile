@@ -92,7 +92,7 @@ all-rest: $(VENV)/tools
 	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/$@.xml $(addprefix --ignore=,$(API_TESTS))
 
 # The core's fast tests cover all of its Python code. All of them run in `all-rest`.
-coverage-core: export COVERAGE_FILE := $(VENV)/coverage-core
+coverage-core: export COVERAGE_FILE := $(VENV)/core.coverage
 coverage-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run --source=src/wscore \
 	    -m pytest -q -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
@@ -102,7 +102,7 @@ coverage-core: $(VENV)/tools
 pure-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
 
-coverage-api: export COVERAGE_FILE := $(VENV)/coverage-api
+coverage-api: export COVERAGE_FILE := $(VENV)/api.coverage
 coverage-api: $(VENV)/tools
 	$(VENV_PYTHON) -m coverage run --source=src/wstransports \
 	    -m pytest -q --junit-xml=$(VENV)/$@.xml $(API_TESTS)

@@ -20,7 +20,7 @@ from closes import Closes
 
 from kit.stream_peer import StreamPeer
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
-from wstransports.adapters.trio_tls import _send_all
+from wstransports.adapters.trio_tls import _receive, _send_all
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -244,3 +244,24 @@ def test_a_part_of_the_handshake_that_the_socket_takes_in_pieces() -> None:
                     left -= len(theirs.recv(left))
 
     run(main)
+
+
+def test_another_reader_takes_what_a_handshake_waited_for() -> None:
+    """The socket was readable and is not any more: the handshake goes on waiting."""
+    received: list[bytes] = []
+
+    async def receive(sock: socket.socket) -> None:
+        received.append(await _receive(sock))
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ours.dup() as same:
+            ours.setblocking(False)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive, ours)
+                nursery.start_soon(receive, same)
+                await trio.testing.wait_all_tasks_blocked()
+                theirs.send(b"hello")
+
+    run(main)
+    assert sorted(received) == [b"", b"hello"]
