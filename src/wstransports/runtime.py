@@ -148,6 +148,13 @@ class Timer(Protocol):
         """Cancel the call."""
 
 
+class Task(Protocol):
+    """A running coroutine, as `Runtime.spawn` returns it."""
+
+    def cancel(self) -> object:
+        """Cancel it; ignored once it has ended."""
+
+
 class CredentialsRefused(ConnectionError):
     """A proxy rejected the credentials, or requires some."""
 
@@ -203,6 +210,13 @@ class Runtime(Protocol):
     def task_group(self) -> AbstractAsyncContextManager[Any]:
         """A block that owns tasks, on loops whose tasks need an owner. Its end waits for them; it
         is always left without an exception."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], group: Any = None) -> Task:
+        """Run a coroutine soon, in a task that only its `cancel` cancels, until the loop ends.
+
+        It belongs to `group`, which `task_group` returned on entry, or without one to the loop. The
+        coroutine raises nothing but the loop's cancellation.
+        """
 
     def shield(self) -> AbstractContextManager[object]:
         """A block whose awaits cancellation does not interrupt: it must bound its time."""

@@ -1,5 +1,6 @@
 """The checks find each adapter that breaks a rule, and name the rule."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ WHERE = Address("host", 0)
 
 def runtime_checked(runtime: MemoryRuntime) -> None:
     """Check it on a loop whose clock only the check turns."""
-    runtime.run(check_runtime, runtime, Host(runtime.advance, runtime.spawn), WHERE)
+    host = Host(runtime.advance, partial(MemoryRuntime.spawn, runtime))
+    runtime.run(check_runtime, runtime, host, WHERE)
 
 
 def pipes_checked(runtime: MemoryRuntime, half_close: bool = True) -> None:

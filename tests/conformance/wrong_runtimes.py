@@ -1,6 +1,6 @@
 """Runtimes in memory that are wrong, each in one way; and the rule that this breaks."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -308,3 +308,48 @@ class DropsAllAsItCloses(_WrongListener):
             super().close()
             for sink in self._sinks:
                 sink.pipe.abort()
+
+
+@breaks(Rule.SPAWNED)
+class SpawnsNothing(MemoryRuntime):
+    def spawn(self, coroutine: Coroutine[Any, Any, T], group: Any = None) -> MemoryTask[T]:
+        task = super().spawn(coroutine)
+        if len(self._tasks) > 1:  # the first is the check itself
+            task.cancel()
+        return task
+
+
+@breaks(Rule.SPAWNED)
+class CancelsNothing(MemoryRuntime):
+    def spawn(self, coroutine: Coroutine[Any, Any, T], group: Any = None) -> MemoryTask[T]:
+        task = super().spawn(coroutine)
+        task.cancel = lambda: None  # type: ignore[method-assign]  # wrong on purpose
+        return task
+
+
+@breaks(Rule.SPAWNED)
+class CancelsAllThatItSpawned(MemoryRuntime):
+    def spawn(self, coroutine: Coroutine[Any, Any, T], group: Any = None) -> MemoryTask[T]:
+        task = super().spawn(coroutine)
+        task.cancel = self._cancel_all  # type: ignore[method-assign]  # wrong on purpose
+        return task
+
+    def _cancel_all(self) -> None:
+        for task in list(self._tasks)[1:]:
+            MemoryTask.cancel(task)
+
+
+@breaks(Rule.SPAWNED)
+class SpawnsInOneTask(MemoryRuntime):
+    def __init__(self) -> None:
+        super().__init__()
+        self._spawned: set[object] = set()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, T], group: Any = None) -> MemoryTask[T]:
+        task = super().spawn(coroutine)
+        self._spawned.add(task)
+        return task
+
+    def current_task(self) -> MemoryTask[Any] | None:
+        task = self._current
+        return next(iter(self._tasks)) if task in self._spawned else task

@@ -40,6 +40,10 @@ class AnyioTasks:
         await self._group.__aexit__(None, None, None)
         return None
 
+    def spawn(self, coroutine: Coroutine[Any, Any, None], group: None = None) -> CancelScope:
+        """As `Runtime.spawn`: the scope cancels it."""
+        return self._spawn(lambda: coroutine)
+
     def _spawn(self, main: Callable[[], Coroutine[Any, Any, None]]) -> CancelScope:
         """Run a task in the block; what is returned cancels it."""
         scope = CancelScope(shield=self._open)

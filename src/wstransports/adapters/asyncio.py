@@ -287,6 +287,7 @@ class AsyncioRuntime:
         self.batch: Batch = Batch()
         self.now = _clock(loop)
         self.loop = loop
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
         self.read_buffer: memoryview[int] = memoryview(bytearray(READ_SIZE))
         """What all pipes read into: each takes its bytes out at once."""
 
@@ -298,6 +299,13 @@ class AsyncioRuntime:
     def stop_signals(self, stop: Callable[[], None]) -> AsyncioSignals:
         """A block in which signals call `stop`."""
         return AsyncioSignals(self.loop, stop)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], group: Any = None) -> asyncio.Task[None]:
+        """Run a coroutine in a Task."""
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """Run a function that blocks in another thread."""

@@ -17,7 +17,7 @@ from .proxy import through_proxy
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
 from .time_limit import time_limit
-from .trio_pipe import Group, TrioPipe, spawn
+from .trio_pipe import Coro, Group, TrioPipe, spawn
 from .trio_tls import Tls
 
 
@@ -105,6 +105,12 @@ class TrioRuntime:
         self.shield = partial(trio.CancelScope, shield=True)
         self.in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
 
+    def spawn(self, coroutine: Coro, group: Group = None) -> trio.CancelScope:
+        """Run a coroutine in a task: the scope cancels it."""
+        scope = trio.CancelScope(shield=group is not None)
+        spawn(group, _run, coroutine, scope)
+        return scope
+
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
         return time_limit(trio.move_on_at(when))
@@ -144,6 +150,12 @@ class TrioRuntime:
         spawn(group, pipe.live)
         with self.shield():  # a turn of the loop
             await pipe.connected.wait()
+
+
+@trio.lowlevel.enable_ki_protection
+async def _run(coroutine: Coro, scope: trio.CancelScope) -> None:
+    with scope:
+        await coroutine
 
 
 async def _dial(where: Address) -> socket.socket:

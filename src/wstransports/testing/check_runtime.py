@@ -24,6 +24,7 @@ async def check_runtime(runtime: Runtime, host: Host, where: Address | None = No
     await checks.signals()
     await checks.timeouts()
     await checks.shields()
+    await checks.tasks()
     await checks.threads()
     if where is not None:
         await checks.addresses(where)
@@ -169,6 +170,35 @@ class _Checks:
         await self._timed("TimeoutError", Rule.SHIELD, cancelled)
         if not waited:
             raise BrokenRule(Rule.SHIELD, "it was cancelled in there")
+
+    async def tasks(self) -> None:
+        """What spawn() begins runs in a task, and can be cancelled alone."""
+        runtime, host = self.runtime, self.host
+        tasks: list[object] = []
+        ended: list[str] = []
+        may_end = runtime.signal()
+
+        async def stay(name: str) -> None:
+            tasks.append(runtime.current_task())
+            try:
+                await may_end.wait()
+            finally:
+                ended.append(name)
+
+        try:
+            task = runtime.spawn(stay("the first"))
+            runtime.spawn(stay("the second"))
+            await host.until(lambda: len(tasks) == 2, Rule.SPAWNED, "one never ran")
+            if len({*map(id, tasks), id(runtime.current_task())}) < 3:
+                raise BrokenRule(Rule.SPAWNED, f"the tasks were {tasks}")
+            task.cancel()
+            await host.until(lambda: ended, Rule.SPAWNED, "a cancelled task still runs")
+            await host.quiet()
+            if ended != ["the first"]:
+                raise BrokenRule(Rule.SPAWNED, f"cancelled were {', '.join(ended)}")
+            task.cancel()
+        finally:
+            may_end.set()
 
     async def groups(self, where: Address) -> None:
         """A connection in a task group works, and the group ends."""

@@ -208,8 +208,8 @@ class Kernel:
             raise exc
         return main.result
 
-    def spawn(self, coroutine: Coroutine[Any, Any, T]) -> MemoryTask[T]:
-        """Run a coroutine in a task of its own, from the next suspension on."""
+    def spawn(self, coroutine: Coroutine[Any, Any, T], group: Any = None) -> MemoryTask[T]:
+        """Run a coroutine in a task of its own, from the next suspension on; it needs no group."""
         task = MemoryTask(self, coroutine)
         task._wake()
         return task

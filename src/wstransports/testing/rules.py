@@ -44,6 +44,7 @@ class Rule(StrEnum):
     TIMEOUT_SILENT = "timeout_at() does not change a block that ends in time, nor its exceptions"
     SHIELD = "a cancelled task can wait inside shield()"
     TASK_GROUP = "a task_group() holds connections, and ends without an exception after them"
+    SPAWNED = "spawn() runs a coroutine in a task, and what it returns cancels that and no other"
     CHECKPOINT = "checkpoint() lets others run"
     CURRENT_TASK = "current_task() is one object for each task, and no two tasks share one"
     IN_THREAD = "in_thread() returns what the function returns, and raises what it raises"
