@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import math
+import os
 import socket
 import sys
 import time
@@ -57,6 +58,8 @@ class AsyncioPipe(Room, AboveTls):
         self._watch: TlsWatch | None = None  # while the stream is full
         self._loss: Exception | None = None
         self._limit = WRITE_LIMIT
+        self._descriptor: int | None = None  # what `write` may write to without the transport
+        self._holds = True  # the transport may hold bytes that precede those of a write
 
     # As a protocol.
 
@@ -64,6 +67,7 @@ class AsyncioPipe(Room, AboveTls):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = transport.get_extra_info("peername")
+        self._descriptor = _plain_descriptor(transport)
         self.connected = True
         self._sink.connected(self)
 
@@ -97,19 +101,31 @@ class AsyncioPipe(Room, AboveTls):
     def drop(self, error: Exception) -> None:
         """Drop the stream because of `error`."""
         self._loss = error
-        self._transport.abort()
+        self.abort()
 
     # As a Pipe.
 
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
+        if self._closing:
+            return
         transport = self._transport
-        if not self._closing:
-            if self._watch is not None:
-                self._watch.count(data)
-            transport.write(data)
-            if transport.is_closing():  # it broke; connection_lost() follows on the next turn
-                self._closing = self.full = True
+        fd = self._descriptor
+        if fd is not None and not (self._holds and transport.get_write_buffer_size()):
+            # The transport's write() would take seven times the instructions.
+            try:
+                sent = os.write(fd, data)
+            except OSError:  # full, or broken: the transport meets the same, and handles it
+                sent = 0
+            self._holds = sent < len(data)
+            if not self._holds:
+                return
+            data = data[sent:]
+        if self._watch is not None:
+            self._watch.count(data)
+        transport.write(data)
+        if transport.is_closing():  # it broke; connection_lost() follows on the next turn
+            self._closing = self.full = True
 
     def writelines(self, parts: list[bytes]) -> None:
         """Send them in one system call: 0.95 of the CPU time with 1 MiB a message."""
@@ -128,6 +144,7 @@ class AsyncioPipe(Room, AboveTls):
             if transport.is_closing():
                 self._closing = self.full = True
             elif transport.get_write_buffer_size():
+                self._holds = True
                 transport.set_write_buffer_limits(self._limit)
 
     def set_write_limit(self, size: int) -> None:
@@ -172,6 +189,7 @@ class AsyncioPipe(Room, AboveTls):
 
     def abort(self) -> None:
         """Drop the stream at once."""
+        self._descriptor = None
         self._transport.abort()
 
     def info(self, name: str) -> Any:
@@ -352,6 +370,14 @@ class AsyncioRuntime:
     def _pipe(self, sink: Sink) -> AsyncioPipe:
         buffered = isinstance(self.loop, asyncio.BaseEventLoop)
         return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
+
+
+def _plain_descriptor(transport: asyncio.BaseTransport) -> int | None:
+    """The file descriptor of a socket whose bytes asyncio's own transport sends as they are."""
+    plain = type(transport).__module__ == "asyncio.selector_events"
+    if not plain or sys.platform == "win32":  # there, sockets are not files
+        return None
+    return cast(int, transport.get_extra_info("socket").fileno())
 
 
 def _tls(where: Address) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Writing to asyncio's sockets without the transport, while that holds nothing."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from wstransports.adapters.asyncio import AsyncioPipe, AsyncioRuntime
+from wstransports.identity import Identity
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are not files there")
+
+
+class Ended:
+    """A Sink that notes how its stream ended."""
+
+    identity: Identity
+
+    def __init__(self) -> None:
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def connected(self, pipe: Any) -> None:
+        pass
+
+    def data_received(self, data: bytes | memoryview) -> None:
+        pass
+
+    def eof_received(self) -> None:
+        pass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[AsyncioPipe, Ended, socket.socket]]:
+    """A pipe of asyncio's own loop, its sink, and the other end of its stream."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    sink = Ended()
+    sink.identity = Identity.__new__(Identity)
+    with theirs:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        pipe = AsyncioRuntime(loop).take_over(transport, sink)
+        transport.set_protocol(pipe)
+        yield pipe, sink, theirs
+        transport.abort()
+        await sink.lost
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What the pipe writes without its transport, and what `os.write` takes of it."""
+    taken: list[bytes] = []
+
+    def write(fd: int, data: bytes) -> int:
+        size = write_all(fd, data)
+        taken.append(data[:size])
+        return size
+
+    write_all = os.write
+    monkeypatch.setattr(os, "write", write)
+    return taken
+
+
+def run(main: Any) -> None:
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(main())
+
+
+def test_the_transport_has_no_part_in_it(written: list[bytes]) -> None:
+    async def main() -> None:
+        async with connected() as (pipe, _, peer):
+            pipe.write(b"one")
+            pipe.write(b"two")
+            assert written == [b"one", b"two"]
+            assert peer.recv(10) == b"onetwo"
+
+    run(main)
+
+
+def test_what_the_kernel_does_not_take_goes_through_it(written: list[bytes]) -> None:
+    async def main() -> None:
+        async with connected() as (pipe, _, peer):
+            loop = asyncio.get_running_loop()
+            sent = [bytes([number]) * 200_000 for number in range(10)]
+            for data in sent:
+                pipe.write(data)
+            assert pipe.waiting() > 0
+            directly = len(written)
+            assert directly < len(sent), "nothing may overtake what waits"
+            got = b""
+            while len(got) < sum(map(len, sent)):
+                got += await loop.sock_recv(peer, 2**20)
+            assert got == b"".join(sent)
+            assert pipe.waiting() == 0
+            pipe.write(b"afterwards")
+            assert written[directly:] == [b"afterwards"]
+
+    run(main)
+
+
+def test_nothing_overtakes_large_parts(written: list[bytes]) -> None:
+    async def main() -> None:
+        async with connected() as (pipe, _, peer):
+            loop = asyncio.get_running_loop()
+            pipe.write(b"before")
+            pipe.writelines([bytes(1_000_000), bytes(1_000_000)])
+            directly = len(written)
+            pipe.write(b"after")
+            assert len(written) == directly
+            got = b""
+            while not got.endswith(b"after"):
+                got += await loop.sock_recv(peer, 2**20)
+            assert got == b"before" + bytes(2_000_000) + b"after"
+
+    run(main)
+
+
+def test_a_broken_stream_is_the_transports_to_report() -> None:
+    async def main() -> None:
+        async with connected() as (pipe, sink, peer):
+            pipe.pause_reading()
+            peer.close()
+            pipe.write(b"nobody reads this")
+            assert pipe.full, "connection_lost follows"
+            pipe.write(b"ignored")
+            assert isinstance(await sink.lost, OSError)
+
+    run(main)
+
+
+def test_an_aborted_stream_takes_nothing() -> None:
+    async def main() -> None:
+        async with connected() as (pipe, _, peer):
+            pipe.write(b"before")
+            pipe.abort()
+            pipe.write(b"after")
+            assert peer.recv(20) == b"before"
+
+    run(main)
