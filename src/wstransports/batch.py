@@ -102,7 +102,7 @@ class Batch:
     the gathered output meanwhile: `suspend` takes it out, `resume` puts it back.
     """
 
-    __slots__ = ("_waiting", "active", "at_end", "old_at", "round_robin", "unfinished")
+    __slots__ = ("_waiting", "active", "at_end", "held", "old_at", "round_robin", "unfinished")
 
     def __init__(self) -> None:
         self.active: int = 0
@@ -114,6 +114,8 @@ class Batch:
         """How the loop's connections share the time for input."""
         self.unfinished: list[Any] = []
         """The broadcasts that have not reached all of their clients yet, in order."""
+        self.held: set[Any] = set()
+        """The locks of the fragmented messages that are being sent."""
         self._waiting: list[Gathering] = []
         # The list's own method: one written here would cost 0.5 % of an echo's instructions.
         self.at_end: Callable[[Gathering], None] = self._waiting.append

@@ -35,13 +35,15 @@ class BroadcastReport:
 
 Slow = Literal["wait", "drop", "close"]
 
-Pair = tuple[Client, Outbox]
-
 # Seconds for which a broadcast sends before other tasks run.
-SLICE = 0.002
+SLICE = 0.0005
+
+# Between two slices the loop takes so many turns, and an echo is read and answered: on trio that
+# takes three. If others are busy, the pause ends with the turn in which it is as long as a slice.
+_TURNS = 4
 
 # The most clients, and the most bytes to them, between two looks at the clock.
-_STEP = 64
+_STEP = 16
 _STEP_BYTES = 2**18
 
 
@@ -58,9 +60,9 @@ async def broadcast(
 
     Clients with buffer space get the message at once. `slow` decides about the others: by default
     none of them holds up the rest. A client to which a fragmented message is being sent counts as
-    one without buffer space. With thousands of clients, other tasks run after each 2 ms; messages
-    of several calls reach each client in the order of the calls. If the call is cancelled, the
-    remaining clients get the message at once.
+    one without buffer space. With hundreds of clients, other tasks run after each half of a
+    millisecond; messages of several calls reach each client in the order of the calls. If the call
+    is cancelled, the remaining clients get the message at once.
 
     Arguments:
         `clients`: `server.clients`, or any iterable of clients.
@@ -80,13 +82,15 @@ async def broadcast(
     inside this task's own fragmented message to one of `clients`.
     """
     runtime = running()
+    until = runtime.now() + SLICE  # the checks take time too
     policy = _Policy(slow, max_waiting, max_seconds)
-    sending = _Sending(_checked(clients), prepared(data, compress), policy, runtime)
-    if sending.send_slice():
+    given = _checked(clients, runtime)
+    sending = _Sending(given, prepared(data, compress), policy, runtime)
+    if sending.send_slice(until):
         await sending.send_rest()
     report, late = sending.report, sending.late
     if slow == "wait":
-        await _wait_for_room(late, report)
+        await _wait_for_room(late, report, runtime)
     elif late:
         await runtime.checkpoint()  # a loop of broadcasts must not keep its clients slow
         return report
@@ -119,7 +123,8 @@ def broadcast_nowait(
             f'slow must be "drop" or "close", not {slow!r}: only `await broadcast(...)` can wait'
         )
     policy = _Policy(slow, max_waiting, max_seconds)
-    sending = _Sending(_checked(clients), prepared(data, compress), policy, runtime)
+    given = _checked(clients, runtime)
+    sending = _Sending(given, prepared(data, compress), policy, runtime)
     sending.send_all()
     return sending.report
 
@@ -140,10 +145,8 @@ class _Policy:
             raise ValueError("max_waiting (bytes) and max_seconds must be numbers of 0 or more")
 
 
-def _checked(
-    clients: Iterable[Client] | Mapping[Any, Client],
-) -> tuple[list[Client], list[Outbox]]:
-    """Each client once, and the outboxes. Raises TypeError or RuntimeError as `broadcast` says."""
+def _checked(clients: Iterable[Client] | Mapping[Any, Client], runtime: Runtime) -> list[Client]:
+    """Each client once. Raises TypeError or RuntimeError as `broadcast` says."""
     if not isinstance(clients, Iterable):
         raise TypeError(
             f"broadcast() needs server.clients or an iterable of clients, not {clients!r}"
@@ -155,15 +158,15 @@ def _checked(
         for client in given:
             if not isinstance(client, Client):
                 raise TypeError(f"broadcast() sends to clients, and {client!r} is not a Client")
-    outboxes = [client._session.outbox for client in given]
-    for client, outbox in zip(given, outboxes, strict=True):
-        holder = outbox.lock.holder
-        if holder is not None and holder is outbox.runtime.current_task():
+    task = runtime.current_task() if runtime.batch.held else None
+    mine = {id(lock) for lock in runtime.batch.held if lock.holder is task}
+    for client in given if mine else ():  # to look into thousands of clients takes milliseconds
+        if id(client._session.outbox.lock) in mine:
             raise RuntimeError(
                 f"this task has a fragmented message open to {client!r}: leave its `async with`"
                 " block before the broadcast"
             )
-    return given, outboxes
+    return given
 
 
 class _Sending:
@@ -175,38 +178,35 @@ class _Sending:
     """
 
     __slots__ = (
-        *("_at_once", "_batch", "_count", "_left", "_message", "_pairs", "_policy", "_runtime"),
-        *("_step", "late", "report"),
+        *("_at_once", "_batch", "_count", "_is_first", "_left", "_message", "_policy", "_runtime"),
+        *("_step", "_unbegun", "late", "report"),
     )
 
     def __init__(
-        self,
-        clients: tuple[list[Client], list[Outbox]],
-        message: PreparedMessage,
-        policy: _Policy,
-        runtime: Runtime,
+        self, clients: list[Client], message: PreparedMessage, policy: _Policy, runtime: Runtime
     ) -> None:
         self.report = BroadcastReport()
         self.late: dict[Client, Delivery] = {}
         """Deliveries to clients without buffer space (left)."""
-        self._count = len(clients[0])  # how many are left
-        self._pairs = zip(*clients, strict=True)  # those left, before the first pause
-        self._left: dict[Client, Outbox] = {}  # those left after it, the next one last
+        self._count = len(clients)  # how many are left
+        self._unbegun = iter(clients)  # those left, before the first pause
+        self._left: dict[Client, None] = {}  # those left after it, the next one last
         self._message = message
         self._policy = policy
         self._runtime = runtime
-        self._step = max(1, min(_STEP, _STEP_BYTES // (len(message.payload) + 1)))
+        most = min(_STEP, _STEP_BYTES // (len(message.payload) + 1))
+        self._step = most // (1 + len(runtime.batch.unfinished)) or 1  # they are sent first
         self._batch: Batch | None = None
         self._at_once = False
+        self._is_first = runtime.signal()  # set when all earlier broadcasts have ended
 
     def send_all(self) -> None:
         """Send to all clients left, in one go."""
         self._send_step(self._count)
 
-    def send_slice(self) -> bool:
-        """Send to clients for a bounded time; returns whether any are left."""
+    def send_slice(self, until: float) -> bool:
+        """Send to clients up to a time of the clock; returns whether any are left."""
         now = self._runtime.now
-        until = now() + SLICE
         self._send_step(self._step)
         while self._count and now() < until:
             self._send_step(self._step)
@@ -214,50 +214,53 @@ class _Sending:
 
     async def send_rest(self) -> None:
         """Send to the clients left, after a pause. Of several calls, the first goes on first."""
-        self._left = dict([*self._pairs][::-1])
-        unfinished = self._runtime.batch.unfinished
+        runtime = self._runtime
+        self._left = dict.fromkeys([*self._unbegun][::-1])
+        unfinished = runtime.batch.unfinished
         unfinished.append(self)
         try:
+            if unfinished[0] is not self:
+                await self._is_first.wait()
             while self._count:
-                await self._runtime.checkpoint()
-                if unfinished[0] is self:
-                    self.send_slice()
+                await _pause(runtime)
+                self.send_slice(runtime.now() + SLICE)
         finally:
-            try:
-                self.send_all()  # cancelled: all get the message nevertheless
-            finally:
-                unfinished.remove(self)
+            self.send_all()  # cancelled: all get the message nevertheless
+            unfinished.remove(self)
+            if unfinished:
+                unfinished[0]._is_first.set()
 
     def catch_up(self, clients: Iterable[Client]) -> None:
         """Send now to those of these clients that are left: a later message is about to be sent."""
         left = self._left
-        for client in clients:
-            if client in left:  # one by one: an extension may raise, and the others stay here
-                self._count -= 1
-                self._send([(client, left.pop(client))])
+        late = [client for client in clients if client in left]
+        for client in late:
+            del left[client]
+        self._count -= len(late)
+        self._send(late)
 
     def _send_step(self, most: int) -> None:
         """Send to at most so many clients."""
         most = min(most, self._count)
         self._count -= most
-        pairs: Iterable[Pair] = islice(self._pairs, most)
+        clients: Iterable[Client] = islice(self._unbegun, most)
         if self._left:
-            pairs = [self._left.popitem() for _ in range(most)]
+            clients = [self._left.popitem()[0] for _ in range(most)]
         if self._runtime.batch.unfinished:
-            pairs = list(pairs)
-            clients = [client for client, _ in pairs]
+            clients = list(clients)
             for earlier in self._runtime.batch.unfinished:
                 if earlier is self:
                     break
                 earlier.catch_up(clients)
-        self._send(pairs)
+        self._send(clients)
 
-    def _send(self, pairs: Iterable[Pair]) -> None:
+    def _send(self, clients: Iterable[Client]) -> None:
         """Send to those with buffer space, and apply the policy to the others."""
         message, policy, batch, at_once = self._message, self._policy, self._batch, self._at_once
         sent = self.report.sent
         most = policy.max_waiting if policy.slow == "close" else None
-        for client, outbox in pairs:
+        for client in clients:
+            outbox = client._session.outbox
             if outbox.batch is not batch:  # each loop has one
                 batch = outbox.batch
                 # While nothing is gathered, order allows to write without the batch, which takes
@@ -292,10 +295,24 @@ class _Sending:
             delivery.start()
 
 
-async def _wait_for_room(late: dict[Client, Delivery], report: BroadcastReport) -> None:
+async def _pause(runtime: Runtime) -> None:
+    """Let others run: a few turns of the loop, or fewer if they take as long as a slice."""
+    turns, until = _TURNS, runtime.now() + SLICE
+    while turns:
+        await runtime.checkpoint()
+        turns = turns - 1 if runtime.now() < until else 0
+
+
+async def _wait_for_room(
+    late: dict[Client, Delivery], report: BroadcastReport, runtime: Runtime
+) -> None:
     """Wait until all have buffer space again; move those that close meanwhile to `failed`."""
+    until = runtime.now() + SLICE
     try:
         for client, delivery in late.items():
+            if runtime.now() >= until:
+                await _pause(runtime)
+                until = runtime.now() + SLICE
             try:
                 await delivery.wait()
             except ConnectionClosed as closed:

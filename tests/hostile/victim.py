@@ -38,6 +38,9 @@ SLOW = 0.05
 
 seen = {"begun": 0, "answered": 0}
 
+# The clients at a path, for the broadcasts: to look for them among thousands takes milliseconds.
+at_path: dict[str, set[Client]] = {path: set() for path, _, _ in BROADCASTS}
+
 sleep: Callable[[float], Awaitable[Any]]
 tasks: Callable[[], int]
 
@@ -53,6 +56,12 @@ class Raising(logging.Handler):
 async def on_connection(client: Client) -> None:
     """Register what the path asks for."""
     path = client.request.path
+    if path in at_path:
+        at_path[path].add(client)
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            at_path[path].discard(client)
 
     @client.message
     async def on_message(reader: WebSocketReader) -> None:
@@ -109,9 +118,8 @@ def process_request(request: Request) -> Response | None:
 async def broadcast_to(path: str, message: bytes, seconds: float) -> None:
     """Send to all clients at a path, again and again."""
     while True:
-        clients = [one for one in server.clients.values() if one.request.path == path]
-        if clients:
-            await broadcast(clients, message)
+        if at_path[path]:
+            await broadcast(at_path[path], message)
         await sleep(seconds)
 
 

@@ -77,4 +77,4 @@ class Fragment:
             else:
                 await self._outbox.send_fragment(held, True, self._type, self._compress)
         finally:
-            self._outbox.lock.release()
+            self._outbox.lock.release(self._outbox.runtime)

@@ -18,7 +18,7 @@ _NOTHING: deque[tuple[Waiter, object]] = deque(maxlen=0)
 
 
 class FragmentLock:
-    """A fair lock that is held while a fragmented message is sent."""
+    """A fair lock that is held while a fragmented message is sent; the batch lists it meanwhile."""
 
     __slots__ = ("_waiting", "holder")
 
@@ -35,6 +35,7 @@ class FragmentLock:
         task = runtime.current_task()
         if self.holder is None:
             self.holder = task
+            runtime.batch.held.add(self)
             return
         if self.holder is task:
             raise RuntimeError(
@@ -50,7 +51,7 @@ class FragmentLock:
             if waiting in self._waiting:
                 self._waiting.remove(waiting)
             else:
-                self.release()  # the lock was just handed to us
+                self.release(runtime)  # the lock was just handed to us
             raise
 
     def enqueue(self, one: Waiter) -> None:
@@ -64,12 +65,14 @@ class FragmentLock:
         self._waiting.remove((one, None))
         return True
 
-    def release(self) -> None:
+    def release(self, runtime: Runtime) -> None:
         """Hand the lock to the first in the queue."""
         self.holder = None
         while self._waiting and self.holder is None:
             one, self.holder = self._waiting.popleft()
             one.set()
+        if self.holder is None:
+            runtime.batch.held.discard(self)
 
     def close(self) -> None:
         """Nothing can be sent any more: wake all waiters."""

@@ -292,7 +292,7 @@ class Outbox:
             await self.checkpoint()
             self.check_sending()
         except BaseException:
-            self.lock.release()
+            self.lock.release(self.runtime)
             raise
 
     async def send_after_fragments(
@@ -303,7 +303,7 @@ class Outbox:
         try:
             self.core.send_message(data, compress)
         finally:
-            self.lock.release()
+            self.lock.release(self.runtime)
         if self.put():
             await self.drain()
 
@@ -343,7 +343,7 @@ class Outbox:
             await source.close()
             raise
         finally:
-            self.lock.release()
+            self.lock.release(self.runtime)
 
     async def _next(self, source: Source) -> tuple[Data, bool, DataType]:
         """The source's next piece; fails the connection if it takes longer than `timeout`."""
