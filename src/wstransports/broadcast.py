@@ -62,7 +62,8 @@ async def broadcast(
     none of them holds up the rest. A client to which a fragmented message is being sent counts as
     one without buffer space. With hundreds of clients, other tasks run after each half of a
     millisecond; messages of several calls reach each client in the order of the calls. If the call
-    is cancelled, the remaining clients get the message at once.
+    is cancelled, the remaining clients get the message at once. A client whose extension raises is
+    closed with 1011, and is in `failed`.
 
     Arguments:
         `clients`: `server.clients`, or any iterable of clients.
@@ -268,8 +269,13 @@ class _Sending:
                 at_once = len(message.payload) < LARGE and batch.empty()
                 if at_once and batch.active:
                     batch.at_end(outbox)
-            if not outbox.try_send(message, at_once, most):
-                self._delay(client, outbox)
+            try:
+                if not outbox.try_send(message, at_once, most):
+                    self._delay(client, outbox)
+                    continue
+            except Exception as error:  # noqa: BLE001  # an extension may raise anything
+                outbox.broadcast_failed(error)
+                self.report.failed[client] = outbox.closed_error()
                 continue
             sent.append(client)
             if outbox.pipe.full:
@@ -290,9 +296,10 @@ class _Sending:
             client._session.fail(Reasons.TRY_AGAIN_LATER, "too slow for what is broadcast")
             report.closed.append(client)
         else:
-            report.sent.append(client)
-            self.late[client] = delivery = Delivery(outbox, message)
+            delivery = Delivery(outbox, message)
             delivery.start()
+            report.sent.append(client)
+            self.late[client] = delivery
 
 
 async def _pause(runtime: Runtime) -> None:

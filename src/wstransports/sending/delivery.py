@@ -32,7 +32,10 @@ class Delivery:
         """As a Waiter: the lock is free, or closed."""
         self._outbox.held_back -= len(self._message.payload)
         if self._outbox.core.may_send:
-            self._send()
+            try:
+                self._send()
+            except Exception as error:  # noqa: BLE001  # an extension may raise anything
+                self._outbox.broadcast_failed(error)
         assert self._done is not None
         self._done.set()
 
@@ -51,8 +54,8 @@ class Delivery:
             self._outbox.held_back -= len(self._message.payload)
 
     def _send(self) -> None:
-        self._sent = True
         self._outbox.core.send_prepared(self._message)
+        self._sent = True
         self._outbox.put()
         self._full = self._outbox.pipe.full
         self._outbox.update_congestion()

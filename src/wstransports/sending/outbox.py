@@ -1,5 +1,6 @@
 """The sending half of a connection: framing, batching, back-pressure, and order."""
 
+import logging
 from collections.abc import Awaitable
 from contextvars import Context
 from os import urandom
@@ -12,6 +13,7 @@ from wscore.states import MAY_RECEIVE
 
 from ..batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from ..errors import ConnectionClosed, closed_error
+from ..identity import Identity
 from ..runtime import Pipe, Runtime, checkpoint
 from .fragment_lock import FragmentLock
 from .kernel_buffer import unacknowledged, unsent
@@ -33,6 +35,10 @@ class Link(Protocol):
     """What the outbox needs of its connection."""
 
     lost: bool
+
+    @property
+    def identity(self) -> Identity:
+        """What logs about the connection."""
 
     def arm(self) -> None:
         """Set the alarm again: a deadline may be nearer."""
@@ -400,6 +406,11 @@ class Outbox:
             core.send_prepared(message)
             self.put()
         return True
+
+    def broadcast_failed(self, error: Exception) -> None:
+        """An extension raised for a broadcast's message: only this client is closed, with 1011."""
+        self.link.identity.log(logging.ERROR, "an extension raised in a broadcast", error=error)
+        self.link.fail(Reasons.UNEXPECTED_CONDITION, "")
 
     def leave_out(self, message: PreparedMessage) -> None:
         """A broadcast does not send its message, because the client is too slow."""
