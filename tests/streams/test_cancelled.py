@@ -86,7 +86,7 @@ async def test_callbacks_that_take_too_long_are_cancelled_and_nothing_is_left(ba
             told.append("cancelled")
             raise
 
-    async with cancelled(on_connection, shutdown_timeout=0.02) as (client, scope):
+    async with cancelled(on_connection, shutdown_timeout=0.2) as (client, scope):
         assert await code_of(client) == Reasons.GOING_AWAY
     assert scope.cancelled_caught
     assert told == ["closed with 1001", "cancelled"]
