@@ -10,7 +10,10 @@ setup(
         Extension(
             "wscore._speedups",
             ["src/wscore/_speedups.c"],
-            depends=["src/wscore/_encoding.h", "src/wscore/_masking.h", "src/wscore/_utf8.h"],
+            depends=[
+                f"src/wscore/_{name}.h"
+                for name in ("connection", "encoding", "masking", "method", "utf8")
+            ],
             extra_compile_args=["-O3"],  # masks with SIMD; other compilers ignore it
             optional=True,
         )

@@ -1,4 +1,5 @@
-/* The C extension: functions of masking.py, utf8.py, frames.py and messages.py, in C.
+/* The C extension: functions of masking.py, utf8.py, frames.py and messages.py, in C, and shortcuts
+of methods of connection.py and sending.py.
 
 Each function takes the arguments and returns the results of the Python function of its name, and
 the same tests run on both; speedups.py chooses. Python handles what is rare or invalid: no peer's
@@ -17,18 +18,30 @@ therefore read once, and text is decoded from a copy. */
 
 #include "_encoding.h"
 #include "_masking.h"
+#include "_method.h"
 #include "_utf8.h"
 
 /* The attributes of a MessagePiece. */
 enum { TYPE, DATA, TEXT, FIRST, LAST, SLOTS };
 static const char *const slot_names[SLOTS] = {"type", "data", "text", "first", "last"};
 
+enum { CONNECTION_SLOTS = 5, PARSER_SLOTS = 7, DEADLINES_SLOTS = 1, SENDER_SLOTS = 5 };
+
 typedef struct {
     PyTypeObject *piece;         /* events.MessagePiece */
     Py_ssize_t offsets[SLOTS];   /* where its slots lie in it */
     PyObject *text;              /* DataType.TEXT */
     PyObject *binary;            /* DataType.BINARY */
+    PyObject *none;              /* DataType.NONE */
     PyObject *take;              /* the name of Decoding.take */
+    /* For the shortcuts of methods. */
+    PyTypeObject *method;
+    PyTypeObject *parser;
+    PyTypeObject *deadlines;
+    Py_ssize_t in_connection[CONNECTION_SLOTS];
+    Py_ssize_t in_parser[PARSER_SLOTS];
+    Py_ssize_t in_deadlines[DEADLINES_SLOTS];
+    Py_ssize_t in_sender[SENDER_SLOTS];
 } State;
 
 static int
@@ -63,18 +76,6 @@ get_bytes(PyObject *object, Py_buffer *bytes)
     bytes->len = PyBytes_GET_SIZE(object);
     bytes->obj = NULL; /* the release then does nothing */
     return 0;
-}
-
-static PyObject *
-imported(const char *module, const char *name)
-{
-    PyObject *from = PyImport_ImportModule(module);
-    if (from == NULL) {
-        return NULL;
-    }
-    PyObject *object = PyObject_GetAttrString(from, name);
-    Py_DECREF(from);
-    return object;
 }
 
 /* Call the Python function of that name. */
@@ -133,17 +134,22 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 
 PyDoc_STRVAR(readable_doc, "readable(data, /)\n--\n\nSee frames.readable.");
 
+/* Whether it is a memoryview that the functions here read as it is. */
+static int
+is_plain_view(PyObject *data)
+{
+    if (!PyMemoryView_Check(data)) {
+        return 0;
+    }
+    const Py_buffer *const view = PyMemoryView_GET_BUFFER(data);
+    const int plain = view->format == NULL || strcmp(view->format, "B") == 0;
+    return plain && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C');
+}
+
 static PyObject *
 readable(PyObject *Py_UNUSED(module), PyObject *data)
 {
-    if (PyMemoryView_Check(data)) {
-        const Py_buffer *const view = PyMemoryView_GET_BUFFER(data);
-        const int plain = view->format == NULL || strcmp(view->format, "B") == 0;
-        if (plain && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C')) {
-            return Py_NewRef(data); /* the functions here read it as it is */
-        }
-    }
-    return call_python("readable", &data, 1);
+    return is_plain_view(data) ? Py_NewRef(data) : call_python("readable", &data, 1);
 }
 
 PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, /)\n--\n\nSee frames.message_frame.");
@@ -179,16 +185,8 @@ encode_text(char *to, PyObject *text)
 }
 
 static PyObject *
-message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
+framed(PyObject *data, Py_ssize_t below)
 {
-    if (wrong_number("message_frame", given, 2, 2)) {
-        return NULL;
-    }
-    PyObject *const data = args[0];
-    const Py_ssize_t below = PyLong_AsSsize_t(args[1]);
-    if (below == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
     PyObject *encoded = NULL;
     const char *payload = NULL;
     Py_ssize_t size;
@@ -248,6 +246,16 @@ message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t giv
     }
     Py_XDECREF(encoded);
     return frame;
+}
+
+static PyObject *
+message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
+{
+    if (wrong_number("message_frame", given, 2, 2)) {
+        return NULL;
+    }
+    const Py_ssize_t below = PyLong_AsSsize_t(args[1]);
+    return below == -1 && PyErr_Occurred() ? NULL : framed(args[0], below);
 }
 
 /* utf8.py */
@@ -374,6 +382,67 @@ take_encoded(const State *state, PyObject *decoding, int first, PyObject *payloa
     return more;
 }
 
+enum { FIN_TEXT = 0x81, FIN_BINARY = 0x82 }; /* the first byte of an unfragmented message */
+
+typedef struct {
+    int first;
+    Py_ssize_t key;   /* where it begins, if there is one */
+    Py_ssize_t start; /* where the payload begins */
+    Py_ssize_t size;
+} Frame;
+
+/* Read the header at `position` of a whole unfragmented message, whose reserved bits are all in
+`bits`. Returns 0 for any other frame. */
+static inline int
+read_frame(const unsigned char *data, Py_ssize_t position, Py_ssize_t end, int masked,
+           Py_ssize_t limit, int bits, Frame *frame)
+{
+    if (position >= end - 1) {
+        return 0;
+    }
+    const int first = data[position];
+    const int encoded = first & bits;
+    const int plain = first - encoded;
+    const int second = data[position + 1];
+    if ((plain != FIN_TEXT && plain != FIN_BINARY) || (second >= 0x80) != masked) {
+        return 0;
+    }
+    Py_ssize_t size = second & 0x7F;
+    Py_ssize_t start = position + 2;
+    if (size > 125) {
+        const int is_short = size == 126;
+        if (encoded && !is_short) {
+            return 0;
+        }
+        const Py_ssize_t length = start;
+        start += is_short ? 2 : 8;
+        if (start > end) {
+            return 0;
+        }
+        uint64_t declared = 0;
+        for (Py_ssize_t i = length; i < start; i++) {
+            declared = declared << 8 | data[i];
+        }
+        size = (Py_ssize_t)declared; /* negative if the top bit is set */
+        if (size < (is_short ? 126 : 65536)) {
+            return 0;
+        }
+    }
+    frame->first = first;
+    frame->key = start;
+    frame->start = start + (masked ? 4 : 0);
+    frame->size = size;
+    return size <= limit && size <= end - frame->start;
+}
+
+static PyObject *
+frame_payload(const unsigned char *data, int masked, const Frame *frame)
+{
+    const char *const from = (const char *)data + frame->start;
+    return masked ? masked_copy(from, frame->size, (const char *)data + frame->key)
+                  : PyBytes_FromStringAndSize(from, frame->size);
+}
+
 PyDoc_STRVAR(whole_messages_doc,
              "whole_messages(data, position, masked, limit, budget, events, bits, decoding, /)\n"
              "--\n\n"
@@ -412,57 +481,23 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
     const unsigned char *const data = buffer.buf;
     const Py_ssize_t end = buffer.len;
 
-    for (; budget > 0 && position < end - 1; budget--) {
-        const int first = data[position];
-        const int encoded = first & (int)bits;
-        const int plain = first - encoded;
-        if (plain != 0x81 && plain != 0x82) { /* FIN and TEXT, FIN and BINARY */
+    Frame frame;
+    for (; budget > 0; budget--) {
+        if (!read_frame(data, position, end, masked, limit, (int)bits, &frame)) {
             break;
         }
-        const int second = data[position + 1];
-        if ((second >= 0x80) != masked) {
-            break;
-        }
-        Py_ssize_t size = second & 0x7F;
-        Py_ssize_t start = position + 2;
-        if (size > 125) {
-            const int is_short = size == 126;
-            if (encoded && !is_short) {
-                break;
-            }
-            const Py_ssize_t length = start;
-            start += is_short ? 2 : 8;
-            if (start > end) {
-                break;
-            }
-            uint64_t declared = 0;
-            for (Py_ssize_t i = length; i < start; i++) {
-                declared = declared << 8 | data[i];
-            }
-            size = (Py_ssize_t)declared; /* negative if the top bit is set */
-            if (size < (is_short ? 126 : 65536)) {
-                break;
-            }
-        }
-        const Py_ssize_t key = start;
-        if (masked) {
-            start += 4;
-        }
-        if (size > limit || size > end - start) {
-            break;
-        }
-        const char *const from = (const char *)data + start;
-        PyObject *payload = masked ? masked_copy(from, size, (const char *)data + key)
-                                   : PyBytes_FromStringAndSize(from, size);
-        const int done = payload == NULL ? -1
-                         : encoded       ? take_encoded(state, args[7], first, payload, events)
-                                         : append_message(state, events, plain == 0x81, payload);
+        const int encoded = frame.first & (int)bits;
+        PyObject *payload = frame_payload(data, masked, &frame);
+        const int done =
+            payload == NULL ? -1
+            : encoded       ? take_encoded(state, args[7], frame.first, payload, events)
+                            : append_message(state, events, frame.first == FIN_TEXT, payload);
         if (done < 0) {
             PyBuffer_Release(&buffer);
             return NULL;
         }
         if (done || encoded) {
-            position = start + size;
+            position = frame.start + frame.size;
         }
         if (!done) {
             break;
@@ -470,6 +505,19 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
     }
     PyBuffer_Release(&buffer);
     return PyLong_FromSsize_t(position);
+}
+
+#include "_connection.h"
+
+/* speedups.py */
+
+PyDoc_STRVAR(method_doc, "method(definition, /)\n--\n\nSee speedups.accelerated_method.");
+
+static PyObject *
+method(PyObject *module, PyObject *definition)
+{
+    const State *const state = PyModule_GetState(module);
+    return new_method(state->method, module, shortcuts, definition);
 }
 
 /* The module */
@@ -482,31 +530,11 @@ static PyMethodDef methods[] = {
     {"message_frame", (PyCFunction)(void (*)(void))message_frame, METH_FASTCALL, message_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
+#ifndef Py_GIL_DISABLED /* where threads may change an object while its slots are read */
+    {"method", method, METH_O, method_doc},
+#endif
     {NULL, NULL, 0, NULL},
 };
-
-/* Find the offsets of MessagePiece's slots. */
-static int
-find_slots(State *state)
-{
-    for (int i = 0; i < SLOTS; i++) {
-        PyObject *slot = PyObject_GetAttrString((PyObject *)state->piece, slot_names[i]);
-        if (slot == NULL) {
-            return -1;
-        }
-        const int found = Py_IS_TYPE(slot, &PyMemberDescr_Type) &&
-                          ((PyMemberDescrObject *)slot)->d_member->type == T_OBJECT_EX;
-        if (found) {
-            state->offsets[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
-        }
-        Py_DECREF(slot);
-        if (!found) {
-            PyErr_Format(PyExc_ImportError, "MessagePiece has no slot %s", slot_names[i]);
-            return -1;
-        }
-    }
-    return 0;
-}
 
 static int
 module_exec(PyObject *module)
@@ -518,20 +546,16 @@ module_exec(PyObject *module)
     }
     state->text = PyObject_GetAttrString(types, "TEXT");
     state->binary = PyObject_GetAttrString(types, "BINARY");
+    state->none = PyObject_GetAttrString(types, "NONE");
     Py_DECREF(types);
     state->take = PyUnicode_InternFromString("take");
-    PyObject *piece = imported("wscore.events", "MessagePiece");
-    if (state->text == NULL || state->binary == NULL || state->take == NULL || piece == NULL) {
-        Py_XDECREF(piece);
-        return -1;
-    }
-    if (!PyType_Check(piece)) {
-        Py_DECREF(piece);
-        PyErr_SetString(PyExc_ImportError, "MessagePiece is not a class");
-        return -1;
-    }
-    state->piece = (PyTypeObject *)piece;
-    return find_slots(state);
+    state->piece =
+        imported_class("wscore.events", "MessagePiece", slot_names, state->offsets, SLOTS);
+    state->method = (PyTypeObject *)PyType_FromModuleAndSpec(module, &method_spec, NULL);
+    return state->text == NULL || state->binary == NULL || state->none == NULL ||
+                   state->take == NULL || state->piece == NULL || state->method == NULL
+               ? -1
+               : 0;
 }
 
 static int
@@ -541,7 +565,11 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->piece);
     Py_VISIT(state->text);
     Py_VISIT(state->binary);
+    Py_VISIT(state->none);
     Py_VISIT(state->take);
+    Py_VISIT(state->method);
+    Py_VISIT(state->parser);
+    Py_VISIT(state->deadlines);
     return 0;
 }
 
@@ -552,7 +580,11 @@ module_clear(PyObject *module)
     Py_CLEAR(state->piece);
     Py_CLEAR(state->text);
     Py_CLEAR(state->binary);
+    Py_CLEAR(state->none);
     Py_CLEAR(state->take);
+    Py_CLEAR(state->method);
+    Py_CLEAR(state->parser);
+    Py_CLEAR(state->deadlines);
     return 0;
 }
 

@@ -21,6 +21,7 @@ from .masking import MaskKeys
 from .parser import SLICE, Parser
 from .reasons import Reasons, may_send, reason_for
 from .sending import Sender
+from .speedups import accelerated_method
 from .states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
 
 Handshake = TypeVar("Handshake", ServerHandshake, ClientHandshake)
@@ -86,9 +87,7 @@ class Connection(Sender, Generic[Handshake]):
         deadlines: Deadlines,
     ) -> None:
         super().__init__(keys)
-        self._closes: tuple[
-            tuple[bool, Reasons | int, str], ...
-        ] = ()  # the content of close_frames
+        self._closes: tuple[tuple[bool, Reasons | int, str], ...] = ()  # as in close_frames
         self.close_code: Reasons | int | None = None
         self.close_reason: str = ""
         self.latency: float | None = None
@@ -177,6 +176,7 @@ class Connection(Sender, Generic[Handshake]):
 
     # Input.
 
+    @accelerated_method
     def receive_data(self, data: bytes | bytearray | memoryview, now: float = 0.0) -> list[Event]:
         """Receive bytes from the peer; returns the events.
 

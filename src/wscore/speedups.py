@@ -29,3 +29,13 @@ def accelerated(function: _Function) -> _Function:
     PYTHON_FUNCTIONS[function.__name__] = function
     compiled: _Function = getattr(_compiled, function.__name__, function)
     return compiled
+
+
+def accelerated_method(method: _Function) -> _Function:
+    """Decorate a method for which the C extension has a shortcut, and return the one to use.
+
+    The Python method is the definition: the shortcut does the same in the usual case, and else
+    runs the Python method. Subclasses have it too; a class shows the Python method itself.
+    """
+    with_shortcut: Callable[[_Function], _Function] | None = getattr(_compiled, "method", None)
+    return method if with_shortcut is None else with_shortcut(method)
