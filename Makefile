@@ -45,7 +45,7 @@ SUITES := autobahn-short uvicorn-tests
 STEPS := coverage-api all-rest coverage-core $(SUITES)
 
 # The tests that run the API in pytest's own process, where coverage sees it.
-API_TESTS := $(addprefix tests/,asgi conformance on_trio outgoing rooms streams terminal transports user)
+API_TESTS := $(addprefix tests/,asgi conformance on_redis on_trio outgoing rooms streams terminal transports user)
 
 # The two halves of `make test`, which take about the same time.
 HALF := tests/outgoing tests/transports

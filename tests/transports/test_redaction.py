@@ -420,6 +420,17 @@ LOGGED = {
     "instruments.py": {"what": "test_requests"},
     "log.py": {"message": "the format of a line", "*shown": "escaped"},
     "receiving/inbox.py": {"what": "a constant"},
+    "rooms/redis/broker.py": {
+        "what": "a constant",
+        "channel.decode()": "the application's name of a room",
+        "str(self._url)": "test_redis_url: no user, no password",
+    },
+    "rooms/redis/pair.py": {
+        "what": "a constant",
+        "str(error)": "escaped: test_redis_return",
+        "last": "escaped: test_redis_return",
+        "str(self._url)": "test_redis_url: no user, no password",
+    },
     "runtime.py": {"what": "a constant"},
     "uvicorn.py": {
         "client": "an address",

@@ -2,6 +2,7 @@
 
 from .broker import Broker, BrokerLost, History, Keep, Publication, Subscriber
 from .position import Position
+from .redis import RedisBroker
 
 __all__ = [
     "Broker",
@@ -10,5 +11,6 @@ __all__ = [
     "Keep",
     "Position",
     "Publication",
+    "RedisBroker",
     "Subscriber",
 ]
