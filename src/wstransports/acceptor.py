@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
@@ -41,6 +42,9 @@ OnConnection = Callable[[Client], Awaitable[object]]
 # Seconds in which the clients may answer the Close whose callbacks took too long when the server
 # stopped.
 CLOSING_TIME = 1.0
+
+# Seconds for the handshakes in progress, before a server drains, if each has as long as it likes.
+HANDSHAKE_TIME = 10.0
 
 # While a server drains: seconds between two looks at who may leave, and how many it looks at.
 LEAVING_PAUSE = 0.05
@@ -106,6 +110,24 @@ class Acceptor:
         except BaseException:
             self._abort()
             raise
+
+    async def handshakes_over(self, runtime: Runtime) -> None:
+        """Wait until no opening handshake goes on, for a bounded time."""
+        until = runtime.now() + (self._options.open_timeout or HANDSHAKE_TIME)
+        while runtime.now() < until and self._handshakes_go_on():
+            await self._wait_for_all(runtime, LEAVING_PAUSE)
+
+    def _handshakes_go_on(self) -> bool:
+        return self._sessions.in_tls_handshake() or any(
+            session.core.state is State.CONNECTING for session in self._sessions
+        )
+
+    def leave_time(self, seconds: float) -> float:
+        """How long `handshakes_over` and a `drain` of so many seconds take at most."""
+        options = self._options
+        handshakes = options.open_timeout or HANDSHAKE_TIME
+        ends = 2 * (options.shutdown_timeout or math.inf) + CLOSING_TIME
+        return handshakes + seconds + ends
 
     async def drain(self, listener: Listener, runtime: Runtime, seconds: float) -> None:
         """Stop listening, let the clients leave within `seconds`, then close those left as `close`

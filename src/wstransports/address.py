@@ -20,6 +20,8 @@ class Address:
     """The IP address and port that a client connects from; port 0 for any."""
     tls: ssl.SSLContext | None = None
     sock: socket.socket | None = None
+    listening: tuple[socket.socket, ...] = ()
+    """Sockets that another process opened, and that listen already: they replace all other ways."""
     unix_path: str | os.PathLike[str] | None = None
     reuse_port: bool = False
     backlog: int = 4096

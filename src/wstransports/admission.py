@@ -87,6 +87,10 @@ class Admission:
             if not self._per_network[where]:
                 del self._per_network[where]
 
+    def in_tls_handshake(self) -> bool:
+        """Whether a connection is in its TLS handshake, or about to be connected."""
+        return bool(self._opening)
+
     def __iter__(self) -> Iterator[Session]:
         """Those that are connected, as they are now."""
         return iter((self._admitted | self._refused) - self._opening)

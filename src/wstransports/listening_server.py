@@ -13,6 +13,9 @@ class ListeningServer(Listener, Protocol):
     Your own adapters may yield a `Listener` with fewer methods.
     """
 
+    def stop_accepting(self) -> None:
+        """Accept no more connections. TLS handshakes in progress go on until `close`."""
+
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
         """The sockets that listen; none once it is closed, in memory, and over byte streams."""

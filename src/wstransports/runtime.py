@@ -357,10 +357,33 @@ def register_block(make: Callable[[Served], Block]) -> None:
 
 def block(server: Served) -> Block:
     """Make the Block for a server. Raises RuntimeError inside a running loop."""
+    check_none_runs()
+    return _blocks[0](server)
+
+
+def check_none_runs() -> None:
+    """Raise RuntimeError inside a running loop."""
     for find in _finders:
         if find() is not None:
             raise RuntimeError(
                 "an event loop is running already: use `async with server:` or `await"
                 " server.serve_forever()`, because `with server:` drives a loop of its own"
             )
-    return _blocks[0](server)
+
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+Runner = Callable[[Main], object]
+"""Runs an async function in an event loop of its own: `trio.run` is one."""
+
+_runners: list[Runner] = []
+
+
+def register_runner(run: Runner) -> None:
+    """Register how an adapter runs a whole program."""
+    _runners.append(run)
+
+
+def default_runner() -> Runner:
+    """The Runner that was registered first. Raises RuntimeError inside a running loop."""
+    check_none_runs()
+    return _runners[0]

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, cast
 
@@ -17,7 +18,22 @@ from .client import Client, checked_callback
 from .clients import Clients
 from .listening_server import ListeningServer
 from .options import ServerKeywords, ServerOptions
-from .runtime import Block, Listener, Runtime, block, checkpoint, running
+from .runtime import (
+    Block,
+    Listener,
+    Runner,
+    Runtime,
+    block,
+    check_none_runs,
+    checkpoint,
+    default_runner,
+    running,
+)
+from .workers.supervise import supervise
+from .workers.worker import inherited, work
+
+# Seconds for what a worker's program does after it has served; then it is killed.
+RUNNER_TIME = 10.0
 
 _DOES_NOT_LISTEN = "this server does not listen: enter the block first"
 
@@ -173,8 +189,7 @@ class WebSocketServer:
         counts. Raises RuntimeError if the server does not listen, ValueError unless `seconds` is a
         duration.
         """
-        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            raise ValueError(f"drain() takes a number of seconds, 0 or more, not {seconds!r}")
+        _check_drain(seconds)
         if self._listener is None or self._runtime is None:
             raise RuntimeError(_DOES_NOT_LISTEN)
         runtime = self._runtime
@@ -276,10 +291,60 @@ class WebSocketServer:
             raise RuntimeError(_DOES_NOT_LISTEN)
         return left.exit(error)
 
-    def run(self) -> None:
-        """Serve until SIGINT or SIGTERM.
+    def run(
+        self, *, workers: int | None = None, drain: float = 0, runner: Runner | None = None
+    ) -> None:
+        """Serve until SIGINT or SIGTERM; a second one interrupts at once.
 
-        Raises OSError if it cannot listen, RuntimeError inside a running loop.
+        Arguments:
+            `workers`: how many processes serve at one address; None for this one alone. Each is
+                this program, started again from its first line. SIGHUP replaces all of them.
+            `drain`: the seconds over which clients leave before the end, as in `drain`; 0 to close
+                them all at once.
+            `runner`: what runs the event loop: a function, such as `trio.run`, that is called with
+                an async function, which serves; None for asyncio.
+
+        Returns when all clients and workers have ended. Raises OSError if it cannot listen;
+        RuntimeError inside a running loop, or if no worker comes to serve; with `workers` also
+        outside the main thread, and if the program was typed or piped into Python. Raises
+        ValueError or TypeError for invalid arguments, such as `workers` for a server with `loop` or
+        `runtime`.
         """
-        with self:
-            self.loop.run_forever()
+        _check_drain(drain)
+        own = self.loop is not None or self._given_runtime is not None
+        if own and (workers is not None or runner is not None):
+            raise ValueError("workers and runner make loops: leave loop and runtime out")
+        if workers is not None:
+            self._run_workers(workers, drain, runner)
+        elif runner is not None:
+            runner(partial(self._serve_and_drain, drain))
+        else:
+            with self:
+                self.loop.run_forever()
+                if drain:
+                    self.loop.run_until_complete(self.drain(drain))
+
+    def _run_workers(self, workers: int, drain: float, runner: Runner | None) -> None:
+        if not isinstance(workers, int) or workers < 1:
+            raise ValueError(f"workers must be an int of at least 1 or None, not {workers!r}")
+        check_none_runs()
+        inheritance = inherited(self._address)
+        if inheritance is None:
+            leave_time = self._acceptor.leave_time(drain) + RUNNER_TIME
+            supervise(self._address, workers, leave_time)
+            return
+        self._address = inheritance.listens
+        supervisor = inheritance.supervisor
+        runner = runner or default_runner()
+        runner(partial(work, self, self._acceptor, supervisor, drain))
+
+    async def _serve_and_drain(self, seconds: float) -> None:
+        async with self as listener:
+            await listener.serve_forever(signals=True)
+            if seconds:
+                await self.drain(seconds)
+
+
+def _check_drain(seconds: float) -> None:
+    if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+        raise ValueError(f"drain takes a number of seconds, 0 or more, not {seconds!r}")

@@ -22,7 +22,7 @@ PORT = "8765"
 
 # What a page leaves out around a snippet, which stands in place of the braces.
 _IMPORTS = (
-    "import asyncio, hmac, ipaddress\nfrom collections.abc import Sequence\n"
+    "import asyncio, hmac, ipaddress\nfrom collections.abc import Awaitable, Callable, Sequence\n"
     "from dataclasses import dataclass\n"
     "from wstransports import *\n"
 )

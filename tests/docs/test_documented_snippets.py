@@ -26,6 +26,7 @@ from running import (
 )
 from snippets import PAGES, ROOT, SNIPPETS
 
+from kit.blocking_peer import connected
 from kit.frames import CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
 from wscore import Deflate
 
@@ -54,6 +55,9 @@ _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
 
 # Snippets that others import, by the name that their page gives them.
 FILES = {"adapter-streams": "stream_adapter.py", "adapters-hypercorn": "hypercorn_stream.py"}
+
+# Snippets that start themselves again, which only a file can do.
+WORKERS = ["server-workers"]
 
 # Snippets that pytest runs, and how many tests each has.
 TESTS = {"testing-pytest": 3}
@@ -118,7 +122,7 @@ PEERS["sync-again"] = PEERS["connecting-again"]
 def test_every_snippet_is_run_by_exactly_one_way() -> None:
     names = [snippet.name for snippet in SNIPPETS]
     printing = [snippet.name for snippet in SNIPPETS if snippet.output is not None]
-    assert sorted(names) == sorted([*printing, *SCENES, *FRAME, *FILES, *TESTS])
+    assert sorted(names) == sorted([*printing, *SCENES, *FRAME, *FILES, *TESTS, *WORKERS])
     assert len(PAGES) > 5  # the pages were found
 
 
@@ -160,6 +164,29 @@ def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
     write_files(tmp_path)
     with running(program(around, BY_NAME[name].code), tmp_path) as server:
         play(server)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKERS)
+def test_its_workers_serve(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(LOGGING + BY_NAME[name].code.replace(PORT, "0"))
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", file], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        listening = process.stderr.readline()
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+) for 2 workers", listening)
+        assert found, listening
+        with connected(int(found[1])) as peer:
+            greeting = peer.message()
+            assert isinstance(greeting, str)
+            assert re.fullmatch(r"served by \d+", greeting)
+            assert greeting != f"served by {process.pid}"
+            process.terminate()
+            assert peer.closed() == (1012, "")
+        process.communicate()
+        assert process.returncode == 0
 
 
 def leave_out(name: str) -> None:
@@ -382,6 +409,15 @@ def _(server: Running) -> None:
         server.interrupt()
         assert peer.closed() == (1001, "")
     server.wait()
+
+
+@scene("server-runner", ASYNC_MAIN)
+def _(server: Running) -> None:
+    with server.connect() as peer:
+        server.interrupt()
+        assert peer.closed() == (1001, "")
+    server.wait()
+    assert server.printed == "open a database here\nclose it here\n"
 
 
 @scene("server-drain", ASYNC_MAIN)

@@ -14,9 +14,9 @@ from kit.certificates import client_context, server_context
 from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
 from wstransports import Client, WebSocketServer
-from wstransports.adapters.listening_sockets import ListeningSockets
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
 from wstransports.address import Address
+from wstransports.listening_sockets import ListeningSockets
 from wstransports.log_limit import MOST, LogLimit
 from wstransports.runtime import running
 
@@ -94,6 +94,9 @@ def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
 
     class Listener(SocketListener):
         """One that a test drives."""
+
+        def _drop_handshakes(self) -> None:
+            """There is no TLS."""
 
     where = Address(None, 0, sock=exhausted)
     listening = ListeningSockets([exhausted])

@@ -7,11 +7,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from wstransports import WebSocketServer
+from kit.background import background
+from kit.blocking_peer import connected
+from wstransports import Client, WebSocketServer
+from wstransports.runtime import Runner
+from wstransports.testing import MemoryRuntime
 
 BOTH_SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -77,6 +81,48 @@ def test_a_signal_ends_run(
     one.run()
     assert one.loop is loop
     assert not loop.is_running()
+
+
+def _run_on(name: str) -> Runner | None:
+    """What `run` gets to run on it."""
+    if name == "asyncio":
+        return lambda serve: asyncio.run(serve())
+    if name == "trio":
+        trio = pytest.importorskip("trio", reason="trio is not installed")
+        return cast(Runner, trio.run)
+    return None
+
+
+@pytest.mark.parametrize("runner", ["none", "asyncio", "trio"])
+@pytest.mark.parametrize(("seconds", "code"), [(20, 1012), (0, 1001)])
+def test_run_drains_before_it_ends(runner: str, seconds: float, code: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        one = WebSocketServer(None, 0, sock=listening)
+
+        @one.connection
+        async def on_connection(client: Client) -> None:
+            async for _ in client:
+                signal.raise_signal(signal.SIGTERM)
+
+        def visit() -> tuple[int, str]:
+            with connected(port) as peer:
+                peer.send("end")
+                return peer.closed()
+
+        visitor = background(visit)
+        one.run(drain=seconds, runner=_run_on(runner))
+        assert visitor.result() == (code, "")
+
+
+@pytest.mark.parametrize("more", [{"workers": 1}, {"runner": asyncio.run}])
+@pytest.mark.parametrize("own", ["loop", "runtime"])
+def test_run_makes_loops_or_gets_one(
+    own: str, more: dict[str, Any], loop: asyncio.AbstractEventLoop
+) -> None:
+    given: dict[str, Any] = {own: loop if own == "loop" else MemoryRuntime()}
+    with pytest.raises(ValueError, match="leave loop and runtime out"):
+        WebSocketServer("127.0.0.1", 0, **given).run(**more)
 
 
 def test_a_signal_ends_what_the_block_waits_for(loop: asyncio.AbstractEventLoop) -> None:

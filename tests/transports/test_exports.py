@@ -100,7 +100,7 @@ SHOWN = {
     },
     "listening": {
         *("address", "close", "is_serving", "serve_forever", "sockets", "start_serving"),
-        "wait_closed",
+        *("stop_accepting", "wait_closed"),
     },
     "clients": {"get", "items", "keys", "values"},
     "client": {

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from kit.loops import Loop, echo, on_own_streams, on_sockets
-from wstransports import Client, WebSocketServer
-from wstransports.adapters import listening_sockets
+from wstransports import Client, WebSocketServer, listening_sockets
 from wstransports.address import Address
 from wstransports.testing import MemoryRuntime
 

@@ -439,6 +439,7 @@ LOGGED = {
         "peer": "an address",
         "what": "constants",
     },
+    "workers/supervise.py": {"text": "test_supervisor: numbers of workers, and how they ended"},
 }
 
 # Arguments that choose where a line goes.

@@ -18,7 +18,11 @@ async def run() -> None:
     WebSocketServer("127.0.0.1", 0).run()
 
 
-@pytest.mark.parametrize("use", [with_form, run])
+async def run_workers() -> None:
+    WebSocketServer("127.0.0.1", 0).run(workers=1)
+
+
+@pytest.mark.parametrize("use", [with_form, run, run_workers])
 def test_the_mistake_is_named(use: Callable[[], Awaitable[None]]) -> None:
     with pytest.raises(
         RuntimeError, match="an event loop is running already: use `async with server:`"

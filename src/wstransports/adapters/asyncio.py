@@ -15,13 +15,13 @@ from typing import Any, cast
 
 from ..address import Address
 from ..batch import Batch
+from ..listening_sockets import ListeningSockets
 from ..runtime import WRITE_LIMIT, LostSink, Sink, T, register
 from .asyncio_dial import dial
 from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
 from .asyncio_tls import AboveTls
-from .listening_sockets import ListeningSockets
 from .tls_watch import TlsWatch
 from .write_half import Room
 

@@ -7,7 +7,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from ..runtime import Served, register_block
+from ..runtime import Main, Served, register_block, register_runner
 from .asyncio_signals import AsyncioSignals
 
 _STOPPED = "Event loop stopped before Future completed."
@@ -89,4 +89,10 @@ def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     return loop
 
 
+def run(main: Main) -> None:
+    """Run an async function in a loop of its own."""
+    asyncio.run(main())
+
+
 register_block(AsyncioBlock)
+register_runner(run)

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from ..address import Address
+from ..listening_sockets import ListeningSockets
 from ..runtime import Sink
 from .asyncio_tls import connect_accepted_tls
-from .listening_sockets import ListeningSockets
 from .socket_listener import RETRY, SocketListener, not_connected
 
 
@@ -89,6 +89,8 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
         for acceptor in self._acceptors:
             acceptor.cancel()
         super()._stop()
+
+    def _drop_handshakes(self) -> None:
         for task, pipe in self._tasks.items():
             if not pipe.connected:
                 # Soon, when it has begun: only then it closes its socket.

@@ -27,6 +27,7 @@ class Listening(ABC):
         self._make_sink = make_sink
         self._closed = closed
         self._serving = True
+        self._over = False
         self._limit = LogLimit()  # clients cause a line each
 
     @abstractmethod
@@ -37,6 +38,10 @@ class Listening(ABC):
     def _stop(self) -> None:
         """Stop accepting."""
 
+    @abstractmethod
+    def _drop_handshakes(self) -> None:
+        """Drop the TLS handshakes in progress."""
+
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
         """The sockets that listen; none once it is closed, in memory, and over byte streams."""
@@ -46,11 +51,18 @@ class Listening(ABC):
         """Whether it accepts connections."""
         return self._serving
 
-    def close(self) -> None:
-        """Stop accepting. Open connections are left alone; the server's block ends them."""
+    def stop_accepting(self) -> None:
+        """Accept no more connections. TLS handshakes in progress go on until `close`."""
         if self._serving:
             self._serving = False
             self._stop()
+
+    def close(self) -> None:
+        """Stop accepting. Open connections are left alone; the server's block ends them."""
+        self.stop_accepting()
+        if not self._over:
+            self._over = True
+            self._drop_handshakes()
             self._closed.set()
 
     async def wait_closed(self) -> None:

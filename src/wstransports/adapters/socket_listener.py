@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ..address import Address, bound_to
+from ..listening_sockets import ListeningSockets
 from ..log import log
 from ..runtime import Signal, Sink
 from .listening import Listening
-from .listening_sockets import ListeningSockets
 
 # The most connections accepted at once: what is refused or closed must be gone before more come,
 # or descriptors would pile up.

@@ -11,8 +11,8 @@ import trio
 
 from ..address import Address
 from ..batch import Batch
+from ..listening_sockets import ListeningSockets
 from ..runtime import Sink, register
-from .listening_sockets import ListeningSockets
 from .proxy import through_proxy
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
@@ -36,36 +36,42 @@ class TrioListener(SocketListener):
         self._runtime = runtime
         self._group = group
         self._scope = trio.CancelScope(shield=group is not None)
+        self._accepting = trio.CancelScope()
 
     def _stop(self) -> None:
-        self._scope.cancel()
+        self._accepting.cancel()
         super()._stop()
+
+    def _drop_handshakes(self) -> None:
+        self._scope.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _run(self) -> None:
-        """Accept until `close`."""
+        """Accept until `stop_accepting`; TLS handshakes go on until `close`."""
         with self._scope:
-            async with trio.open_nursery() as nursery:
-                for sock in self.sockets:
-                    nursery.start_soon(self._accept_on, sock, nursery)
+            async with trio.open_nursery() as handshakes:
+                with self._accepting:
+                    async with trio.open_nursery() as nursery:
+                        for sock in self.sockets:
+                            nursery.start_soon(self._accept_on, sock, handshakes)
 
     @trio.lowlevel.enable_ki_protection
-    async def _accept_on(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+    async def _accept_on(self, sock: socket.socket, handshakes: trio.Nursery) -> None:
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
             try:
-                self._begin_waiting(sock, nursery)
+                self._begin_waiting(sock, handshakes)
             except OSError:
                 await trio.sleep(RETRY)
 
     # A function of its own, so that the loop above does not keep the last connection alive.
-    def _begin_waiting(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+    def _begin_waiting(self, sock: socket.socket, handshakes: trio.Nursery) -> None:
         for sink, accepted, peer in self._accept_waiting(sock):
             if self._where.tls is None:
                 self._begin(sink, accepted, None)
             else:
                 tls = Tls(self._where.tls, server_side=True)
-                nursery.start_soon(self._shake_hands, sink, accepted, peer, tls)
+                handshakes.start_soon(self._shake_hands, sink, accepted, peer, tls)
 
     @trio.lowlevel.enable_ki_protection
     async def _shake_hands(self, sink: Sink, sock: socket.socket, peer: object, tls: Tls) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
-from ..address import Address
+from .address import Address
 
 # How often a free port may turn out to be in use by the next address family.
 ATTEMPTS = 10
@@ -36,6 +36,10 @@ class ListeningSockets:
     @classmethod
     async def open(cls, where: Address, look_up: LookUp) -> "ListeningSockets":
         """Listen at `where`. Raises OSError, naming the address, and leaves nothing open then."""
+        if where.listening:
+            for sock in where.listening:
+                sock.setblocking(False)
+            return cls(list(where.listening))
         try:
             if where.sock is not None:
                 # A socket that listens already keeps its queue.

@@ -1,0 +1,1 @@
+"""Workers: several processes that serve at one address, and the one that starts them."""
