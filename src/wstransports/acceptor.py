@@ -34,6 +34,7 @@ from .hooks import Answer, Hooks
 from .http_date import http_date
 from .identity import Identity
 from .options import ServerOptions
+from .parts import Parts
 from .request import Request
 from .runtime import Listener, Runtime, Signal, Sink, peer_name, wait_for
 
@@ -69,6 +70,7 @@ class Acceptor:
 
     def __init__(self, options: ServerOptions, clients: Clients, local_name: str) -> None:
         self.on_connection: OnConnection | None = None
+        self.parts: Parts = Parts()
         self._options = options
         self._clients = clients
         self._local_name = local_name  # `addr` of clients without an address
@@ -207,7 +209,9 @@ class Acceptor:
 
     def client_left(self, session: Session) -> None:
         """The client's state is no longer OPEN: take it off the list."""
-        self._clients._remove(_client_of(session))
+        client = _client_of(session)
+        self._clients._remove(client)
+        self.parts.client_left(client)
 
     def is_client(self, peer: Peer | None) -> bool:
         """Whether `peer` is a client of this server."""

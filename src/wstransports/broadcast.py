@@ -84,10 +84,11 @@ async def broadcast(
     """
     runtime = running()
     until = runtime.now() + SLICE  # the checks take time too
-    policy = _Policy(slow, max_waiting, max_seconds)
+    policy = Policy(slow, max_waiting, max_seconds)
     given = _checked(clients, runtime)
-    sending = _Sending(given, prepared(data, compress), policy, runtime)
+    sending = Sending(given, prepared(data, compress), policy, runtime)
     if sending.send_slice(until):
+        sending.pause()
         await sending.send_rest()
     report, late = sending.report, sending.late
     if slow == "wait":
@@ -123,15 +124,15 @@ def broadcast_nowait(
         raise ValueError(
             f'slow must be "drop" or "close", not {slow!r}: only `await broadcast(...)` can wait'
         )
-    policy = _Policy(slow, max_waiting, max_seconds)
+    policy = Policy(slow, max_waiting, max_seconds)
     given = _checked(clients, runtime)
-    sending = _Sending(given, prepared(data, compress), policy, runtime)
+    sending = Sending(given, prepared(data, compress), policy, runtime)
     sending.send_all()
     return sending.report
 
 
 @dataclass(slots=True)
-class _Policy:
+class Policy:
     """How slow a client may be, and what happens if it is slower."""
 
     slow: Slow
@@ -170,7 +171,7 @@ def _checked(clients: Iterable[Client] | Mapping[Any, Client], runtime: Runtime)
     return given
 
 
-class _Sending:
+class Sending:
     """One message on its way to many clients.
 
     It is sent in slices, and between them the loop runs other tasks. Another broadcast may begin
@@ -184,7 +185,7 @@ class _Sending:
     )
 
     def __init__(
-        self, clients: list[Client], message: PreparedMessage, policy: _Policy, runtime: Runtime
+        self, clients: list[Client], message: PreparedMessage, policy: Policy, runtime: Runtime
     ) -> None:
         self.report = BroadcastReport()
         self.late: dict[Client, Delivery] = {}
@@ -213,12 +214,15 @@ class _Sending:
             self._send_step(self._step)
         return self._count > 0
 
-    async def send_rest(self) -> None:
-        """Send to the clients left, after a pause. Of several calls, the first goes on first."""
-        runtime = self._runtime
+    def pause(self) -> None:
+        """Let other broadcasts send meanwhile; `send_rest` must follow."""
         self._left = dict.fromkeys([*self._unbegun][::-1])
+        self._runtime.batch.unfinished.append(self)
+
+    async def send_rest(self) -> None:
+        """Send to the clients left. Of several that pause, the first goes on first."""
+        runtime = self._runtime
         unfinished = runtime.batch.unfinished
-        unfinished.append(self)
         try:
             if unfinished[0] is not self:
                 await self._is_first.wait()

@@ -18,6 +18,7 @@ from .client import Client, checked_callback
 from .clients import Clients
 from .listening_server import ListeningServer
 from .options import ServerKeywords, ServerOptions
+from .parts import Part
 from .runtime import (
     Block,
     Listener,
@@ -196,23 +197,34 @@ class WebSocketServer:
         await self._acceptor.drain(self._listener, runtime, seconds)
         await checkpoint(runtime)
 
+    def _attach(self, part: Part) -> None:
+        """Open and close `part` with the server. Raises RuntimeError if the server listens."""
+        if self._runtime is not None:
+            raise RuntimeError("this server listens already: create its rooms before its block")
+        self._acceptor.parts.add(part)
+
     # Inside a running loop.
 
     async def __aenter__(self) -> ListeningServer:
         """Start listening; returns the listener, which has the methods of asyncio.Server.
 
-        Raises OSError if it cannot listen, RuntimeError if it is listening already.
+        Raises OSError if it cannot listen, or if its rooms cannot reach their broker; RuntimeError
+        if it is listening already.
         """
         if self._runtime is not None:
             raise RuntimeError("this server listens already: create another one for another block")
         self._runtime = runtime = self._given_runtime or running()
         self._group = runtime.task_group()
         group = await self._group.__aenter__()
+        parts = self._acceptor.parts
         try:
+            await parts.open(runtime, group)
             make_session = self._acceptor.open(runtime)
             self._listener = await runtime.listen(self._address, make_session, group)
         except BaseException:
             self._runtime = None
+            with runtime.shield():
+                await parts.close()
             await self._group.__aexit__(None, None, None)
             raise
         return cast(ListeningServer, self._listener)  # all adapters of ours have its methods
@@ -237,7 +249,10 @@ class WebSocketServer:
         finally:
             try:
                 with runtime.shield():
-                    await self._acceptor.close(listener, runtime)
+                    try:
+                        await self._acceptor.close(listener, runtime)
+                    finally:
+                        await self._acceptor.parts.close()
             finally:
                 await self._group.__aexit__(None, None, None)
                 self._runtime = None

@@ -25,8 +25,8 @@ MODULE = sys.modules["wstransports.broadcast"]
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slice has one client, and no pause ends because it is long."""
-    send_slice = MODULE._Sending.send_slice
-    monkeypatch.setattr(MODULE._Sending, "send_slice", lambda sending, _: send_slice(sending, 0.0))
+    send_slice = MODULE.Sending.send_slice
+    monkeypatch.setattr(MODULE.Sending, "send_slice", lambda sending, _: send_slice(sending, 0.0))
     monkeypatch.setattr(MODULE, "SLICE", 60)
     monkeypatch.setattr(MODULE, "_STEP", 1)
 

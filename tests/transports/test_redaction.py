@@ -18,6 +18,7 @@ from kit.handshake import KEY
 from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_memory
 from kit.peer import Peer
 from kit.raw_server import End
+from kit.rooms import FakeBroker, hall
 from wstransports import (
     Accept,
     Client,
@@ -370,6 +371,33 @@ async def test_tls(
 
 
 @on_memory
+async def test_rooms(loop: MemoryLoop, everything: Everything) -> None:
+    """rooms/: names of rooms may come from clients."""
+    broker = FakeBroker()
+    async with hall(loop, {"logger": everything.logger}, broker=broker, drain=0) as house:
+        house.rooms.render(lambda publication: str(1 / 0))
+        await house.join(FORGED)
+        await house.rooms.publish(FORGED, CONTENT)
+        broker.engine.forget(FORGED)
+        await house.rooms.publish(FORGED, CONTENT)
+        await loop.settle()
+        await house.join(FORGED)
+        broker.fails["read"] = ZeroDivisionError()
+        broker.engine.publish(FORGED, CONTENT)
+        broker.engine.forget(FORGED)
+        await house.rooms.publish(FORGED, CONTENT)
+        await loop.settle()
+        broker.lose(FORGED)
+    for said in (
+        "rooms.render raised for e1.1 of room",
+        "1 members of room",
+        "the broker failed in room",
+        "the rooms' broker is lost",
+    ):
+        assert everything.says(said), said
+
+
+@on_memory
 async def test_whatever_is_logged_is_escaped(loop: MemoryLoop, everything: Everything) -> None:
     """log.py does that, so that no call can forget it."""
     log(everything.logger, logging.INFO, "%s of %s", FORGED, 2)
@@ -431,6 +459,19 @@ LOGGED = {
         "last": "escaped: test_redis_return",
         "str(self._url)": "test_redis_url: no user, no password",
     },
+    "rooms/hub.py": {
+        "len(clients)": "a number",
+        "room.name": "test_rooms",
+        "str(error)": "test_rooms",
+        "what": "a constant",
+        "what + more": "a constant and a number",
+    },
+    "rooms/rendering.py": {
+        "position": "an epoch of the broker and a number",
+        "room": "test_rooms",
+        "what + more": "a constant and a number",
+    },
+    "rooms/subscription.py": {"self.name": "test_rooms", "what": "a constant"},
     "runtime.py": {"what": "a constant"},
     "uvicorn.py": {
         "client": "an address",

@@ -53,6 +53,17 @@ class History:
     """Whether `publications` begin right after that position. False if the room is in another
     epoch by now, has not come that far, or keeps that part no more: there are none then."""
 
+    def follows(self, since: Position) -> bool:
+        """Whether this goes on after `since` without a gap, whatever the broker says of it."""
+        epoch, offset = since
+        for publication in self.publications:
+            offset += 1
+            if publication.position != (epoch, offset):
+                return False
+        newest = self.position
+        whole = newest.offset >= offset if self.publications else newest.offset == offset
+        return self.complete and newest.epoch == epoch and whole
+
 
 class Subscriber(Protocol):
     """What a broker calls: plain functions, none of which raises."""

@@ -1,0 +1,56 @@
+"""What members get of a publication: the bytes of a message, made once for all of them."""
+
+import logging
+from collections.abc import Callable
+
+from wscore import PreparedMessage
+
+from ..log import LoggerLike, log
+from ..log_limit import LogLimit
+from .broker import Publication
+from .position import Position
+
+Render = Callable[[Publication], str | bytes]
+
+# How much is kept for members that come back: messages, and their bytes.
+MOST = 1024
+MOST_BYTES = 4 * 2**20
+
+
+class Rendering:
+    """Makes the message of each publication once."""
+
+    def __init__(self, logger: LoggerLike | None) -> None:
+        self.function: Render | None = None
+        """The application's."""
+        self._logger = logger
+        self._limit = LogLimit()
+        self._made: dict[tuple[str, Position], PreparedMessage] = {}  # the latest ones
+        self._bytes = 0
+
+    def message(self, publication: Publication) -> PreparedMessage | None:
+        """The message; None if the application's function raised: that is logged."""
+        key = (publication.room, publication.position)
+        message = self._made.get(key)
+        if message is not None:
+            return message
+        try:
+            function = self.function
+            data = publication.data if function is None else function(publication)
+            message = PreparedMessage(data)
+        except Exception as error:  # noqa: BLE001  # the function may raise anything
+            self._log(publication, error)
+            return None
+        self._made[key] = message
+        self._bytes += len(message.payload)
+        while len(self._made) > MOST or self._bytes > MOST_BYTES:
+            self._bytes -= len(self._made.pop(next(iter(self._made))).payload)
+        return message
+
+    def _log(self, publication: Publication, error: Exception) -> None:
+        left_out = self._limit.count(logging.ERROR)
+        if left_out is not None:
+            what = "rooms.render raised for %s of room '%s': no member here gets that message"
+            more = f" ({left_out} such lines were left out)" if left_out else ""
+            position, room = str(publication.position), publication.room
+            log(self._logger, logging.ERROR, what + more, position, room, error=error)
