@@ -121,7 +121,8 @@ def test_of_what_h11_says_that_we_do_not_know_nothing_is_repeated(
         raise h11.RemoteProtocolError(message)
 
     monkeypatch.setattr(h11.Connection, "next_event", fails)
-    assert ServerConnection().receive_data(head(OPENING)) == [HandshakeFailed(400, REQUEST)]
+    not_plain = head(OPENING, end="\n")
+    assert ServerConnection().receive_data(not_plain) == [HandshakeFailed(400, REQUEST)]
     client = ClientConnection("example.com")
     assert client.receive_data(head(line="HTTP/1.1 101 x")) == [HandshakeFailed(0, RESPONSE)]
 

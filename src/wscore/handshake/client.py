@@ -34,6 +34,7 @@ from .head import (
     HeadLimits,
     InvalidHead,
     added_headers,
+    check_controls,
     is_host,
     malformed,
     parsed_headers,
@@ -214,6 +215,7 @@ class ClientHandshake:
             head = self._buffer.take(self._limits)
             if head is None:
                 return None
+            check_controls(head)
             http.receive_data(head)
             event = http.next_event()
             if isinstance(event, h11.Response):

@@ -96,6 +96,16 @@ def check_fields(fields: list[tuple[bytes, bytes]], line: int, limits: HeadLimit
         raise InvalidHead(400, "control characters in the head")
 
 
+def check_controls(head: bytes) -> None:
+    """Call it before h11 sees a complete head. Raises InvalidHead for control characters.
+
+    h11 rejects these too, but its pattern takes 0.7 s for 16 KiB of blanks before one.
+    """
+    # Searching for an int takes 0.5k instructions, for a bytes object of length 1 3.9k.
+    if head.count(b"\r") != head.count(b"\r\n") or 0x00 in head or 0x0B in head or 0x0C in head:
+        raise InvalidHead(400, "control characters in the head")
+
+
 class HeadBuffer:
     """The bytes received until the head is complete. Append to `data`, then call `take()`."""
 
@@ -120,10 +130,6 @@ class HeadBuffer:
         head = bytes(self.data[: end.end()])
         if head.count(b"\n") - 2 > limits.fields:
             raise limits.too_many()
-        # h11 rejects these too, but its pattern takes 0.7 s for 16 KiB of blanks before one.
-        # Searching for an int takes 0.5k instructions, for a bytes object of length 1 3.9k.
-        if head.count(b"\r") != head.count(b"\r\n") or 0x00 in head or 0x0B in head or 0x0C in head:
-            raise InvalidHead(400, "control characters in the head")
         del self.data[: end.end()]
         self._searched = 0
         return head

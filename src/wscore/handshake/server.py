@@ -28,12 +28,14 @@ from .head import (
     HeadLimits,
     InvalidHead,
     added_headers,
+    check_controls,
     check_fields,
     malformed,
     parsed_headers,
 )
 from .key import accept_value
 from .origins import checked_origins
+from .plain import plain_head
 from .refusal import Refusal, ResponseSender, checked_final, explained, render
 from .upgrade import check_request, checked_key
 
@@ -158,18 +160,14 @@ class ServerHandshake:
             if not self._line_seen:
                 self._scan_request_line()
             head = self._buffer.take(self._limits)
+            if head is None:
+                return None
+            plain = plain_head(head)
+            if plain is None:
+                return self._parse(head)
         except (Refusal, InvalidHead) as refusal:
             return self._fail(*refusal.args)
-        if head is None:
-            return None
-        http = h11.Connection(h11.SERVER)
-        http.receive_data(head)
-        try:
-            event = http.next_event()
-        except h11.RemoteProtocolError as error:
-            return self._fail(400, malformed("request", error))
-        assert isinstance(event, h11.Request)  # a complete head is a request or an error
-        return self._judge(event, bytes(self._buffer.data))
+        return self._judge("GET", *plain, b"1.1", bytes(self._buffer.data))
 
     def receive_head(
         self,
@@ -200,7 +198,7 @@ class ServerHandshake:
             return self._fail(*error.args)
         except h11.LocalProtocolError as error:
             return self._fail(400, malformed("request", error))
-        return self._judge(request, bytes(trailing_data))
+        return self._judge_parsed(request, bytes(trailing_data))
 
     def receive_eof(self) -> HandshakeFailed | None:
         """The client ended its stream: a failure unless its request is complete.
@@ -342,16 +340,35 @@ class ServerHandshake:
             raise Refusal(400, _GARBAGE)
         self._line_seen = True
 
-    def _judge(self, http: h11.Request, trailing_data: bytes) -> RequestReceived | HandshakeFailed:
+    def _parse(self, head: bytes) -> RequestReceived | HandshakeFailed:
+        """Have h11 read a complete head. Raises InvalidHead."""
+        check_controls(head)
+        http = h11.Connection(h11.SERVER)
+        http.receive_data(head)
+        try:
+            event = http.next_event()
+        except h11.RemoteProtocolError as error:
+            return self._fail(400, malformed("request", error))
+        assert isinstance(event, h11.Request)  # a complete head is a request or an error
+        return self._judge_parsed(event, bytes(self._buffer.data))
+
+    def _judge_parsed(
+        self, http: h11.Request, trailing_data: bytes
+    ) -> RequestReceived | HandshakeFailed:
+        method, target = http.method.decode(), http.target.decode()
+        return self._judge(method, target, parsed_headers(http), http.http_version, trailing_data)
+
+    def _judge(
+        self, method: str, target: str, headers: Headers, http_version: bytes, trailing_data: bytes
+    ) -> RequestReceived | HandshakeFailed:
         """Decide whether this valid HTTP request can be accepted."""
-        headers = parsed_headers(http)
-        self._method = http.method.decode()
+        self._method = method
         self._buffer.data.clear()
         try:
-            request = Request(self._method, http.target.decode(), headers)
-            check_request(request, headers, http.http_version)
+            request = Request(method, target, headers)
+            check_request(request, headers, http_version)
             if request.is_upgrade:
-                self._key = checked_key(headers, http.http_version)
+                self._key = checked_key(headers, http_version)
                 self._check_origin(headers)
                 self._negotiate(headers)
         except MalformedHeader as error:
