@@ -4,9 +4,13 @@ import errno
 import os
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .log import LoggerLike
+
+LookUp = Callable[..., Awaitable[list[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +95,16 @@ def bound_to(sock: socket.socket) -> tuple[str, int]:
     """Where a socket listens: host and port, or the path and 0."""
     name = sock.getsockname()
     return (name[0], name[1]) if isinstance(name, tuple) else (str(name), 0)
+
+
+async def look_up(host: str | None, port: int, resolve: LookUp, flags: int = 0) -> list[Any]:
+    """What getaddrinfo() finds; `resolve` is the loop's own.
+
+    That runs a thread, which is for names only: an IP address needs none, and uvloop's loses the
+    zone of a link-local one.
+    """
+    kind = socket.SOCK_STREAM
+    try:
+        return socket.getaddrinfo(host, port, type=kind, flags=flags | socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        return await resolve(host, port, type=kind, flags=flags)

@@ -4,11 +4,10 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any
 
-from .address import Address
+from .address import Address, LookUp, look_up
 
 # How often a free port may turn out to be in use by the next address family.
 ATTEMPTS = 10
@@ -19,13 +18,11 @@ _NOT_HERE = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 # Elsewhere than on POSIX it would let two servers listen at one address.
 _REUSE_ADDRESS = os.name == "posix"
 
-LookUp = Callable[..., Awaitable[list[Any]]]
-
 
 class ListeningSockets:
     """Sockets that listen, and do not block.
 
-    `look_up` in `open` is the loop's own getaddrinfo().
+    `resolve` in `open` is the loop's own getaddrinfo().
     """
 
     def __init__(self, sockets: list[socket.socket], unix_path: str | None = None) -> None:
@@ -34,7 +31,7 @@ class ListeningSockets:
         self._file = None if unix_path is None else (unix_path, _file_id(unix_path))
 
     @classmethod
-    async def open(cls, where: Address, look_up: LookUp) -> "ListeningSockets":
+    async def open(cls, where: Address, resolve: LookUp) -> "ListeningSockets":
         """Listen at `where`. Raises OSError, naming the address, and leaves nothing open then."""
         if where.listening:
             for sock in where.listening:
@@ -49,7 +46,8 @@ class ListeningSockets:
                 return cls([where.sock])
             if where.unix_path is not None:
                 return _at_path(os.fspath(where.unix_path), where.backlog)
-            return cls(_at_port(where, await _found(where, look_up)))
+            found = await look_up(where.host or None, where.port, resolve, socket.AI_PASSIVE)
+            return cls(_at_port(where, list(dict.fromkeys(found))))
         except OSError as error:
             raise where.cannot_listen(error) from error
 
@@ -89,21 +87,6 @@ def _file_id(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-async def _found(where: Address, look_up: LookUp) -> list[Any]:
-    """What getaddrinfo() finds, each once; without a thread where nothing is to be resolved."""
-    host = where.host or None
-    try:
-        found = socket.getaddrinfo(
-            host,
-            where.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST,
-        )
-    except socket.gaierror:
-        found = await look_up(host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys(found))
 
 
 def _at_port(where: Address, found: list[Any]) -> list[socket.socket]:

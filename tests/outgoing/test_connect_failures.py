@@ -23,12 +23,15 @@ from kit.loops import (
     on_own_streams,
     on_sockets,
 )
+from kit.nowhere import Where, silent_address
 from kit.raw_server import ClientLeft, End
 from kit.sockets import open_sockets
 from wscore import Headers, Request, Response
 from wstransports import ConnectionClosed, HandshakeError, connect
 from wstransports.address import Address
 from wstransports.runtime import Sink
+
+silent = pytest.fixture(silent_address)
 
 # Refused.
 
@@ -421,9 +424,8 @@ async def test_cancelled_while_the_server_is_silent(loop: Loop) -> None:
 
 
 @on_asyncio
-@pytest.mark.parametrize("stage", ["getaddrinfo", "sock_connect"])
-async def test_cancelled_before_there_is_a_connection(
-    loop: AsyncioLoop, stage: str, monkeypatch: pytest.MonkeyPatch
+async def test_cancelled_while_a_name_is_looked_up(
+    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_it: list[bool] = []
 
@@ -431,12 +433,23 @@ async def test_cancelled_before_there_is_a_connection(
         at_it.append(True)
         await asyncio.get_running_loop().create_future()
 
-    monkeypatch.setattr(asyncio.get_running_loop(), stage, for_ever)
-    opening = loop.spawn(connect("ws://127.0.0.1:1/").__aenter__())
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", for_ever)
+    opening = loop.spawn(connect("ws://name.example/", proxy=None).__aenter__())
     await loop.until(lambda: at_it)
     opening.cancel()
     with pytest.raises(asyncio.CancelledError):
         await opening.wait()
+
+
+@on_sockets
+async def test_cancelled_while_no_address_answers(loop: Loop, silent: Where) -> None:
+    before = open_sockets()
+    opening = loop.spawn(connect(f"ws://127.0.0.1:{silent[1]}/").__aenter__())
+    await loop.until(lambda: open_sockets() > before)
+    opening.cancel()
+    with pytest.raises(loop.cancelled):
+        await opening.wait()
+    assert open_sockets() == before
 
 
 @on_each_loop

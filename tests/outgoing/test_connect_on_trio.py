@@ -5,8 +5,6 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,16 +15,16 @@ import trio
 
 from kit.connecting import failure, talk_with
 from kit.loops import Loop, echo, on
+from kit.nowhere import Where, closed_address, silent_address
 from wstransports import connect
+from wstransports.adapters.dialling import HEAD_START
 
 on_trio = on("trio with a clock that jumps")
 
-# How long trio waits for one address before it tries the next as well, in seconds (RFC 8305).
-HEAD_START = 0.25
-
 NAME = "ws://many.example/"
 
-Where = tuple[str, int]
+silent = pytest.fixture(silent_address)
+closed = pytest.fixture(closed_address)
 
 
 class Names(trio.abc.HostnameResolver):
@@ -47,26 +45,6 @@ class Names(trio.abc.HostnameResolver):
 def resolving(*found: Where) -> None:
     """Have every name lead to these, until this run of trio ends."""
     trio.socket.set_custom_hostname_resolver(Names(*found))
-
-
-@pytest.fixture
-def silent() -> Iterator[Where]:
-    """Where nobody answers: as many wait to be accepted as may."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()
-
-
-@pytest.fixture
-def closed() -> Iterator[Where]:
-    """Where nobody listens, and nobody will."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()
 
 
 @on_trio

@@ -25,16 +25,20 @@ from kit.loops import (
     on_own_streams,
     on_sockets,
 )
+from kit.nowhere import Where, closed_address, silent_address
 from kit.proxies import proxying
 from wscore import Headers, Request, Response
 from wstransports import HandshakeError, connect
-from wstransports.adapters import asyncio_dial
+from wstransports.adapters import dialling
 from wstransports.connecting.request import Requests
 from wstransports.connecting.uri import URI
 from wstransports.options import ConnectionOptions
 
 # What getaddrinfo returns.
 Found = list[tuple[int, int, int, str, tuple[object, ...]]]
+
+silent = pytest.fixture(silent_address)
+closed = pytest.fixture(closed_address)
 
 
 # Unix sockets.
@@ -288,17 +292,15 @@ async def test_a_link_local_address_that_refuses(loop: AsyncioLoop) -> None:
             await connect(f"ws://[{address}%25{zone}]:{port}/", proxy=None).__aenter__()
 
 
-def resolving(found: list[tuple[str, int]]) -> Callable[..., Coroutine[Any, Any, Found]]:
+def resolving(found: list[Where]) -> Callable[..., Coroutine[Any, Any, Found]]:
     """A getaddrinfo that finds these for a name."""
 
     async def getaddrinfo(host: str, port: int, **kwargs: object) -> Found:
-        # uvloop's sock_connect asks for each of the addresses once more.
-        literal = host[:1].isdigit() or ":" in host
         return [
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (host, port, 0, 0))
             if ":" in host
             else (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
-            for host, port in ([(host, port)] if literal else found)
+            for host, port in found
         ]
 
     return getaddrinfo
@@ -324,101 +326,36 @@ async def test_localhost_is_two_addresses_and_one_listens(
 
 @on("asyncio", "uvloop")
 async def test_an_address_that_never_answers_holds_up_no_other(
-    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
+    loop: AsyncioLoop, silent: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 8305: the next one is tried as well after a moment."""
-    events = asyncio.get_running_loop()
-    tried: list[str] = []
-    given_up: list[str] = []
-    really_connect = events.sock_connect
-
-    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
-        tried.append(address[0])
-        if address[0] == "127.0.0.1":
-            await really_connect(sock, address)
-            return
-        try:
-            await events.create_future()
-        finally:
-            given_up.append(address[0])
-
     async with loop.serving(echo) as server:
-        hosts = ["2001:db8::1", "2001:db8::2", "192.0.2.1", "127.0.0.1"]
-        monkeypatch.setattr(events, "getaddrinfo", resolving([(h, server.port) for h in hosts]))
-        monkeypatch.setattr(events, "sock_connect", sock_connect)
-        monkeypatch.setattr(asyncio_dial, "HEAD_START", 0.001)
-        async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
-            # The families take turns.
-            assert tried == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "127.0.0.1"]
-            assert sorted(given_up) == sorted(tried[:3])
-            await talk_with(client)
-
-
-@on_asyncio
-async def test_the_first_address_may_still_answer_when_the_others_have_failed(
-    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events = asyncio.get_running_loop()
-    others_failed = events.create_future()
-    really_connect = events.sock_connect
-
-    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
-        if address[0] == "::1":
-            others_failed.set_result(None)
-            raise ConnectionRefusedError(111, "asyncio's own words")
-        await others_failed
-        await really_connect(sock, address)
-
-    async with loop.serving(echo) as server:
-        found = [("127.0.0.1", server.port), ("::1", server.port)]
-        monkeypatch.setattr(events, "getaddrinfo", resolving(found))
-        monkeypatch.setattr(events, "sock_connect", sock_connect)
-        monkeypatch.setattr(asyncio_dial, "HEAD_START", 0)
+        found = [silent, silent, ("127.0.0.1", server.port)]
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolving(found))
+        monkeypatch.setattr(dialling, "HEAD_START", 0.001)
         async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
             await talk_with(client)
 
 
-@on_asyncio
-async def test_where_two_addresses_answer_at_once_one_is_closed(
-    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Loops.run sees to it that no socket is left."""
-    events = asyncio.get_running_loop()
-    both = events.create_future()
-    tried: list[socket.socket] = []
-    really_connect = events.sock_connect
+class WatchesNoSockets(asyncio.SelectorEventLoop):
+    """As the loop that asyncio has on Windows."""
 
-    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
-        tried.append(sock)
-        await really_connect(sock, address)
-        if len(tried) == 2:
-            both.set_result(None)
-        await both
-
-    async with loop.serving(echo) as server:
-        monkeypatch.setattr(events, "getaddrinfo", resolving([("127.0.0.1", server.port)] * 2))
-        monkeypatch.setattr(events, "sock_connect", sock_connect)
-        monkeypatch.setattr(asyncio_dial, "HEAD_START", 0)
-        async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
-            assert sorted(sock.fileno() == -1 for sock in tried) == [False, True]
-            await talk_with(client)
+    def add_writer(self, *arguments: Any) -> None:  # type: ignore[override]
+        """Refused."""
+        raise NotImplementedError
 
 
-@on_asyncio
-async def test_where_no_address_answers_all_causes_are_named(
-    loop: AsyncioLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events = asyncio.get_running_loop()
+def test_a_loop_that_watches_no_sockets(closed: Where) -> None:
+    async def main() -> None:
+        async with AsyncioLoop().serving(echo) as server:
+            asyncio.get_running_loop().getaddrinfo = resolving(  # type: ignore[assignment,method-assign]
+                [closed, ("127.0.0.1", server.port)]
+            )
+            async with connect(f"ws://localhost:{server.port}/", proxy=None) as client:
+                assert client.port == server.port
 
-    async def sock_connect(sock: socket.socket, address: tuple[str, int]) -> None:
-        raise OSError(101 if address[0] == "::1" else 111, "asyncio's own words")
-
-    monkeypatch.setattr(events, "getaddrinfo", resolving([("::1", 1), ("127.0.0.1", 1)] * 2))
-    monkeypatch.setattr(events, "sock_connect", sock_connect)
-    with pytest.raises(OSError, match="cannot connect to ws://example.com/") as caught:
-        await connect("ws://example.com/", proxy=None).__aenter__()
-    assert caught.value.errno == 101
-    assert str(caught.value).endswith(": Network is unreachable, Connection refused")
+    with asyncio.Runner(loop_factory=WatchesNoSockets) as runner:
+        runner.run(main())
 
 
 # The loop of memory streams has no sockets.

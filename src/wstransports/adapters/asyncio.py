@@ -17,11 +17,12 @@ from ..address import Address
 from ..batch import Batch
 from ..listening_sockets import ListeningSockets
 from ..runtime import WRITE_LIMIT, LostSink, Sink, T, register
-from .asyncio_dial import dial
+from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
 from .asyncio_tls import AboveTls
+from .dialling import dial
 from .tls_watch import TlsWatch
 from .write_half import Room
 
@@ -345,7 +346,7 @@ class AsyncioRuntime:
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included."""
-        sock = await dial(where)
+        sock = await dial(where, AsyncioDialler(self.loop))
         host = where.server_hostname
         try:
             make_pipe = partial(self._pipe, sink)

@@ -1,11 +1,11 @@
 """The contract on trio."""
 
 import math
-import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -13,7 +13,7 @@ from ..address import Address
 from ..batch import Batch
 from ..listening_sockets import ListeningSockets
 from ..runtime import Sink, register
-from .proxy import through_proxy
+from .dialling import dial
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
 from .time_limit import time_limit
@@ -146,8 +146,8 @@ class TrioRuntime:
 
     async def connect(self, where: Address, sink: Sink, group: Group = None) -> None:
         """Connect to `where`, TLS and proxy included."""
-        sock = await _dial(where)
-        sock.setblocking(False)
+        await trio.lowlevel.checkpoint()
+        sock = await dial(where, TrioDialler())
         tls = None
         if where.tls is not None:
             tls = Tls(where.tls, False, where.server_hostname)
@@ -164,61 +164,31 @@ async def _run(coroutine: Coro, scope: trio.CancelScope) -> None:
         await coroutine
 
 
-async def _dial(where: Address) -> socket.socket:
-    """A connected socket. Raises OSError, and leaves nothing open then."""
-    if where.sock is not None:
-        return where.sock
-    if where.unix_path is not None:
-        # trio.open_unix_socket() does not take abstract addresses.
-        with trio.socket.socket(socket.AF_UNIX) as sock:
-            await sock.connect(os.fspath(where.unix_path))
-            return _taken_from(sock)
-    assert where.host is not None
-    if where.proxy is not None:
-        return await _through_proxy(where.proxy, where.host, where.port, where.local_addr)
-    if where.local_addr is not None:
-        return await _dial_from(where.local_addr, where.host, where.port)
-    try:
-        return _taken_from((await trio.open_tcp_stream(where.host, where.port)).socket)
-    except OSError as error:
-        if not isinstance(error.__cause__, ExceptionGroup):  # the name is unknown
-            raise
-        # trio's own message names neither number nor cause.
-        numbers = [one.errno or 0 for one in error.__cause__.exceptions if isinstance(one, OSError)]
-        causes = dict.fromkeys(map(os.strerror, numbers))
-        raise OSError(numbers[0], ", ".join(causes)) from error
+class TrioDialler:
+    """A Dialler."""
 
+    look_up = staticmethod(trio.socket.getaddrinfo)
 
-def _taken_from(sock: trio.socket.SocketType) -> socket.socket:
-    return socket.socket(fileno=sock.detach())
+    async def writable(self, socks: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
+        """As `Dialler.writable`."""
+        ready: list[socket.socket] = []
 
+        async def wait(sock: socket.socket) -> None:
+            await trio.lowlevel.wait_writable(sock)
+            ready.append(sock)
+            nursery.cancel_scope.cancel()
 
-async def _dial_from(local: tuple[str, int], host: str, port: int) -> socket.socket:
-    """As trio.open_tcp_stream(), which cannot choose the local port; one address after another."""
-    failures: list[OSError] = []
-    for family, kind, proto, _, address in await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
-        with trio.socket.socket(family, kind, proto) as sock:
-            try:
-                await sock.bind(local)
-                await sock.connect(address)
-                return _taken_from(sock)
-            except OSError as error:
-                failures.append(error)
-    raise failures[0]
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                for sock in socks:
+                    nursery.start_soon(wait, sock)
+        return ready
 
-
-async def _through_proxy(
-    url: str, host: str, port: int, local: tuple[str, int] | None
-) -> socket.socket:
-    with through_proxy():
+    def proxies(self) -> Any:
+        """As `Dialler.proxies`."""
         from python_socks.async_.trio import Proxy
 
-        # The caller bounds the time.
-        proxy = Proxy.from_url(url, rdns=True)
-        sock = await proxy.connect(host, port, timeout=math.inf, local_addr=local)
-        return _taken_from(sock)
+        return Proxy
 
 
 _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports")

@@ -1,0 +1,119 @@
+"""Connecting to an address, on any loop: the host's addresses in turn, until one answers."""
+
+import errno
+import math
+import os
+import socket
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from itertools import zip_longest
+from typing import Any, Protocol
+
+from ..address import Address, LookUp, look_up
+from .proxy import through_proxy
+
+# How long one address is given before the next one is tried as well, in seconds (RFC 8305, 5).
+HEAD_START = 0.25
+
+# What getaddrinfo returns: family, type, protocol, canonical name, socket address.
+_Info = tuple[int, int, int, str, Any]
+
+# What connect_ex() returns of a connection that is complete, or that goes on. EAGAIN, which on
+# POSIX is EWOULDBLOCK too, is a failure: a Unix socket's queue is full.
+_BEGUN = {0, errno.EINPROGRESS, errno.EWOULDBLOCK} - {errno.EAGAIN}
+
+
+class Dialler(Protocol):
+    """What an adapter supplies."""
+
+    @property
+    def look_up(self) -> LookUp:
+        """The loop's own getaddrinfo()."""
+
+    async def writable(
+        self, socks: Sequence[socket.socket], seconds: float
+    ) -> Collection[socket.socket]:
+        """Wait until some of these are writable; return those, or none after so many seconds."""
+
+    def proxies(self) -> Any:
+        """The class Proxy of python-socks for the loop."""
+
+
+async def dial(where: Address, by: Dialler) -> socket.socket:
+    """A connected socket, which does not block. Raises OSError, and leaves nothing open then."""
+    sock = where.sock
+    if sock is None:
+        if where.unix_path is not None:
+            path = os.fspath(where.unix_path)
+            sock = await _first([(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path)], None, by)
+        elif where.proxy is not None:
+            sock = await _through_proxy(where.proxy, where, by)
+        else:
+            infos = await look_up(where.host, where.port, by.look_up)
+            sock = await _first(_interleaved(infos), where.local_addr, by)
+    sock.setblocking(False)
+    return sock
+
+
+async def _first(
+    infos: Iterable[_Info], local: tuple[str, int] | None, by: Dialler
+) -> socket.socket:
+    """Try these, a head start apart, until one answers (RFC 8305)."""
+    untried = deque(infos)
+    trying: list[socket.socket] = []
+    failures: list[OSError] = []
+    try:
+        while untried or trying:
+            if untried:
+                try:
+                    trying.append(_begun(*untried.popleft(), local))
+                except OSError as error:
+                    failures.append(error)
+                    continue
+            ready = await by.writable(trying, HEAD_START if untried else math.inf)
+            for sock in [one for one in trying if one in ready]:
+                trying.remove(sock)
+                number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if not number:
+                    return sock
+                sock.close()
+                failures.append(OSError(number, os.strerror(number)))
+    finally:
+        for sock in trying:
+            sock.close()
+    causes = dict.fromkeys(error.strerror or str(error) for error in failures)
+    raise OSError(failures[0].errno, ", ".join(causes))
+
+
+def _interleaved(infos: Iterable[_Info]) -> list[_Info]:
+    """The families take turns, so that one that leads nowhere does not hold up the other."""
+    families: dict[int, list[_Info]] = {}
+    for info in infos:
+        families.setdefault(info[0], []).append(info)
+    return [info for turn in zip_longest(*families.values()) for info in turn if info]
+
+
+def _begun(
+    family: int, kind: int, proto: int, _: str, address: Any, local: tuple[str, int] | None
+) -> socket.socket:
+    """A socket that connects. Raises OSError if it cannot begin."""
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setblocking(False)
+        if local is not None:
+            sock.bind(local)
+        number = sock.connect_ex(address)
+        if number not in _BEGUN:
+            raise OSError(number, os.strerror(number))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _through_proxy(url: str, where: Address, by: Dialler) -> socket.socket:
+    with through_proxy():
+        proxy = by.proxies().from_url(url, rdns=True)
+        # The caller bounds the time.
+        sock = await proxy.connect(where.host, where.port, math.inf, local_addr=where.local_addr)
+        return socket.socket(fileno=sock.detach())  # trio's own is no socket.socket
