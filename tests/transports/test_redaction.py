@@ -455,9 +455,7 @@ LOGGED = {
     },
     "rooms/redis/pair.py": {
         "what": "a constant",
-        "str(error)": "escaped: test_redis_return",
         "last": "escaped: test_redis_return",
-        "str(self._url)": "test_redis_url: no user, no password",
     },
     "rooms/hub.py": {
         "len(clients)": "a number",

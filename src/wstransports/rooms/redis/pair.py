@@ -145,7 +145,6 @@ class Pair:
             self._delays = backoff(FIRST_DELAY, LONGEST_DELAY)
         for other in links:
             other.abort(error)
-        log(self._logger, logging.WARNING, "%s; connecting again", str(error))
         self._returned = self._runtime.signal()
         self._returning = self._runtime.spawn(self._return(), self._group)
         self._owner.lost(error)
@@ -167,7 +166,6 @@ class Pair:
                     return
                 try:
                     await self._connect()
-                    log(self._logger, logging.INFO, "%s is connected again", str(self._url))
                     self._owner.recovered()
                     return
                 except BrokerLost as error:
