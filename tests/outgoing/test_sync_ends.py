@@ -1,12 +1,14 @@
 """`wstransports.sync`: Ctrl-C, the end of the interpreter, and fork."""
 
+import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -14,9 +16,12 @@ import pytest
 from kit.background import background
 from kit.blocking_echo import PATIENCE, Echo, loop_threads, no_loop_thread_left, uri_of
 from kit.in_thread import serving
+from kit.nowhere import Where, closed_address
 from wstransports import ConnectionClosed
 from wstransports.sync import Client, connect
-from wstransports.sync.loop_thread import _end_all
+from wstransports.sync.loop_thread import LoopThread, _end_all
+
+closed = pytest.fixture(closed_address)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +89,7 @@ def test_ctrl_c_ends_a_block(echo: Echo) -> None:
     assert echo.codes == [1000]
 
 
-def test_ctrl_c_ends_a_wait_between_connections() -> None:
+def test_ctrl_c_ends_a_wait_between_connections(closed: Where) -> None:
     attempts: list[int] = []
 
     def headers(attempt: int) -> dict[str, str]:
@@ -93,13 +98,56 @@ def test_ctrl_c_ends_a_wait_between_connections() -> None:
             ctrl_c()
         return {}
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
     with pytest.raises(KeyboardInterrupt):
-        for _ in connect(f"ws://127.0.0.1:{port}", headers=headers, delays=[0, 1000]):
+        for _ in connect(f"ws://127.0.0.1:{closed[1]}", headers=headers, delays=[0, 1000]):
             raise AssertionError("nobody listens there")
     assert attempts == [1, 2]
-    assert loop_threads() == []
+
+
+# Where the waiting thread is; elsewhere a Ctrl-C may meet a destructor, which ignores it.
+WAITING = ("wstransports.sync.loop_thread", "concurrent.futures._base", "threading")
+
+
+def interrupted_at(step: int, function: Callable[[], object]) -> bool:
+    """Call a function, with a Ctrl-C. Returns whether there were so many steps.
+
+    Python handles signals when a function begins, and when one in C has returned.
+    """
+    left = step
+
+    def profile(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal left
+        if frame.f_globals["__name__"] in WAITING:
+            left -= event in ("call", "c_return")
+        if not left:
+            raise KeyboardInterrupt
+
+    sys.setprofile(profile)
+    try:
+        function()
+    except KeyboardInterrupt:
+        assert left <= 0
+    finally:
+        sys.setprofile(None)
+    return left <= 0
+
+
+def test_ctrl_c_anywhere_in_a_call() -> None:
+    """Python raises it between any two steps of the waiting thread: no lock may be left locked."""
+    thread = LoopThread("interrupted")
+    results: list[str] = []
+
+    async def slow() -> None:
+        await asyncio.sleep(0)
+        results.append("done")
+
+    for step in count(1):
+        if not interrupted_at(step, lambda: thread.call(slow)):
+            break
+        thread.call(slow)
+        assert results.pop() == "done"
+    assert step > 10
+    thread.end()
 
 
 def test_ctrl_c_before_a_call_is_begun(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ import atexit
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
@@ -65,12 +64,12 @@ class LoopThread(threading.Thread):
         call = _Call(self._loop, function, args)
         try:
             self._schedule(call.begin)
-            return call.outcome.result()
+            return call.result()
         except BaseException:
-            if not call.outcome.done():
+            if not call.done:
                 with suppress(LoopStopped):
                     self._schedule(call.cancel)
-                    wait([call.outcome])
+                    call.wait()
             raise
         finally:
             del call  # what is raised refers to this frame, and this to what is raised
@@ -104,7 +103,7 @@ class LoopThread(threading.Thread):
 
 
 class _Call(Generic[T]):
-    """A call on the loop: `begin` and `cancel` run there, `outcome` is for the caller."""
+    """A call on the loop: `begin` and `cancel` run there, the rest is for the caller."""
 
     def __init__(
         self,
@@ -112,32 +111,46 @@ class _Call(Generic[T]):
         function: Callable[..., Awaitable[T]],
         args: tuple[object, ...],
     ) -> None:
-        self.outcome: Future[T] = Future()
+        self.done: bool = False
         self._loop = loop
         self._function = function
         self._args = args
         self._context = copy_context()
         self._task: asyncio.Task[T] | None = None
+        # Python raises KeyboardInterrupt between any two steps of Python code, also where a Future
+        # takes its lock or gives it back. What waits here is one step.
+        self._running = threading.Lock()
+        self._running.acquire()
 
     def begin(self) -> None:
         self._task = self._loop.create_task(
             _awaited(self._function, self._args), context=self._context
         )
-        self._task.add_done_callback(self._done)
+        self._task.add_done_callback(self._end)
 
     def cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
         else:  # interrupted before it was begun
-            self.outcome.set_exception(LoopStopped("the call was cancelled"))
+            self._end(None)
 
-    def _done(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self.outcome.set_exception(LoopStopped("the loop of this connection has ended"))
-        elif (error := task.exception()) is not None:
-            self.outcome.set_exception(error)
-        else:
-            self.outcome.set_result(task.result())
+    def wait(self) -> None:
+        """Wait for the end; once."""
+        self._running.acquire()
+
+    def result(self) -> T:
+        """Wait for the end; returns what the function returned, or raises."""
+        self.wait()
+        if self._task is None or self._task.cancelled():
+            raise LoopStopped("the loop of this connection has ended")
+        try:
+            return self._task.result()
+        finally:
+            del self  # what is raised refers to this frame
+
+    def _end(self, _: asyncio.Task[T] | None) -> None:
+        self.done = True
+        self._running.release()
 
 
 async def _awaited(function: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> T:
