@@ -7,6 +7,8 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from typing import Any
 
+from .write_half import Room
+
 # Bytes: the longest TLS record; and for a peer that fills that.
 USUAL = 16 * 1024
 LARGE = 64 * 1024
@@ -24,11 +26,15 @@ class TlsProtocol(SSLProtocol):
             self.max_size = LARGE  # type: ignore[misc]  # the next get_buffer() makes it
 
 
-class AboveTls(asyncio.BaseProtocol):
+class AboveTls(Room, asyncio.BaseProtocol):
     """A protocol that may run over TLS."""
 
-    below: asyncio.Transport | None = None
-    """The transport below TLS, where it is known."""
+    __slots__ = ("below",)
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.Event)
+        self.below: asyncio.Transport | None = None
+        """The transport below TLS, where it is known."""
 
 
 async def connect_accepted_tls(

@@ -16,6 +16,8 @@ class Room:
     the stream is lost.
     """
 
+    __slots__ = ("_new_signal", "_room", "full")
+
     def __init__(self, new_signal: Callable[[], Signal]) -> None:
         self.full: bool = False
         self._new_signal = new_signal
