@@ -269,7 +269,7 @@ async def read_arrived(runtime: Runtime) -> None:
 def peer_name(pipe: Pipe) -> tuple[str, int] | None:
     """The peer's host and port; None if it has none (Unix sockets, memory)."""
     name = pipe.info("peername")
-    return (name[0], name[1]) if isinstance(name, tuple) else None
+    return name[:2] if isinstance(name, tuple) else None  # of IPv4 the same object
 
 
 def log_dropped(sink: Sink, error: Exception) -> None:

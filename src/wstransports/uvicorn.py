@@ -37,7 +37,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
     `config`, `server_state` and `app_state` are uvicorn's.
     """
 
-    __slots__ = ("_connections", "_pipe", "_sink", "_tasks", "_transport")
+    __slots__ = ("_connections", "_pipe", "_sink", "_task", "_tasks", "_transport")
 
     disconnected = ClientDisconnected
 
@@ -93,10 +93,15 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
 
     def started(self) -> None:
         """Have uvicorn wait for the application's task when it stops."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._tasks.add(self._task)
+
+    def ended(self) -> None:
+        """As an Exchange. A callback of the task for this would take 270 bytes."""
+        assert self._task is not None
+        self._tasks.discard(self._task)
+        self._task = None
 
     def finished(self, session: Session) -> None:
         """The connection and its application have ended."""

@@ -16,11 +16,12 @@ from typing import Any, cast
 from ..address import Address
 from ..batch import Batch
 from ..listening_sockets import ListeningSockets
-from ..runtime import WRITE_LIMIT, LostSink, Sink, T, register
+from ..runtime import WRITE_LIMIT, LostSink, Sink, T, Timer, register
 from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
+from .asyncio_timers import FAR, FarTimers
 from .asyncio_tls import AboveTls
 from .dialling import dial
 from .tls_watch import TlsWatch
@@ -84,10 +85,10 @@ class AsyncioPipe(AboveTls):
 
     # As a protocol.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport, peername: Any = None) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
-        self._peername = transport.get_extra_info("peername")
+        self._peername = peername or transport.get_extra_info("peername")
         self._descriptor = _plain_descriptor(transport)
         self.connected = True
         self._sink.connected(self)
@@ -255,9 +256,12 @@ class AsyncioPipe(AboveTls):
         else:
             self._task = None
 
-    def call_at(self, when: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call `call` when the loop's clock shows `when`."""
-        return self._runtime.loop.call_at(when, call)
+        runtime = self._runtime
+        if when - runtime.now() >= FAR:
+            return runtime.far_timers.add(when, call)
+        return runtime.loop.call_at(when, call)
 
 
 class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
@@ -330,6 +334,7 @@ class AsyncioRuntime:
         self.batch: Batch = Batch()
         self.now = _clock(loop)
         self.loop = loop
+        self.far_timers: FarTimers = FarTimers(loop, self.now)
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
         self.read_buffer: memoryview[int] = memoryview(bytearray(READ_SIZE))
         """What all pipes read into: each takes its bytes out at once."""
@@ -389,7 +394,11 @@ class AsyncioRuntime:
         the transport. What was read before goes to `sink.data_received`.
         """
         pipe = self._pipe(sink)
-        pipe.connection_made(transport)
+        name = None
+        with suppress(OSError, AttributeError):  # the peer has left, or there is no socket
+            # uvloop's sockets keep the name; its transports return another copy each time.
+            name = transport.get_extra_info("socket").getpeername()
+        pipe.connection_made(transport, name)
         return pipe
 
     def _pipe(self, sink: Sink) -> AsyncioPipe:

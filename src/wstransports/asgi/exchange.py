@@ -4,7 +4,6 @@ import logging
 import reprlib
 from collections.abc import Mapping
 from contextvars import copy_context
-from enum import Enum, auto
 from typing import Any
 
 from wscore import (
@@ -27,6 +26,7 @@ from ..runtime import Runtime, Signal, Timer, checkpoint, peer_name
 from .application import Message, Settings
 from .headers import decoded
 from .scope import Scope, websocket_scope
+from .stage import EXPECTED, Stage
 
 _PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
 
@@ -45,27 +45,7 @@ class ClientDisconnected(OSError):
     """The client has left: nothing can be sent to it."""
 
 
-class Stage(Enum):
-    """What the application has sent."""
-
-    ASKED = auto()
-    """Nothing: the request waits for its answer."""
-    OPEN = auto()
-    """It has accepted."""
-    DENYING = auto()
-    """The start of a response that denies."""
-    CLOSED = auto()
-    """A close, or all of the response that denies."""
-
-
 _OPEN = Stage.OPEN
-
-_EXPECTED = {
-    Stage.ASKED: "websocket.accept, websocket.close or websocket.http.response.start",
-    Stage.OPEN: "websocket.send or websocket.close",
-    Stage.DENYING: "websocket.http.response.body",
-    Stage.CLOSED: "nothing",
-}
 
 
 class Exchange:
@@ -107,7 +87,7 @@ class Exchange:
         self._connect_taken = False
         self._flowing = False  # receive() returns messages
         self._receiving = False  # a task is waiting for one
-        self._waiting: list[Signal] = []  # of the other calls of receive()
+        self._waiting: list[Signal] | None = None  # of the other calls of receive()
         self._left: Message | None = None  # the disconnect event, once it is known
         self._timer: Timer | None = None  # when to close, whatever the application does
         self._denial: Response | None = None  # before the first piece of its body
@@ -125,8 +105,14 @@ class Exchange:
         while self._receiving:
             await self._wait()
         self._receiving = True
+        inbox = self._session.inbox
         try:
-            message = await self._session.inbox.receive()
+            while (arrival := inbox.arrival()) is not None:
+                try:
+                    await arrival.wait()
+                finally:
+                    inbox.arrived()
+            message = await inbox.receive()
         except ConnectionClosed:
             return self._disconnect()
         finally:
@@ -184,6 +170,9 @@ class Exchange:
     def started(self) -> None:
         """The task that is running is the application's."""
 
+    def ended(self) -> None:
+        """The application has ended, and so does its task."""
+
     async def serve(self) -> None:
         """Run the application."""
         self.started()
@@ -200,6 +189,7 @@ class Exchange:
         else:
             self._returned(result)
         finally:
+            self.ended()
             session.inbox.setup_done()
             session.callbacks.end()
 
@@ -280,16 +270,16 @@ class Exchange:
     async def _wait(self) -> None:
         """Wait until another call of receive() ends, or the stage changes."""
         signal = self._session.runtime.signal()
-        self._waiting.append(signal)
+        waiting = self._waiting = self._waiting or []
+        waiting.append(signal)
         try:
             await signal.wait()
         finally:
-            if signal in self._waiting:
-                self._waiting.remove(signal)
+            waiting.remove(signal)
 
     def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for signal in waiting:
+        waiting, self._waiting = self._waiting, None
+        for signal in tuple(waiting or ()):
             signal.set()
 
     async def _checkpoint(self) -> None:
@@ -334,7 +324,7 @@ class Exchange:
         else:
             after = f" after {stage.name}" if stage is Stage.CLOSED else ""
             raise RuntimeError(
-                f"the application sent {kind!r}{after}, but expected is {_EXPECTED[stage]}"
+                f"the application sent {kind!r}{after}, but expected is {EXPECTED[stage]}"
             )
         await self._checkpoint()
 

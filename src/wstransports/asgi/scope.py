@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from wscore import Request
 
-from ..runtime import Pipe
+from ..runtime import Pipe, peer_name
 
 Scope = dict[str, Any]
 
@@ -40,8 +40,8 @@ def websocket_scope(
         "asgi": {"version": asgi_version, "spec_version": SPEC_VERSION},
         "http_version": "1.1",
         "scheme": "ws" if pipe.info("ssl_object") is None else "wss",
-        "server": _address(pipe.info("sockname"), with_path=True),
-        "client": _address(pipe.info("peername"), with_path=False),
+        "server": _server(pipe.info("sockname")),
+        "client": peer_name(pipe),
         "root_path": root_path,
         "path": root_path + unquote(path),
         "raw_path": root_path.encode() + path.encode(),
@@ -70,8 +70,10 @@ def _kept(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return name, value
 
 
-def _address(name: Any, with_path: bool) -> tuple[str, int | None] | None:
-    """Host and port; of a Unix socket its path and None, or None where the path says nothing."""
+@lru_cache(_MOST_KEPT)
+def _server(name: Any) -> tuple[str, int | None] | None:
+    """Host and port; of a Unix socket its path and None, or None where the path says nothing. They
+    are the same object for all clients."""
     if isinstance(name, tuple):
         return str(name[0]), int(name[1])
-    return (name, None) if with_path and isinstance(name, str) and name else None
+    return (name, None) if isinstance(name, str) and name else None
