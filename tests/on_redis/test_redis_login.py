@@ -147,9 +147,14 @@ async def test_a_cancelled_open(loop: MemoryLoop) -> None:
         await loop.settle()
         assert server.ends == []
         server.silent = False
-        await made.open(running(), None, Heard())
+        heard = Heard()
+        await made.open(running(), None, heard)
         with pytest.raises(RuntimeError, match="this broker is open already: make another one"):
             await made.open(running(), None, Heard())
+        await made.subscribe("news")
+        await made.publish("news", "x", None, KEEP)
+        await loop.settle()
+        assert heard.data() == ["x"]  # the first one still works
         await made.close()
         await made.close()
 

@@ -1,12 +1,14 @@
 """Who is in a room, as a `RedisBroker` lists it."""
 
 import pytest
-from opened import opened, warnings
+from opened import Heard, opened, warnings
 
 from kit.fake_redis import fake_redis
 from kit.log import Log
 from kit.loops import MemoryLoop, on_memory
 from wstransports.rooms import BrokerLost
+from wstransports.rooms.redis import RedisBroker
+from wstransports.runtime import running
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -81,3 +83,19 @@ async def test_answers_on_presence_that_redis_does_not_give(loop: MemoryLoop) ->
             server.answers["ZRANGE"] = answer
             with pytest.raises(BrokerLost, match="does not answer as Redis does"):
                 await made.present("news")
+
+
+@on_memory
+async def test_a_broker_that_is_opened_again_begins_without_members(loop: MemoryLoop) -> None:
+    """And as another process: a copy of this one may have the same broker."""
+    async with fake_redis() as server:
+        made, heard = RedisBroker(server.url), Heard()
+        for _ in range(2):
+            await made.open(running(), None, heard)
+            await made.enter("news", {"ada": b"1"})
+            await made.renew()
+            await made.close()
+        assert len(server.hashes) == 2
+        processes = [words[4] for words in server.asked("EVALSHA")]
+        assert len(processes) == 4
+        assert len(set(processes)) == 2

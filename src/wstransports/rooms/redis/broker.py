@@ -69,7 +69,10 @@ class RedisBroker:
     async def open(self, runtime: Runtime, group: Any, subscriber: Subscriber) -> None:
         """Connect. Raises BrokerLost, which names the server and the cause, or RuntimeError if it
         is open already."""
+        if self._pair.is_open:
+            raise RuntimeError("this broker is open already: make another one")
         self._subscriber = subscriber
+        self._presence.begin()
         await self._pair.open(runtime, group)
 
     async def close(self) -> None:

@@ -73,30 +73,29 @@ class Pair:
         """The run of the server that is connected."""
         self._links: tuple[Link, Link] | None = None  # commands, pushes
         self._why = BrokerLost(f"{url} is not connected")
-        self._open = False
+        self.is_open: bool = False
+        """From `open` to `close`."""
         self._returning: Task | None = None  # connects again
         self._returned: Signal
         self._dialling = False
 
     async def open(self, runtime: Runtime, group: Any) -> None:
-        """Connect. Raises BrokerLost if that fails, RuntimeError if it is open already."""
-        if self._open:
-            raise RuntimeError("this broker is open already: make another one")
-        self._open = True
+        """Connect. Raises BrokerLost if that fails."""
+        self.is_open = True
         self._runtime, self._group = runtime, group
         self._closing = runtime.signal()
         self._delays = backoff(FIRST_DELAY, LONGEST_DELAY)
         try:
             await self._connect()
         except BaseException:
-            self._open = False
+            self.is_open = False
             raise
 
     async def close(self) -> None:
         """Drop the connections, and connect no more."""
-        if not self._open:
+        if not self.is_open:
             return
-        self._open = False
+        self.is_open = False
         self._why = BrokerLost(f"{self._url} is not connected: the broker is closed")
         self._closing.set()
         if self._returning is not None:
@@ -162,7 +161,7 @@ class Pair:
             last = ""
             while True:
                 await wait_for(self._runtime, self._closing, next(self._delays))
-                if not self._open:
+                if not self.is_open:
                     return
                 try:
                     await self._connect()

@@ -26,9 +26,15 @@ class Presence:
     def __init__(self, names: Names, pair: Pair) -> None:
         self._names = names
         self._pair = pair
-        self._process = os.urandom(8).hex()
+        self._process = ""
         self._members: dict[str, dict[str, bytes]] = {}
         self._left: dict[str, dict[str, bytes]] = {}  # which the server may still have
+
+    def begin(self) -> None:
+        """Begin without members, as a process with a name of its own: this one may be a copy."""
+        self._process = os.urandom(8).hex()
+        self._members.clear()
+        self._left.clear()
 
     async def enter(self, room: str, members: Mapping[str, bytes]) -> None:
         """See `Broker.enter`."""
