@@ -13,7 +13,7 @@ from kit.loops import Loop, on, on_sockets, state_of
 from kit.raw_server import CLOSE_1000, End
 from wscore import State
 from wstransports import Client, Reasons, connect
-from wstransports.connection.linger import Linger
+from wstransports.connection.linger import FIRST_PAUSE, Linger
 from wstransports.runtime import Pipe
 
 TIME_WAIT = "06"
@@ -199,6 +199,7 @@ class LostBelow:
     def __init__(self) -> None:
         self.socket: object = self
         self.calls: list[Callable[[], None]] = []
+        self.when: list[float] = []
         self.aborted = False
 
     def info(self, name: str) -> object:
@@ -206,6 +207,7 @@ class LostBelow:
 
     def call_at(self, when: float, call: Callable[[], None]) -> None:
         self.calls.append(call)
+        self.when.append(when)
 
     def close(self) -> None:
         self.socket = self
@@ -224,6 +226,7 @@ def test_a_socket_that_is_lost_below_tls_is_not_asked() -> None:
     while pipe.calls:
         pipe.calls.pop()()
     assert pipe.aborted
+    assert pipe.when[0] == FIRST_PAUSE  # a client that is near has closed by then
 
 
 @BOTH_STREAMS

@@ -8,7 +8,8 @@ from wscore import ClientConnection, ServerConnection
 from ..runtime import TURNS, Pipe, Timer
 from ..sending.kernel_buffer import unsent
 
-# Seconds until the first look whether all is sent; each further pause is twice as long.
+# Seconds until the first look whether all is sent, by when a client that is near has closed the
+# stream itself; and the first of the pauses between further looks, each twice as long.
 FIRST_PAUSE = 0.01
 
 
@@ -46,7 +47,7 @@ class Linger:
         self._timer: Timer | None = None
         pipe.close()
         if pipe.info("socket") is not None:  # other streams may lose what is on its way
-            self._timer = pipe.call_at(now(), self)
+            self._timer = pipe.call_at(now() + FIRST_PAUSE, self)
 
     def stop(self) -> None:
         """The stream is lost."""
