@@ -143,6 +143,7 @@ bench: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 	$(VENV_PYTHON) -m pip install --quiet --upgrade --group bench
 	$(VENV_PYTHON) -m benchmarks.profile
 	$(VENV_PYTHON) -m benchmarks.run --publish .
+	$(VENV_PYTHON) -m benchmarks.hand_over
 
 bench-smoke: $(VENV)/tools $(BUILT)/load $(BUILT)/c_floor $(WS)
 	$(VENV_PYTHON) -m benchmarks.run --smoke --rounds 1 --seconds 0.02 --publish $(BUILT)/smoke
