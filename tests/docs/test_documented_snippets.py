@@ -1,6 +1,7 @@
 """Every snippet of the README and of docs/ is run: those with a server against a real peer."""
 
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -57,7 +58,7 @@ _IMPORTS, _SERVER, _RUN = (BY_NAME[name].code for name in FRAME)
 FILES = {"adapter-streams": "stream_adapter.py", "adapters-hypercorn": "hypercorn_stream.py"}
 
 # Snippets that start themselves again, which only a file can do.
-WORKERS = ["server-workers"]
+WORKERS = ["scaling-systemd", "server-workers"]
 
 # Snippets that pytest runs, and how many tests each has.
 TESTS = {"testing-pytest": 3}
@@ -167,10 +168,29 @@ def test_it_serves_as_the_page_says(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORKERS)
-def test_its_workers_serve(name: str, tmp_path: Path) -> None:
+def test_its_workers_serve_at_the_socket_of_systemd(tmp_path: Path) -> None:
     file = tmp_path / "program.py"
-    file.write_text(LOGGING + BY_NAME[name].code.replace(PORT, "0"))
+    file.write_text(BY_NAME["scaling-systemd"].code)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # As systemd does: descriptor 3, and then the program in the same process.
+        start = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.executable, sys.argv[2:])"
+        )
+        given = [str(listening.fileno()), sys.executable, "-W", "error", str(file)]
+        command = [sys.executable, "-c", start, *given]
+        with subprocess.Popen(command, pass_fds=[listening.fileno()]) as process:
+            with connected(listening.getsockname()[1]) as peer:
+                peer.send("Hello")
+                assert peer.message() == "Hello"
+                process.terminate()
+                assert peer.closed() == (1012, "")
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_its_workers_serve(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(LOGGING + BY_NAME["server-workers"].code.replace(PORT, "0"))
     with subprocess.Popen(
         [sys.executable, "-W", "error", file], stderr=subprocess.PIPE, text=True
     ) as process:
