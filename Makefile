@@ -50,9 +50,8 @@ API_TESTS := $(addprefix tests/,asgi conformance on_redis on_trio outgoing rooms
 # The two halves of `make test`, which take about the same time.
 HALF := tests/outgoing tests/transports
 
-# Whether the stubs of the C extension say what it does.
-STUBTEST := $(VENV_PYTHON) -m mypy.stubtest \
-    $(patsubst src/wscore/%.pyi,wscore.%,$(wildcard src/wscore/*.pyi))
+# Whether the stubs of the C extensions say what they do.
+STUBTEST := $(VENV_PYTHON) -m mypy.stubtest wscore._speedups wstransports._speedups
 
 .PHONY: help demo test fast-half fast-rest test-all all-api all-rest coverage-api coverage-core \
     pure-core $(SUITES) bare autobahn fuzz hostile soak bench bench-smoke lint types public-types clean
@@ -102,9 +101,10 @@ coverage-core: $(VENV)/tools
 pure-core: $(VENV)/tools
 	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
 
+# Of the Python methods, some of which have shortcuts in C. `all-api` runs the tests with those.
 coverage-api: export COVERAGE_FILE := $(VENV)/api.coverage
 coverage-api: $(VENV)/tools
-	$(VENV_PYTHON) -m coverage run --source=src/wstransports \
+	WSCORE_PURE=1 $(VENV_PYTHON) -m coverage run --source=src/wstransports \
 	    -m pytest -q --junit-xml=$(VENV)/$@.xml $(API_TESTS)
 	$(VENV_PYTHON) -m coverage report --fail-under=100
 

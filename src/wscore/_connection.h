@@ -1,54 +1,24 @@
 /* Shortcuts of connection.py and sending.py, for _speedups.c. */
 
-enum { MAY_RECEIVE, PARSER, DEADLINES, KEEPALIVE_PING, EOF_HELD };
-static const char *const connection_slots[] = {"_may_receive", "_parser", "_deadlines",
-                                               "_keepalive_ping", "_eof_held"};
-
-enum { MASKED, LIMIT, MAX_FRAMES, MORE, REST, MESSAGE_TYPE, PENDING };
-static const char *const parser_slots[] = {"_masked", "_limit", "max_frames", "more",
-                                           "_rest",   "_type",  "_pending"};
-
-enum { HEARD };
-static const char *const deadlines_slots[] = {"heard"};
-
-enum { MAY_SEND, FRAGMENTING, SHORT_BELOW, OUT, UNSENT };
-static const char *const sender_slots[] = {"may_send", "_fragmenting", "_short_below", "_out",
-                                           "unsent"};
-
-static int
-bind_connection(void *of_module, PyTypeObject *owner)
-{
-    State *const state = of_module;
-    Py_XSETREF(state->parser, imported_class("wscore.parser", "Parser", parser_slots,
-                                             state->in_parser, PARSER_SLOTS));
-    Py_XSETREF(state->deadlines, imported_class("wscore.deadlines", "Deadlines", deadlines_slots,
-                                                state->in_deadlines, DEADLINES_SLOTS));
-    if (state->parser == NULL || state->deadlines == NULL) {
-        return -1;
-    }
-    return find_slots(owner, connection_slots, state->in_connection, CONNECTION_SLOTS);
-}
-
 /* The parser, if it is between two messages and holds nothing. */
 static PyObject *
 idle_parser(const State *state, PyObject *connection)
 {
-    const Py_ssize_t *const in = state->in_connection;
-    PyObject *const parser = SLOT(connection, in[PARSER]);
-    if (SLOT(connection, in[MAY_RECEIVE]) != Py_True ||
-        SLOT(connection, in[KEEPALIVE_PING]) != Py_None ||
-        SLOT(connection, in[EOF_HELD]) != Py_False || !holds(parser, state->parser)) {
+    PyObject *const parser = SLOT(connection, Connection__parser);
+    if (SLOT(connection, Connection__may_receive) != Py_True ||
+        SLOT(connection, Connection__keepalive_ping) != Py_None ||
+        SLOT(connection, Connection__eof_held) != Py_False ||
+        !holds(parser, state->class[Parser])) {
         return NULL;
     }
-    const Py_ssize_t *const within = state->in_parser;
-    PyObject *const rest = SLOT(parser, within[REST]);
-    PyObject *const pending = SLOT(parser, within[PENDING]);
-    const int idle = SLOT(parser, within[MESSAGE_TYPE]) == state->none &&
-                     SLOT(parser, within[MORE]) == Py_False && holds(rest, &PyBytes_Type) &&
-                     PyBytes_GET_SIZE(rest) == 0 && holds(pending, &PyTuple_Type) &&
-                     PyTuple_GET_SIZE(pending) == 0 &&
-                     holds(SLOT(parser, within[LIMIT]), &PyLong_Type) &&
-                     holds(SLOT(parser, within[MAX_FRAMES]), &PyLong_Type);
+    PyObject *const rest = SLOT(parser, Parser__rest);
+    PyObject *const pending = SLOT(parser, Parser__pending);
+    const int idle =
+        SLOT(parser, Parser__type) == state->object[NO_TYPE] &&
+        SLOT(parser, Parser_more) == Py_False && holds(rest, &PyBytes_Type) &&
+        PyBytes_GET_SIZE(rest) == 0 && holds(pending, &PyTuple_Type) &&
+        PyTuple_GET_SIZE(pending) == 0 && holds(SLOT(parser, Parser__limit), &PyLong_Type) &&
+        holds(SLOT(parser, Parser_max_frames), &PyLong_Type);
     return idle ? parser : NULL;
 }
 
@@ -83,52 +53,42 @@ plain_messages(const State *state, const unsigned char *data, Py_ssize_t end, in
 
 /* Connection.receive_data(data, now) */
 static PyObject *
-receive_data(void *of_module, PyObject *const *args, Py_ssize_t given)
+receive_data(State *state, PyObject *const *args, Py_ssize_t given)
 {
-    const State *const state = of_module;
     PyObject *const connection = args[0];
     PyObject *const parser = given == 3 ? idle_parser(state, connection) : NULL;
-    PyObject *const deadlines = SLOT(connection, state->in_connection[DEADLINES]);
-    if (parser == NULL || !holds(deadlines, state->deadlines) ||
+    PyObject *const deadlines = SLOT(connection, Connection__deadlines);
+    if (parser == NULL || !holds(deadlines, state->class[Deadlines]) ||
         (!PyBytes_CheckExact(args[1]) && !is_plain_view(args[1]))) {
         return NULL;
     }
-    const Py_ssize_t *const in = state->in_parser;
-    Py_ssize_t limit = PyLong_AsSsize_t(SLOT(parser, in[LIMIT]));
-    const Py_ssize_t budget = PyLong_AsSsize_t(SLOT(parser, in[MAX_FRAMES]));
+    const Py_ssize_t limit = PyLong_AsSsize_t(SLOT(parser, Parser__limit));
+    const Py_ssize_t budget = PyLong_AsSsize_t(SLOT(parser, Parser_max_frames));
+    const int masked = SLOT(parser, Parser__masked) == Py_True;
     Py_buffer data;
     if (PyErr_Occurred() || get_bytes(args[1], &data) < 0) {
         return NULL;
     }
-    PyObject *events = data.len == 0 ? NULL
-                                     : plain_messages(state, data.buf, data.len,
-                                                      SLOT(parser, in[MASKED]) == Py_True, limit,
-                                                      budget);
+    PyObject *events =
+        data.len == 0 ? NULL : plain_messages(state, data.buf, data.len, masked, limit, budget);
     PyBuffer_Release(&data);
     if (events != NULL) {
-        Py_XSETREF(SLOT(deadlines, state->in_deadlines[HEARD]), Py_NewRef(args[2]));
+        Py_XSETREF(SLOT(deadlines, Deadlines_heard), Py_NewRef(args[2]));
     }
     return events;
 }
 
-static int
-bind_sender(void *of_module, PyTypeObject *owner)
-{
-    return find_slots(owner, sender_slots, ((State *)of_module)->in_sender, SENDER_SLOTS);
-}
-
 /* Sender.send_message(data, compress=None) */
 static PyObject *
-send_message(void *of_module, PyObject *const *args, Py_ssize_t given)
+send_message(State *state, PyObject *const *args, Py_ssize_t given)
 {
-    const State *const state = of_module;
-    const Py_ssize_t *const in = state->in_sender;
     PyObject *const sender = args[0];
-    PyObject *const below = SLOT(sender, in[SHORT_BELOW]);
-    PyObject *const out = SLOT(sender, in[OUT]);
-    PyObject *const unsent = SLOT(sender, in[UNSENT]);
+    PyObject *const below = SLOT(sender, Sender__short_below);
+    PyObject *const out = SLOT(sender, Sender__out);
+    PyObject *const unsent = SLOT(sender, Sender_unsent);
     if (given < 2 || given > 3 || (given == 3 && args[2] != Py_None && args[2] != Py_False) ||
-        SLOT(sender, in[MAY_SEND]) != Py_True || SLOT(sender, in[FRAGMENTING]) != state->none ||
+        SLOT(sender, Sender_may_send) != Py_True ||
+        SLOT(sender, Sender__fragmenting) != state->object[NO_TYPE] ||
         !holds(below, &PyLong_Type) || !holds(out, &PyList_Type) || !holds(unsent, &PyLong_Type)) {
         return NULL;
     }
@@ -146,33 +106,30 @@ send_message(void *of_module, PyObject *const *args, Py_ssize_t given)
         Py_XDECREF(size);
         return NULL;
     }
-    Py_SETREF(SLOT(sender, in[UNSENT]), size);
+    Py_SETREF(SLOT(sender, Sender_unsent), size);
     Py_RETURN_NONE;
 }
 
 /* Sender.data_to_send() */
 static PyObject *
-data_to_send(void *of_module, PyObject *const *args, Py_ssize_t given)
+data_to_send(State *state, PyObject *const *args, Py_ssize_t given)
 {
-    const Py_ssize_t *const in = ((const State *)of_module)->in_sender;
-    PyObject *const out = SLOT(args[0], in[OUT]);
+    PyObject *const out = SLOT(args[0], Sender__out);
     if (given != 1 || !holds(out, &PyList_Type) || PyList_GET_SIZE(out) != 1) {
         return NULL;
     }
-    PyObject *size = PyLong_FromLong(0);
     PyObject *data = Py_NewRef(PyList_GET_ITEM(out, 0));
-    if (size == NULL || PyList_SetSlice(out, 0, 1, NULL) < 0) {
-        Py_XDECREF(size);
+    if (PyList_SetSlice(out, 0, 1, NULL) < 0) {
         Py_DECREF(data);
         return NULL;
     }
-    Py_XSETREF(SLOT(args[0], in[UNSENT]), size);
+    Py_XSETREF(SLOT(args[0], Sender_unsent), Py_NewRef(state->object[ZERO]));
     return data;
 }
 
 static const Shortcut shortcuts[] = {
-    {"Connection.receive_data", bind_connection, receive_data},
-    {"Sender.send_message", bind_sender, send_message},
-    {"Sender.data_to_send", bind_sender, data_to_send},
-    {NULL, NULL, NULL},
+    {"Connection.receive_data", Connection, 1 << Parser | 1 << Deadlines, receive_data},
+    {"Sender.send_message", Sender, 0, send_message},
+    {"Sender.data_to_send", Sender, 0, data_to_send},
+    {NULL, 0, 0, NULL},
 };

@@ -1,31 +1,42 @@
-/* Methods with a shortcut in C for the usual case.
+/* Methods with a shortcut in C for the usual case, and the module that has them.
 
-A shortcut reads the slots of an object. It returns NULL without an exception if anything is not as
-usual, and has changed nothing then: the Python method, the definition, runs instead. */
+A shortcut reads the slots of objects. It returns NULL without an exception if anything is not as
+usual, and has changed nothing then: the Python method, the definition, runs instead.
 
-#define SLOT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
+The file that includes this one first defines MODULE, its name; CLASSES(X), a line X(class, module)
+for each class with slots that it uses, imported when a method is bound; SLOTS(X), a line
+X(class, slot) for each of these; and OBJECTS, the number of other objects that it keeps. */
 
-/* Find where the slots of those names lie in the objects of a class. */
-static int
-find_slots(PyTypeObject *class, const char *const *names, Py_ssize_t *offsets, int count)
+#define AS_CLASS(class, module) class,
+#define AS_SLOT(class, slot) class##_##slot,
+#define NAMES_OF_CLASS(class, module) {module, #class},
+#define NAMES_OF_SLOT(class, slot) {class, #slot},
+
+enum { CLASSES(AS_CLASS) ALL_CLASSES };
+enum { SLOTS(AS_SLOT) ALL_SLOTS };
+static const struct {
+    const char *module, *name;
+} class_names[] = {CLASSES(NAMES_OF_CLASS)};
+static const struct {
+    int class;
+    const char *name;
+} slot_names[] = {SLOTS(NAMES_OF_SLOT)};
+
+typedef struct {
+    PyTypeObject *method; /* the type Method */
+    PyTypeObject *class[ALL_CLASSES];
+    Py_ssize_t offset[ALL_SLOTS];
+    PyObject *object[OBJECTS];
+} State;
+
+/* What a slot of an object holds; NULL if that was deleted. The `state` must be at hand. */
+#define SLOT(object, name) (*(PyObject **)((char *)(object) + state->offset[name]))
+
+/* Whether `value` is an object of exactly this class. */
+static inline int
+holds(PyObject *value, PyTypeObject *class)
 {
-    for (int i = 0; i < count; i++) {
-        PyObject *slot = PyObject_GetAttrString((PyObject *)class, names[i]);
-        if (slot == NULL) {
-            return -1;
-        }
-        const int found = Py_IS_TYPE(slot, &PyMemberDescr_Type) &&
-                          ((PyMemberDescrObject *)slot)->d_member->type == T_OBJECT_EX;
-        if (found) {
-            offsets[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
-        }
-        Py_DECREF(slot);
-        if (!found) {
-            PyErr_Format(PyExc_ImportError, "%s has no slot %s", class->tp_name, names[i]);
-            return -1;
-        }
-    }
-    return 0;
+    return value != NULL && class != NULL && Py_IS_TYPE(value, class);
 }
 
 static PyObject *
@@ -40,42 +51,51 @@ imported(const char *module, const char *name)
     return object;
 }
 
-/* Import a class, and find its slots. */
-static PyTypeObject *
-imported_class(const char *module, const char *name, const char *const *names,
-               Py_ssize_t *offsets, int count)
+/* Remember a class, or import it if `class` is NULL, and find its slots. */
+static int
+bind_class(State *state, int number, PyTypeObject *class)
 {
-    PyObject *class = imported(module, name);
-    if (class != NULL && !PyType_Check(class)) {
-        PyErr_Format(PyExc_ImportError, "%s is not a class", name);
-        Py_CLEAR(class);
+    PyObject *object = class != NULL
+                           ? Py_NewRef(class)
+                           : imported(class_names[number].module, class_names[number].name);
+    if (object == NULL) {
+        return -1;
     }
-    if (class != NULL && find_slots((PyTypeObject *)class, names, offsets, count) < 0) {
-        Py_CLEAR(class);
+    for (int i = 0; i < ALL_SLOTS; i++) {
+        if (slot_names[i].class != number) {
+            continue;
+        }
+        PyObject *slot = PyObject_GetAttrString(object, slot_names[i].name);
+        const int found = holds(slot, &PyMemberDescr_Type) &&
+                          ((PyMemberDescrObject *)slot)->d_member->type == T_OBJECT_EX;
+        if (found) {
+            state->offset[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
+        }
+        Py_XDECREF(slot);
+        if (!found) {
+            PyErr_Format(PyExc_ImportError, "%s has no slot %s", class_names[number].name,
+                         slot_names[i].name);
+            Py_DECREF(object);
+            return -1;
+        }
     }
-    return (PyTypeObject *)class;
-}
-
-/* Whether a slot holds an object of exactly this class. */
-static inline int
-holds(PyObject *value, PyTypeObject *class)
-{
-    return value != NULL && Py_IS_TYPE(value, class);
+    Py_XSETREF(state->class[number], (PyTypeObject *)object);
+    return 0;
 }
 
 typedef struct {
     const char *name; /* of the method, after its class and a dot */
-    int (*bind)(void *state, PyTypeObject *owner); /* the class is made: find its slots */
-    PyObject *(*run)(void *state, PyObject *const *args, Py_ssize_t given); /* `self` included */
+    int owner;        /* the class */
+    uint32_t others;  /* the other classes that it uses, a bit for each */
+    PyObject *(*run)(State *state, PyObject *const *args, Py_ssize_t given); /* `self` included */
 } Shortcut;
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc vectorcall;
     const Shortcut *shortcut;
-    void *state;
+    State *state;
     PyObject *module;     /* whose state it is */
-    PyTypeObject *owner;  /* the class of the method; NULL until it is made */
     PyObject *definition; /* the Python method */
 } Method;
 
@@ -84,8 +104,8 @@ method_call(PyObject *object, PyObject *const *args, size_t flagged, PyObject *n
 {
     const Method *const method = (Method *)object;
     const Py_ssize_t given = PyVectorcall_NARGS(flagged);
-    if (names == NULL && given > 0 && method->owner != NULL &&
-        PyObject_TypeCheck(args[0], method->owner)) {
+    PyTypeObject *const owner = method->state->class[method->shortcut->owner];
+    if (names == NULL && given > 0 && owner != NULL && PyObject_TypeCheck(args[0], owner)) {
         PyObject *result = method->shortcut->run(method->state, args, given);
         if (result != NULL || PyErr_Occurred()) {
             return result;
@@ -98,10 +118,8 @@ method_call(PyObject *object, PyObject *const *args, size_t flagged, PyObject *n
 static PyObject *
 method_get(PyObject *object, PyObject *instance, PyObject *Py_UNUSED(class))
 {
-    if (instance == NULL || instance == Py_None) {
-        return Py_NewRef(((Method *)object)->definition);
-    }
-    return PyMethod_New(object, instance);
+    return instance == NULL || instance == Py_None ? Py_NewRef(((Method *)object)->definition)
+                                                   : PyMethod_New(object, instance);
 }
 
 /* Its name, docstring and signature are those of the Python method. */
@@ -114,20 +132,9 @@ method_getattr(PyObject *object, PyObject *name)
 static int
 method_traverse(PyObject *object, visitproc visit, void *arg)
 {
-    Method *const method = (Method *)object;
     Py_VISIT(Py_TYPE(object));
-    Py_VISIT(method->module);
-    Py_VISIT(method->owner);
-    Py_VISIT(method->definition);
-    return 0;
-}
-
-static int
-method_clear(PyObject *object)
-{
-    Method *const method = (Method *)object;
-    Py_CLEAR(method->owner);
-    Py_CLEAR(method->definition);
+    Py_VISIT(((Method *)object)->module);
+    Py_VISIT(((Method *)object)->definition);
     return 0;
 }
 
@@ -136,23 +143,29 @@ method_dealloc(PyObject *object)
 {
     PyTypeObject *const type = Py_TYPE(object);
     PyObject_GC_UnTrack(object);
-    method_clear(object);
     Py_CLEAR(((Method *)object)->module);
+    Py_CLEAR(((Method *)object)->definition);
     type->tp_free(object);
     Py_DECREF(type);
 }
 
-/* __set_name__(owner, name) */
+/* __set_name__(owner, name): the class is made, and has its slots. */
 static PyObject *
 method_set_name(PyObject *object, PyObject *args)
 {
-    Method *const method = (Method *)object;
+    const Method *const method = (Method *)object;
     PyObject *owner, *name;
-    if (!PyArg_ParseTuple(args, "O!O", &PyType_Type, &owner, &name) ||
-        method->shortcut->bind(method->state, (PyTypeObject *)owner) < 0) {
+    if (!PyArg_ParseTuple(args, "O!O", &PyType_Type, &owner, &name)) {
         return NULL;
     }
-    Py_XSETREF(method->owner, (PyTypeObject *)Py_NewRef(owner));
+    for (int i = 0; i < ALL_CLASSES; i++) {
+        if (method->shortcut->others >> i & 1 && bind_class(method->state, i, NULL) < 0) {
+            return NULL;
+        }
+    }
+    if (bind_class(method->state, method->shortcut->owner, (PyTypeObject *)owner) < 0) {
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 
@@ -167,19 +180,14 @@ static PyMemberDef method_members[] = {
 };
 
 static PyType_Slot method_slots[] = {
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, method_get},
-    {Py_tp_getattro, method_getattr},
-    {Py_tp_traverse, method_traverse},
-    {Py_tp_clear, method_clear},
-    {Py_tp_dealloc, method_dealloc},
-    {Py_tp_methods, method_methods},
-    {Py_tp_members, method_members},
-    {0, NULL},
+    {Py_tp_call, PyVectorcall_Call},    {Py_tp_descr_get, method_get},
+    {Py_tp_getattro, method_getattr},   {Py_tp_traverse, method_traverse},
+    {Py_tp_dealloc, method_dealloc},    {Py_tp_methods, method_methods},
+    {Py_tp_members, method_members},    {0, NULL},
 };
 
 static PyType_Spec method_spec = {
-    .name = "wscore._speedups.Method",
+    .name = MODULE ".Method",
     .basicsize = sizeof(Method),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |
              Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_IMMUTABLETYPE |
@@ -189,13 +197,13 @@ static PyType_Spec method_spec = {
 
 /* A Method with the shortcut for the Python method `definition`. */
 static PyObject *
-new_method(PyTypeObject *type, PyObject *module, const Shortcut *shortcuts, PyObject *definition)
+new_method(PyObject *module, const Shortcut *shortcut, PyObject *definition)
 {
+    State *const state = PyModule_GetState(module);
     PyObject *name = PyObject_GetAttrString(definition, "__qualname__");
     if (name == NULL) {
         return NULL;
     }
-    const Shortcut *shortcut = shortcuts;
     while (shortcut->name != NULL && PyUnicode_CompareWithASCIIString(name, shortcut->name)) {
         shortcut++;
     }
@@ -203,16 +211,55 @@ new_method(PyTypeObject *type, PyObject *module, const Shortcut *shortcuts, PyOb
         PyErr_Format(PyExc_ImportError, "%U has no shortcut in C", name);
     }
     Py_DECREF(name);
-    Method *method = shortcut->name == NULL ? NULL : PyObject_GC_New(Method, type);
-    if (method == NULL) {
-        return NULL;
+    Method *method = shortcut->name == NULL ? NULL : PyObject_GC_New(Method, state->method);
+    if (method != NULL) {
+        method->vectorcall = method_call;
+        method->shortcut = shortcut;
+        method->state = state;
+        method->module = Py_NewRef(module);
+        method->definition = Py_NewRef(definition);
+        PyObject_GC_Track(method);
     }
-    method->vectorcall = method_call;
-    method->shortcut = shortcut;
-    method->state = PyModule_GetState(module);
-    method->module = Py_NewRef(module);
-    method->owner = NULL;
-    method->definition = Py_NewRef(definition);
-    PyObject_GC_Track(method);
     return (PyObject *)method;
 }
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    State *const state = PyModule_GetState(module);
+    Py_VISIT(state->method);
+    for (int i = 0; i < ALL_CLASSES; i++) {
+        Py_VISIT(state->class[i]);
+    }
+    for (int i = 0; i < OBJECTS; i++) {
+        Py_VISIT(state->object[i]);
+    }
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    State *const state = PyModule_GetState(module);
+    Py_CLEAR(state->method);
+    for (int i = 0; i < ALL_CLASSES; i++) {
+        Py_CLEAR(state->class[i]);
+    }
+    for (int i = 0; i < OBJECTS; i++) {
+        Py_CLEAR(state->object[i]);
+    }
+    return 0;
+}
+
+static int module_exec(PyObject *module); /* in the file that includes this one */
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters /* Python 3.12 */
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#ifdef Py_mod_gil /* Python 3.13 */
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};

@@ -16,33 +16,30 @@ therefore read once, and text is decoded from a copy. */
 #include <stdint.h>
 #include <string.h>
 
+#define MODULE "wscore._speedups"
+#define CLASSES(X)                                                                                 \
+    X(MessagePiece, "wscore.events")                                                               \
+    X(Connection, "wscore.connection")                                                             \
+    X(Sender, "wscore.sending")                                                                    \
+    X(Parser, "wscore.parser")                                                                     \
+    X(Deadlines, "wscore.deadlines")
+#define SLOTS(X)                                                                                   \
+    X(MessagePiece, type) X(MessagePiece, data) X(MessagePiece, text) X(MessagePiece, first)       \
+    X(MessagePiece, last)                                                                          \
+    X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \
+    X(Connection, _keepalive_ping) X(Connection, _eof_held)                                        \
+    X(Sender, may_send) X(Sender, _fragmenting) X(Sender, _short_below) X(Sender, _out)            \
+    X(Sender, unsent)                                                                              \
+    X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
+    X(Parser, _type) X(Parser, _pending)                                                           \
+    X(Deadlines, heard)
+/* DataType's TEXT, BINARY and NONE, the name of Decoding.take, and 0. */
+enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, TAKE, ZERO, OBJECTS };
+
 #include "_encoding.h"
 #include "_masking.h"
 #include "_method.h"
 #include "_utf8.h"
-
-/* The attributes of a MessagePiece. */
-enum { TYPE, DATA, TEXT, FIRST, LAST, SLOTS };
-static const char *const slot_names[SLOTS] = {"type", "data", "text", "first", "last"};
-
-enum { CONNECTION_SLOTS = 5, PARSER_SLOTS = 7, DEADLINES_SLOTS = 1, SENDER_SLOTS = 5 };
-
-typedef struct {
-    PyTypeObject *piece;         /* events.MessagePiece */
-    Py_ssize_t offsets[SLOTS];   /* where its slots lie in it */
-    PyObject *text;              /* DataType.TEXT */
-    PyObject *binary;            /* DataType.BINARY */
-    PyObject *none;              /* DataType.NONE */
-    PyObject *take;              /* the name of Decoding.take */
-    /* For the shortcuts of methods. */
-    PyTypeObject *method;
-    PyTypeObject *parser;
-    PyTypeObject *deadlines;
-    Py_ssize_t in_connection[CONNECTION_SLOTS];
-    Py_ssize_t in_parser[PARSER_SLOTS];
-    Py_ssize_t in_deadlines[DEADLINES_SLOTS];
-    Py_ssize_t in_sender[SENDER_SLOTS];
-} State;
 
 static int
 wrong_number(const char *name, Py_ssize_t given, Py_ssize_t least, Py_ssize_t most)
@@ -322,17 +319,17 @@ The slots are filled directly: a message of 32 bytes takes 70 ns, by __init__ it
 static PyObject *
 new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
 {
-    PyObject *piece = PyType_GenericAlloc(state->piece, 0);
+    PyObject *piece = PyType_GenericAlloc(state->class[MessagePiece], 0);
     if (piece == NULL) {
         Py_DECREF(payload);
         Py_DECREF(text);
         return NULL;
     }
-    PyObject *const values[SLOTS] = {Py_NewRef(type), payload, text, Py_NewRef(Py_True),
-                                     Py_NewRef(Py_True)};
-    for (int i = 0; i < SLOTS; i++) {
-        memcpy((char *)piece + state->offsets[i], &values[i], sizeof(PyObject *));
-    }
+    SLOT(piece, MessagePiece_type) = Py_NewRef(type);
+    SLOT(piece, MessagePiece_data) = payload;
+    SLOT(piece, MessagePiece_text) = text;
+    SLOT(piece, MessagePiece_first) = Py_NewRef(Py_True);
+    SLOT(piece, MessagePiece_last) = Py_NewRef(Py_True);
     return piece;
 }
 
@@ -356,7 +353,8 @@ append_message(const State *state, PyObject *events, int is_text, PyObject *payl
     else {
         Py_INCREF(text);
     }
-    PyObject *piece = new_piece(state, is_text ? state->text : state->binary, payload, text);
+    PyObject *const type = state->object[is_text ? TEXT_TYPE : BINARY_TYPE];
+    PyObject *piece = new_piece(state, type, payload, text);
     if (piece == NULL) {
         return -1;
     }
@@ -374,7 +372,7 @@ take_encoded(const State *state, PyObject *decoding, int first, PyObject *payloa
     PyObject *byte = PyLong_FromLong(first);
     PyObject *const args[] = {decoding, byte, payload, events};
     PyObject *taken =
-        byte == NULL ? NULL : PyObject_VectorcallMethod(state->take, args, 4, NULL);
+        byte == NULL ? NULL : PyObject_VectorcallMethod(state->object[TAKE], args, 4, NULL);
     Py_XDECREF(byte);
     Py_DECREF(payload);
     const int more = taken == NULL ? -1 : PyObject_IsTrue(taken);
@@ -511,13 +509,10 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 
 /* speedups.py */
 
-PyDoc_STRVAR(method_doc, "method(definition, /)\n--\n\nSee speedups.accelerated_method.");
-
 static PyObject *
 method(PyObject *module, PyObject *definition)
 {
-    const State *const state = PyModule_GetState(module);
-    return new_method(state->method, module, shortcuts, definition);
+    return new_method(module, shortcuts, definition);
 }
 
 /* The module */
@@ -531,7 +526,7 @@ static PyMethodDef methods[] = {
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
 #ifndef Py_GIL_DISABLED /* where threads may change an object while its slots are read */
-    {"method", method, METH_O, method_doc},
+    {"method", method, METH_O, "method(definition, /)\n--\n\nSee speedups.shortcuts."},
 #endif
     {NULL, NULL, 0, NULL},
 };
@@ -539,72 +534,28 @@ static PyMethodDef methods[] = {
 static int
 module_exec(PyObject *module)
 {
-    State *state = PyModule_GetState(module);
+    State *const state = PyModule_GetState(module);
     PyObject *types = imported("wscore.enums", "DataType");
     if (types == NULL) {
         return -1;
     }
-    state->text = PyObject_GetAttrString(types, "TEXT");
-    state->binary = PyObject_GetAttrString(types, "BINARY");
-    state->none = PyObject_GetAttrString(types, "NONE");
+    static const char *const names[] = {"TEXT", "BINARY", "NONE"};
+    for (int i = TEXT_TYPE; i <= NO_TYPE; i++) {
+        state->object[i] = PyObject_GetAttrString(types, names[i]);
+    }
     Py_DECREF(types);
-    state->take = PyUnicode_InternFromString("take");
-    state->piece =
-        imported_class("wscore.events", "MessagePiece", slot_names, state->offsets, SLOTS);
+    state->object[TAKE] = PyUnicode_InternFromString("take");
+    state->object[ZERO] = PyLong_FromLong(0);
     state->method = (PyTypeObject *)PyType_FromModuleAndSpec(module, &method_spec, NULL);
-    return state->text == NULL || state->binary == NULL || state->none == NULL ||
-                   state->take == NULL || state->piece == NULL || state->method == NULL
-               ? -1
-               : 0;
+    return PyErr_Occurred() ? -1 : bind_class(state, MessagePiece, NULL);
 }
-
-static int
-module_traverse(PyObject *module, visitproc visit, void *arg)
-{
-    State *state = PyModule_GetState(module);
-    Py_VISIT(state->piece);
-    Py_VISIT(state->text);
-    Py_VISIT(state->binary);
-    Py_VISIT(state->none);
-    Py_VISIT(state->take);
-    Py_VISIT(state->method);
-    Py_VISIT(state->parser);
-    Py_VISIT(state->deadlines);
-    return 0;
-}
-
-static int
-module_clear(PyObject *module)
-{
-    State *state = PyModule_GetState(module);
-    Py_CLEAR(state->piece);
-    Py_CLEAR(state->text);
-    Py_CLEAR(state->binary);
-    Py_CLEAR(state->none);
-    Py_CLEAR(state->take);
-    Py_CLEAR(state->method);
-    Py_CLEAR(state->parser);
-    Py_CLEAR(state->deadlines);
-    return 0;
-}
-
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, module_exec},
-#ifdef Py_mod_multiple_interpreters /* Python 3.12 */
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#endif
-#ifdef Py_mod_gil /* Python 3.13 */
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, NULL},
-};
 
 static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "wscore._speedups",
+    .m_name = MODULE,
     .m_size = sizeof(State),
     .m_methods = methods,
-    .m_slots = slots,
+    .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,
 };

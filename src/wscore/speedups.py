@@ -1,20 +1,40 @@
 """Picks the C extension's functions where it was built, and the Python ones elsewhere."""
 
 from collections.abc import Callable
+from importlib import import_module
 from os import environ
 from types import ModuleType
 from typing import TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
-_compiled: ModuleType | None = None
-if environ.get("WSCORE_PURE") != "1":
-    try:
-        from . import _speedups
 
-        _compiled = _speedups
+def extension(name: str) -> ModuleType | None:
+    """The C extension with that name; None if it was not built, or if WSCORE_PURE=1 is set."""
+    if environ.get("WSCORE_PURE") == "1":
+        return None
+    try:
+        return import_module(name)
     except ImportError:
-        pass  # there was no compiler when the package was built
+        return None  # there was no compiler when the package was built
+
+
+def shortcuts(compiled: ModuleType | None) -> Callable[[_Function], _Function]:
+    """The decorator for the methods for which `compiled` has a shortcut.
+
+    The Python method is the definition: the shortcut does the same in the usual case, and else
+    runs the Python method. Subclasses have it too. A class shows the Python method itself.
+    """
+    return getattr(compiled, "method", _unchanged)
+
+
+def _unchanged(method: _Function) -> _Function:
+    return method
+
+
+_compiled = extension("wscore._speedups")
+
+accelerated_method = shortcuts(_compiled)
 
 # The Python functions by name, also those that the C extension replaces.
 PYTHON_FUNCTIONS: dict[str, Callable[..., object]] = {}
@@ -29,13 +49,3 @@ def accelerated(function: _Function) -> _Function:
     PYTHON_FUNCTIONS[function.__name__] = function
     compiled: _Function = getattr(_compiled, function.__name__, function)
     return compiled
-
-
-def accelerated_method(method: _Function) -> _Function:
-    """Decorate a method for which the C extension has a shortcut, and return the one to use.
-
-    The Python method is the definition: the shortcut does the same in the usual case, and else
-    runs the Python method. Subclasses have it too; a class shows the Python method itself.
-    """
-    with_shortcut: Callable[[_Function], _Function] | None = getattr(_compiled, "method", None)
-    return method if with_shortcut is None else with_shortcut(method)

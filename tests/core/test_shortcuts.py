@@ -270,6 +270,5 @@ def test_only_methods_that_have_one_are_accelerated() -> None:
     other.__qualname__ = "Sender.send_message"
     method: Any = compiled.method(other)
     bind = type(method).__set_name__
-    for content, error in (({"may_send": 5}, ImportError), ({}, AttributeError)):
-        with pytest.raises(error, match="may_send"):
-            bind(method, type("NoSender", (), content), "send_message")
+    with pytest.raises(ImportError, match="Sender has no slot may_send"):
+        bind(method, type("NoSender", (), {"may_send": 5}), "send_message")

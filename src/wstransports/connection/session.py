@@ -30,6 +30,7 @@ from ..receiving.inbox import Inbox
 from ..receiving.intake import ANSWER, BACKLOG, LONG_READ, Intake
 from ..runtime import Pipe, Runtime, Signal, log_dropped, peer_name
 from ..sending.outbox import Outbox
+from ..speedups import accelerated_method
 from ..tls import tls_cause
 from .alarm import Alarm
 from .control import Control
@@ -37,7 +38,6 @@ from .ended import Ended, how_it_closed
 from .linger import Linger, awaits_end, close_stream
 
 _PLAIN = {"Content-Type": "text/plain"}
-
 _LAST = (CloseReceived, ConnectionFailed)
 
 
@@ -206,6 +206,7 @@ class Session:
             if self.callbacks.closing:
                 self.advance_close()
 
+    @accelerated_method
     def handle(self, events: list[Event]) -> None:
         """Handle all events before any callback runs: a callback may send or close at once."""
         inbox = self.inbox

@@ -15,6 +15,7 @@ from ..batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from ..errors import ConnectionClosed, closed_error
 from ..identity import Identity
 from ..runtime import Pipe, Runtime, checkpoint
+from ..speedups import accelerated_method
 from .fragment_lock import FragmentLock
 from .kernel_buffer import unacknowledged, unsent
 from .pongs import AwaitedPong, Pongs
@@ -120,6 +121,7 @@ class Outbox:
 
     # Writing.
 
+    @accelerated_method
     def put(self) -> bool:
         """Write the core's output, at once or with the batch.
 
