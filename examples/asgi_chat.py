@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -21,7 +22,11 @@ Send = Callable[[Event], Awaitable[None]]
 
 PAGE = Path(__file__).with_name("chat.html").read_bytes()
 
-names: dict[Send, str] = {}
+# The most lines that wait for a client. One that is slower than the chat misses those beyond.
+MOST_LINES = 100
+
+# The clients, each with the lines that wait for it.
+names: dict[asyncio.Queue[str], str] = {}
 
 
 async def app(scope: Event, receive: Receive, send: Send) -> None:
@@ -39,24 +44,35 @@ async def app(scope: Event, receive: Receive, send: Send) -> None:
 async def chat(query: dict[str, list[str]], receive: Receive, send: Send) -> None:
     """Take part in the chat until the client leaves."""
     name = query.get("name", ["Somebody"])[0][:30]
-    names[send] = name
+    lines = asyncio.Queue[str](MOST_LINES)
+    names[lines] = name
+    sending = asyncio.create_task(send_lines(lines, send))
     try:
-        await tell_all(f"{name} joined")
+        tell_all(f"{name} joined")
         while (event := await receive())["type"] == "websocket.receive":
             text = event.get("text")
             if text is None:
                 text = event["bytes"].decode(errors="replace")
-            await tell_all(text, name)
+            tell_all(text, name)
     finally:
-        del names[send]
-        await tell_all(f"{name} left")
+        del names[lines]
+        sending.cancel()
+        tell_all(f"{name} left")
 
 
-async def tell_all(text: str, name: str = "") -> None:
-    """Send a line to all clients but those that have left meanwhile."""
+async def send_lines(lines: asyncio.Queue[str], send: Send) -> None:
+    """Send a client its lines, so that nobody else waits for it."""
+    with suppress(OSError):  # it has left
+        while True:
+            await send({"type": "websocket.send", "text": await lines.get()})
+
+
+def tell_all(text: str, name: str = "") -> None:
+    """Pass a line on to all clients."""
     line = json.dumps({"name": name, "text": text, "here": sorted(names.values())})
-    event = {"type": "websocket.send", "text": line}
-    await asyncio.gather(*[send(event) for send in names], return_exceptions=True)
+    for lines in names:
+        if not lines.full():
+            lines.put_nowait(line)
 
 
 if __name__ == "__main__":

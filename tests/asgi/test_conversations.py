@@ -228,6 +228,37 @@ async def test_after_a_mistake_it_may_accept_as_it_should(
         assert peer.subprotocol is None
 
 
+@pytest.mark.parametrize(
+    ("message", "error", "says"),
+    [
+        ({}, ValueError, r"an ASGI event needs 'type', but has only \[\]: add it"),
+        ({"text": "x"}, ValueError, r"an ASGI event needs 'type', but has only \['text'\]"),
+        (None, TypeError, "an ASGI event is a dict with a 'type', not NoneType"),
+        (
+            {"type": "websocket.http.response.start", "headers": []},
+            ValueError,
+            r"websocket\.http\.response\.start needs 'status', but has only \['headers', 'type'\]",
+        ),
+    ],
+)
+@on_memory
+async def test_an_event_without_what_it_needs(
+    loop: Loop, message: Any, error: type[Exception], says: str
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(error, match=says):
+            await send(message)
+        await send(ACCEPT)
+        if "type" not in (message or {}):
+            with pytest.raises(error, match=says):
+                await send(message)
+        await send(text("as it should be"))
+
+    async with serving(loop, app) as served:
+        peer = await served.connect()
+        assert await peer.message() == "as it should be"
+
+
 # Sending.
 
 

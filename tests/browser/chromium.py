@@ -141,13 +141,17 @@ class Page:
 
 
 class Chromium:
-    """The browser; `profile` is an empty folder for its files."""
+    """The browser; `profile` is an empty folder for its files.
+
+    It trusts the certificates of one public key, named by the SHA-256 of it in base64.
+    """
 
     _tools: DevTools
 
-    def __init__(self, program: str, profile: Path) -> None:
+    def __init__(self, program: str, profile: Path, trusted: str = "") -> None:
+        trust = f"--ignore-certificate-errors-spki-list={trusted}"
         self._process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={profile}"],
+            [program, *_FLAGS, f"--user-data-dir={profile}", *[trust] * bool(trusted)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -190,10 +194,10 @@ class Chromium:
 
 
 @contextmanager
-def installed(profile: Path, left_out: str) -> Iterator[Chromium]:
+def installed(profile: Path, left_out: str, trusted: str = "") -> Iterator[Chromium]:
     """Chromium, started once; without it the test is skipped: `left_out` says what did not run."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip(f"chromium is not installed, so {left_out}")
-    with Chromium(program, profile) as browser:
+    with Chromium(program, profile, trusted) as browser:
         yield browser

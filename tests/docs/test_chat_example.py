@@ -71,3 +71,13 @@ def test_a_client_that_names_nobody_and_sends_no_text(chat: Path, tmp_path: Path
         for message, text in ("", ""), (b"as bytes", "as bytes"):
             peer.send(message)
             assert line(peer)["text"] == text
+
+
+def test_a_client_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
+    with running(program(ASGI_CHAT), tmp_path) as server:
+        server.logs = LOGS[ASGI_CHAT]
+        with server.connect("/?name=Slow"), server.connect("/?name=Ada") as ada:
+            assert line(ada)["text"] == "Ada joined"
+            for number in range(300):  # 15 MB, more than all buffers on the way hold
+                ada.send(f"{number} ".ljust(50_000))
+                assert line(ada)["text"].split() == [str(number)]

@@ -4,15 +4,18 @@ import asyncio
 import json
 import ssl
 import urllib.request
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import trio
 import trustme
-from chromium import Chromium, Page, installed
+from chromium import installed
 from clients import Connect, Refused, a_browsers, ours, theirs
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_pem_x509_certificate
 from processes import Served, served, under_uvicorn
 
 from kit.certificates import certificate_files, client_context
@@ -28,9 +31,11 @@ Run = Callable[[Callable[[Connect], Awaitable[None]]], None]
 class Site:
     """A running server, and what trusts it."""
 
-    def __init__(self, server: Served, trusted: ssl.SSLContext | None) -> None:
+    def __init__(self, server: Served, trusted: ssl.SSLContext | None, pin: str) -> None:
         self.server = server
         self.trusted = trusted
+        self.pin = pin
+        """The SHA-256 of its certificate's public key, in base64."""
         scheme = "ws" if trusted is None else "wss"
         self.base = f"{scheme}://127.0.0.1:{server.port}"
 
@@ -54,26 +59,26 @@ def site(
     request: pytest.FixtureRequest, loop: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
     """A server of `on_fastapi`, which logs no error that the tests have not asked for."""
-    command, trusted = under_uvicorn("on_fastapi", "--loop", loop), None
+    command, trusted, pin = under_uvicorn("on_fastapi", "--loop", loop), None, ""
     if request.param == "TLS":
         authority = trustme.CA()
         cert, key = certificate_files(authority, tmp_path_factory.mktemp("keys"), "127.0.0.1")
         command += ["--ssl-certfile", str(cert), "--ssl-keyfile", str(key)]
-        trusted = client_context(authority)
+        trusted, pin = client_context(authority), key_hash(Path(cert))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PAGE", str(PAGE))
         with served(command) as server:
-            yield Site(server, trusted)
+            yield Site(server, trusted, pin)
             server.terminate()
     errors = server.log.count("Traceback")
     assert errors == server.log.count("RuntimeError: as the client has asked for"), server.log
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """Started once."""
-    with installed(tmp_path_factory.mktemp("chromium"), "no browser talked to FastAPI") as browser:
-        yield browser
+def key_hash(cert: Path) -> str:
+    """The SHA-256 of the public key of a certificate, in base64."""
+    key = load_pem_x509_certificate(cert.read_bytes()).public_key()
+    encoded = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return b64encode(sha256(encoded).digest()).decode()
 
 
 @pytest.fixture(params=["ours on asyncio", "ours on trio", "websockets"])
@@ -146,23 +151,21 @@ def test_an_error_of_the_application(site: Site, talk: Run) -> None:
     talk(fail)
 
 
-def test_a_browser(loop: str, browser: Chromium) -> None:
+def test_a_browser(site: Site, tmp_path: Path) -> None:
     """It gets its cookie with the page, and sends it with the opening handshake."""
-    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PAGE", str(PAGE))
-        server = stack.enter_context(served(under_uvicorn("on_fastapi", "--loop", loop)))
-        base = f"ws://127.0.0.1:{server.port}"
-        page: Page = browser.open(f"http://127.0.0.1:{server.port}/page")
-        connect = a_browsers(page)
-        asyncio.run(converse(connect, base))
+    url = f"{site.base.replace('ws', 'http', 1)}/page"
 
-        async def rest() -> None:
-            with pytest.raises(Refused):
-                async with connect(f"{base}/denied", None):
-                    pytest.fail("it was accepted")
-            async with connect(f"{base}/rooms/blue", None) as end:
-                await end.receive()
-                await end.send("fail")
-                assert await end.closed() == (1011, "")
+    async def talk(connect: Connect) -> None:
+        await converse(connect, site.base)
+        with pytest.raises(Refused):
+            async with connect(f"{site.base}/denied", None):
+                pytest.fail("it was accepted")
+        async with connect(f"{site.base}/rooms/blue", None) as end:
+            await end.receive()
+            await end.send("fail")
+            assert await end.closed() == (1011, "")
 
-        asyncio.run(rest())
+    # It ends before the server: that would wait for the end of an idle TLS connection.
+    with installed(tmp_path, "no browser talked to FastAPI", site.pin) as browser:
+        page = browser.open(url)
+        asyncio.run(talk(a_browsers(page)))

@@ -24,6 +24,7 @@ from ..connection.session import Session
 from ..errors import ConnectionClosed, Peer
 from ..runtime import Runtime, Signal, Timer, checkpoint, peer_name
 from .application import Message, Settings
+from .fields import field
 from .headers import decoded
 from .scope import Scope, websocket_scope
 from .stage import EXPECTED, Stage
@@ -129,7 +130,11 @@ class Exchange:
         Raises `disconnected` once the client has left, RuntimeError for an event that is not
         possible now, ValueError or TypeError for one that is wrong in itself.
         """
-        if self._stage is not _OPEN or message["type"] != "websocket.send":
+        try:
+            is_data = message["type"] == "websocket.send" and self._stage is _OPEN
+        except (KeyError, TypeError):
+            is_data = False
+        if not is_data:
             await self._send_other(message)
             return
         data = message.get("bytes")
@@ -296,7 +301,7 @@ class Exchange:
 
     async def _send_other(self, message: Message) -> None:
         """Send what is not a message."""
-        kind, stage, session = message["type"], self._stage, self._session
+        kind, stage, session = field(message, "type"), self._stage, self._session
         if session.lost or (self._left is not None and stage is not Stage.CLOSED):
             raise self.disconnected(_GONE)
         if kind == "websocket.accept" and stage is Stage.ASKED:
@@ -316,7 +321,7 @@ class Exchange:
             self._stage = Stage.CLOSED
         elif kind == "websocket.http.response.start" and stage is Stage.ASKED:
             headers = decoded(message.get("headers", ()))
-            self._denial = checked_final(Response(message["status"], headers))
+            self._denial = checked_final(Response(field(message, "status"), headers))
             self._stage = Stage.DENYING
         elif kind == "websocket.http.response.body" and stage is Stage.DENYING:
             body = payload_bytes(message.get("body", b""), f"the body of {kind} must be bytes")
