@@ -321,9 +321,9 @@ class WebSocketServer:
 
         Returns when all clients and workers have ended. Raises OSError if it cannot listen;
         RuntimeError inside a running loop, or if no worker comes to serve; with `workers` also
-        outside the main thread, and if the program was typed or piped into Python. Raises
-        ValueError or TypeError for invalid arguments, such as `workers` for a server with `loop` or
-        `runtime`.
+        outside the main thread, elsewhere than on POSIX, and if the program was typed or piped
+        into Python. Raises ValueError or TypeError for invalid arguments, such as `workers` for a
+        server with `loop` or `runtime`.
         """
         _check_drain(drain)
         own = self.loop is not None or self._given_runtime is not None

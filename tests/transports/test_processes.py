@@ -217,10 +217,10 @@ class Worker(threading.Thread):
             self._on_order(order)
 
     def end(self, status: int) -> None:
-        """End."""
+        """End. The signal comes first, so that it is always handled."""
+        signal.raise_signal(signal.SIGCHLD)
         self._status = status
         self._connection.close()
-        signal.raise_signal(signal.SIGCHLD)
 
     def poll(self) -> int | None:
         return self._status
@@ -339,6 +339,12 @@ def test_it_needs_a_program_that_can_be_started_again(
 ) -> None:
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(RuntimeError, match="run it from a file"):
+        supervise(HERE, 1, 20)
+
+
+def test_it_needs_posix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wstransports.workers.supervise._POSIX", False)
+    with pytest.raises(RuntimeError, match="needs a POSIX system"):
         supervise(HERE, 1, 20)
 
 

@@ -6,7 +6,10 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-TAKEN = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+# Windows lacks two of them, and imports this too.
+TAKEN = [
+    number for number in signal.Signals if number.name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGCHLD")
+]
 
 
 class Signals:

@@ -1,6 +1,7 @@
 """Running a supervisor, in the process that the user started."""
 
 import logging
+import os
 import signal
 import socket
 import time
@@ -16,6 +17,8 @@ from .processes import Process, Processes, can_start_again, start_again
 from .signals import Signals
 from .supervisor import Supervisor
 
+_POSIX = os.name == "posix"
+
 # How a worker is started: with the sockets that listen, and its end of the connection to us.
 Spawn = Callable[[Sequence[socket.socket], socket.socket], Process]
 
@@ -24,8 +27,12 @@ def supervise(where: Address, count: int, leave_time: float, spawn: Spawn = star
     """Listen at `where`, and keep `count` workers until SIGINT or SIGTERM.
 
     SIGHUP replaces them. Raises OSError if it cannot listen, RuntimeError if the program cannot be
-    started again, outside the main thread, or if no worker ever serves.
+    started again, outside the main thread, elsewhere than on POSIX, or if no worker ever serves.
     """
+    if not _POSIX:
+        raise RuntimeError(
+            "run(workers=...) needs a POSIX system: leave workers out, and start several programs"
+        )
     if not can_start_again():
         raise RuntimeError(
             "run(workers=...) starts the program again for each worker, which cannot be done with"
