@@ -18,6 +18,8 @@ from wstransports.rooms.redis.resp import (
     encode,
 )
 
+MESSAGE = b">3\r\n$7\r\nmessage\r\n"
+
 REPLIES: list[tuple[bytes, Reply]] = [
     (b"+OK\r\n", b"OK"),
     (b"+\r\n", b""),
@@ -45,6 +47,11 @@ REPLIES: list[tuple[bytes, Reply]] = [
     (b"|1\r\n+ttl\r\n:3600\r\n:5\r\n", 5),
     (b"|0\r\n:5\r\n", 5),
     (b"*2\r\n|1\r\n+a\r\n+b\r\n:1\r\n:2\r\n", [1, 2]),
+    (MESSAGE + b"$4\r\nnews\r\n$6\r\na\r\nb\r\n\r\n", Push([b"message", b"news", b"a\r\nb\r\n"])),
+    (MESSAGE + b"$0\r\n\r\n$0\r\n\r\n", Push([b"message", b"", b""])),
+    (MESSAGE + b"+a\r\n:1\r\n", Push([b"message", b"a", 1])),
+    (MESSAGE + b"$1\r\na\r\n:1\r\n", Push([b"message", b"a", 1])),
+    (b"|1\r\n+a\r\n+b\r\n" + MESSAGE + b"$1\r\na\r\n$1\r\nb\r\n", Push([b"message", b"a", b"b"])),
 ]
 
 
@@ -124,6 +131,10 @@ def test_each_cut() -> None:
         (b"$99999999999\r\n", "a length is not a number"),
         (b"$3\r\nabcd\r\n", "a string is not as long as it says"),
         (b"=3\r\nabc\r\n", "a verbatim string does not say its format"),
+        (MESSAGE + b"$1\r\nab\r\n$1\r\nb\r\n", "a string is not as long as it says"),
+        (MESSAGE + b"$1\r\na\r\n$1\r\nbc\r\n", "a string is not as long as it says"),
+        (MESSAGE + b"$1\r\na\r\n$100001\r\n", "a reply takes more than 100000 bytes"),
+        (MESSAGE + b"$1\r\na\r\n$99740\r\n" + b"x" * 99740 + b"\r\n", "a reply takes more than"),
         (b"+a\rb\r\n", "a line break is inside a line"),
         (b"-a\nb\r\n", "a line break is inside a line"),
         (b"%1\r\n*0\r\n:1\r\n", "a map has an aggregate for a key"),
@@ -163,6 +174,16 @@ def test_each_reply_has_the_whole_limit() -> None:
     parser = ReplyParser(most=1000)
     string = b"$900\r\n" + b"a" * 900 + b"\r\n"
     assert parser.feed(string * 3) == [b"a" * 900] * 3
+
+
+def test_a_message_of_the_limit() -> None:
+    """Read in one go or in parts, it may take as much."""
+    for size in range(99_600, 99_800):
+        data = MESSAGE + b"$1\r\na\r\n$%d\r\n%b\r\n" % (size, b"x" * size)
+        whole, cut = ReplyParser(100_000), ReplyParser(100_000)
+        replies = [reply for part in (data[:-1], data[-1:]) for reply in cut.feed(part)]
+        assert whole.feed(data) == replies
+        assert bool(whole.failure) is bool(cut.failure) is not bool(replies)
 
 
 def test_commands() -> None:

@@ -29,6 +29,10 @@ _BIG = re.compile(rb"[+-]?[0-9]{1,1000}")
 _DOUBLE = re.compile(rb"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][+-]?[0-9]{1,4})?|inf|nan)")
 _COUNT = re.compile(rb"[0-9]{1,10}")
 
+# A message on a channel: what comes most often. And what stands before its data.
+_MESSAGE = re.compile(rb">3\r\n\$7\r\nmessage\r\n\$([0-9]{1,5})\r\n")
+_DATA = re.compile(rb"\r\n\$([0-9]{1,10})\r\n")
+
 _BULK = b"$=!"
 _AGGREGATES = b"*%~>|"
 _PAIRED = b"%|"  # of which the count is that of pairs
@@ -117,7 +121,13 @@ class ReplyParser:
         return replies
 
     def _replies(self) -> Iterator[Reply]:
-        while (line := self._line()) is not None:
+        while True:
+            if not self._stack and (message := self._message()) is not None:
+                yield message
+                continue
+            line = self._line()
+            if line is None:
+                return
             kind, text = line
             begin = self._at + len(text) + 3
             if kind in _AGGREGATES and text != b"-1":
@@ -145,6 +155,24 @@ class ReplyParser:
             if self._complete(value):
                 self._left = self._most
                 yield self._done
+
+    def _message(self) -> Push | None:
+        """The next message on a channel, if all of it is there, in half of the time that its parts
+        take. None for anything else, faults included."""
+        buffer = self._buffer
+        head = _MESSAGE.match(buffer, self._at)
+        if head is None:
+            return None
+        begin, middle = head.end(), head.end() + int(head[1])
+        data = _DATA.match(buffer, middle)
+        if data is None:
+            return None
+        end = data.end() + int(data[1])
+        if buffer[end : end + 2] != b"\r\n" or end - self._at + 4 * ELEMENT > self._left:
+            return None
+        self._at = end + 2
+        self._left = self._most
+        return Push((b"message", bytes(buffer[begin:middle]), bytes(buffer[data.end() : end])))
 
     def _complete(self, value: Reply) -> bool:
         """Add a value to what it is part of; returns whether a whole reply is in `_done`."""
