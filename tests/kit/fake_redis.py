@@ -82,6 +82,7 @@ class FakeRedis:
         }
         self.info = {"run_id": "0" * 7 + "1", "aof_enabled": "0", "master_replid2": "0" * 40}
         self.answers: dict[str, bytes | Callable[[FakeEnd, Words], bytes]] = {}
+        self.appendfsync = b"everysec"
         self.greeting = b""
         self.silent = False
         """Answers nothing."""
@@ -151,6 +152,9 @@ class FakeRedis:
     def _info(self, end: FakeEnd, words: Words) -> bytes:
         text = "# Server\r\n" + "".join(f"{name}:{value}\r\n" for name, value in self.info.items())
         return b"=%d\r\ntxt:%b\r\n" % (len(text) + 4, text.encode())
+
+    def _config(self, end: FakeEnd, words: Words) -> bytes:
+        return b"%1\r\n" + bulk(words[1], self.appendfsync)
 
     def _select(self, end: FakeEnd, words: Words) -> bytes:
         return b"+OK\r\n"

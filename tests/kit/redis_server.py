@@ -48,8 +48,8 @@ class RedisServer:
         self.path = folder / "server.sock"
         self._data = folder / "data"
         self._command = [binary(kind), "--port", "0", "--unixsocket", str(self.path)]
-        self._command += ["--dir", str(self._data), "--save", "", *options]
-        self._command += ["--appendonly", "yes" if aof else "no"]
+        self._command += ["--dir", str(self._data), "--save", "", "--appendfsync", "always"]
+        self._command += ["--appendonly", "yes" if aof else "no", *options]
         self._process: subprocess.Popen[str]
         self._reading: threading.Thread
 
@@ -58,10 +58,12 @@ class RedisServer:
         """Where it is."""
         return f"unix://{self.path}"
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it, with the data that is there, and wait until it takes connections."""
         self._data.mkdir(exist_ok=True)
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            [*self._command, *options], stdout=subprocess.PIPE, text=True
+        )
         ready: Future[None] = Future()
         self._reading = threading.Thread(target=self._read, args=(ready,), daemon=True)
         self._reading.start()

@@ -274,6 +274,38 @@ async def test_killed_and_back_with_old_data(
 
 
 @each_kind
+@on("asyncio")
+async def test_killed_and_back_with_what_was_written(
+    loop: Loop, kind: str, tmp_path: Path, log: Log
+) -> None:
+    """A server that answers before it writes may have lost messages, whatever the next one does."""
+    with redis_server(kind, tmp_path, "--appendfsync", "everysec", aof=True) as server:
+        async with opened(server) as (made, heard):
+            begin = await made.subscribe("news")
+            await ask(made, "CONFIG", "SET", "appendfsync", "always")  # to have it for the next
+            await made.publish("news", "1", None, KEEP)
+            server.kill()
+            server.start("--appendfsync", "always")
+            await heard.until(lambda: heard.events[1:] == ["recovered"])
+            [place] = await made.positions(["news"])
+            assert (place.epoch != begin.epoch, place.offset) == (True, 0)
+            assert await history(made, begin) == ([], False)
+            # Now it is one that keeps all.
+            server.kill()
+            server.start("--appendfsync", "always")
+            await heard.until(lambda: heard.events[3:] == ["recovered"])
+            assert await made.positions(["news"]) == [place]
+            # And one that does not, as soon as a process has seen that.
+            await ask(made, "CONFIG", "SET", "appendfsync", "everysec")
+            with suppress(BrokerLost):
+                await ask(made, "CLIENT", "KILL", "TYPE", "pubsub")
+            await heard.until(lambda: heard.events[5:] == ["recovered"])
+            assert await made.positions(["news"]) == [place]
+            assert await ask(made, "HGET", key("news", "head"), "keeps") == b"0"
+            warnings(log)
+
+
+@each_kind
 @on_both
 async def test_stopped_and_going_on(loop: Loop, kind: str, tmp_path: Path, log: Log) -> None:
     with redis_server(kind, tmp_path) as server:

@@ -98,19 +98,24 @@ async def test_a_server_that_refuses_what_follows(loop: MemoryLoop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("info", "keeps"),
+    ("info", "appendfsync", "keeps"),
     [
-        ({}, b"0"),
-        ({"aof_enabled": "1"}, b"1"),
-        ({"aof_enabled": "1", "master_replid2": "a" * 40}, b"0"),
+        ({}, b"always", b"0"),
+        ({"aof_enabled": "1"}, b"always", b"1"),
+        ({"aof_enabled": "1"}, b"everysec", b"0"),
+        ({"aof_enabled": "1"}, b"", b"0"),
+        ({"aof_enabled": "1", "master_replid2": "a" * 40}, b"always", b"0"),
     ],
 )
 @on_memory
 async def test_whether_a_server_kept_its_data(
-    loop: MemoryLoop, info: dict[str, str], keeps: bytes
+    loop: MemoryLoop, info: dict[str, str], appendfsync: bytes, keeps: bytes
 ) -> None:
     async with fake_redis() as server:
         server.info.update(info)
+        server.appendfsync = appendfsync
+        if not appendfsync:
+            server.answers["CONFIG"] = b"-NOPERM this user has no permissions\r\n"
         async with opened(server) as (made, _):
             await made.publish("news", "x", None, KEEP)
         assert server.asked("EVAL")[0][4:6] == [b"00000001", keeps]

@@ -23,7 +23,8 @@ class Run:
     id: str
     """Names it; the next one has another."""
     keeps: bool
-    """Whether it has all that the run before it had, as far as it can know."""
+    """Whether it loses nothing that it has answered when it ends, and began with all that the run
+    before it had, if that was one that keeps."""
 
 
 async def greet(link: Link, url: RedisURL) -> None:
@@ -65,7 +66,17 @@ async def look_around(link: Link, url: RedisURL) -> Run:
         raise BrokerLost(f"{url} does not say its run_id")
     # A replica that became a primary may lack what its primary had.
     promoted = fields.get(b"master_replid2", _NOBODY) != _NOBODY
-    return Run(run, keeps=fields.get(b"aof_enabled") == b"1" and not promoted)
+    lasting = fields.get(b"aof_enabled") == b"1" and not promoted
+    return Run(run, keeps=lasting and await _writes_at_once(link))
+
+
+async def _writes_at_once(link: Link) -> bool:
+    """Whether the server has on disk what it has answered; False if it may not say."""
+    try:
+        policy = await link.ask("CONFIG", "GET", "appendfsync")
+    except ErrorReply:
+        return False
+    return bool(policy == {b"appendfsync": b"always"})
 
 
 def _refusal(error: ErrorReply, url: RedisURL) -> str:

@@ -9,22 +9,24 @@ from .resp import Argument, ErrorReply, Reply
 # Its keys, and its other arguments.
 Call = tuple[tuple[Argument, ...], tuple[Argument, ...]]
 
-# A room's head is a hash: the epoch, the offset of its newest message, and the run of the server
-# that wrote there last. Where the run is another, and has not kept all (ARGV[2]), messages may be
-# lost, and a new epoch begins. The server chooses its name. KEYS[2] is the room's log.
+# A room's head is a hash: the epoch, the offset of its newest message, the run of the server that
+# wrote there last, and whether that run loses nothing when it ends. ARGV[1] and ARGV[2] are that of
+# the run now. Where a run has ended that may have lost messages, a new epoch begins. The server
+# chooses its name. KEYS[2] is the room's log.
 _HEAD = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'run')
+local head = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'run', 'keeps')
 local epoch, offset = head[1], tonumber(head[2])
-if not epoch or (head[3] ~= ARGV[1] and ARGV[2] == '0') then
+local keeps = head[4] == '1' and ARGV[2] == '1'
+if not epoch or (head[3] ~= ARGV[1] and not keeps) then
     epoch = string.sub(ARGV[1], 1, 8) .. '-' .. time[1] .. string.format('%06d', time[2])
     offset = 0
     redis.call('DEL', KEYS[2])
-    redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', 0, 'run', ARGV[1])
+    redis.call('HSET', KEYS[1], 'epoch', epoch, 'offset', 0, 'run', ARGV[1], 'keeps', ARGV[2])
     redis.call('PEXPIRE', KEYS[1], 3600000)
-elseif head[3] ~= ARGV[1] then
-    redis.call('HSET', KEYS[1], 'run', ARGV[1])
+elseif head[3] ~= ARGV[1] or (head[4] == '1' and not keeps) then
+    redis.call('HSET', KEYS[1], 'run', ARGV[1], 'keeps', ARGV[2])
 end
 """
 
