@@ -17,7 +17,7 @@ class PreparedMessage:
     of connections, with any extensions, also in several threads.
     """
 
-    __slots__ = ("_frames", "_opcode", "compress", "data", "payload")
+    __slots__ = ("_frames", "_latest", "_opcode", "compress", "data", "payload")
 
     def __init__(
         self, data: str | bytes | bytearray | memoryview, compress: bool | None = None
@@ -31,6 +31,8 @@ class PreparedMessage:
         self.data: str | bytes = data if isinstance(data, str) else self.payload
         self.compress: bool | None = compress
         self._frames: dict[Hashable, bytes] = {}
+        # What `frame` was last called with, and what it returned: most often the next call's too.
+        self._latest: tuple[NegotiatedExtensions | None, bytes] = None, b""
 
     def frame(self, negotiated: NegotiatedExtensions) -> bytes:
         """The complete frame for a connection with these negotiated extensions."""
@@ -39,6 +41,7 @@ class PreparedMessage:
             bits, payload = negotiated.encode_stateless(self.payload, self.compress)
             frame = b"".join(encode_frame(FIN | bits | self._opcode, payload, None))
             self._frames[negotiated.cache_key] = frame
+        self._latest = negotiated, frame
         return frame
 
 

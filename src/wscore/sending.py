@@ -153,7 +153,9 @@ class Sender:
             return b""
         if not self.may_send or self._fragmenting is not DataType.NONE:
             raise self._refusal()
-        frame = message.frame(self._negotiated)
+        negotiated, frame = message._latest
+        if negotiated is not self._negotiated:
+            frame = message.frame(self._negotiated)
         if self._encoders:
             self._negotiated.sent_stateless(frame[0], self._encoders)
         return frame

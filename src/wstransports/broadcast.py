@@ -1,5 +1,6 @@
 """Sending one message to many clients."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -263,9 +264,12 @@ class Sending:
         """Send to those with buffer space, and apply the policy to the others."""
         message, policy, batch, at_once = self._message, self._policy, self._batch, self._at_once
         sent = self.report.sent
-        most = policy.max_waiting if policy.slow == "close" else None
+        bound = policy.max_waiting if policy.slow == "close" else math.inf
         for client in clients:
-            outbox = client._session.outbox
+            session = client._session
+            outbox = session.outbox
+            # No more than `write_limit` waits where there is space.
+            most = None if bound >= session.options.write_limit else policy.max_waiting
             if outbox.batch is not batch:  # each loop has one
                 batch = outbox.batch
                 # While nothing is gathered, order allows to write without the batch, which takes
