@@ -22,7 +22,8 @@ class Contestant:
 
     `family` names the server without its loop, `label` is the name that the pages print, and
     `module` is its file in `servers`. A `raw` server echoes bytes and does not speak WebSocket,
-    `pure` switches our C extension off, and `zlib_ng` has our server compress with zlib-ng. An ASGI
+    `receives` has our server receive with `async for` instead of a callback, `pure` switches our C
+    extension off, and `zlib_ng` has our server compress with zlib-ng. An ASGI
     server runs `app`, and uvicorn speaks WebSocket with the class `websockets`. `needs` lists the
     modules that must be installed; `under` is a program that runs the server, with arguments.
     Contestants of the module `sans_io` are protocols without a server.
@@ -33,6 +34,7 @@ class Contestant:
     module: str
     loop: str = "asyncio"
     raw: bool = False
+    receives: bool = False
     pure: bool = False
     zlib_ng: bool = False
     app: str = ""
@@ -79,6 +81,7 @@ class Contestant:
             return [*self.under, sys.executable, "-m", "benchmarks.sans_io", self.family]
         module = f"benchmarks.servers.{self.module}"
         options = ["--loop", self.loop, *["--zlib-ng"] * self.zlib_ng]
+        options += ["--receive"] * self.receives
         options += [f"--app={self.app}"] * bool(self.app)
         options += [f"--websockets={self.websockets}"] * bool(self.websockets)
         return [*self.under, sys.executable, "-m", module, *options]
@@ -165,6 +168,10 @@ def _asgi(app: str, label: str) -> list[Contestant]:
 
 _CONTESTANTS = [
     *_on(ASYNCIO, "ours", "wstransports", "wstransports"),
+    *(
+        replace(one, family="ours-receive", receives=True)
+        for one in _on(ASYNCIO, "", "wstransports, async for", "wstransports")
+    ),
     Contestant("ours-pure", "wstransports, pure Python", "wstransports", pure=True),
     *(
         replace(one, family="ours-zlib-ng", zlib_ng=True, needs=("zlib_ng",))

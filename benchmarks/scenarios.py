@@ -12,8 +12,10 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 CORES = tuple(name for name, one in CONTESTANTS.items() if one.module == "sans_io")
 HANDSHAKERS = tuple(name for name, one in CONTESTANTS.items() if one.module == "h11_floor")
 ZLIB_NG = tuple(name for name, one in CONTESTANTS.items() if one.zlib_ng)
+RECEIVING = tuple(name for name, one in CONTESTANTS.items() if one.receives)
 ASGI = tuple(name for name, one in CONTESTANTS.items() if one.app)
-SERVERS = tuple(name for name in CONTESTANTS if name not in (*CORES, *HANDSHAKERS, *ZLIB_NG, *ASGI))
+_SPECIAL = (*CORES, *HANDSHAKERS, *ZLIB_NG, *RECEIVING, *ASGI)
+SERVERS = tuple(name for name in CONTESTANTS if name not in _SPECIAL)
 ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
 ANNOUNCING = tuple(name for name in ON_ASYNCIO if CONTESTANTS[name].module != "c_floor")
@@ -105,9 +107,9 @@ def _echo(
 
 
 MESSAGES = [
-    _echo("16x256", 16, 1, 256, True, 2000),
-    _echo("100x1K", 100, 1, KIB, True, 2000),
-    _echo("1x64", 1, 64, 32, True, 4000),
+    _echo("16x256", 16, 1, 256, True, 2000, (*SERVERS, *RECEIVING)),
+    _echo("100x1K", 100, 1, KIB, True, 2000, (*SERVERS, *RECEIVING)),
+    _echo("1x64", 1, 64, 32, True, 4000, (*SERVERS, *RECEIVING)),
     _echo("16x4x16K", 16, 4, 16 * KIB, False, 500),
     _echo("16x4x16K-text", 16, 4, 16 * KIB, True, 500),
     _echo("4x1M", 4, 1, MIB, False, 12),

@@ -79,6 +79,9 @@ TARGETS = [
     Target("16x4x16K-text", _PICOWS_WEBSOCKETS, 0.9),
     Target("4x1M", _PICOWS_WEBSOCKETS, 0.9),
     Target("4x1M-text", _PICOWS_WEBSOCKETS, 0.9),
+    Target("16x256", _PICOWS_WEBSOCKETS, 1.0, ours="ours-receive"),
+    Target("100x1K", _PICOWS_WEBSOCKETS, 1.0, ours="ours-receive"),
+    Target("1x64", _PICOWS_WEBSOCKETS, 0.5, ours="ours-receive"),
     # Synchronous callbacks on the same transports.
     Target("16x256", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
     Target("100x1K", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
@@ -92,7 +95,9 @@ TARGETS = [
     # zlib is most of the cost here; the user can choose a faster engine.
     Target("deflate-16K", _WEBSOCKETS, 0.8, ours="ours-zlib-ng"),
     *(Target(scenario.name, _WEBSOCKETS, 0.35) for scenario in HANDSHAKES),
-    *(Target(scenario.name, _AIOHTTP, 1.1) for scenario in HANDSHAKES),
+    *(Target(scenario.name, _AIOHTTP, 0.8) for scenario in HANDSHAKES),
+    Target("handshake", _PICOWS_WEBSOCKETS, 1.0),
+    Target("handshake-dropped", _PICOWS_WEBSOCKETS, 1.0),
     # KiB for each connection; negotiating compression adds nothing until a message uses it.
     Target("idle", (), 8, 6),
     Target("idle-deflate", (), 1.0, relative_to="idle"),

@@ -17,6 +17,7 @@ _parser.add_argument(
 )
 _parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream"])
 _parser.add_argument("--deflate", action="store_true", help="negotiate permessage-deflate")
+_parser.add_argument("--receive", action="store_true", help="receive without a callback")
 _parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng")
 _parser.add_argument("--app", default="bare", choices=["bare", "fastapi"], help="the ASGI app")
 _parser.add_argument("--websockets", default="auto", help="what speaks WebSocket under uvicorn")
@@ -26,6 +27,8 @@ _SETTINGS = _parser.parse_args()
 BROADCASTS = _SETTINGS.task == "broadcast"
 # A message goes back while it arrives.
 STREAMS = _SETTINGS.task == "stream"
+# Messages are received with `async for`, and not by a callback.
+RECEIVES: bool = _SETTINGS.receive
 DEFLATES: bool = _SETTINGS.deflate
 ZLIB_NG: bool = _SETTINGS.zlib_ng
 APP: str = _SETTINGS.app

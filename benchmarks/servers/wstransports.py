@@ -7,7 +7,7 @@ import zlib
 from wstransports import Client, Deflate, WebSocketReader, WebSocketServer, broadcast
 
 from . import program
-from .program import BROADCASTS, DEFLATES, MAX_SIZE, STREAMS, ZLIB_NG, run, serve
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, RECEIVES, STREAMS, ZLIB_NG, run, serve
 
 if ZLIB_NG:
     from zlib_ng import zlib_ng
@@ -43,6 +43,10 @@ async def on_connection(client: Client) -> None:
         @client.message
         async def on_announcement(reader: WebSocketReader) -> None:
             await broadcast(socket.clients, await reader.get())
+
+    elif RECEIVES:
+        async for message in client:
+            await client.writer.send(message)
 
     else:
 
