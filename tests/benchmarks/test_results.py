@@ -133,7 +133,7 @@ def test_every_contestant_has_its_file() -> None:
     servers = ROOT / "benchmarks" / "servers"
     modules = {one.module for one in CONTESTANTS.values()} - {"sans_io"}
     files = {file.stem for file in servers.iterdir() if file.is_file()}
-    assert modules == files - {"__init__", "asgi_echo", "program"}
+    assert modules == files - {"__init__", "asgi_echo", "program", "workers"}
 
 
 def test_an_asgi_server_is_compared_with_ours_under_uvicorn() -> None:
