@@ -29,6 +29,7 @@ says how. */
     X(WebSocketReader, _whole)                                                                     \
     X(Callbacks, running) X(Callbacks, context) X(Callbacks, pipe)                                 \
     X(Outbox, batch) X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written)      \
+    X(Outbox, _now)                                                                                \
     X(Batch, active) X(Batch, old_at) X(Batch, _waiting)
 enum { ZERO, ONE, NOTHING, NAMES, OBJECTS = NAMES + 8 };
 static const char *const names[] = {"append", "data_to_send", "full",  "run",
@@ -178,17 +179,17 @@ has_less_than(const State *state, PyObject *outbox, Py_ssize_t most)
     return less && !PyErr_Occurred();
 }
 
-/* Outbox.put(): gather the first output of this input. */
+/* Outbox.put(): gather output, that of this input. */
 static PyObject *
 put(State *state, PyObject *const *args, Py_ssize_t given)
 {
     PyObject *const outbox = args[0];
     PyObject *const batch = SLOT(outbox, Outbox_batch);
     PyObject *const pipe = SLOT(outbox, Outbox_pipe);
-    if (given != 1 || pipe == NULL || !holds(batch, state->class[Batch]) ||
-        SLOT(outbox, Outbox__gathered) != Py_False) {
+    if (given != 1 || pipe == NULL || !holds(batch, state->class[Batch])) {
         return NULL;
     }
+    PyObject *const gathered = SLOT(outbox, Outbox__gathered);
     PyObject *const active = SLOT(batch, Batch_active);
     PyObject *const old_at = SLOT(batch, Batch_old_at);
     PyObject *const waiting = SLOT(batch, Batch__waiting);
@@ -197,7 +198,14 @@ put(State *state, PyObject *const *args, Py_ssize_t given)
         !has_less_than(state, outbox, GATHER_LIMIT)) {
         return NULL;
     }
-    PyObject *full = PyObject_GetAttr(pipe, state->object[FULL]);
+    if (gathered == Py_True && SLOT(outbox, Outbox__now) != NULL) {
+        const double until = PyFloat_AS_DOUBLE(old_at);
+        PyObject *now = PyObject_CallNoArgs(SLOT(outbox, Outbox__now));
+        const int young = holds(now, &PyFloat_Type) && PyFloat_AS_DOUBLE(now) < until;
+        Py_XDECREF(now);
+        return young ? PyObject_GetAttr(pipe, state->object[FULL]) : NULL;
+    }
+    PyObject *full = gathered == Py_False ? PyObject_GetAttr(pipe, state->object[FULL]) : NULL;
     if (full == NULL || PyList_Append(waiting, outbox) < 0) {
         Py_XDECREF(full);
         return NULL;
