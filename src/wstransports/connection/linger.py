@@ -1,7 +1,8 @@
 """The end of the byte stream, once the closing handshake is complete: who closes it, and when."""
 
 from collections.abc import Callable
-from socket import SO_SNDBUF, SOL_SOCKET
+from contextlib import suppress
+from socket import SHUT_WR, SO_SNDBUF, SOL_SOCKET, fromfd
 
 from wscore import ClientConnection, ServerConnection
 
@@ -37,7 +38,7 @@ class Linger:
     has arrived is read.
     """
 
-    __slots__ = ("_now", "_pause", "_pipe", "_timer", "_turns")
+    __slots__ = ("_at_once", "_now", "_pause", "_pipe", "_timer", "_turns")
 
     def __init__(self, pipe: Pipe, now: Callable[[], float]) -> None:
         self._pipe = pipe
@@ -45,14 +46,18 @@ class Linger:
         self._turns = 0
         self._pause = FIRST_PAUSE
         self._timer: Timer | None = None
+        self._at_once: Timer | None = None
         pipe.close()
         if pipe.info("socket") is not None:  # other streams may lose what is on its way
+            if pipe.info("ssl_object") is not None:
+                self._at_once = pipe.call_at(0.0, self._end_below_tls)
             self._timer = pipe.call_at(now() + FIRST_PAUSE, self)
 
     def stop(self) -> None:
         """The stream is lost."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._at_once):
+            if timer is not None:
+                timer.cancel()
 
     def __call__(self) -> None:
         """As the timer's callback."""
@@ -65,6 +70,17 @@ class Linger:
             when += self._pause
             self._pause *= 2
         self._timer = self._pipe.call_at(when, self)
+
+    def _end_below_tls(self) -> None:
+        """End our half of TCP right after that of TLS, by which the client ends both.
+
+        Most adapters have done so; a loop's own TLS may leave it to the client.
+        """
+        sock = self._pipe.info("socket")
+        with suppress(OSError):  # it is closed, or reset
+            if sock is not None and self._all_sent():
+                with fromfd(sock.fileno(), sock.family, sock.type) as same:
+                    same.shutdown(SHUT_WR)
 
     def _all_sent(self) -> bool:
         pipe = self._pipe
