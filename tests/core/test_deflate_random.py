@@ -8,7 +8,18 @@ import pytest
 from deflated import RSV1, RSV2, Peer, agreed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from wire import RELAXED, ROLES, AnyConnection, binary, encode, merged, receive, sent_frames, text
+from wire import (
+    EXAMPLES,
+    RELAXED,
+    ROLES,
+    AnyConnection,
+    binary,
+    encode,
+    merged,
+    receive,
+    sent_frames,
+    text,
+)
 
 from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import (
@@ -197,7 +208,7 @@ CUT_SHORT = b"\xec\xc11\x01\x00\x00\x00\xc2\xa0\xf5Om\x0c\x1f " + bytes(66)
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=300)
+@settings(RELAXED, max_examples=3 * EXAMPLES)
 @given(
     st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), garbage), max_size=4),
     places,
@@ -241,7 +252,7 @@ def test_any_payload_ends_the_same_however_cut(
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=200)
+@settings(RELAXED, max_examples=2 * EXAMPLES)
 @given(st.lists(st.binary(max_size=100), max_size=10), roles)
 def test_any_bytes_are_survived(reads: list[bytes], role: str) -> None:
     connection = agreed(role)
@@ -251,7 +262,7 @@ def test_any_bytes_are_survived(reads: list[bytes], role: str) -> None:
     assert connection.phase is Phase.CLOSED
 
 
-@settings(RELAXED, max_examples=200)
+@settings(RELAXED, max_examples=2 * EXAMPLES)
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=50)), max_size=10), roles)
 def test_any_frames_are_survived(frames: list[tuple[int, bytes]], role: str) -> None:
     connection = agreed(role)

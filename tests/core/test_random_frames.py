@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import (
+    EXAMPLES,
     RELAXED,
     ROLES,
     AnyConnection,
@@ -160,7 +161,7 @@ def check_end(connection: AnyConnection, events: list[Event]) -> None:
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=300)
+@settings(RELAXED, max_examples=3 * EXAMPLES)
 @given(
     st.lists(frames_of_any_kind, max_size=8),
     st.binary(max_size=10),
@@ -189,7 +190,7 @@ def test_cutting_changes_nothing(
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=300)
+@settings(RELAXED, max_examples=3 * EXAMPLES)
 @given(st.lists(st.binary(max_size=200), max_size=20), roles)
 def test_any_bytes_are_survived(parts: list[bytes], role: str) -> None:
     connection = open_end(role)

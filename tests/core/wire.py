@@ -20,6 +20,9 @@ from wscore import (
 ROLES = ("server", "client")
 
 # A machine may be busy: pytest's limit for each test is the one that counts.
+# Of each random test, unless it says otherwise.
+EXAMPLES = settings().max_examples
+
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 AnyConnection = Connection[Any]

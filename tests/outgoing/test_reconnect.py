@@ -18,7 +18,17 @@ import pytest
 
 from kit.connecting import connecting, uri_of
 from kit.handshake import acceptance
-from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets, state_of
+from kit.loops import (
+    EACH,
+    Loop,
+    MemoryLoop,
+    echo,
+    on,
+    on_each_loop,
+    on_memory,
+    on_sockets,
+    state_of,
+)
 from kit.raw_server import End
 from wscore import Reasons, Request, Response
 from wstransports import (
@@ -200,7 +210,7 @@ def test_retry_after(headers: dict[str, str], seconds: float) -> None:
     assert retry_after(Response(503, headers)) == seconds
 
 
-@on_each_loop
+@on(*EACH, slow={"asyncio", "trio"})
 async def test_it_waits_as_long_as_the_server_asks_for(
     loop: Loop, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,7 +11,7 @@ import trustme
 
 from kit.certificates import client_context, server_context
 from kit.log import Log
-from kit.loops import Loop, MemoryLoop, echo, on_memory, on_sockets
+from kit.loops import SOCKETS, Loop, MemoryLoop, echo, on, on_memory, on_sockets
 from kit.sockets import open_sockets
 from wstransports import WebSocketServer
 from wstransports.admission import LINGER, MOST_LINGERING, MOST_OPENING
@@ -66,7 +66,7 @@ class Crowd:
             peer.close()
 
 
-@on_sockets
+@on(*SOCKETS, slow={"trio"})
 async def test_silent_clients_hold_no_more_than_they_may(loop: Loop, log: Log) -> None:
     async with loop.serving(max_connections=MOST) as server:
         crowd = Crowd(server)

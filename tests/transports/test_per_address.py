@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from kit.log import Log
-from kit.loops import Loop, MemoryLoop, echo, on_memory, on_sockets
+from kit.loops import SOCKETS, Loop, MemoryLoop, echo, on, on_memory, on_sockets
 from wstransports import WebSocketServer
 from wstransports.admission import CROWDED
 from wstransports.network import network
@@ -40,7 +40,7 @@ async def test_more_connections_of_one_address_are_refused(loop: Loop, log: Log)
         assert not server._acceptor._sessions._networks
 
 
-@on_sockets
+@on(*SOCKETS, slow={"trio"})
 async def test_those_refused_take_no_place_and_leave_soon(loop: Loop, log: Log) -> None:
     options = {"max_connections_per_address": 1, "max_connections": 2, "close_timeout": 1000}
     async with loop.serving(echo, **options) as server:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from threading import Thread
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
 
@@ -18,14 +20,23 @@ from wstransports.prometheus import PrometheusInstrument  # noqa: E402  # it nee
 SENTENCE = "The quick brown fox jumps over the lazy dog. " * 100
 
 
+class Quiet(WSGIRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, *arguments: object) -> None:
+        """As of each request."""
+
+
 class Endpoint:
     """What Prometheus scrapes."""
 
     def __init__(self) -> None:
         self.registry = prometheus_client.CollectorRegistry()
-        self._server, self._thread = prometheus_client.start_http_server(
-            0, "127.0.0.1", self.registry
-        )
+        application = prometheus_client.make_wsgi_app(self.registry)
+        self._server = make_server("127.0.0.1", 0, application, handler_class=Quiet)
+        # Its own start_http_server() takes half a second to stop.
+        self._thread = Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
 
     def scrape(self) -> dict[str, float]:
         """The samples by name and labels; the content type is that of the text format."""

@@ -12,7 +12,7 @@ import pytest
 from test_writer import only_client
 
 from kit.log import Log
-from kit.loops import Loop, on_sockets
+from kit.loops import SOCKETS, Loop, on
 from kit.peer import Peer
 from wstransports import Client, ConnectionClosed
 from wstransports.runtime import running, wait_for
@@ -124,7 +124,7 @@ async def sending(
         pytest.param("Unix", marks=pytest.mark.slow),
     ],
 )
-@on_sockets
+@on(*SOCKETS, slow={"trio"})  # it is the kernel that is asked
 async def test_a_slow_reader_stays(
     loop: Loop,
     log: Log,

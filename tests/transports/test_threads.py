@@ -1,7 +1,6 @@
 """Event loops in several threads: each thread finds the runtime of its own loop."""
 
 import asyncio
-import gc
 import sys
 import warnings
 import weakref
@@ -11,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from kit.sockets import leftovers_reported
 from wstransports import WebSocketServer
 from wstransports.adapters import asyncio as adapter
 from wstransports.runtime import Runtime, running
@@ -43,8 +43,8 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def test_a_loop_takes_its_runtime_along() -> None:
     """No table holds loops that are closed."""
-    runtime = weakref.ref(find_in_a_new_loop())
-    gc.collect()
+    with leftovers_reported():  # and collected
+        runtime = weakref.ref(find_in_a_new_loop())
     assert runtime() is None
 
 

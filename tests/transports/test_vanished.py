@@ -8,7 +8,7 @@ import pytest
 
 from kit.frames import PING
 from kit.log import Log
-from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_sockets, state_of
+from kit.loops import EACH, SOCKETS, Loop, MemoryLoop, on, on_sockets, state_of
 from kit.peer import Peer
 from kit.sockets import open_sockets
 from wscore import State
@@ -83,7 +83,7 @@ async def test_it_is_noticed(loop: Loop, vanish: Callable[[Peer], None]) -> None
         hanging.go_on.set()
 
 
-@on_each_loop
+@on(*EACH, slow={"asyncio"})
 async def test_a_peer_that_stays_is_kept_and_read(loop: Loop) -> None:
     hanging = Hanging(loop)
     async with loop.serving(
@@ -104,7 +104,7 @@ async def test_a_peer_that_stays_is_kept_and_read(loop: Loop) -> None:
         peer.frames.clear()
 
 
-@on("asyncio", "uvloop", "trio")
+@on(*SOCKETS, slow={"asyncio"})
 async def test_so_is_a_host_that_answers_nothing(
     loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, cast
 
 import pytest
@@ -65,14 +65,17 @@ _LOOPS: dict[str, Callable[[], Loop]] = {
 _SLOW = {"uvloop", "anyio-on-asyncio", "anyio-on-trio"}
 
 
-def on(*names: str) -> Callable[[Test], Callable[..., None]]:
-    """Run a test on each of these loops: its argument `loop`."""
+def on(*names: str, slow: Collection[str] = frozenset()) -> Callable[[Test], Callable[..., None]]:
+    """Run a test on each of these loops: its argument `loop`.
+
+    `slow` are those on which it waits in real time for what another one shows.
+    """
 
     def decorate(test: Test) -> Callable[..., None]:
         @pytest.mark.parametrize(
             "loop",
             [
-                pytest.param(name, marks=[pytest.mark.slow] if name in _SLOW else [])
+                pytest.param(name, marks=[pytest.mark.slow] if name in {*_SLOW, *slow} else [])
                 for name in names
             ],
         )
@@ -86,8 +89,12 @@ def on(*names: str) -> Callable[[Test], Callable[..., None]]:
     return decorate
 
 
-on_each_loop = on("memory", "asyncio", "uvloop", "trio", "anyio-on-asyncio", "anyio-on-trio")
-on_own_streams = on("memory", "asyncio", "uvloop", "trio")  # not over anyio's streams
-on_sockets = on("asyncio", "uvloop", "trio")
+EACH = ("memory", "asyncio", "uvloop", "trio", "anyio-on-asyncio", "anyio-on-trio")
+OWN_STREAMS = ("memory", "asyncio", "uvloop", "trio")  # not over anyio's streams
+SOCKETS = ("asyncio", "uvloop", "trio")
+
+on_each_loop = on(*EACH)
+on_own_streams = on(*OWN_STREAMS)
+on_sockets = on(*SOCKETS)
 on_asyncio = on("asyncio", "uvloop")
 on_memory = on("memory")
