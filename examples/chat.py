@@ -1,18 +1,16 @@
-"""A chat, page and WebSocket on one port: python examples/chat.py [port]"""
+"""A chat, page and WebSocket on one port: python examples/chat.py [port] [redis://host]
+
+With a Redis server, any number of these processes are one chat, at a port each.
+"""
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from wstransports import (
-    Client,
-    Request,
-    Response,
-    WebSocketReader,
-    WebSocketServer,
-    broadcast,
-)
+from wstransports import Client, Request, Response, WebSocketReader, WebSocketServer
+from wstransports.rooms import BrokerLost, Publication, RedisBroker, Rooms
 
 PAGE = Path(__file__).with_name("chat.html").read_bytes()
 
@@ -24,29 +22,41 @@ def page(request: Request) -> Response | None:
     return Response(200, {"Content-Type": "text/html; charset=utf-8"}, PAGE)
 
 
-def serve(port: int) -> None:
+def serve(port: int, redis: str | None) -> None:
     """Serve the chat at this port until Ctrl-C."""
     chat = WebSocketServer("127.0.0.1", port, process_request=page)
-    names: dict[Client, str] = {}
+    rooms = Rooms(chat, broker=RedisBroker(redis) if redis else None)
+    lobby = rooms["lobby"]
+
+    @rooms.render
+    def render(publication: Publication) -> str:
+        since = str(publication.position)  # the page sends it when it connects again
+        return json.dumps({**json.loads(publication.data), "since": since})
 
     async def tell_all(text: str, name: str = "") -> None:
-        line = json.dumps({"name": name, "text": text, "here": sorted(names.values())})
-        await broadcast(names.keys(), line)
+        here = sorted((await lobby.present()).values())
+        await lobby.publish(json.dumps({"name": name, "text": text, "here": here}))
 
     @chat.connection
     async def on_connection(client: Client) -> None:
-        name = parse_qs(client.request.query).get("name", ["Somebody"])[0][:30]
-        names[client] = name
+        query = parse_qs(client.request.query)
+        name = query.get("name", ["Somebody"])[0][:30]
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            await tell_all(await reader.get(str), name)
+            text = await reader.get(str)
+            try:
+                await tell_all(text, name)
+            except BrokerLost:
+                await client.writer.send_json({"name": "", "text": f"Not sent: {text}"})
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            del names[client]
-            await tell_all(f"{name} left")
+            with suppress(BrokerLost):
+                await lobby.leave(client)  # it has left: wait until all processes know
+                await tell_all(f"{name} left")
 
+        await lobby.join(client, since=query.get("since", [None])[0], info=name)
         await tell_all(f"{name} joined")
 
     with chat:
@@ -55,8 +65,11 @@ def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    redis = sys.argv[2] if len(sys.argv) > 2 else None
     try:
-        serve(int(sys.argv[1]) if len(sys.argv) > 1 else 8000)
+        serve(int(sys.argv[1]) if len(sys.argv) > 1 else 8000, redis)
+    except BrokerLost as error:
+        sys.exit(str(error))
     except OSError as error:
         print(error)
-        serve(0)
+        serve(0, redis)

@@ -1,6 +1,9 @@
 """The chats of examples/ without a browser: their page, and what their WebSockets say."""
 
 import json
+import socket
+import subprocess
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ on_both = pytest.mark.parametrize("chat", LOGS, ids=lambda chat: chat.stem)
 def line(peer: BlockingPeer) -> dict[str, Any]:
     """The next line of the chat, as the page gets it."""
     content: dict[str, Any] = json.loads(peer.message())
+    content.pop("since", None)  # the ASGI chat has none
     return content
 
 
@@ -81,3 +85,32 @@ def test_a_client_that_reads_nothing_holds_up_nobody(tmp_path: Path) -> None:
             for number in range(300):  # 15 MB, more than all buffers on the way hold
                 ada.send(f"{number} ".ljust(50_000))
                 assert line(ada)["text"].split() == [str(number)]
+
+
+def test_a_client_that_comes_back_gets_what_it_missed(tmp_path: Path) -> None:
+    with running(program(CHAT), tmp_path) as server, server.connect("/?name=Ada") as ada:
+        with server.connect("/?name=Bob") as bob:
+            since = json.loads(bob.message())["since"]
+            bob.finish()
+        assert [line(ada)["text"] for _ in range(3)] == ["Ada joined", "Bob joined", "Bob left"]
+        ada.send("Bob?")
+        assert line(ada)["text"] == "Bob?"
+        with server.connect(f"/?name=Bob&since={since}") as bob:
+            said = [line(bob) for _ in range(3)]
+            assert [one["text"] for one in said] == ["Bob left", "Bob?", "Bob joined"]
+            assert said[-1]["here"] == ["Ada", "Bob"]
+        with server.connect("/?name=Eve&since=forged.5") as eve:
+            while line(eve)["text"] != "Eve joined":  # Bob may leave before, or after
+                pass
+
+
+def test_a_redis_that_cannot_be_reached_is_said() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"redis://127.0.0.1:{unused.getsockname()[1]}"
+        command = [sys.executable, str(CHAT), "0", url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert url in ended.stderr
+    assert ended.stderr.count("\n") == 1

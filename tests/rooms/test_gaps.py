@@ -67,6 +67,20 @@ async def test_doubled_and_disordered_messages_come_once_and_in_order(loop: Memo
 
 
 @on_memory
+async def test_doubled_messages_alone_are_no_gap(loop: MemoryLoop) -> None:
+    broker = FakeBroker()
+    async with hall(loop, broker=broker) as house:
+        peer, _, _ = await house.join()
+        broker.holds = True
+        broker.engine.publish("news", "1")
+        broker._pushes.extend(list(broker._pushes))
+        broker.release()
+        assert await texts(peer, 1) == ["1"]
+        await peer.nothing()
+        assert broker.count("read") == 0
+
+
+@on_memory
 async def test_messages_that_come_while_others_are_read_follow_them(loop: MemoryLoop) -> None:
     broker = FakeBroker()
     async with hall(loop, broker=broker) as house:

@@ -157,14 +157,14 @@ class Hub:
     async def leave(self, name: str, client: Client) -> bool:
         """Take a client out of a room; returns whether it was in it."""
         room = self._rooms.get(name)
-        if room is None or client not in room.members:
+        if room is None:
             return False
-        self._drop(room, client)
-        listed = client in room.present
-        room.remove(client)
-        if listed:
-            await room.settle()
-        return True
+        left = client in room.members
+        if left:
+            self._drop(room, client)
+            room.remove(client)
+        await room.settle()
+        return left
 
     def client_left(self, client: Client) -> None:
         """Take a client out of all its rooms."""

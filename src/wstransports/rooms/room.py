@@ -92,6 +92,7 @@ class Room:
     async def leave(self, client: Client[Any]) -> bool:
         """Send a client no more messages of the room; returns whether it was a member.
 
+        Then `present` does not list it any more, also if it has left with its connection before.
         Raises RuntimeError if the rooms are not open.
         """
         hub = self._hub()

@@ -130,8 +130,9 @@ class Subscription:
 
     async def settle(self) -> None:
         """Wait until the broker knows who left, if it can be reached."""
-        with suppress(BrokerLost):
-            await self._tended()
+        if self._gone:
+            with suppress(BrokerLost):
+                await self._tended()
 
     def absent(self, member: str) -> None:
         """A client that was listed as present did not become a member."""
@@ -231,9 +232,6 @@ class Subscription:
                 self._behind = self._behind or history.position.offset > self._offset()
             else:
                 self._cut(history.position)
-        except BaseException:
-            self._behind = True
-            raise
         finally:
             self._take_held()
 
