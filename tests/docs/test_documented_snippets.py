@@ -1,5 +1,6 @@
 """Every snippet of the README and of docs/ is run: those with a server against a real peer."""
 
+import json
 import re
 import socket
 import ssl
@@ -94,6 +95,25 @@ async def on_connection(client: Client) -> None:
         await client.close(1012)
     else:
         await client.writer.send(await client.receive())
+""",
+    ),
+    "rooms-client": (
+        SCRIPT,
+        BY_NAME["rooms-resume"].code.partition("@socket.connection")[0]
+        + """
+@socket.connection
+async def on_connection(client: Client) -> None:
+    since = client.request.query_params.get("since")
+    joined = await rooms["news"].join(client, since=since)
+    if joined.resumed:
+        await rooms.publish("news", "Goodbye")
+        await client.close()
+    else:
+        await rooms.publish("news", "Hello")
+        await client.close(1012)
+        await rooms.publish("news", "What you missed")
+
+socket.run()
 """,
     ),
     "closing-wait": (
@@ -649,6 +669,26 @@ def _(server: Running) -> None:
         one.send("to all")
         assert one.message() == two.message() == "to all"
     assert end(server) == "2 0 0 0\n"
+
+
+@scene("rooms", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as one, server.connect() as two:
+        for number in range(3):
+            two.send(str(number))
+            assert one.message() == two.message() == str(number)
+
+
+@scene("rooms-resume", SCRIPT)
+def _(server: Running) -> None:
+    with server.connect() as one:
+        welcome = json.loads(one.message())
+        came = json.loads(one.message())
+        assert (welcome["text"], came["text"]) == ("Welcome", "Somebody came")
+        with server.connect(f"/?since={welcome['since']}") as two:
+            assert json.loads(two.message()) == came
+            assert json.loads(two.message())["text"] == "Somebody came"
+            assert json.loads(one.message())["text"] == "Somebody came"
 
 
 @scene("sending-ping", IN_ON_CONNECTION)

@@ -421,12 +421,14 @@ async def test_pushes_during_the_end_of_a_subscription_go_nowhere(loop: MemoryLo
         broker.gates.update(gates)
         leaving = loop.spawn(house.rooms["news"].leave(first))
         await loop.settle()
-        await house.rooms["news"].leave(second)
+        leaving_too = loop.spawn(house.rooms["news"].leave(second))
+        await loop.settle()
         gates["leave"].set()
         await loop.settle()
         broker.subscriber.published(Publication("news", Position("other", 5), "late"))
         gates["unsubscribe"].set()
         assert await leaving.wait()
+        assert await leaving_too.wait()
         await loop.settle()
         assert [call[0] for call in broker.calls].count("unsubscribe") == 1
         assert broker.count("read") == 0
