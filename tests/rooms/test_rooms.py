@@ -49,6 +49,7 @@ async def test_a_room_knows_its_members(loop: Loop) -> None:
         assert client in news
         assert stranger not in news
         assert repr(news) == "<Room 'news'>"
+        assert not await house.rooms["empty"].leave(client)
         peer.close()
         await loop.until(lambda: client not in news)
         assert list(house.rooms["news"]) == [other]
