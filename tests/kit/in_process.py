@@ -174,8 +174,8 @@ class InProcessRuntime(AnyioRuntime):
         if listener is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"nothing listens at {where}")
         mine, theirs = stream_pair()
-        self._spawn(functools.partial(listener.serve, theirs))
-        self._spawn(AnyioPipe(self, mine, sink).run)
+        self.spawn(listener.serve(theirs))
+        self.spawn(AnyioPipe(self, mine, sink).run())
         await self.checkpoint()
 
 

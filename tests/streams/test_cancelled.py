@@ -161,11 +161,11 @@ async def test_what_begins_as_the_runtimes_block_ends_is_cancelled_too(backend: 
         try:
             await anyio.sleep_forever()
         finally:
-            tasks._spawn(anyio.sleep_forever)
+            tasks.spawn(anyio.sleep_forever())
 
     tasks = AnyioTasks()
     async with tasks:
-        tasks._spawn(begin_another)
+        tasks.spawn(begin_another())
         await checkpoint()
     assert not tasks._scopes
 

@@ -37,7 +37,7 @@ async def joining(runtime: AnyioRuntime, ends: Callable[[], Ends]) -> AsyncItera
         async def join(a: Sink, b: Sink) -> None:
             near, far = await stack.enter_async_context(ends())
             for stream, sink in ((near, a), (far, b)):
-                runtime._spawn(AnyioPipe(runtime, stream, sink).run)
+                runtime.spawn(AnyioPipe(runtime, stream, sink).run())
 
         yield join
 

@@ -52,7 +52,7 @@ class AnyioListener(Listening):
         if pipe is None:
             await self._drop(stream)
             return
-        self._runtime._spawn(pipe.run)
+        self._runtime.spawn(pipe.run())
         await pipe.over.wait()
 
     def _pipe(self, stream: ByteStream) -> AnyioPipe | None:
@@ -146,5 +146,5 @@ class AnyioRuntime(AnyioTasks):
             raise ValueError(
                 "wss:// takes a stream with TLS: wrap it with anyio.streams.tls.TLSStream.wrap()"
             )
-        self._spawn(AnyioPipe(self, stream, sink).run)
+        self.spawn(AnyioPipe(self, stream, sink).run())
         await self.checkpoint()

@@ -32,7 +32,7 @@ class AnyioPipe(WriteHalf):
         super().__init__(Event)
         self.over = Event()  # set when the stream is over, and so is all that `start` began
         self.call_at = tasks._call_at
-        self._spawn = tasks._spawn
+        self._spawn = tasks.spawn
         self._stream = stream
         self._sink = sink
         # A stream that is lost has lost its name too, which log lines need.
@@ -117,7 +117,7 @@ class AnyioPipe(WriteHalf):
         """Run a coroutine in a task; its first step on the loop's next turn."""
         self._unbegun += 1
         self._unfinished += 1
-        self._started[coroutine] = self._spawn(lambda: self._run(coroutine, context))
+        self._started[coroutine] = self._spawn(self._run(coroutine, context))
 
     def cancel(self) -> None:
         """Cancel what `start` began and still runs."""

@@ -41,14 +41,10 @@ class AnyioTasks:
         return None
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], group: None = None) -> CancelScope:
-        """As `Runtime.spawn`: the scope cancels it."""
-        return self._spawn(lambda: coroutine)
-
-    def _spawn(self, main: Callable[[], Coroutine[Any, Any, None]]) -> CancelScope:
-        """Run a task in the block; what is returned cancels it."""
+        """As `Runtime.spawn`, in the block: the scope cancels it."""
         scope = CancelScope(shield=self._open)
         self._scopes.add(scope)
-        self._group.start_soon(self._run, scope, main)
+        self._group.start_soon(self._run, scope, coroutine)
         return scope
 
     def _call_at(self, when: float, call: Callable[[], None]) -> CancelScope:
@@ -59,11 +55,11 @@ class AnyioTasks:
             await checkpoint_if_cancelled()  # a cancellation may come too late to wake us
             call()
 
-        return self._spawn(sleep_and_call)
+        return self.spawn(sleep_and_call())
 
-    async def _run(self, scope: CancelScope, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _run(self, scope: CancelScope, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
             with scope:
-                await main()
+                await coroutine
         finally:
             self._scopes.discard(scope)
