@@ -245,6 +245,23 @@ def test_a_worker_inherits_sockets(
         one.close()
 
 
+def test_what_a_worker_starts_inherits_none_of_its_sockets(
+    monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """A command that outlives the worker would keep the address in use, and answer nobody."""
+    given, other = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+    descriptors = [pair[1].detach(), given.fileno(), other.detach()]
+    for descriptor in descriptors:  # as they come from the supervisor
+        os.set_inheritable(descriptor, True)
+    monkeypatch.setenv(VARIABLE, " ".join(map(str, [os.getppid(), *descriptors])))
+    inheritance = inherited(Address(None, 0, sock=given))
+    assert inheritance is not None
+    assert inheritance.supervisor.sock is not None
+    for one in (*inheritance.listens.listening, inheritance.supervisor.sock):
+        assert not one.get_inheritable()
+        one.close()
+
+
 def test_a_socket_that_the_program_has_wrapped_itself_is_used(
     monkeypatch: pytest.MonkeyPatch, pair: tuple[socket.socket, socket.socket]
 ) -> None:

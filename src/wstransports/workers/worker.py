@@ -44,9 +44,12 @@ def inherited(where: Address) -> Inheritance | None:
         listening.append(where.sock)  # the program has wrapped the descriptor itself
         descriptors.remove(where.sock.fileno())
     listening += [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    supervisor = socket.socket(fileno=control)
+    for sock in (*listening, supervisor):
+        sock.set_inheritable(False)  # a command that the worker starts may outlive it
     return Inheritance(
         replace(where, sock=None, unix_path=None, notsent_lowat=None, listening=tuple(listening)),
-        Address("the supervisor", 0, sock=socket.socket(fileno=control), logger=where.logger),
+        Address("the supervisor", 0, sock=supervisor, logger=where.logger),
     )
 
 
