@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -301,6 +302,21 @@ def test_it_says_so_if_no_worker_ever_serves(log: Log) -> None:
         f"worker {number} ended: it cannot start: [Errno 11] Resource temporarily unavailable"
         for number in (1, 2)
     ]
+
+
+def test_a_supervisor_without_descriptors_does_not_fail_but_tries_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_pair() -> NoReturn:
+        raise OSError(24, "Too many open files")
+
+    reports: list[str] = []
+    supervisor = Supervisor(1, 20, lambda level, text: reports.append(text))
+    with closing(Processes(supervisor, lambda theirs: pytest.fail("it has none"))) as processes:
+        supervisor.start()
+        monkeypatch.setattr("socket.socketpair", no_pair)
+        processes.obey()
+    assert reports == ["worker 1 ended: it cannot start: [Errno 24] Too many open files"]
 
 
 def test_it_listens_where_the_server_would(tmp_path: Path, log: Log) -> None:

@@ -108,17 +108,24 @@ class Processes:
                 self._connections[number].send(_SAYS[order.act])
 
     def _start(self, number: int) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no descriptor is left
+            self._cannot_start(number, error)
+            return
         ours.setblocking(False)
         with theirs:
             try:
                 self._processes[number] = self._spawn(theirs)
             except OSError as error:
                 ours.close()
-                self._supervisor.ended(number, f"it cannot start: {error}", self._now())
+                self._cannot_start(number, error)
                 return
         self._connections[number] = ours
         self._selector.register(ours, selectors.EVENT_READ, number)
+
+    def _cannot_start(self, number: int, error: OSError) -> None:
+        self._supervisor.ended(number, f"it cannot start: {error}", self._now())
 
     def _hear(self, number: int) -> None:
         """Read what a worker says."""
