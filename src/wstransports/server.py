@@ -317,7 +317,8 @@ class WebSocketServer:
             `drain`: the seconds over which clients leave before the end, as in `drain`; 0 to close
                 them all at once.
             `runner`: what runs the event loop: a function, such as `trio.run`, that is called with
-                an async function, which serves; None for asyncio.
+                an async function, which serves; None for asyncio. `uvloop.run` takes a coroutine:
+                pass `lambda serve: uvloop.run(serve())`.
 
         Returns when all clients and workers have ended. Raises OSError if it cannot listen;
         RuntimeError inside a running loop, or if no worker comes to serve; with `workers` also
