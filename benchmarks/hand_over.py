@@ -191,6 +191,11 @@ async def drive(port: int, supervisor: int, load: Load) -> None:
         task.add_done_callback(visits.discard)
         await asyncio.sleep(max(start + (number + 1) / load.rate - time.perf_counter(), 0))
     await asyncio.wait_for(asyncio.gather(*visits), PATIENCE)
+    give_up_at = time.perf_counter() + PATIENCE  # on a busy machine workers are slow to start
+    while len(load.reconnects) < load.members * load.hand_overs:
+        if time.perf_counter() >= give_up_at:
+            break
+        await asyncio.sleep(RETRY)
     for member in members:
         member.cancel()
     await asyncio.gather(*members, return_exceptions=True)
