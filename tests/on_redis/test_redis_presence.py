@@ -99,3 +99,16 @@ async def test_a_broker_that_is_opened_again_begins_without_members(loop: Memory
         processes = [words[4] for words in server.asked("EVALSHA")]
         assert len(processes) == 4
         assert len(set(processes)) == 2
+
+
+@on_memory
+async def test_renewing_while_members_leave(loop: MemoryLoop) -> None:
+    """What is to be taken off the list may be off it when its turn comes."""
+    async with fake_redis() as server, opened(server) as (made, _):
+        for room in ("one", "two"):
+            await made.enter(room, {"ada": b"1", "bob": b"2"})
+        leaving = [loop.spawn(made.leave(room, ["ada"])) for room in ("one", "two")]
+        renewing = loop.spawn(made.renew())
+        for task in (*leaving, renewing):
+            await task.wait()
+        assert list(server.hashes.values()) == [{b"bob": b"2"}] * 2

@@ -86,7 +86,7 @@ class Presence:
 
     async def _leave(self, room: str) -> None:
         """Take off the server's list those that it may still have."""
-        names = list(self._left[room])
+        names = list(self._left.get(room, ()))  # another call may have done it
         key = self._key(room, self._process)
         with self._pair.asking() as link:
             for answer in link.send(*(("HDEL", key, *part) for part in _parts(names))):
