@@ -53,6 +53,17 @@ async def linked() -> AsyncIterator[tuple[FakeRedis, Owner, Link]]:
 
 
 @on_memory
+async def test_a_command_that_cannot_be_encoded_takes_no_answer(loop: MemoryLoop) -> None:
+    """Otherwise each later command would get the answer to the one before it."""
+    async with linked() as (server, _, link):
+        server.answers["GET"] = b"+value\r\n"
+        with pytest.raises(UnicodeEncodeError):
+            link.send(("GET", "\udc80"))
+        assert await link.ask("GET", "a") == b"value"
+        assert await link.ask("PING") == b"PONG"
+
+
+@on_memory
 async def test_answers_in_order(loop: MemoryLoop) -> None:
     async with linked() as (server, _, link):
         server.answers["GET"] = lambda end, words: b"$1\r\n" + words[0] + b"\r\n"

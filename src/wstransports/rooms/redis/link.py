@@ -98,9 +98,10 @@ class Link:
         """Send commands in one write. Raises BrokerLost if the connection is lost."""
         if self.error is not None:
             raise BrokerLost(str(self.error)) from self.error
+        data = b"".join(map(encode, commands))  # first: if this raises, no answer comes
         answers = [Answer(self._runtime, command) for command in commands]
         self._waiting += answers
-        self._pipe.write(b"".join(map(encode, commands)))
+        self._pipe.write(data)
         return answers
 
     async def ask(self, *command: Argument) -> Reply:
