@@ -10,6 +10,7 @@ from kit.log import Log
 from kit.loops import Loop, MemoryLoop, on, on_memory
 from wstransports.rooms import BrokerLost
 from wstransports.rooms.redis import RedisBroker, pair
+from wstransports.rooms.redis.link import Link
 from wstransports.runtime import running
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -272,3 +273,32 @@ async def test_what_a_server_says_is_escaped_in_the_log(loop: MemoryLoop, log: L
         found = warnings(log)
         assert len(found) == 2
         assert all(one.isprintable() and "sesame" not in one for one in found)
+
+
+@on_memory
+async def test_pushes_lost_in_the_moment_in_which_they_are_back(
+    loop: MemoryLoop, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As may be on trio: the loss is known before the task goes on that subscribes again."""
+    async with fake_redis() as server, opened(server) as (made, heard):
+        await made.subscribe("news")
+        links: list[Link] = []
+        new_link, channels = made._pair._new_link, made.channels
+
+        def noted() -> Link:
+            links.append(new_link())
+            return links[-1]
+
+        def channels_of_the_lost() -> list[bytes]:
+            if links[-1]._connected and server.ends[-1].channels and len(links) == 2:
+                links[-1].connection_lost(None)
+            return channels()
+
+        monkeypatch.setattr(made._pair, "_new_link", noted)
+        monkeypatch.setattr(made, "channels", channels_of_the_lost)
+        server.drop()
+        await loop.advance(10)
+        assert heard.events[1:] == ["recovered"]
+        assert len(links) == 4
+        await made.subscribe("more")
+        assert len(warnings(log)) == 1

@@ -192,7 +192,8 @@ class Pair:
                 text = f"{self._url} has not answered for {self._seconds:g} s"
                 raise BrokerLost(text) from error
             await self._subscribe(links[1])
-            links[0].send()  # raises if it is lost meanwhile
+            for link in links:
+                link.send()  # raises if it is lost meanwhile
         except BaseException:
             for link in links:
                 await link.drop()
