@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kit.log import Log
-from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
+from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_memory
 from kit.rooms import FakeBroker, hall
 from wstransports import Client, ConnectionClosed, WebSocketServer
 from wstransports.rooms import BrokerLost, Position, Rooms
@@ -345,3 +345,19 @@ async def test_rooms_are_made_before_the_server_listens(loop: MemoryLoop) -> Non
     async with server:
         with pytest.raises(RuntimeError, match="create its rooms before its block"):
             Rooms(server)
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+@on("memory", "asyncio", "trio")
+async def test_a_client_that_joins_while_the_rooms_close(loop: Loop, stuck: bool) -> None:
+    """Its task may be no callback of the server's: it waits no longer, whatever the broker does."""
+    broker = FakeBroker()
+    async with hall(loop, broker=broker) as house:
+        _, client = await house.connect()
+        broker.gates["subscribe"] = loop.signal()
+        joining = loop.spawn(house.rooms["news"].join(client))
+        await loop.until(lambda: broker.count("subscribe"))
+        if stuck:
+            del broker.gates["subscribe"]  # its `close` does not end what waits
+    with pytest.raises(BrokerLost, match="room 'news': "):
+        await joining.wait()

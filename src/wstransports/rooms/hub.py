@@ -13,7 +13,7 @@ from ..log import LoggerLike, log
 from ..log_limit import LogLimit
 from ..runtime import Runtime, wait_for
 from .announcer import Announcer
-from .broker import Broker, Keep, Publication
+from .broker import Broker, BrokerLost, Keep, Publication
 from .crew import Crew
 from .farewell import Farewell
 from .position import Position
@@ -61,7 +61,6 @@ class Hub:
         self._group = group
         self._crew = Crew(runtime, group)
         self._farewell = Farewell(runtime, group, settings.drain)
-        self.tend = self._crew.add
         self._rooms: dict[str, Subscription] = {}
         self._rooms_of: dict[Client, dict[Subscription, None]] = {}
         self._limit = LogLimit(runtime.now)
@@ -69,7 +68,7 @@ class Hub:
         self._numbers = itertools.count(1)
         self._lost = False
         self._recovered = False
-        self._closing = False
+        self._closing = self._closed = False
         self._wake = runtime.signal()
         self._stopped = runtime.signal()
         self._over = runtime.signal()
@@ -91,6 +90,9 @@ class Hub:
         except Exception as error:  # noqa: BLE001  # the broker's own, whatever it is
             log(self.logger, logging.ERROR, "the rooms' broker failed to close", error=error)
         self._crew.stop()
+        self._closed = True
+        for room in list(self._rooms.values()):
+            self.tend(room)
         await wait_for(self.runtime, self._over, CLOSING)
 
     # As a Subscriber.
@@ -115,6 +117,13 @@ class Hub:
         log(self.logger, logging.INFO, "the rooms' broker is back")
 
     # As an Owner.
+
+    def tend(self, room: Subscription) -> None:
+        """Have it run soon. Once all is closed, those who wait for that raise BrokerLost."""
+        if self._closed:
+            room.end_round(BrokerLost("the rooms are closed"))
+        else:
+            self._crew.add(room)
 
     def dismiss(self, room: Subscription, clients: Collection[Client]) -> None:
         """Close clients that missed messages."""

@@ -179,6 +179,10 @@ class Subscription:
             self._give_up(failure)
         if self.position is None and not self.wanted and not self._gone:
             self._owner.forget(self)
+        self.end_round(error)
+
+    def end_round(self, error: Exception | None) -> None:
+        """Those who wait go on, or raise because of `error`."""
         tended, self._round = self._round, None
         if tended is not None:
             tended.error = error
