@@ -160,6 +160,28 @@ async def test_a_connection_that_cannot_be_begun(
         assert await other.message() == "served"
 
 
+@on("asyncio")
+async def test_a_socket_that_gets_no_transport(
+    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some systems raise for an option of a socket whose peer has left. It is forgotten, and the
+    next one is served at once."""
+
+    def left(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    async with loop.serving(echo) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(server._listener, "_make_transport", left)
+            peer = await loop.dial(server)
+            await peer.eof()
+        assert not server._acceptor._sessions
+        other = await loop.connect(server)
+        other.send("served")
+        assert await other.message() == "served"
+    assert messages(log) == []
+
+
 @pytest.mark.parametrize("tls", [False, True])
 @on("asyncio")
 async def test_transports_of_a_loop_that_aiofastnet_patched(loop: Loop, tls: bool) -> None:

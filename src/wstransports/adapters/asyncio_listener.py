@@ -75,7 +75,11 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
     def _begin(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
         pipe = self._make_pipe(sink)
         if self._make_transport is not None:
-            self._make_transport(accepted, pipe, extra={"peername": peer})
+            try:
+                self._make_transport(accepted, pipe, extra={"peername": peer})
+            except OSError as error:  # some systems refuse an option once the peer has left
+                accepted.close()
+                sink.connection_lost(error)
             return
         task = self._loop.create_task(self._connect(lambda: pipe, accepted))
         self._tasks[task] = pipe
