@@ -908,4 +908,4 @@ def _(server: Running) -> None:
 
 
 def test_the_adapter_on_the_page_has_about_a_hundred_lines() -> None:
-    assert len(BY_NAME["adapter-streams"].code.splitlines()) < 105
+    assert len(BY_NAME["adapter-streams"].code.splitlines()) < 100
