@@ -386,6 +386,12 @@ def test_no_file_is_long(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 450
 
 
+@each(sorted(SRC.rglob("*.[ch]")))
+def test_no_line_of_c_is_long(path: Path) -> None:
+    """As in Python, where ruff looks."""
+    assert max(map(len, path.read_text().splitlines())) <= 100
+
+
 # Would these tests notice?
 
 

@@ -62,7 +62,7 @@ no_bytes(PyObject *object)
     return 1;
 }
 
-/* Get the bytes of `object`, to be released afterwards. Raises TypeError if it is not bytes-like. */
+/* Get the bytes of `object`, to be released later. Raises TypeError if it is not bytes-like. */
 static int
 get_bytes(PyObject *object, Py_buffer *bytes)
 {

@@ -43,8 +43,8 @@ without_begun(const uint8_t *from, Py_ssize_t size)
     return size;
 }
 
-/* All bits set or none, as SIMD comparisons return them. FROM compares unsigned bytes as signed ones,
-for which alone SIMD has an instruction. */
+/* All bits set or none, as SIMD comparisons return them. FROM compares unsigned bytes as signed
+ones, for which alone SIMD has an instruction. */
 #define MASK(condition) ((uint8_t)-(condition))
 #define FROM(least, byte) MASK((int8_t)((byte) ^ 0x80) >= (int8_t)((least) ^ 0x80))
 #define CONTINUES(byte) MASK((int8_t)(byte) < (int8_t)0xC0)

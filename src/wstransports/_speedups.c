@@ -72,7 +72,8 @@ idle_inbox(State *state, PyObject *session)
     PyObject *const waiting = SLOT(inbox, Inbox__waiting);
     PyObject *const callbacks = SLOT(inbox, Inbox__callbacks);
     const int idle = callback != NULL && callback != Py_None && waiting != NULL &&
-                     waiting != state->object[NOTHING] && PyObject_Size(waiting) == 0 && holds(callbacks, state->class[Callbacks]) &&
+                     waiting != state->object[NOTHING] && PyObject_Size(waiting) == 0 &&
+                     holds(callbacks, state->class[Callbacks]) &&
                      SLOT(callbacks, Callbacks_pipe) != NULL &&
                      SLOT(callbacks, Callbacks_context) != NULL &&
                      SLOT(callbacks, Callbacks_running) != NULL;
