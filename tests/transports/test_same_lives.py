@@ -4,17 +4,19 @@ import logging
 import random
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import wscore.connection
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, Frame
 from kit.handshake import REQUEST
+from wscore import ServerConnection
 from wscore.connection import Connection
+from wscore.frames import LARGE
 from wscore.sending import Sender
 from wstransports import Client, WebSocketReader, WebSocketServer, broadcast
-from wstransports.batch import Batch
+from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from wstransports.connection.session import Session
 from wstransports.receiving.inbox import Inbox
 from wstransports.receiving.reader import GET_LIMIT
@@ -298,3 +300,58 @@ def test_they_run(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     runtime.run(main)
     assert sizes == [size, size]
+
+
+class Noting:
+    """A pipe that notes how it is given output."""
+
+    full = False
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        self.notes.append("write")
+
+    def writelines(self, parts: list[bytes]) -> None:
+        self.notes.append("writelines")
+
+
+class Sent:
+    """An outbox whose input is being handled, and how its output leaves."""
+
+    def __init__(self) -> None:
+        runtime = MemoryRuntime()
+        self.core = ServerConnection()
+        self.outbox = Outbox(cast(Any, None), self.core, runtime, 0)
+        self.pipe = self.outbox.pipe = cast(Any, Noting())
+        self.batch = runtime.batch
+        self.batch.active = 1
+        self.batch.old_at = runtime.now() + GATHER_SECONDS
+
+
+def python(*_: object) -> None:
+    raise AssertionError("the Python method ran")
+
+
+@needs_shortcuts
+@pytest.mark.parametrize("size", [GATHER_LIMIT - 1, GATHER_LIMIT])
+def test_they_gather_as_much(size: int) -> None:
+    sent = Sent()
+    sent.core._put(bytes(size))
+    if size < GATHER_LIMIT:
+        sent.batch.at_end = python
+    sent.outbox.put()
+    assert sent.pipe.notes == ["write"] * (size >= GATHER_LIMIT)
+
+
+@needs_shortcuts
+@pytest.mark.parametrize("size", [LARGE - 1, LARGE])
+def test_they_join_as_much(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = Sent()
+    sent.outbox.put()
+    sent.core._put(bytes(size))
+    if size < LARGE:
+        monkeypatch.setattr(Outbox, "flush", python)
+    sent.batch.end()
+    assert sent.pipe.notes == ["write" if size < LARGE else "writelines"]
