@@ -1,5 +1,7 @@
 """What a broker loses: each member still gets each message once, or is closed with 1012."""
 
+from random import Random
+
 import pytest
 
 from kit.log import Log
@@ -132,9 +134,11 @@ async def test_many_that_come_meanwhile_are_read_again(loop: MemoryLoop) -> None
 @pytest.mark.parametrize("history", [0, 1000])
 @on_memory
 async def test_a_gap_that_cannot_be_filled_closes_the_members(
-    loop: MemoryLoop, history: int, log: Log
+    loop: MemoryLoop, history: int, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One after another, over the time to drain; and nothing reaches them meanwhile."""
+    # With others, once in some 700 runs, none of 40 is due in the first or the next 5 seconds.
+    monkeypatch.setattr("wstransports.rooms.farewell.random", Random(1).random)
     broker = FakeBroker()
     async with hall(loop, broker=broker, history=history, drain=30) as house:
         peers = [(await house.join(info="x"))[0] for _ in range(40)]
