@@ -195,6 +195,23 @@ async def test_a_publisher_waits_until_its_message_has_gone_to_all(loop: MemoryL
 
 
 @pytest.mark.usefixtures("small_slices")
+@on_each_loop
+async def test_a_member_that_left_gets_no_more(loop: Loop) -> None:
+    """What is on its way to it comes before: if it came back, it would get that twice."""
+    broker = FakeBroker()
+    async with hall(loop, broker=broker) as house:
+        members = [await house.join() for _ in range(8)]
+        broker.engine.publish("news", "1")
+        peer, client, _ = members[-1]
+        assert await house.rooms["news"].leave(client)
+        await client.writer.send("left")
+        assert [await peer.message() for _ in range(2)] == ["1", "left"]
+        await house.rooms.publish("news", "2")
+        for other, _, _ in members[:-1]:
+            assert [await other.message() for _ in range(2)] == ["1", "2"]
+
+
+@pytest.mark.usefixtures("small_slices")
 @on_memory
 async def test_many_messages_at_once_do_not_pile_up(loop: MemoryLoop) -> None:
     """A broker brings them in one go: those beyond a bound are sent to all at once."""

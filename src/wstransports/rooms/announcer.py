@@ -34,6 +34,11 @@ class Announcer:
                 sending.send_all()
         self._late = self._late or bool(sending.late)
 
+    def catch_up(self, client: Client) -> None:
+        """Send to this one now what is on its way to it."""
+        for sending in list(self._runtime.batch.unfinished):
+            sending.catch_up([client])
+
     async def settle(self) -> None:
         """Wait until all is sent, and let members that have no buffer space take something: a loop
         of publishing must not make its members slow."""

@@ -170,6 +170,7 @@ class Hub:
             return False
         left = client in room.members
         if left:
+            self.announcer.catch_up(client)  # it gets nothing of this room later
             self._drop(room, client)
             room.remove(client)
         await room.settle()
