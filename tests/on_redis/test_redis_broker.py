@@ -83,6 +83,17 @@ async def test_a_key_returns_the_first_position(loop: MemoryLoop) -> None:
 
 
 @on_memory
+async def test_no_two_rooms_share_a_key(loop: MemoryLoop) -> None:
+    """Both the name of a room and the key of a message may come from anybody."""
+    async with fake_redis() as server, opened(server) as (made, _):
+        await made.publish("a", "x", "b}:head", KEEP)
+        await made.publish("a}:key:b", "x", "%7D", KEEP)
+        await made.publish("a%7D:key:b", "x", None, KEEP)
+        names = [words[2 : 2 + int(words[1])] for words in server.asked("EVALSHA")]
+        assert len({*names[0], *names[1], *names[2]}) == 3 + 3 + 2
+
+
+@on_memory
 async def test_a_room_that_was_left(loop: MemoryLoop) -> None:
     async with fake_redis() as server, opened(server) as (made, heard):
         await made.subscribe("news")

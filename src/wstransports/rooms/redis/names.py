@@ -12,7 +12,10 @@ class Names:
     """Channels are common to all databases, so their names have it."""
 
     def key(self, room: str, what: str) -> bytes:
-        """The name of a key."""
+        """The name of a key. In a room's name a brace is escaped: it would end there, and the room
+        `a}:key:b` would share keys with the room `a`."""
+        if "%" in room or "}" in room:
+            room = room.replace("%", "%25").replace("}", "%7D")
         return f"{self.prefix}:{{{room}}}:{what}".encode()
 
     def channel(self, room: str) -> bytes:
