@@ -2,6 +2,7 @@
 
 import re
 import socket
+import sys
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -121,6 +122,11 @@ async def test_how_long_things_are_kept(loop: Loop, kind: str, tmp_path: Path) -
             assert 7190_000 < await ask(made, "PTTL", key("news", "head")) <= 7200_000
             assert 7190_000 < await ask(made, "PTTL", key("news", "log")) <= 7200_000
             assert 14390_000 < await ask(made, "PTTL", key("news", "key:k")) <= 14400_000
+            # A message keeps the epoch for an hour at least.
+            await ask(made, "PEXPIRE", key("news", "head"), 1000)
+            await made.publish("news", "1", "k2", Keep(10, 60))
+            assert await ask(made, "PTTL", key("news", "head")) > 3590_000
+            await made.publish("news", "1", "k3", Keep(10, 7200))
             # A position that is looked at keeps the epoch, and shortens nothing.
             await made.positions(["news"])
             assert await ask(made, "PTTL", key("news", "head")) > 7190_000
@@ -130,13 +136,16 @@ async def test_how_long_things_are_kept(loop: Loop, kind: str, tmp_path: Path) -
             # What is older than its time goes with the next message.
             await ask(made, "DEL", key("news", "log"))
             await ask(made, "XADD", key("news", "log"), "1-1", "t", "1")
-            await made.publish("news", "2", None, Keep(10, 60))
-            assert await history(made, Position(place.epoch, 1)) == (["2"], True)
-            assert await history(made, Position(place.epoch, 0)) == ([], False)
-            # Without a history there is none.
-            await made.publish("news", "3", None, Keep(0, 60))
+            await made.publish("news", "4", None, Keep(10, 60))
+            assert await history(made, Position(place.epoch, 3)) == (["4"], True)
             assert await history(made, Position(place.epoch, 2)) == ([], False)
-            assert await history(made, Position(place.epoch, 3)) == ([], True)
+            # Without a history there is none.
+            await made.publish("news", "5", None, Keep(0, 60))
+            assert await history(made, Position(place.epoch, 4)) == ([], False)
+            assert await history(made, Position(place.epoch, 5)) == ([], True)
+            # As much as anybody can say.
+            await made.publish("news", "6", "k6", Keep(sys.maxsize, sys.float_info.max))
+            assert await history(made, Position(place.epoch, 5)) == (["6"], True)
 
 
 @each_kind

@@ -94,6 +94,14 @@ async def test_no_two_rooms_share_a_key(loop: MemoryLoop) -> None:
 
 
 @on_memory
+async def test_much_to_keep(loop: MemoryLoop) -> None:
+    """The server gets numbers with which it counts."""
+    async with fake_redis() as server, opened(server) as (made, _):
+        await made.publish("news", "x", None, Keep(10**30, 1e308))
+        assert server.asked("EVALSHA")[0][-2:] == [b"%d" % 2**50] * 2
+
+
+@on_memory
 async def test_a_room_that_was_left(loop: MemoryLoop) -> None:
     async with fake_redis() as server, opened(server) as (made, heard):
         await made.subscribe("news")

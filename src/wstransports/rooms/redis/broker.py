@@ -23,6 +23,10 @@ from .url import RedisURL
 # for a minute.
 MOST_DATA = 8 * 1024 * 1024
 
+# The most messages and milliseconds that a server is asked to keep: it counts no further, and a
+# publish would fail with half of it done.
+MOST_KEPT = 2**50
+
 # The bytes of messages after which a page of history ends.
 PAGE = 1024 * 1024
 
@@ -86,9 +90,10 @@ class RedisBroker:
         if len(raw) > MOST_DATA:
             raise ValueError(f"a broker on Redis takes at most {MOST_DATA} bytes, not {len(raw)}")
         keys = [] if key is None else [self._names.key(room, f"key:{key}")]
-        kept = max(1, int(keep.seconds * 1000))
+        kept = max(1, int(min(keep.seconds * 1000, MOST_KEPT)))
+        history = min(keep.history, MOST_KEPT)
         channel = self._names.channel(room)
-        call = self._call(room, channel, kind, raw, keep.history, kept, more_keys=keys)
+        call = self._call(room, channel, kind, raw, history, kept, more_keys=keys)
         with self._pair.asking() as link:
             return position_of(await PUBLISH.run(link, call))
 

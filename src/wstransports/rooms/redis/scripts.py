@@ -53,7 +53,7 @@ if history > 0 then
 else
     redis.call('DEL', KEYS[2])
 end
-redis.call('PEXPIRE', KEYS[1], kept, 'GT')
+redis.call('PEXPIRE', KEYS[1], math.max(kept, 3600000), 'GT')
 if KEYS[3] then
     redis.call('SET', KEYS[3], place, 'PX', 2 * kept)
 end
