@@ -150,7 +150,8 @@ class _Call(Generic[T]):
 
     def _end(self, _: asyncio.Task[T] | None) -> None:
         self.done = True
-        self._running.release()
+        # Not now: until this has returned, the loop refers to all that the caller may drop.
+        self._loop.call_soon(self._running.release)
 
 
 async def _awaited(function: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> T:
