@@ -2,7 +2,7 @@
 
 import heapq
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection
 from random import random
 from typing import Any
 
@@ -18,7 +18,8 @@ REASON = "messages of a room were missed"
 
 
 class Farewell:
-    """The clients that missed messages: each is closed at a random moment within so many seconds.
+    """The clients that missed messages: they are closed at random moments, evenly spread over so
+    many seconds.
 
     All at once they would all connect again at once.
     """
@@ -32,11 +33,11 @@ class Farewell:
         self._closing = False  # the task runs
         self._stopped = runtime.signal()
 
-    def add(self, clients: Iterable[Client]) -> None:
+    def add(self, clients: Collection[Client]) -> None:
         """Close these too."""
-        now = self._runtime.now()
-        for client in clients:
-            due = now + random() * self._seconds
+        now, each = self._runtime.now(), self._seconds / (len(clients) or 1)
+        for place, client in enumerate(clients):
+            due = now + (place + random()) * each
             heapq.heappush(self._due, (due, next(self._numbers), client))
         if self._due and not self._closing:
             self._closing = True
