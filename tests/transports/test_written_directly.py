@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -123,7 +124,7 @@ def test_nothing_overtakes_large_parts(written: list[bytes]) -> None:
     run(main)
 
 
-def test_a_broken_stream_is_the_transports_to_report() -> None:
+def test_the_loss_of_a_broken_stream_is_reported() -> None:
     async def main() -> None:
         async with connected() as (pipe, sink, peer):
             pipe.pause_reading()
@@ -132,6 +133,31 @@ def test_a_broken_stream_is_the_transports_to_report() -> None:
             assert pipe.full, "connection_lost follows"
             pipe.write(b"ignored")
             assert isinstance(await sink.lost, OSError)
+
+    run(main)
+
+
+def test_the_error_of_a_stream_that_was_reset_is_the_first() -> None:
+    """The kernel reports it once, and a broken pipe afterwards."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            peer = socket.create_connection(listening.getsockname())
+            accepted, _ = listening.accept()
+        accepted.setblocking(False)
+        sink = Ended()
+        sink.identity = Identity.__new__(Identity)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
+        pipe = AsyncioRuntime(loop).take_over(transport, sink)
+        transport.set_protocol(pipe)
+        pipe.pause_reading()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        pipe.write(b"nobody reads this")
+        assert pipe.full, "connection_lost follows"
+        pipe.write(b"ignored")
+        assert isinstance(await sink.lost, ConnectionResetError)
 
     run(main)
 

@@ -137,8 +137,12 @@ class AsyncioPipe(AboveTls):
             # The transport's write() would take seven times the instructions.
             try:
                 sent = os.write(fd, data)
-            except OSError:  # full, or broken: the transport meets the same, and handles it
+            except BlockingIOError:
                 sent = 0
+            except OSError as error:  # the kernel reports it once: the transport would see another
+                self._closing = self.full = True
+                self.drop(error)
+                return
             self._holds = sent < len(data)
             if not self._holds:
                 return
