@@ -231,10 +231,12 @@ class Sending:
                 await _pause(runtime)
                 self.send_slice(runtime.now() + SLICE)
         finally:
-            self.send_all()  # cancelled: all get the message nevertheless
-            unfinished.remove(self)
-            if unfinished:
-                unfinished[0]._is_first.set()
+            try:
+                self.send_all()  # cancelled: all get the message nevertheless
+            finally:  # interrupted even there: the next one must not wait for this
+                unfinished.remove(self)
+                if unfinished:
+                    unfinished[0]._is_first.set()
 
     def catch_up(self, clients: Iterable[Client]) -> None:
         """Send now to those of these clients that are left: a later message is about to be sent."""

@@ -240,3 +240,27 @@ async def test_wait_waits_for_those_of_all_slices(loop: MemoryLoop) -> None:
         report = await job.wait()
         assert set(report.sent) == set(here.clients)
         await here.got(big)
+
+
+@on_memory
+async def test_an_interrupt_holds_up_no_later_broadcast(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C twice: in the pause, and while the rest is sent at once."""
+
+    async def pause(_: object) -> None:
+        at_each_delivery(patch, interrupt)
+        raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    async with AsyncExitStack() as stack:
+        here = await crowd(loop, stack)
+        with monkeypatch.context() as patch:
+            patch.setattr(MODULE, "_pause", pause)
+            with pytest.raises(KeyboardInterrupt):
+                await broadcast(here.clients, "1")
+        job = loop.spawn(broadcast(here.clients, "2"))
+        await loop.until(lambda: job.done)
+        assert set((await job.wait()).sent) == set(here.clients)
