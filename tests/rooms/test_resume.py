@@ -74,6 +74,18 @@ async def test_a_position_that_is_not_reached_yet_resumes_nothing(loop: MemoryLo
         assert joined == Joined(False, Position(epoch, 1))
 
 
+@pytest.mark.parametrize("offset", [-1, 2**63])
+@on_memory
+async def test_an_impossible_position_is_not_asked_for(loop: MemoryLoop, offset: int) -> None:
+    """Redis would call it an error, which would look like a lost broker."""
+    broker = FakeBroker()
+    async with hall(loop, broker=broker) as house:
+        epoch, _ = await house.rooms.publish("news", "1")
+        _, joined = await resumed(house, Position(epoch, offset))
+        assert joined == Joined(False, Position(epoch, 1))
+        assert broker.count("read") == 0
+
+
 @on_memory
 async def test_history_is_limited_in_number_and_in_time(loop: MemoryLoop) -> None:
     async with hall(loop, history=2, seconds=60) as house:

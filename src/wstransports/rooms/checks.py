@@ -60,12 +60,12 @@ def checked_data(data: Any, what: str) -> str | bytes:
 
 def checked_since(since: Position | str | None) -> Position | None:
     """Return a position, which may come from a client. Raises TypeError."""
-    if since is None or isinstance(since, Position):
-        return since
-    if not isinstance(since, str):
+    if since is None:
+        return None
+    if not isinstance(since, Position | str):
         raise TypeError(f"since must be a Position, or its str, not {since!r}")
     try:
-        return Position.parse(since)
+        return Position.parse(str(since))
     except ValueError:
         return None  # a client may send anything: it resumes nothing
 
