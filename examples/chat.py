@@ -56,8 +56,11 @@ def serve(port: int, redis: str | None) -> None:
                 await lobby.leave(client)  # it has left: wait until all processes know
                 await tell_all(f"{name} left")
 
-        await lobby.join(client, since=query.get("since", [None])[0], info=name)
-        await tell_all(f"{name} joined")
+        try:
+            await lobby.join(client, since=query.get("since", [None])[0], info=name)
+            await tell_all(f"{name} joined")
+        except BrokerLost:
+            await client.close(1013, "try again later")
 
     with chat:
         print(f"Open http://127.0.0.1:{chat.port} in two windows, end it with Ctrl-C", flush=True)

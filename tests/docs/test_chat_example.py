@@ -13,6 +13,7 @@ from running import PATIENCE, running
 from snippets import ROOT
 
 from kit.blocking_peer import BlockingPeer
+from kit.redis_server import redis_server
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +24,11 @@ ASGI_CHAT = ROOT / "examples" / "asgi_chat.py"
 LOGS = {CHAT: "", ASGI_CHAT: "(INFO: .*\\n)+"}
 
 
-def program(chat: Path) -> str:
+def program(chat: Path, *arguments: str) -> str:
     """Runs an example at a free port."""
     return f"""
 import runpy, sys
-sys.argv = ["{chat.name}", "0"]
+sys.argv = {[chat.name, "0", *arguments]}
 # It does `import uvicorn`, perhaps.
 runpy.run_path({str(chat)!r}, run_name="__main__")
 """
@@ -102,6 +103,19 @@ def test_a_client_that_comes_back_gets_what_it_missed(tmp_path: Path) -> None:
         with server.connect("/?name=Eve&since=forged.5") as eve:
             while line(eve)["text"] != "Eve joined":  # Bob may leave before, or after
                 pass
+
+
+def test_who_comes_while_redis_is_away_is_asked_to_come_again(tmp_path: Path) -> None:
+    """Without a traceback for each of them."""
+    (tmp_path / "redis").mkdir()
+    with (
+        redis_server("redis", tmp_path / "redis") as redis,
+        running(program(CHAT, redis.url), tmp_path) as server,
+    ):
+        server.logs = "the rooms' broker is lost, .*\n(cannot connect to .*; trying again\n)?"
+        redis.kill()
+        with server.connect("/?name=Ada") as ada:
+            assert ada.closed() == (1013, "try again later")
 
 
 def test_a_redis_that_cannot_be_reached_is_said() -> None:
