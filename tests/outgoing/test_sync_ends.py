@@ -19,7 +19,7 @@ from kit.in_thread import serving
 from kit.nowhere import Where, closed_address
 from wstransports import ConnectionClosed
 from wstransports.sync import Client, connect
-from wstransports.sync.loop_thread import LoopThread, _end_all
+from wstransports.sync.loop_thread import LoopStopped, LoopThread, _end_all
 
 closed = pytest.fixture(closed_address)
 
@@ -148,6 +148,27 @@ def test_ctrl_c_anywhere_in_a_call() -> None:
         assert results.pop() == "done"
     assert step > 10
     thread.end()
+
+
+def test_a_call_that_comes_as_the_loop_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread stops the loop: what it does not run any more returns nevertheless."""
+    thread = LoopThread("ending")
+    came = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(thread._loop, "call_soon_threadsafe", lambda step: came.set())
+        call = background(lambda: thread.call(asyncio.sleep, 0))
+        assert came.wait(PATIENCE)
+    thread.end()
+    with pytest.raises(LoopStopped):
+        call.result(PATIENCE)
+
+
+def test_a_call_that_is_done_as_the_loop_ends() -> None:
+    thread = LoopThread("ending")
+    running = threading.Lock()
+    thread._calls.add(running)
+    thread.end()
+    assert not running.locked()
 
 
 def test_ctrl_c_before_a_call_is_begun(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -32,7 +33,9 @@ class LoopThread(threading.Thread):
         self._loop = asyncio.new_event_loop()
         self._end_of_loop = asyncio.Event()
         self._stopping = False
-        self._lock = threading.Lock()
+        # The locks of the calls. No lock protects all this: KeyboardInterrupt can come between the
+        # step that takes it and the block that gives it back.
+        self._calls: set[threading.Lock] = set()
         self._process = os.getpid()
         try:
             self.start()
@@ -44,6 +47,8 @@ class LoopThread(threading.Thread):
         """In the thread: run the loop until `stop`, then cancel its tasks."""
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
             runner.run(self._end_of_loop.wait())
+        for running in list(self._calls):  # those that came too late to be begun
+            _release(running)
 
     def call(self, function: Callable[..., Awaitable[T]], *args: object) -> T:
         """Await `function(*args)` on the loop, in the caller's context; returns its result.
@@ -62,8 +67,10 @@ class LoopThread(threading.Thread):
                 "this connection belongs to the process that opened it: call connect() after fork"
             )
         call = _Call(self._loop, function, args)
+        running = call.running
+        self._calls.add(running)  # first: the thread's end looks at them after `_stopping` is set
         try:
-            self._schedule(call.begin)
+            self._schedule(partial(call.begin, self.is_over))
             return call.result()
         except BaseException:
             if not call.done:
@@ -72,6 +79,7 @@ class LoopThread(threading.Thread):
                     call.wait()
             raise
         finally:
+            self._calls.discard(running)
             del call  # what is raised refers to this frame, and this to what is raised
 
     def is_forked(self) -> bool:
@@ -84,22 +92,25 @@ class LoopThread(threading.Thread):
 
     def stop(self) -> None:
         """End the loop soon."""
-        if not self.is_forked():
-            with suppress(LoopStopped):
-                self._schedule(self._end_of_loop.set, last=True)
+        if not self.is_over():
+            self._schedule(self._end)
+            self._stopping = True
 
     def end(self) -> None:
         """End the loop, and wait for that, for a bounded time."""
         self.stop()
         self.join(PATIENCE)
 
-    def _schedule(self, step: Callable[[], object], last: bool = False) -> None:
-        """Run `step` on the loop. Raises LoopStopped after the `last` one: the loop may close."""
-        with self._lock:
-            if self._stopping:
-                raise LoopStopped("the loop of this connection has ended")
-            self._stopping = last
+    def _schedule(self, step: Callable[[], object]) -> None:
+        """Run `step` on the loop, unless that ends meanwhile. Raises LoopStopped after `stop`."""
+        if self._stopping:
+            raise LoopStopped("the loop of this connection has ended")
+        with suppress(RuntimeError):  # another thread stopped the loop, and it is closed
             self._loop.call_soon_threadsafe(step)
+
+    def _end(self) -> None:
+        self._stopping = True  # no call is begun from now on: its task would not be cancelled
+        self._end_of_loop.set()
 
 
 class _Call(Generic[T]):
@@ -119,10 +130,13 @@ class _Call(Generic[T]):
         self._task: asyncio.Task[T] | None = None
         # Python raises KeyboardInterrupt between any two steps of Python code, also where a Future
         # takes its lock or gives it back. What waits here is one step.
-        self._running = threading.Lock()
-        self._running.acquire()
+        self.running: threading.Lock = threading.Lock()
+        self.running.acquire()
 
-    def begin(self) -> None:
+    def begin(self, is_over: Callable[[], bool]) -> None:
+        if is_over():
+            self._end(None)
+            return
         self._task = self._loop.create_task(
             _awaited(self._function, self._args), context=self._context
         )
@@ -136,7 +150,7 @@ class _Call(Generic[T]):
 
     def wait(self) -> None:
         """Wait for the end; once."""
-        self._running.acquire()
+        self.running.acquire()
 
     def result(self) -> T:
         """Wait for the end; returns what the function returned, or raises."""
@@ -151,7 +165,13 @@ class _Call(Generic[T]):
     def _end(self, _: asyncio.Task[T] | None) -> None:
         self.done = True
         # Not now: until this has returned, the loop refers to all that the caller may drop.
-        self._loop.call_soon(self._running.release)
+        self._loop.call_soon(_release, self.running)
+
+
+def _release(running: threading.Lock) -> None:
+    """Let a call return, unless it has."""
+    if running.locked():
+        running.release()
 
 
 async def _awaited(function: Callable[..., Awaitable[T]], args: tuple[object, ...]) -> T:
