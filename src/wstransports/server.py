@@ -330,6 +330,8 @@ class WebSocketServer:
         own = self.loop is not None or self._given_runtime is not None
         if own and (workers is not None or runner is not None):
             raise ValueError("workers and runner make loops: leave loop and runtime out")
+        if runner is not None and not callable(runner):
+            raise TypeError(f"runner must be a function such as trio.run, or None, not {runner!r}")
         if workers is not None:
             self._run_workers(workers, drain, runner)
         elif runner is not None:

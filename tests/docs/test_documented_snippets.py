@@ -216,7 +216,7 @@ def test_its_workers_serve(tmp_path: Path) -> None:
     ) as process:
         assert process.stderr is not None
         listening = process.stderr.readline()
-        found = re.search(r"listening on 127\.0\.0\.1:(\d+) for 2 workers", listening)
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+), workers: 2", listening)
         assert found, listening
         with connected(int(found[1])) as peer:
             greeting = peer.message()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -431,3 +431,9 @@ def test_run_works_if_a_supervisor_started_it(
         assert ours.recv(2) == SERVES
         assert given.fileno() == -1
     signal.signal(signal.SIGHUP, hang_up)
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_the_runner_is_checked(workers: int | None) -> None:
+    with pytest.raises(TypeError, match="runner must be a function such as trio.run, or None, not"):
+        WebSocketServer("127.0.0.1", 0).run(workers=workers, runner=cast(Any, 5))

@@ -44,7 +44,7 @@ def supervise(where: Address, count: int, leave_time: float, spawn: Spawn = star
 
     with Signals() as signals, closing(_listen(where)) as listening:
         supervisor = Supervisor(count, leave_time, report)
-        report(logging.INFO, f"listening on {_names(listening)} for {count} workers")
+        report(logging.INFO, f"listening on {_names(listening)}, workers: {count}")
         with closing(Processes(supervisor, partial(spawn, listening.sockets))) as processes:
             interrupted = _run(supervisor, processes, signals, listening)
     if supervisor.failed:
