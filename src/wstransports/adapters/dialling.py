@@ -116,4 +116,4 @@ async def _through_proxy(url: str, where: Address, by: Dialler) -> socket.socket
         proxy = by.proxies().from_url(url, rdns=True)
         # The caller bounds the time.
         sock = await proxy.connect(where.host, where.port, math.inf, local_addr=where.local_addr)
-        return socket.socket(fileno=sock.detach())  # trio's own is no socket.socket
+        return socket.socket(fileno=sock.detach())  # trio's own is not a socket.socket
