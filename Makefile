@@ -158,19 +158,19 @@ lint: $(VENV)/tools $(VENV)/pyright
 
 types: $(VENV)/tools
 	$(VENV_PYTHON) -m mypy
-	@if ls src/wscore/_*.so >/dev/null 2>&1; then $(STUBTEST); \
-	    else echo 'The C extension was not built, so its stub was not checked.'; fi
+	@if ls src/*/_*.so >/dev/null 2>&1; then $(STUBTEST); \
+	    else echo 'The C extensions were not built, so their stubs were not checked.'; fi
 
 public-types: $(VENV)/tools $(VENV)/pyright
 	$(VENV_PYTHON) tests/public_types.py --left-out=$(VENV)/types-left-out
 
 clean:
 	rm -rf .venv-* .autobahn .bench .fuzz .npm .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf build dist src/*.egg-info src/wscore/_*.so
+	rm -rf build dist src/*.egg-info src/*/_*.so
 	find src tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# The package alone; reinstalled when the C extension changes, so that tests run the new one.
-$(VENV)/package: pyproject.toml setup.py $(wildcard src/wscore/*.[ch])
+# The package alone; reinstalled when a C extension changes, so that tests run the new one.
+$(VENV)/package: pyproject.toml setup.py $(wildcard src/*/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo 'Python 3.11 or later is needed, such as: make $(MAKECMDGOALS) PYTHON=python3.11'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
