@@ -1,6 +1,7 @@
 """What holds for all tests, in a file that pytest finds from each of their folders."""
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 
@@ -10,6 +11,10 @@ from kit.log import Log
 from wstransports import batch
 from wstransports.connection import session
 from wstransports.sending import outbox
+
+# They compare the shortcuts in C with the Python methods. All other runs have them.
+SHORTCUTS = ["tests/core/test_shortcuts.py", "tests/test_same_lives.py"]
+collect_ignore = SHORTCUTS if os.environ.get("WSCORE_PURE") == "1" else []
 
 
 @pytest.fixture(scope="session", autouse=True)
