@@ -150,6 +150,28 @@ def test_ctrl_c_anywhere_in_a_call() -> None:
     thread.end()
 
 
+def test_a_call_that_is_not_begun_when_the_loop_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task would begin too late to be cancelled."""
+    thread = LoopThread("ending")
+    held, came = threading.Event(), threading.Event()
+    call_soon = thread._loop.call_soon_threadsafe
+
+    def scheduling(step: Callable[[], object]) -> None:
+        call_soon(step)
+        came.set()
+
+    thread._schedule(lambda: held.wait(PATIENCE))
+    with monkeypatch.context() as patch:
+        patch.setattr(thread._loop, "call_soon_threadsafe", scheduling)
+        call = background(lambda: thread.call(asyncio.sleep, 0))
+        assert came.wait(PATIENCE)
+    thread.stop()
+    held.set()
+    thread.end()
+    with pytest.raises(LoopStopped):
+        call.result(PATIENCE)
+
+
 def test_a_call_that_comes_as_the_loop_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread stops the loop: what it does not run any more returns nevertheless."""
     thread = LoopThread("ending")
