@@ -117,8 +117,11 @@ class AsyncioPipe(AboveTls):
         self._sink = LostSink(self._sink)
         self._received = self._sink.data_received
         self.below = None
-        with suppress(AttributeError):  # asyncio's TLS keeps our methods, if it was connected
-            self._transport.set_protocol(asyncio.BufferedProtocol())
+        with suppress(AttributeError):  # it was never connected
+            if _is_plain(self._transport):
+                self._transport.close()  # again, for it breaks its own cycle
+            else:  # asyncio's TLS keeps our methods
+                self._transport.set_protocol(asyncio.BufferedProtocol())
 
     def drop(self, error: Exception) -> None:
         """Drop the stream because of `error`."""
@@ -410,10 +413,14 @@ class AsyncioRuntime:
         return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
 
 
+def _is_plain(transport: asyncio.BaseTransport) -> bool:
+    """Whether it is asyncio's own, over a socket, whose bytes it sends as they are."""
+    return type(transport).__module__ == "asyncio.selector_events"
+
+
 def _plain_descriptor(transport: asyncio.BaseTransport) -> int | None:
-    """The file descriptor of a socket whose bytes asyncio's own transport sends as they are."""
-    plain = type(transport).__module__ == "asyncio.selector_events"
-    if not plain or sys.platform == "win32":  # there, sockets are not files
+    """The file descriptor of a plain transport."""
+    if not _is_plain(transport) or sys.platform == "win32":  # there, sockets are not files
         return None
     return cast(int, transport.get_extra_info("socket").fileno())
 
