@@ -43,23 +43,9 @@ class AsyncioPipe(AboveTls):
 
     # The attributes that connection_made sets would give each pipe a dict of 900 bytes.
     __slots__ = (
-        "_buffer",
-        "_closing",
-        "_descriptor",
-        "_ended",
-        "_holds",
-        "_limit",
-        "_loss",
-        "_more_tasks",
-        "_peername",
-        "_received",
-        "_runtime",
-        "_sink",
-        "_starting",
-        "_task",
-        "_transport",
-        "_watch",
-        "connected",
+        *("_buffer", "_closing", "_descriptor", "_ended", "_holds", "_limit", "_loss"),
+        *("_more_tasks", "_peername", "_received", "_runtime", "_sink", "_starting"),
+        *("_task", "_transport", "_watch", "connected"),
     )
 
     _transport: asyncio.Transport
