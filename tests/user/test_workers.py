@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -120,7 +121,10 @@ def gone(process: int) -> None:
     os.close(descriptor)
 
 
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+needs_trio = pytest.mark.skipif(find_spec("trio") is None, reason="trio is not installed")
+
+
+@pytest.fixture(params=["asyncio", "uvloop", pytest.param("trio", marks=needs_trio)])
 def program(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Program]:
     """A program that runs."""
     source = {"asyncio": ON_ASYNCIO, "uvloop": ON_UVLOOP, "trio": ON_TRIO}[request.param]
