@@ -21,7 +21,7 @@ from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener
 from .asyncio_signals import AsyncioSignals
-from .asyncio_timers import FAR, FarTimers
+from .asyncio_timers import AsyncioTimers
 from .asyncio_tls import AboveTls
 from .dialling import dial
 from .tls_watch import TlsWatch
@@ -251,10 +251,7 @@ class AsyncioPipe(AboveTls):
 
     def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call `call` when the loop's clock shows `when`."""
-        runtime = self._runtime
-        if when - runtime.now() >= FAR:
-            return runtime.far_timers.add(when, call)
-        return runtime.loop.call_at(when, call)
+        return self._runtime.timers.call_at(when, call)
 
 
 class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
@@ -327,7 +324,7 @@ class AsyncioRuntime:
         self.batch: Batch = Batch()
         self.now = _clock(loop)
         self.loop = loop
-        self.far_timers: FarTimers = FarTimers(loop, self.now)
+        self.timers: AsyncioTimers = AsyncioTimers(loop, self.now)
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
         self.read_buffer: memoryview[int] = memoryview(bytearray(READ_SIZE))
         """What all pipes read into: each takes its bytes out at once."""

@@ -14,10 +14,12 @@ from ..batch import Batch
 from ..listening_sockets import ListeningSockets
 from ..runtime import Sink, register
 from .dialling import dial
+from .far_timers import FarTimers
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
 from .time_limit import time_limit
 from .trio_pipe import Coro, Group, TrioPipe, spawn
+from .trio_timers import TrioTimers
 from .trio_tls import Tls
 
 
@@ -106,6 +108,7 @@ class TrioRuntime:
         # Not trio.current_time, which looks this up: 2 % of the instructions of an echo.
         self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task
+        self.timers: FarTimers = TrioTimers(self.now)
         self.signal = trio.Event
         self.task_group = trio.open_nursery
         self.shield = partial(trio.CancelScope, shield=True)

@@ -1,5 +1,6 @@
 """A byte stream on trio: its socket, its tasks, its timers."""
 
+import math
 import socket
 import ssl
 import types
@@ -12,7 +13,8 @@ from typing import Any, Protocol
 import trio
 
 from ..batch import NOTHING, Batch, Suspended
-from ..runtime import LostSink, Sink, log_dropped
+from ..runtime import LostSink, Sink, Timer, log_dropped
+from .far_timers import FAR, FarTimers
 from .trio_tls import Tls
 from .write_half import WriteHalf
 
@@ -31,6 +33,8 @@ class Run(Protocol):
     """What the tasks need of the runtime."""
 
     batch: Batch
+    now: Callable[[], float]
+    timers: FarTimers
     at_checkpoint: bool
     """Whether the task that runs suspends for a checkpoint of the API, and for nothing else."""
 
@@ -263,11 +267,17 @@ class TrioPipe(WriteHalf):
         for scope in self._scopes:
             scope.cancel()
 
-    def call_at(self, when: float, call: Callable[[], None]) -> trio.CancelScope:
-        """As `Pipe.call_at`: the scope is the Timer."""
+    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
+        """As `Pipe.call_at`."""
+        runtime = self._runtime
+        if when - runtime.now() >= FAR:
+            return runtime.timers.add(when, call, self._call_soon)
         timer = trio.CancelScope()
         self._begin(self._call, when, call, timer)
         return timer
+
+    def _call_soon(self, call: Callable[[], None]) -> None:
+        self._begin(self._call, -math.inf, call, trio.CancelScope())
 
     @trio.lowlevel.enable_ki_protection
     async def _call(self, when: float, call: Callable[[], None], timer: trio.CancelScope) -> None:
