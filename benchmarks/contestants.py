@@ -189,7 +189,6 @@ _CONTESTANTS = [
     Contestant("node", "ws on Node.js", "node_ws"),
     Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
     *_on(ASYNCIO, "floor", "floor: asyncio.Protocol", "asyncio_floor", raw=True),
-    *_on(ASYNCIO, "floor-h11", "floor: asyncio.Protocol, h11", "h11_floor"),
     *_on(("trio",), "ours", "wstransports", "wstransports", needs="wstransports.adapters.trio"),
     *_on(("trio",), "websockets", "websockets", "websockets_trio", needs="websockets.trio"),
     *_on(("trio",), "trio-websocket", "trio-websocket", "trio_websocket", needs="trio_websocket"),

@@ -16,13 +16,15 @@ class Results:
     """A run: the machine, and by scenario, contestant and quantity the value of each round.
 
     `left_out` says which contestants and scenarios cannot be measured on this machine, and why;
-    `failures` which were measured and failed.
+    `failures` which were measured and failed. `took` has the seconds that a contestant's round took
+    besides its turns, by scenario.
     """
 
     machine: dict[str, str]
     left_out: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     rounds: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
 
     def add(self, scenario: str, contestant: str, measured: dict[str, float]) -> None:
         """Add a round."""
@@ -47,7 +49,7 @@ class Results:
 
     def summary(self) -> Summary:
         """The figures and ratios that the pages print."""
-        summary = Summary(self.machine, self.left_out, self.failures)
+        summary = Summary(self.machine, self.left_out, self.failures, took=self.took)
         for scenario, contestants in self.rounds.items():
             compared = SCENARIOS[scenario].quantity
             for contestant, quantities in contestants.items():

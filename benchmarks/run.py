@@ -8,13 +8,14 @@ from pathlib import Path
 
 from . import page
 from .contestants import BUILT, CONTESTANTS, ROOT
+from .duration import besides_turns, expected
 from .machine import describe
 from .measuring import Measured, measure
 from .process import BenchmarkError, raise_file_limit
 from .results import Results
 from .scenarios import SCENARIOS, Scenario, shortened
 from .spread import Spread
-from .summary import PUBLISHED
+from .summary import PUBLISHED, Summary
 
 # Files that a process opens besides its connections.
 OTHER_FILES = 100
@@ -35,6 +36,7 @@ def run(
 ) -> None:
     """All rounds of a scenario. A contestant that fails is left out, with the reason."""
     together = max(1, MOST_CONNECTIONS // scenario.connections)
+    began, done = time.monotonic(), 0
     for turn in range(rounds):
         order = rotated(names, turn)
         ended: dict[str, Measured | BenchmarkError] = {}
@@ -46,7 +48,11 @@ def run(
                     results.failed(scenario.name, name, str(error))
                 case measured:
                     results.add(scenario.name, name, measured)
+        done += len(names)
         names = [name for name in names if not isinstance(ended[name], BenchmarkError)]
+    if done:
+        elapsed = time.monotonic() - began
+        results.took[scenario.name] = round(besides_turns(scenario, seconds, elapsed, done), 2)
 
 
 def take_turns(
@@ -70,6 +76,15 @@ def take_turns(
     return ended
 
 
+def announce(plan: list[tuple[Scenario, list[str], int]], seconds: float) -> None:
+    """Print how much there is to measure, and how long it is going to take."""
+    planned = [(scenario, rounds * len(names)) for scenario, names, rounds in plan]
+    pairs, rounds = sum(len(names) for _, names, _ in plan), sum(count for _, count in planned)
+    took = expected(planned, seconds, Summary.load(PUBLISHED).took)
+    minutes = "an unknown time" if took is None else f"about {took / 60:.0f} minutes"
+    print(f"{pairs} pairs of scenario and contestant, {rounds} rounds: {minutes}.", flush=True)
+
+
 def report(results: Results, scenario: Scenario) -> None:
     """Print the medians of a scenario, with the lowest and the highest round."""
     print(f"\n{scenario.title}")
@@ -88,7 +103,7 @@ def main() -> int:
     parser.add_argument(
         "--smoke", action="store_true", help="short runs, to see that everything works"
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="of each scenario, in place of its own number")
     parser.add_argument("--seconds", type=float, default=0.5, help="of one measurement")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, metavar="SCENARIO")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, metavar="CONTESTANT")
@@ -104,6 +119,7 @@ def main() -> int:
     for name in settings.contestants or CONTESTANTS:
         if reason := CONTESTANTS[name].missing():
             results.left_out[name] = reason
+    plan: list[tuple[Scenario, list[str], int]] = []
     for name in settings.only or SCENARIOS:
         scenario = shortened(SCENARIOS[name]) if settings.smoke else SCENARIOS[name]
         if scenario.connections + OTHER_FILES > files:
@@ -113,7 +129,11 @@ def main() -> int:
         names = [
             one for one in scenario.contestants if one in chosen and one not in results.left_out
         ]
-        run(results, scenario, names, settings.rounds, settings.seconds)
+        plan.append((scenario, names, settings.rounds or scenario.rounds))
+    announce(plan, settings.seconds)
+
+    for scenario, names, rounds in plan:
+        run(results, scenario, names, rounds, settings.seconds)
         report(results, scenario)
         results.save(BUILT / ("smoke.json" if settings.smoke else "results.json"))
 

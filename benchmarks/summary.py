@@ -41,7 +41,8 @@ class Summary:
     `figures` are lists by scenario, contestant and quantity: median, lowest and highest round of
     the quantity that the scenario compares, and the median alone of the others. Ratios, such as
     those of "16x256/ours" to "16x256/picows", are lists of median, lowest and highest: they were
-    taken round by round, and do not follow from the figures.
+    taken round by round, and do not follow from the figures. `took` says how long the next run
+    takes: see duration.py.
     """
 
     machine: dict[str, str]
@@ -49,6 +50,7 @@ class Summary:
     failures: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
     ratios: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
 
     def add(self, entry: Entry, quantity: str, spread: Spread, with_spread: bool) -> None:
         """Add a figure."""

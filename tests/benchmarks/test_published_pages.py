@@ -102,13 +102,13 @@ def test_the_first_column_is_the_quantity_that_is_compared() -> None:
 
 def test_instructions_stand_in_columns() -> None:
     (echo, _, _), (handshake, _, _), *_ = COUNTED
-    counts = {echo.name: {"ours": 30.0, "floor": 20.0}, handshake.name: {"floor-h11": 5.0}}
+    counts = {echo.name: {"ours": 30.0, "floor": 20.0}, handshake.name: {"floor-uvloop": 5.0}}
     assert list(Instructions(Profile(instructions=counts)).instructions()) == [
         f"| | {echo.title} | ours / theirs | {handshake.title} | ours / theirs |",
         "|---|---|---|---|---|",
         "| wstransports | 30.0 |  |  |  |",
         "| floor: asyncio.Protocol | 20.0 | 1.50 |  |  |",
-        "| floor: asyncio.Protocol, h11 |  |  | 5.00 |  |",
+        "| floor: asyncio.Protocol, uvloop |  |  | 5.00 |  |",
     ]
 
 

@@ -3,14 +3,17 @@
 import sys
 from collections.abc import Generator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import run
 from benchmarks.contestants import ROOT, Contestant
+from benchmarks.duration import expected
 from benchmarks.process import BenchmarkError
 from benchmarks.results import Results
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.summary import Summary
 
 SCENARIO = SCENARIOS["16x256"]
 NAMES = ["ours", "picows", "websockets"]
@@ -54,6 +57,37 @@ def test_a_part_of_a_run_does_not_replace_the_published_results(
     with pytest.raises(SystemExit):
         run.main()
     assert "takes a whole run" in capsys.readouterr().err
+
+
+def test_what_a_round_takes_besides_its_turns_is_kept(
+    steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 109.0])
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    results = Results({})
+    run.run(results, SCENARIO, ["ours", "picows", "websockets"], rounds=2, seconds=0.5)
+    assert results.took == {"16x256": 1.3}  # picows had one round: 9 s / 5 - 0.5 s
+
+
+def test_a_run_begins_with_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = Summary({}, took={"16x256": 1.0})
+    monkeypatch.setattr(Summary, "load", lambda path: published)
+    run.announce([(SCENARIO, NAMES, 5), (SCENARIOS["idle"], NAMES, 25)], seconds=0.5)
+    assert capsys.readouterr().out == (
+        "6 pairs of scenario and contestant, 90 rounds: about 2 minutes.\n"
+    )
+
+
+def test_how_long_scenarios_take_that_were_not_measured() -> None:
+    echo, other, idle = SCENARIO, SCENARIOS["1x64"], SCENARIOS["idle"]
+    assert expected([(echo, 1)], 0.5, {}) is None
+    took = {"16x256": 1.0, "100x1K": 3.0, "stream": 8.0}
+    assert expected([(echo, 10)], 0.5, took) == 15
+    assert expected([(other, 10)], 0.5, took) == 25  # as other echoes
+    assert expected([(idle, 10)], 0.5, took) == 40  # as all, and its turns take no time
+    assert expected([(echo, 2), (other, 2)], 0.5, took) == 8
 
 
 def test_with_too_many_connections_contestants_run_one_after_the_other(steps: list[str]) -> None:
