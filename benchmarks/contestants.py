@@ -15,6 +15,9 @@ NODE_PACKAGES = ROOT / ".npm" / "node_modules"
 # Loops that run asyncio code; aiofastnet is asyncio's own loop with other transports.
 ASYNCIO = ("asyncio", "uvloop", "aiofastnet")
 
+# Loops on which rooms are measured.
+ROOMS_ON = ("asyncio", "uvloop")
+
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
@@ -23,9 +26,10 @@ class Contestant:
     `family` names the server without its loop, `label` is the name that the pages print, and
     `module` is its file in `servers`. A `raw` server echoes bytes and does not speak WebSocket,
     `receives` has our server receive with `async for` instead of a callback, `pure` switches our C
-    extension off, and `zlib_ng` has our server compress with zlib-ng. An ASGI
-    server runs `app`, and uvicorn speaks WebSocket with the class `websockets`. `needs` lists the
-    modules that must be installed; `under` is a program that runs the server, with arguments.
+    extension off, and `zlib_ng` has our server compress with zlib-ng. A server of rooms is two
+    processes that share a `redis` server, or one; redis-py parses with `hiredis` or without it. An
+    ASGI server runs `app`, and uvicorn speaks WebSocket with the class `websockets`. `needs` lists
+    the modules that must be installed; `under` is a program that runs the server, with arguments.
     Contestants of the module `sans_io` are protocols without a server.
     """
 
@@ -37,6 +41,8 @@ class Contestant:
     receives: bool = False
     pure: bool = False
     zlib_ng: bool = False
+    redis: bool = False
+    hiredis: bool = False
     app: str = ""
     websockets: str = ""
     needs: tuple[str, ...] = ()
@@ -69,6 +75,8 @@ class Contestant:
             return None
         if self.module == "sans_io":
             return "core"
+        if self.redis:
+            return name_on("ours-rooms-redis", self.loop)
         return name_on(f"ours-{self.app}" if self.app else "ours", self.loop)
 
     def command(self) -> list[str]:
@@ -82,6 +90,7 @@ class Contestant:
         module = f"benchmarks.servers.{self.module}"
         options = ["--loop", self.loop, *["--zlib-ng"] * self.zlib_ng]
         options += ["--receive"] * self.receives
+        options += ["--hiredis"] * self.hiredis
         options += [f"--app={self.app}"] * bool(self.app)
         options += [f"--websockets={self.websockets}"] * bool(self.websockets)
         return [*self.under, sys.executable, "-m", module, *options]
@@ -100,6 +109,8 @@ class Contestant:
             if shutil.which("node") is None:
                 return "Node.js is not installed"
             return None if (NODE_PACKAGES / "ws").is_dir() else "npm could not install ws"
+        if self.redis and shutil.which("redis-server") is None:
+            return "redis-server is not installed"
         needs = self.needs if self.loop == "asyncio" else (*self.needs, self.loop)
         missing = [module for module in needs if not _importable(module)]
         return f"{' and '.join(missing)} not installed" if missing else None
@@ -166,6 +177,13 @@ def _asgi(app: str, label: str) -> list[Contestant]:
     ]
 
 
+def _over_redis(family: str, label: str, module: str, *needs: str) -> list[Contestant]:
+    """A server of rooms over two processes."""
+    servers = _on(ROOMS_ON, family, label, module)
+    hiredis = "hiredis" in needs
+    return [replace(one, redis=True, hiredis=hiredis, needs=needs) for one in servers]
+
+
 _CONTESTANTS = [
     *_on(ASYNCIO, "ours", "wstransports", "wstransports"),
     *(
@@ -195,6 +213,12 @@ _CONTESTANTS = [
     *_on(("trio",), "floor", "floor: a stream", "trio_floor", raw=True),
     *_asgi("bare", "{}"),
     *_asgi("fastapi", "FastAPI on {}"),
+    *_on(ROOMS_ON, "ours-rooms", "wstransports, one process", "wstransports_rooms"),
+    *_over_redis("ours-rooms-redis", "wstransports, Redis", "wstransports_rooms"),
+    *_over_redis("redis-py", "websockets, redis-py", "websockets_rooms", "redis"),
+    *_over_redis(
+        "redis-py-hiredis", "websockets, redis-py, hiredis", "websockets_rooms", "redis", "hiredis"
+    ),
     Contestant("core", "wscore", "sans_io"),
     Contestant("core-pure", "wscore, pure Python", "sans_io", pure=True),
     Contestant("websockets-core", "websockets", "sans_io", needs=("websockets",)),

@@ -1,9 +1,11 @@
 """One round of a scenario with one contestant, in turns."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack
 
 from .contestants import Contestant
 from .process import Server, run_alone, serving
+from .redis_server import RedisServer, redis_server
 from .scenarios import MIB, Kind, Scenario
 
 # The quantities of a round by name; `tables.HEADINGS` has their units.
@@ -32,26 +34,41 @@ def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round
     """
     if scenario.kind == "sans-io":
         return _sans_io(contestant, scenario, seconds)
+    if scenario.kind == "rooms":
+        return (yield from _in_rooms(contestant, scenario, seconds))
     with serving(contestant, scenario.task, scenario.deflate) as server:
         if scenario.kind in _AT_ONCE:
             return _AT_ONCE[scenario.kind](server, scenario)
         return (yield from _IN_TURNS[scenario.kind](server, scenario, seconds))
 
 
-def _turns(server: Server, scenario: Scenario, messages: float, seconds: float) -> Round:
+def _turns(
+    server: Server,
+    scenario: Scenario,
+    messages: float,
+    seconds: float,
+    others: Sequence[Server] = (),
+    redis: RedisServer | None = None,
+) -> Round:
     """Turns that take `seconds` in all, of at most `messages` messages each."""
+    redis_cpu = 0.0
     turns = max(1, min(TURNS, CONNECTIONS_IN_ALL // scenario.connections))
     bounds = [f"--warm-up={scenario.warm_up}", f"--messages={messages:.0f}", f"--limit={LIMIT}"]
-    with server.load(scenario.kind, *scenario.load(), *bounds) as load:
+    with server.load(scenario.kind, *scenario.load(), *bounds, others=others) as load:
         for _ in range(turns):
             yield
+            before = redis.cpu() if redis else 0.0
             measured = load.turn(seconds / turns)
-    return measured
+            redis_cpu += redis.cpu() - before if redis else 0.0
+    return {**measured, "redis_cpu": redis_cpu}
 
 
 def _messages(server: Server, scenario: Scenario, seconds: float) -> Round:
     """Messages, until the time is up."""
-    measured = yield from _turns(server, scenario, 1e9, seconds)
+    return _of_a_message((yield from _turns(server, scenario, 1e9, seconds)))
+
+
+def _of_a_message(measured: Measured) -> Measured:
     return {
         "cpu": measured["server_cpu"] / measured["messages"] * 1e6,
         "rate": measured["messages"] / measured["seconds"],
@@ -60,6 +77,22 @@ def _messages(server: Server, scenario: Scenario, seconds: float) -> Round:
         "faults": measured["faults"] / measured["messages"],
         "load": measured["load_cpu"] / measured["messages"] * 1e6,
     }
+
+
+def _in_rooms(contestant: Contestant, scenario: Scenario, seconds: float) -> Round:
+    """Messages to members at one process; over Redis at two, and a third one publishes."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(redis_server()) if contestant.redis else None
+        url = redis.url if redis else ""
+        first, *others = [
+            stack.enter_context(serving(contestant, scenario.task, scenario.deflate, url))
+            for _ in range(3 if redis else 1)
+        ]
+        if others:
+            first.step_aside()
+        measured = yield from _turns(first, scenario, 1e9, seconds, others, redis)
+    redis_cpu = measured["redis_cpu"] / measured["messages"] * 1e6
+    return {**_of_a_message(measured), "redis": redis_cpu}
 
 
 def _handshakes(server: Server, scenario: Scenario, seconds: float) -> Round:

@@ -44,9 +44,14 @@ class Server:
         self._port = port
 
     @contextmanager
-    def load(self, mode: str, *arguments: str) -> Iterator["Load"]:
-        """Run the load generator against it, ready for its first turn."""
-        target = [f"--port={self._port}", f"--pid={self._pid}", *["--raw"] * self._raw]
+    def load(self, mode: str, *arguments: str, others: Sequence["Server"] = ()) -> Iterator["Load"]:
+        """Run the load generator against it, ready for its first turn.
+
+        If there are others, this one publishes and they have the members: their work is measured.
+        """
+        target = [f"--port={server._port}" for server in (self, *others)]
+        target += [f"--pid={server._pid}" for server in others or (self,)]
+        target += ["--raw"] * self._raw
         command = [str(BUILT / "load"), mode, *target, *arguments]
         complaints = BUILT / f"{self._name}.load.log"
         with (
@@ -81,6 +86,10 @@ class Server:
 
     def _memory(self) -> dict[str, float]:
         return _sizes(Path(f"/proc/{self._pid}/smaps_rollup"), "Rss", "Pss")
+
+    def step_aside(self) -> None:
+        """Leave the servers' core to others."""
+        os.sched_setaffinity(self._pid, cores()[1])
 
     def forget_peak(self) -> None:
         """Reset `peak`."""
@@ -137,9 +146,11 @@ class Load:
 
 
 @contextmanager
-def serving(contestant: Contestant, task: str, deflate: bool) -> Iterator[Server]:
-    """Run a server. A BenchmarkError raised in the block gets its standard error appended."""
-    settings = ["--task", task, *["--deflate"] * deflate]
+def serving(contestant: Contestant, task: str, deflate: bool, redis: str = "") -> Iterator[Server]:
+    """Run a server, which passes messages on through the Redis server at the URL `redis`.
+
+    A BenchmarkError raised in the block gets its standard error appended."""
+    settings = ["--task", task, *["--deflate"] * deflate, *[f"--redis={redis}"] * bool(redis)]
     with _running(contestant, settings) as process:
         assert process.stdout is not None
         port = process.stdout.readline()

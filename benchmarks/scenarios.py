@@ -5,7 +5,7 @@ from typing import Literal
 
 from .contestants import CONTESTANTS
 
-Kind = Literal["echo", "broadcast", "handshake", "idle", "stream", "sans-io"]
+Kind = Literal["echo", "broadcast", "rooms", "handshake", "idle", "stream", "sans-io"]
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -13,7 +13,8 @@ CORES = tuple(name for name, one in CONTESTANTS.items() if one.module == "sans_i
 ZLIB_NG = tuple(name for name, one in CONTESTANTS.items() if one.zlib_ng)
 RECEIVING = tuple(name for name, one in CONTESTANTS.items() if one.receives)
 ASGI = tuple(name for name, one in CONTESTANTS.items() if one.app)
-_SPECIAL = (*CORES, *ZLIB_NG, *RECEIVING, *ASGI)
+IN_ROOMS = tuple(name for name, one in CONTESTANTS.items() if one.module.endswith("_rooms"))
+_SPECIAL = (*CORES, *ZLIB_NG, *RECEIVING, *ASGI, *IN_ROOMS)
 SERVERS = tuple(name for name in CONTESTANTS if name not in _SPECIAL)
 FLOORS = tuple(name for name in SERVERS if CONTESTANTS[name].floor)
 # What tells little where most of the work is the kernel's or zlib's: peers on aiofastnet, whose CPU
@@ -48,7 +49,8 @@ class Scenario:
 
     Each connection keeps `in_flight` messages of `size` bytes in flight, after `warm_up` messages
     that are not measured. `deflate` negotiates compression, without context takeover unless
-    `takeover` is set. `drop` ends connections without a closing handshake. A stream is one message
+    `takeover` is set. The connections are members of so many `rooms`, and messages are published in
+    all of them. `drop` ends connections without a closing handshake. A stream is one message
     in frames of `frame` bytes; 0 is a single frame. Where there is no server, `chunk` is how many
     bytes arrive at a time. Of idle connections the first `warm_up` are not counted, because they
     pay for what a server allocates once. `rounds` is how often each contestant is measured.
@@ -66,6 +68,7 @@ class Scenario:
     deflate: bool = False
     takeover: bool = True
     drop: bool = False
+    rooms: int = 0
     frame: int = 0
     chunk: int = 0
     rounds: int = 3
@@ -73,7 +76,7 @@ class Scenario:
     @property
     def task(self) -> str:
         """The task that the server is started with."""
-        return self.kind if self.kind in ("broadcast", "stream") else "echo"
+        return self.kind if self.kind in ("broadcast", "rooms", "stream") else "echo"
 
     @property
     def quantity(self) -> str:
@@ -88,10 +91,12 @@ class Scenario:
     def load(self) -> list[str]:
         """The arguments of the load generator."""
         return [
-            f"--connections={self.connections}",
+            # One more publishes, and is in no room.
+            f"--connections={self.connections + (self.rooms > 0)}",
             f"--in-flight={self.in_flight}",
             f"--size={self.size}",
             f"--frame={self.frame}",
+            *[f"--rooms={self.rooms}"] * (self.rooms > 0),
             *["--text"] * self.text,
             *["--drop"] * self.drop,
             *["--deflate"] * self.deflate,
@@ -220,6 +225,14 @@ BROADCASTS = [
     )
 ]
 
+ROOMS = [
+    Scenario(name, title, "rooms", IN_ROOMS, connections=2000, size=256, warm_up=4000, rooms=rooms)
+    for name, title, rooms in (
+        ("room-2000", "256 B text in a room of 2000", 1),
+        ("rooms-500x4", "256 B text in 500 rooms of 4", 500),
+    )
+]
+
 STREAMS = [
     Scenario(
         f"stream{suffix}",
@@ -276,6 +289,7 @@ GROUPS: dict[str, list[Scenario]] = {
     "handshakes": HANDSHAKES,
     "idle": IDLE,
     "broadcasts": BROADCASTS,
+    "rooms": ROOMS,
     "streams": STREAMS,
     "connections": CONNECTIONS,
     "sizes": SIZES,
@@ -292,6 +306,7 @@ def shortened(scenario: Scenario) -> Scenario:
     the floors.
     """
     few = {"ours", "ours-trio", "ours-zlib-ng", "websockets", "floor"}
+    few |= {"ours-rooms", "ours-rooms-redis", "redis-py"}
     few |= {"core", "core-pure", "ours-bare-uvloop", "bare-websockets-sansio-uvloop"}
     all_take_part = scenario.name in ("16x256", "asgi-16x256", "sans-io-1")
     return replace(
@@ -299,5 +314,6 @@ def shortened(scenario: Scenario) -> Scenario:
         contestants=tuple(name for name in scenario.contestants if all_take_part or name in few),
         connections=min(scenario.connections, 100),
         size=min(scenario.size, 8 * MIB),
+        rooms=min(scenario.rooms, 25),
         warm_up=min(scenario.warm_up, 20),
     )

@@ -19,12 +19,14 @@ COLUMNS = {
     "handshakes": ("cpu", "opening", "rate"),
     "idle": ("resident", "proportional"),
     "broadcasts": ("cpu", "rate", "p50", "p99", "faults", "load"),
+    "rooms": ("cpu", "redis", "rate", "p50", "p99", "faults", "load"),
     "streams": ("peak", "cpu"),
     "sans-io": ("cpu",),
 }
 HEADINGS = {
     "cpu": "CPU, µs",
     "opening": "CPU until open, µs",
+    "redis": "CPU of Redis, µs",
     "rate": "per second",
     "p50": "p50, µs",
     "p99": "p99, µs",

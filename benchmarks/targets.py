@@ -77,6 +77,7 @@ _TRIO = ("websockets", "trio-websocket")
 _CORE = ("websockets-core",)
 _SAME_TRANSPORTS = ("aiofastnet",)
 _SANSIO = ("bare-websockets-sansio",)
+_REDIS_PY = ("redis-py", "redis-py-hiredis")
 _ON_UVLOOP = ("uvloop",)
 NO_LOOP = ("asyncio",)
 
@@ -113,6 +114,10 @@ TARGETS = [
     # For each delivery.
     Target("broadcast", (*_PICOWS, *_PICOWS_WEBSOCKETS, *_WEBSOCKETS, *_AIOHTTP), 1.0),
     _of(SCENARIOS["broadcast-deflate"], _WEBSOCKETS, 0.2),
+    # For each delivery, over two processes.
+    _of(SCENARIOS["room-2000"], ("ours-rooms",), 1.15, ours="ours-rooms-redis"),
+    _of(SCENARIOS["room-2000"], _REDIS_PY, 0.95, ours="ours-rooms-redis"),
+    _of(SCENARIOS["rooms-500x4"], _REDIS_PY, 1.0, ours="ours-rooms-redis"),
     # MiB above idle.
     *(Target(scenario.name, (), 8) for scenario in STREAMS),
     Target("connections-10000", (), 1.5, relative_to="connections-100"),

@@ -12,7 +12,7 @@
 
 /* What Chromium 156 sends; the key is RFC 6455's own (section 1.3), so that the accept value is known. */
 static const char head_format[] =
-    "GET / HTTP/1.1\r\n"
+    "GET %s HTTP/1.1\r\n"
     "Host: 127.0.0.1:%d\r\n"
     "Connection: Upgrade\r\n"
     "Pragma: no-cache\r\n"
@@ -31,6 +31,8 @@ static const char offer[] =
 static const char offer_no_takeover[] =
     "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; "
     "server_no_context_takeover; client_no_context_takeover\r\n";
+/* What rooms greet each connection with, once it gets their messages. */
+static const char joined[] = "\x81\x06joined";
 static const char accept_value[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 enum { AT_ONCE = 16, BUFFER = 256 * 1024 };
@@ -50,10 +52,13 @@ static int connected(int port)
     return fd;
 }
 
-/* Read and check the answer to the upgrade: a 101 with the right accept value, and nothing after. */
+/* Read and check the answer to the upgrade: a 101 with the right accept value, and after it nothing,
+ * or the greeting of a room. */
 static void read_answer(struct connection *one, const struct settings *settings, const char *head)
 {
     static char answer[4096];
+    const char *rest = settings->rooms ? joined : "";
+    char *end = NULL;
     size_t have = 0;
     for (;;) {
         ssize_t got = read(one->fd, answer + have, sizeof answer - 1 - have);
@@ -61,7 +66,8 @@ static void read_answer(struct connection *one, const struct settings *settings,
             fail("connection %d: no answer to the upgrade", one->number);
         have += (size_t)got;
         answer[have] = 0;
-        if (settings->raw ? have >= strlen(head) : strstr(answer, "\r\n\r\n") != NULL)
+        end = strstr(answer, "\r\n\r\n");
+        if (settings->raw ? have >= strlen(head) : end != NULL && strlen(end + 4) >= strlen(rest))
             break;
     }
     if (settings->raw) {
@@ -69,8 +75,8 @@ static void read_answer(struct connection *one, const struct settings *settings,
             fail("connection %d: the head did not come back", one->number);
         return;
     }
-    char *end = strstr(answer, "\r\n\r\n");
-    if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0 || !strstr(answer, accept_value) || end[4] != 0)
+    if (strncmp(answer, "HTTP/1.1 101 ", 13) != 0 || !strstr(answer, accept_value) ||
+        strcmp(end + 4, rest) != 0)
         fail("connection %d: not the answer to an upgrade:\n%s", one->number, answer);
     one->inflates = strcasestr(answer, "permessage-deflate") != NULL;
     one->resets = strcasestr(answer, "server_no_context_takeover") != NULL;
@@ -78,20 +84,40 @@ static void read_answer(struct connection *one, const struct settings *settings,
         fail("the server did not accept permessage-deflate:\n%s", answer);
 }
 
+/* In rooms, connection 0 publishes for all of them, at the first server. The others are members, in
+ * turns at the other servers, if there are any; those of a room have numbers that follow on each other. */
+static void choose(int number, const struct settings *settings, int *port, char path[32])
+{
+    const struct numbers *ports = &settings->ports;
+    *port = ports->all[0];
+    strcpy(path, "/");
+    if (settings->rooms && number == 0)
+        snprintf(path, 32, "/rooms/%d", settings->rooms);
+    else if (settings->rooms) {
+        int member = number - 1, members = settings->connections - 1;
+        if (ports->count > 1)
+            *port = ports->all[1 + member % (ports->count - 1)];
+        snprintf(path, 32, "/room/%d", member * settings->rooms / members);
+    }
+}
+
 void connections_open(struct connection *all, int count, const struct settings *settings)
 {
-    char head[1024];
-    int length = snprintf(head, sizeof head, head_format, settings->port, settings->port,
-                          settings->no_takeover ? offer_no_takeover : offer);
+    static char heads[AT_ONCE][1024];
     for (int first = 0; first < count; first += AT_ONCE) {
         int end = first + AT_ONCE < count ? first + AT_ONCE : count;
         for (int index = first; index < end; index++) {
-            all[index] = (struct connection){.fd = connected(settings->port), .number = index};
+            int port;
+            char path[32], *head = heads[index - first];
+            choose(index, settings, &port, path);
+            int length = snprintf(head, sizeof *heads, head_format, path, port, port,
+                                  settings->no_takeover ? offer_no_takeover : offer);
+            all[index] = (struct connection){.fd = connected(port), .number = index};
             if (write(all[index].fd, head, (size_t)length) != length)
                 fail("cannot send the head: %s", strerror(errno));
         }
         for (int index = first; index < end; index++)
-            read_answer(&all[index], settings, head);
+            read_answer(&all[index], settings, heads[index - first]);
     }
 }
 

@@ -13,15 +13,15 @@ static long open_and_close(const struct settings *settings, struct connection *a
     uint64_t start = now();
     long done = 0;
     while (done < most && (done == 0 || (double)(now() - start) < seconds * 1e9)) {
-        struct mark begin = mark_now(settings->pid), opened;
+        struct mark begin = mark_now(&settings->pids), opened;
         connections_open(all, count, settings);
-        opened = mark_now(settings->pid);
+        opened = mark_now(&settings->pids);
         for (int index = 0; index < count; index++)
             connection_leave(&all[index], sends_close);
         for (int index = 0; index < count; index++)
             connection_left(&all[index], sends_close);
         mark_add(opening, begin, opened);
-        mark_add(closing, opened, mark_end(settings->pid));
+        mark_add(closing, opened, mark_end(&settings->pids));
         done += count;
     }
     return done;

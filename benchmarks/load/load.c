@@ -17,13 +17,21 @@ static double number(const char *text, const char *name)
     return value;
 }
 
+static void append(struct numbers *numbers, double value)
+{
+    if (value < 1 || numbers->count == MOST_NUMBERS)
+        fail("--port and --pid are at least 1, and at most %d of each", MOST_NUMBERS);
+    numbers->all[numbers->count++] = (int)value;
+}
+
 static struct settings settings_from(int count, char **arguments)
 {
-    enum { PORT, PID, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, LIMIT,
+    enum { PORT, PID, ROOMS, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, LIMIT,
            TEXT, RAW, DROP, DEFLATE, NO_TAKEOVER };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
         {"pid", required_argument, NULL, PID},
+        {"rooms", required_argument, NULL, ROOMS},
         {"connections", required_argument, NULL, CONNECTIONS},
         {"in-flight", required_argument, NULL, IN_FLIGHT},
         {"size", required_argument, NULL, SIZE},
@@ -45,8 +53,9 @@ static struct settings settings_from(int count, char **arguments)
     while ((option = getopt_long(count, arguments, "", options, &index)) != -1) {
         double value = optarg ? number(optarg, options[index].name) : 0;
         switch (option) {
-        case PORT: settings.port = (int)value; break;
-        case PID: settings.pid = (int)value; break;
+        case PORT: append(&settings.ports, value); break;
+        case PID: append(&settings.pids, value); break;
+        case ROOMS: settings.rooms = (int)value; break;
         case CONNECTIONS: settings.connections = (int)value; break;
         case IN_FLIGHT: settings.in_flight = (int)value; break;
         case SIZE: settings.size = (size_t)value; break;
@@ -63,10 +72,14 @@ static struct settings settings_from(int count, char **arguments)
         }
     }
     if (optind != count - 1)
-        fail("give one mode: echo, broadcast, stream, handshake or idle");
+        fail("give one mode: echo, broadcast, rooms, stream, handshake or idle");
     settings.mode = arguments[optind];
-    if (!settings.port || !settings.pid || !settings.connections || !settings.in_flight)
-        fail("--port, --pid, --connections and --in-flight are at least 1");
+    if (!settings.ports.count || !settings.pids.count)
+        fail("give --port and --pid");
+    if (!settings.connections || !settings.in_flight)
+        fail("--connections and --in-flight are at least 1");
+    if ((strcmp(settings.mode, "rooms") == 0) != (settings.rooms > 0))
+        fail("--rooms is for the mode rooms, and at least 1 there");
     return settings;
 }
 
@@ -85,8 +98,8 @@ int main(int count, char **arguments)
         const char *name;
         void (*run)(const struct settings *);
     } modes[] = {
-        {"echo", run_messages},        {"broadcast", run_messages}, {"stream", run_stream},
-        {"handshake", run_handshakes}, {"idle", run_idle},
+        {"echo", run_messages},  {"broadcast", run_messages},   {"rooms", run_messages},
+        {"stream", run_stream},  {"handshake", run_handshakes}, {"idle", run_idle},
     };
     struct settings settings = settings_from(count, arguments);
     raise_limit();

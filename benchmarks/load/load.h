@@ -10,12 +10,19 @@
 #include <stdio.h>
 #include <zlib.h>
 
+/* What an option that is given several times says. */
+enum { MOST_NUMBERS = 8 };
+struct numbers {
+    int count, all[MOST_NUMBERS];
+};
+
 /* The command line. */
 struct settings {
-    const char *mode;      /* echo, broadcast, stream, handshake or idle */
-    int port;              /* of the server, on 127.0.0.1 */
-    int pid;               /* of the server whose CPU time is measured */
+    const char *mode;      /* echo, broadcast, rooms, stream, handshake or idle */
+    struct numbers ports;  /* of the servers, on 127.0.0.1; only rooms have several */
+    struct numbers pids;   /* of the servers whose CPU time is measured */
     int connections;
+    int rooms;             /* into how many the connections go; 0 in other modes than rooms */
     int in_flight;         /* messages in flight on each connection */
     size_t size;           /* of a message, in bytes */
     size_t frame;          /* stream: bytes in a frame, 0 for one frame */
@@ -80,14 +87,14 @@ void connection_left(struct connection *one, bool sends_close);
 
 /* meter.c: clocks, and how long messages took. */
 struct mark {
-    uint64_t wall, server, load; /* nanoseconds */
-    bool runs;                   /* the server is running, or ready to */
-    long faults;                 /* page faults of the server */
+    uint64_t wall, server, load; /* nanoseconds; `server` of all servers */
+    bool runs;                   /* a server is running, or ready to */
+    long faults;                 /* page faults of the servers */
 };
 
 uint64_t now(void);
-struct mark mark_now(int server_pid);
-struct mark mark_end(int server_pid);
+struct mark mark_now(const struct numbers *pids);
+struct mark mark_end(const struct numbers *pids);
 void mark_add(struct mark *sum, struct mark begin, struct mark end);
 void latency_clear(void);
 void latency_add(uint64_t nanoseconds);
@@ -97,7 +104,7 @@ double latency_quantile(double part); /* in microseconds */
 bool turn_comes(double *asked);
 
 /* The modes. */
-void run_messages(const struct settings *settings);   /* echo and broadcast: messages.c */
+void run_messages(const struct settings *settings);   /* echo, broadcast, rooms: messages.c */
 void run_stream(const struct settings *settings);     /* stream.c */
 void run_handshakes(const struct settings *settings); /* handshakes.c */
 void run_idle(const struct settings *settings);       /* idle.c */

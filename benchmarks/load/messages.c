@@ -1,4 +1,4 @@
-/* Echo and broadcast: messages go out, and come back as they were sent. */
+/* Echo, broadcast and rooms: messages go out, and come back as they were sent. */
 #include "load.h"
 
 #include <errno.h>
@@ -25,8 +25,9 @@ static void watch(int epoll, struct connection *one, int operation, bool output)
 
 struct exchange {
     const struct settings *settings;
-    bool broadcasts;
+    bool broadcasts;    /* connection 0 sends to all */
     int count, epoll;
+    int first;          /* the first connection that receives */
     struct connection *all;
     struct tape tape;
 };
@@ -55,7 +56,7 @@ static long exchange(struct exchange *run, long messages, double seconds)
             sent_at = now();
             for (int index = 0; index < starting; index++)
                 grant(run, &run->all[index], settings->in_flight, sent_at);
-            in_flight = (long)run->count * settings->in_flight;
+            in_flight = (long)(run->count - run->first) * settings->in_flight;
         }
         int ready = epoll_wait(run->epoll, events, EVENTS, -1);
         for (int index = 0; index < ready; index++) {
@@ -85,8 +86,9 @@ void run_messages(const struct settings *settings)
 {
     struct exchange run = {
         .settings = settings,
-        .broadcasts = strcmp(settings->mode, "broadcast") == 0,
+        .broadcasts = settings->rooms || strcmp(settings->mode, "broadcast") == 0,
         .count = settings->connections,
+        .first = settings->rooms ? 1 : 0,
         .epoll = epoll_create1(EPOLL_CLOEXEC),
         .all = calloc((size_t)settings->connections, sizeof *run.all),
     };
@@ -108,9 +110,9 @@ void run_messages(const struct settings *settings)
         exchange(&run, settings->warm_up, settings->limit);
     latency_clear();
     while (turn_comes(&seconds)) {
-        struct mark begin = mark_now(settings->pid);
+        struct mark begin = mark_now(&settings->pids);
         received += exchange(&run, settings->messages, seconds);
-        mark_add(&sum, begin, mark_end(settings->pid));
+        mark_add(&sum, begin, mark_end(&settings->pids));
         printf("{\"messages\": %ld, \"seconds\": %.9f, \"server_cpu\": %.9f, "
                "\"load_cpu\": %.9f, \"faults\": %ld, \"p50\": %.1f, \"p99\": %.1f}\n",
                received, (double)sum.wall / 1e9, (double)sum.server / 1e9, (double)sum.load / 1e9,

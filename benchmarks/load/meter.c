@@ -19,7 +19,7 @@ uint64_t now(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
-/* Whether the server is running or ready to run, and its page faults: they show memory that its C
+/* Add whether the server is running or ready to run, and its page faults: they show memory that its C
  * library returns to the system and gets again. */
 static void look_at(int pid, struct mark *mark)
 {
@@ -35,35 +35,34 @@ static void look_at(int pid, struct mark *mark)
     }
     if (faults < 0)
         fail("cannot read %s", name);
-    mark->runs = state == 'R';
-    mark->faults = faults;
+    mark->runs = mark->runs || state == 'R';
+    mark->faults += faults;
 }
 
 /* The server's CPU time is the kernel's own account of the whole process, user and system, with
  * all its threads, in nanoseconds. */
-struct mark mark_now(int server_pid)
+struct mark mark_now(const struct numbers *pids)
 {
-    clockid_t server;
-    if (clock_getcpuclockid(server_pid, &server) != 0)
-        fail("there is no process %d", server_pid);
-    struct mark mark = {
-        .wall = now(),
-        .server = read_clock(server),
-        .load = read_clock(CLOCK_PROCESS_CPUTIME_ID),
-    };
-    look_at(server_pid, &mark);
+    struct mark mark = {.wall = now(), .load = read_clock(CLOCK_PROCESS_CPUTIME_ID)};
+    for (int index = 0; index < pids->count; index++) {
+        clockid_t server;
+        if (clock_getcpuclockid(pids->all[index], &server) != 0)
+            fail("there is no process %d", pids->all[index]);
+        mark.server += read_clock(server);
+        look_at(pids->all[index], &mark);
+    }
     return mark;
 }
 
-/* What the server does after its last answer counts as its work: wait until it has nothing to do. The
+/* What a server does after its last answer counts as its work: wait until all have nothing to do. The
  * wait itself does not count. */
-struct mark mark_end(int server_pid)
+struct mark mark_end(const struct numbers *pids)
 {
-    struct mark end = mark_now(server_pid), last, next = end;
+    struct mark end = mark_now(pids), last, next = end;
     do {
         last = next;
         usleep(1000);
-        next = mark_now(server_pid);
+        next = mark_now(pids);
     } while (next.runs || next.server != last.server);
     end.server = next.server;
     end.faults = next.faults;

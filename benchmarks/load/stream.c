@@ -120,7 +120,7 @@ void run_stream(const struct settings *settings)
     connections_open(&one, 1, settings);
     if (!turn_comes(&seconds))
         return;
-    struct mark begin = mark_now(settings->pid);
+    struct mark begin = mark_now(&settings->pids);
     begin_frame(&out, settings, key);
     while (!in.over) {
         bool sends = out.left > 0;
@@ -140,7 +140,7 @@ void run_stream(const struct settings *settings)
     }
     if (in.received != settings->size)
         fail("%lu bytes came back of %zu", in.received, settings->size);
-    struct mark end = mark_end(settings->pid);
+    struct mark end = mark_end(&settings->pids);
     printf("{\"messages\": 1, \"seconds\": %.9f, \"server_cpu\": %.9f, \"load_cpu\": %.9f}\n",
            (double)(end.wall - begin.wall) / 1e9, (double)(end.server - begin.server) / 1e9,
            (double)(end.load - begin.load) / 1e9);

@@ -15,10 +15,12 @@ _parser = argparse.ArgumentParser()
 _parser.add_argument(
     "--loop", default="asyncio", choices=["asyncio", "uvloop", "aiofastnet", "trio"]
 )
-_parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream"])
+_parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream", "rooms"])
 _parser.add_argument("--deflate", action="store_true", help="negotiate permessage-deflate")
 _parser.add_argument("--receive", action="store_true", help="receive without a callback")
 _parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng")
+_parser.add_argument("--redis", default="", help="the URL of the server between processes")
+_parser.add_argument("--hiredis", action="store_true", help="let redis-py parse with hiredis")
 _parser.add_argument("--app", default="bare", choices=["bare", "fastapi"], help="the ASGI app")
 _parser.add_argument("--websockets", default="auto", help="what speaks WebSocket under uvicorn")
 _SETTINGS = _parser.parse_args()
@@ -33,6 +35,11 @@ DEFLATES: bool = _SETTINGS.deflate
 ZLIB_NG: bool = _SETTINGS.zlib_ng
 APP: str = _SETTINGS.app
 WEBSOCKETS: str = _SETTINGS.websockets
+REDIS: str = _SETTINGS.redis
+HIREDIS: bool = _SETTINGS.hiredis
+
+# What a client gets once it is in its room.
+GREETING = "joined"
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO
 
 import pytest
@@ -85,7 +85,13 @@ def run(
     target = [f"--port={port}", f"--pid={pid or os.getpid()}", f"--size={SIZE}"]
     bounds = ["--messages=100", "--limit=20"]
     command = [str(generator()), mode, *target, *bounds, *arguments]
-    return subprocess.run(command, input="20\n" * turns, capture_output=True, text=True)
+    return subprocess.run(
+        command,
+        input="20\n" * turns,
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",  # a wrong answer may be any bytes
+    )
 
 
 def flipped(data: bytes) -> bytes:
@@ -251,6 +257,59 @@ def test_compressed_answers_are_inflated() -> None:
 def test_refused_compression_is_reported() -> None:
     with serving(frame) as port:
         assert_failed(run(port, "--deflate"), "did not accept permessage-deflate")
+
+
+@contextmanager
+def serving_rooms(greeting: bytes, pass_on: Answer) -> Iterator[tuple[list[int], list[str]]]:
+    """Three servers, the first for one connection that publishes, the others for two members each;
+    yields their ports, and what the connections will have asked for."""
+    asked: list[str] = []
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+
+        def serve() -> None:
+            accepted = [
+                stack.enter_context(listeners[place].accept()[0]) for place in (0, 1, 2, 1, 2)
+            ]
+            streams = [stack.enter_context(one.makefile("rb")) for one in accepted]
+            for connection, stream in zip(accepted, streams, strict=True):
+                asked.append(stream.readline().split()[1].decode())
+                while stream.readline() != b"\r\n":
+                    pass
+                connection.sendall(HEAD + greeting)
+            with suppress(ConnectionError):  # the load generator has ended
+                while (payload := read_frame(streams[0])) is not None:
+                    for connection in accepted[1:]:
+                        connection.sendall(frame(pass_on(payload)))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            yield [listener.getsockname()[1] for listener in listeners], asked
+        finally:
+            server.join()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "pass_on", "complaint"),
+    [
+        (frame(b"joined"), lambda payload: payload, ""),
+        (frame(b"joined"), flipped, "message 0 is not what was sent"),
+        (frame(b"failed"), lambda payload: payload, "not the answer to an upgrade"),
+    ],
+)
+def test_the_first_connection_publishes_and_the_others_are_members(
+    greeting: bytes, pass_on: Answer, complaint: str
+) -> None:
+    with serving_rooms(greeting, pass_on) as (ports, asked):
+        others = [f"--port={port}" for port in ports[1:]]
+        members = ["--rooms=2", "--connections=5", "--text"]
+        result = run(ports[0], *others, *members, mode="rooms")
+    assert asked == ["/rooms/2", "/room/0", "/room/0", "/room/1", "/room/1"]
+    if complaint:
+        assert_failed(result, complaint)
+    else:
+        assert_passed(result)
 
 
 def echo_of_a_stream(change: Answer) -> Answer:
