@@ -77,6 +77,14 @@ def flood(connections: Sequence[socket.socket], data: bytes, seconds: float, mos
     return sum(sent.values())
 
 
+def read_all(connections: Sequence[socket.socket]) -> None:
+    """Read what has come, at most 64 KiB each; they never block again."""
+    for connection in connections:
+        connection.setblocking(False)
+        with suppress(BlockingIOError):
+            connection.recv(65536)
+
+
 def reset(connection: socket.socket) -> None:
     """Close the socket such that the server sees a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

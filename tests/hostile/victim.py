@@ -26,8 +26,11 @@ from wstransports import (
     broadcast,
 )
 
-# What the clients at a path get, and after how many seconds again.
-BROADCASTS = [("/broadcast", bytes(16 * 1024), 0.02), ("/crowd", b"a short message", 0.2)]
+# What the clients at a path get while there are any at another, and after how many seconds again.
+BROADCASTS = [
+    ("/broadcast", "/broadcast", bytes(16 * 1024), 0.02),
+    ("/crowd", "/crowd/broadcast", b"a short message", 0.2),
+]
 
 # What /big sends, in bytes, and what a message of it has.
 BIG = 6 * 2**20
@@ -39,7 +42,7 @@ SLOW = 0.05
 seen = {"begun": 0, "answered": 0}
 
 # The clients at a path, for the broadcasts: to look for them among thousands takes milliseconds.
-at_path: dict[str, set[Client]] = {path: set() for path, _, _ in BROADCASTS}
+at_path: dict[str, set[Client]] = {path: set() for two in BROADCASTS for path in two[:2]}
 
 sleep: Callable[[float], Awaitable[Any]]
 tasks: Callable[[], int]
@@ -122,10 +125,10 @@ async def stats(request: Request) -> Response:
     return Response(200, body=json.dumps(held))
 
 
-async def broadcast_to(path: str, message: bytes, seconds: float) -> None:
-    """Send to all clients at a path, again and again."""
+async def broadcast_to(path: str, condition: str, message: bytes, seconds: float) -> None:
+    """Send to all clients at a path, again and again, while there are any at `condition`."""
     while True:
-        if at_path[path]:
+        if at_path[condition]:
             await broadcast(at_path[path], message)
         await sleep(seconds)
 
