@@ -15,13 +15,13 @@ from kit.log import Log
 from kit.loops import SOCKETS, Loop, on
 from kit.peer import Peer
 from wstransports import Client, ConnectionClosed
-from wstransports.runtime import running, wait_for
+from wstransports.runtime import running
 from wstransports.sending.kernel_buffer import unsent
+from wstransports.sending.outbox import Outbox
 
-# The `timeout` of the servers, and how much a peer takes at a time, and how often.
+# The `timeout` of the servers, in seconds, and how many bytes a peer takes between two looks.
 TIMEOUT = 0.5
-PIECE = 16_000
-PAUSE = 0.02
+SHARE = 200_000
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -68,7 +68,10 @@ def test_a_socket_that_cannot_be_asked() -> None:
 
 
 class Taker:
-    """Takes what comes to a peer, without its event loop."""
+    """Takes what comes to a peer each time the server looks, without its event loop.
+
+    So a machine that holds up the loop holds up both.
+    """
 
     def __init__(self, peer: Peer) -> None:
         peer.stop_reading()
@@ -77,11 +80,23 @@ class Taker:
         self._socket = socket.socket(fileno=os.dup(found("socket").fileno()))
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self._peer = peer
+        self.takes = True
+        self.looks: list[float] = []
+        """When the server looked how much was taken."""
 
-    def take(self) -> None:
-        """Take a piece."""
-        with suppress(BlockingIOError):
-            self._socket.recv(PIECE)
+    @property
+    def seconds(self) -> float:
+        """From the first look to the last."""
+        return self.looks[-1] - self.looks[0] if self.looks else 0
+
+    def before_a_look(self, now: float) -> None:
+        """Take some, unless it is to take nothing any more; it talks on."""
+        self.looks.append(now)
+        if self.takes:
+            with suppress(BlockingIOError):
+                self._socket.recv(SHARE)
+        self._peer.pong()
 
     def close(self) -> None:
         """Close this descriptor of the socket."""
@@ -90,9 +105,10 @@ class Taker:
 
 @asynccontextmanager
 async def sending(
-    loop: Loop, server_options: dict[str, Any], how: dict[str, Any]
-) -> AsyncIterator[tuple[Peer, Taker, list[float]]]:
+    loop: Loop, patch: pytest.MonkeyPatch, server_options: dict[str, Any], how: dict[str, Any]
+) -> AsyncIterator[tuple[Taker, list[float]]]:
     """A peer to which more is sent than buffers hold, and when that failed."""
+    look = Outbox.report_progress
     failed: list[float] = []
 
     async def send(client: Client) -> None:
@@ -107,10 +123,16 @@ async def sending(
         peer = await loop.connect(server, **how)
         client = await only_client(loop, server)
         taker = Taker(peer)
+
+        def report_progress(outbox: Outbox, now: float, paused: bool = False) -> None:
+            taker.before_a_look(now)
+            look(outbox, now, paused)
+
+        patch.setattr(Outbox, "report_progress", report_progress)
         loop.spawn(send(client))
         await loop.until(lambda: client._session.pipe.full)
         try:
-            yield peer, taker, failed
+            yield taker, failed
         finally:
             taker.close()
             peer.reset()
@@ -131,6 +153,7 @@ async def test_a_slow_reader_stays(
     over: str,
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for_server, for_client = contexts
     path = str(tmp_path / "socket")
@@ -140,17 +163,12 @@ async def test_a_slow_reader_stays(
         "Unix": ({"unix_path": path}, {"unix_path": path}),
     }
     options, how = ways[over]
-    async with sending(loop, options, how) as (peer, taker, failed):
-        runtime = running()
-        end = runtime.now() + 3 * TIMEOUT
-        while runtime.now() < end and not failed:
-            taker.take()
-            peer.pong()
-            await wait_for(runtime, runtime.signal(), PAUSE)
+    async with sending(loop, monkeypatch, options, how) as (taker, failed):
+        await loop.until(lambda: failed or taker.seconds > 3 * TIMEOUT)
         assert not failed
-        since = runtime.now()
-        # It takes nothing any more, but talks on.
-        await loop.until(lambda: peer.pong() or failed)  # type: ignore[func-returns-value]
+        taker.takes = False
+        since = taker.looks[-1]
+        await loop.until(lambda: failed)
         [line] = log.lines()
         assert "no output was read" in line
         assert failed[0] - since > TIMEOUT / 4  # TCP announces its space in steps
