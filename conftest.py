@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kit.log import Log
 from wstransports import batch
@@ -15,6 +16,13 @@ from wstransports.sending import outbox
 # They compare the shortcuts in C with the Python methods. All other runs have them.
 SHORTCUTS = ["tests/core/test_shortcuts.py", "tests/test_same_lives.py"]
 collect_ignore = SHORTCUTS if os.environ.get("WSCORE_PURE") == "1" else []
+
+# A busy machine is no failure: only pytest limits how long a random test takes, all its examples
+# together.
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

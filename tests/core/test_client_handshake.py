@@ -7,7 +7,7 @@ from os import urandom
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wscore import ClientConnection
@@ -421,7 +421,6 @@ WOUNDED = st.builds(
 )
 
 
-@settings(deadline=None)  # a busy machine is not a failure; pytest bounds the whole
 @given(st.binary() | WOUNDED, st.lists(st.integers(0, 100_000)))
 def test_any_input_ends_in_the_same_event_however_cut(data: bytes, places: list[int]) -> None:
     handshake, event, rest = feed(data)

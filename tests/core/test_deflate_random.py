@@ -10,7 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wire import (
     EXAMPLES,
-    RELAXED,
     ROLES,
     AnyConnection,
     binary,
@@ -111,7 +110,6 @@ def deflated_frames(draw: st.DrawFn, bits: int, takeover: bool) -> tuple[list[Fr
 
 
 @pytest.mark.slow
-@RELAXED
 @given(st.data(), windows, st.booleans(), places, roles)
 def test_messages_deflated_anyhow_in_any_frames_and_cuts(
     data: st.DataObject, bits: int, takeover: bool, cuts: list[float], role: str
@@ -141,7 +139,6 @@ sends = st.lists(
 
 
 @pytest.mark.slow
-@RELAXED
 @given(sends, windows, st.booleans(), st.sampled_from([0, 100, 1024]), roles)
 def test_what_we_send_another_reads(
     calls: list[tuple[str, str | bytes, list[float], bool | None]],
@@ -171,7 +168,6 @@ def test_what_we_send_another_reads(
 
 
 @pytest.mark.slow
-@RELAXED
 @given(sends, places)
 def test_our_two_ends(
     calls: list[tuple[str, str | bytes, list[float], bool | None]], cuts: list[float]
@@ -208,7 +204,7 @@ CUT_SHORT = b"\xec\xc11\x01\x00\x00\x00\xc2\xa0\xf5Om\x0c\x1f " + bytes(66)
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=3 * EXAMPLES)
+@settings(max_examples=3 * EXAMPLES)
 @given(
     st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), garbage), max_size=4),
     places,
@@ -252,7 +248,7 @@ def test_any_payload_ends_the_same_however_cut(
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=2 * EXAMPLES)
+@settings(max_examples=2 * EXAMPLES)
 @given(st.lists(st.binary(max_size=100), max_size=10), roles)
 def test_any_bytes_are_survived(reads: list[bytes], role: str) -> None:
     connection = agreed(role)
@@ -262,7 +258,7 @@ def test_any_bytes_are_survived(reads: list[bytes], role: str) -> None:
     assert connection.phase is Phase.CLOSED
 
 
-@settings(RELAXED, max_examples=2 * EXAMPLES)
+@settings(max_examples=2 * EXAMPLES)
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=50)), max_size=10), roles)
 def test_any_frames_are_survived(frames: list[tuple[int, bytes]], role: str) -> None:
     connection = agreed(role)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from wire import RELAXED, ROLES, receive
+from wire import ROLES, receive
 
 from kit.frames import KEY, masked
 from wscore import (
@@ -446,7 +446,6 @@ starts = st.sampled_from(
 )
 
 
-@RELAXED
 @given(starts, st.binary(max_size=300), senders)
 def test_any_bytes(start: bytes, rest: bytes, sender: Literal["client", "server"] | None) -> None:
     for data in (start + rest, rest[:4] + start + rest[4:]):
@@ -459,7 +458,6 @@ def test_any_bytes_like(make: Callable[[bytes], bytes]) -> None:
     assert explain(make(b"")) == []
 
 
-@RELAXED
 @given(st.sampled_from(ROLES), st.data())
 def test_it_agrees_with_the_parser(role: str, data: st.DataObject) -> None:
     """On what is wrong first, and in the same words."""

@@ -5,7 +5,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import RELAXED, ROLES
+from wire import ROLES
 
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, RSV1, TEXT, Frame
 from wscore import Explained, explain
@@ -49,7 +49,6 @@ def deflated(data: bytes) -> bytes:
     return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
-@RELAXED
 @given(st.data(), st.sampled_from(ROLES))
 def test_the_same_as_of_the_whole_up_to_the_first_fault(data: st.DataObject, role: str) -> None:
     """Any frames, right, wrong or cut short, in any pieces."""

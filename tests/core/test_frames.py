@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import RELAXED, encode
+from wire import encode
 
 from kit.frames import BINARY, FIN, TEXT, Frame
 from wscore import speedups
@@ -114,7 +114,6 @@ def test_a_surrogate_at_every_place(message_frame: MessageFrame) -> None:
 
 
 @in_both_forms
-@RELAXED
 @given(st.text("a\xe9\u20ac", max_size=300), st.text("ab\xfc", max_size=100))
 def test_any_text_of_words(message_frame: MessageFrame, text: str, words: str) -> None:
     for one in (text, words, text + words, words * 2 + text):

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import RELAXED
 
 from kit.frames import xor
 
@@ -39,7 +38,6 @@ def test_the_example_of_the_rfc(apply_mask: ApplyMask) -> None:
 
 
 @in_both_forms
-@RELAXED
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4), st.sampled_from([0, 8192]))
 def test_any_data_and_key(apply_mask: ApplyMask, data: bytes, key: bytes, more: int) -> None:
     data += bytes(more)
@@ -54,7 +52,6 @@ def test_what_is_not_bytes_but_like_them(apply_mask: ApplyMask) -> None:
 
 
 @in_both_forms
-@RELAXED
 @given(st.binary(max_size=40), st.integers(0, 50), st.integers(0, 50))
 def test_a_part_is_masked_from_its_start_on(
     apply_mask: ApplyMask, data: bytes, start: int, stop: int

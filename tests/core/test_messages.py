@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import EXAMPLES, RELAXED, ROLES, binary, encode, text
+from wire import EXAMPLES, ROLES, binary, encode, text
 
 from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
 from wscore import Event, MessagePiece, Ping, speedups
@@ -245,7 +245,7 @@ frames = st.builds(
 
 @pytest.mark.slow
 @needs_compiled
-@settings(RELAXED, max_examples=5 * EXAMPLES)
+@settings(max_examples=5 * EXAMPLES)
 @given(
     st.lists(frames, max_size=6),
     st.binary(max_size=8),
@@ -265,7 +265,7 @@ def test_both_forms_do_the_same(
 
 
 @needs_compiled
-@settings(RELAXED, max_examples=5 * EXAMPLES)
+@settings(max_examples=5 * EXAMPLES)
 @given(st.binary(max_size=60), st.sampled_from(ROLES))
 def test_both_forms_do_the_same_on_any_bytes(data: bytes, role: str) -> None:
     defined = taken(speedups.PYTHON_FUNCTIONS["whole_messages"], data, role)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import RELAXED, ROLES, receive
+from wire import ROLES, receive
 
 from kit.frames import CONTINUATION, FIN, TEXT, Frame
 from wscore import (
@@ -162,7 +162,6 @@ def test_a_prepared_message(role: str, compress: bool, size: int) -> None:
     st.sampled_from([1000, 70_000, 10**7]),
     st.sampled_from(ROLES),
 )
-@RELAXED
 def test_messages_are_told_apart_however_they_arrive(
     messages: list[tuple[int, bool]], read: int, role: str
 ) -> None:

@@ -24,7 +24,7 @@ from deflated import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from wire import RELAXED, AnyConnection, binary, encode, merged, receive, sent_frames
+from wire import AnyConnection, binary, encode, merged, receive, sent_frames
 
 from kit.frames import BINARY, CLOSE, FIN, Frame
 from wscore import (
@@ -460,7 +460,6 @@ def suits(answer: str, parameters: dict[str, str | None], ours: Deflate) -> bool
 
 
 @pytest.mark.slow
-@RELAXED
 @given(st.lists(PARAMETERS, max_size=4), SETTINGS)
 def test_any_offers(offers: list[list[tuple[str, str | None]]], ours: Deflate) -> None:
     header = ", ".join(
@@ -482,7 +481,6 @@ def test_any_offers(offers: list[list[tuple[str, str | None]]], ours: Deflate) -
         talk(server, read(answer))
 
 
-@RELAXED
 @given(st.text('permsag-dflt;,="\\ 018\xe9', max_size=40))
 def test_any_header(header: str) -> None:
     """A declined offer or a 400 at most; nothing is answered that does not stand there."""
@@ -732,7 +730,6 @@ class TestAnswers:
         assert body[:2] == (1010).to_bytes(2)
 
 
-@RELAXED
 @given(SETTINGS, SETTINGS)
 def test_our_two_ends_always_agree(ours: Deflate, theirs: Deflate) -> None:
     server = ServerConnection(extensions=[ours])

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import (
     EXAMPLES,
-    RELAXED,
     ROLES,
     AnyConnection,
     binary,
@@ -114,7 +113,6 @@ def in_order(events: Iterable[Event]) -> tuple[list[Event], list[Event]]:
 
 
 @pytest.mark.slow
-@RELAXED
 @given(framed(), cuts, roles)
 def test_messages_in_any_frames_and_cuts(
     case: tuple[list[Frame], list[Event]], places: list[float], role: str
@@ -161,7 +159,7 @@ def check_end(connection: AnyConnection, events: list[Event]) -> None:
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=3 * EXAMPLES)
+@settings(max_examples=3 * EXAMPLES)
 @given(
     st.lists(frames_of_any_kind, max_size=8),
     st.binary(max_size=10),
@@ -190,14 +188,13 @@ def test_cutting_changes_nothing(
 
 
 @pytest.mark.slow
-@settings(RELAXED, max_examples=3 * EXAMPLES)
+@settings(max_examples=3 * EXAMPLES)
 @given(st.lists(st.binary(max_size=200), max_size=20), roles)
 def test_any_bytes_are_survived(parts: list[bytes], role: str) -> None:
     connection = open_end(role)
     check_end(connection, receive_pieces(connection, parts))
 
 
-@RELAXED
 @given(st.lists(st.tuples(messages, cuts, st.booleans()), max_size=6), cuts, st.booleans())
 def test_what_one_end_sends_the_other_receives(
     sent: list[tuple[str | bytes, list[float], bool]], places: list[float], from_server: bool

@@ -15,7 +15,7 @@ from deflated import RSV1, agreed
 from hypothesis import given
 from hypothesis import strategies as st
 from server_handshake_cases import FIELDS, HOST, OPENING, head
-from wire import RELAXED, ROLES, encode, receive
+from wire import ROLES, encode, receive
 
 from kit.frames import BINARY, FIN, Frame
 from wscore import (
@@ -140,7 +140,6 @@ PIECES = st.sampled_from(
 )
 
 
-@RELAXED
 @given(st.lists(PIECES | st.binary(max_size=9), max_size=30))
 def test_of_any_bytes_the_reason_is_fit(pieces: list[bytes]) -> None:
     data = b"".join(pieces) + b"\r\n\r\n"

@@ -5,7 +5,7 @@ from typing import Any
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from server_handshake_cases import (
     ACCEPT,
@@ -475,7 +475,6 @@ WOUNDED = st.builds(
 )
 
 
-@settings(deadline=None)  # a busy machine is not a failure; pytest bounds the whole
 @given(st.binary() | WOUNDED, st.lists(st.integers(0, 20_000)))
 def test_any_input_ends_in_the_same_event_however_cut(data: bytes, places: list[int]) -> None:
     handshake, event, rest = feed([data])

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
-from wire import RELAXED
 
 Decode = Callable[[bytes, bool], tuple[str, int]]
 
@@ -81,7 +80,6 @@ def test_all_starts_with_continuations_around_their_edges(decode: Decode) -> Non
 
 
 @in_both_forms
-@RELAXED
 @given(st.binary(max_size=12), st.text(max_size=4), st.text(max_size=4))
 @example(b"\xed\xa0", "", "")
 @example(b"\xed\xa0", "a", "")
@@ -92,7 +90,6 @@ def test_any_bytes_within_text(decode: Decode, data: bytes, before: str, after: 
 
 @pytest.mark.slow
 @in_both_forms
-@RELAXED
 @given(st.text(max_size=20), st.lists(st.integers(min_value=0, max_value=80)))
 def test_text_cut_anywhere_is_the_same_text(decode: Decode, text: str, cuts: list[int]) -> None:
     data, rest, result = text.encode(), b"", ""
@@ -162,7 +159,6 @@ def test_long_text_that_is_broken_at_one_place(decode: Decode) -> None:
 
 @pytest.mark.slow
 @in_both_forms
-@RELAXED
 @given(st.text("a\xe9\u20ac\U0001f600", min_size=300, max_size=700), st.binary(max_size=3))
 def test_any_long_text(decode: Decode, text: str, after: bytes) -> None:
     check(decode, text.encode() + after)
@@ -192,7 +188,6 @@ def test_encoding_text_of_every_length(encode: Encode, size: int) -> None:
 
 
 @both_encode
-@RELAXED
 @given(st.text(), st.text("a\xe9\u20ac", max_size=300))
 def test_encoding_any_text(encode: Encode, text: str, words: str) -> None:
     for one in (text, words, words + text):

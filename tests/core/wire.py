@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, TypedDict, Unpack
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from kit.frames import Frame, parse
 from wscore import (
@@ -19,11 +19,8 @@ from wscore import (
 
 ROLES = ("server", "client")
 
-# A machine may be busy: pytest's limit for each test is the one that counts.
 # Of each random test, unless it says otherwise.
 EXAMPLES = settings().max_examples
-
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 AnyConnection = Connection[Any]
 

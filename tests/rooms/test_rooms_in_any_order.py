@@ -209,7 +209,6 @@ async def happen(loop: MemoryLoop, events: list[tuple[str, int]], history: int) 
 
 @pytest.mark.parametrize("history", [0, 20])
 @given(events=EVENTS)
-@settings(max_examples=100, deadline=None)
 def test_in_any_order(history: int, events: list[tuple[str, int]]) -> None:
     loop = MemoryLoop()
     loop.run(lambda: happen(loop, events, history))
@@ -219,7 +218,7 @@ def test_in_any_order(history: int, events: list[tuple[str, int]]) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("history", [0, 20])
 @given(events=st.lists(OFTEN | SELDOM, min_size=20, max_size=80))
-@settings(max_examples=200, deadline=None, phases=[Phase.generate])
+@settings(max_examples=2 * settings().max_examples, phases=[Phase.generate])
 def test_in_any_order_for_long(history: int, events: list[tuple[str, int]]) -> None:
     loop = MemoryLoop()
     loop.run(lambda: happen(loop, events, history))

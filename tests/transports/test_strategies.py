@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wscore import (
@@ -17,7 +17,7 @@ from wscore import (
 )
 from wstransports.testing.strategies import broken_frames, conversations, cuts, payloads, texts
 
-RELAXED = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=30)
 MASKED = st.booleans()
 
 
@@ -41,7 +41,7 @@ def received(connection: Connection[Any], parts: list[bytes]) -> list[Event]:
     return events
 
 
-@RELAXED
+@FEW
 @given(st.data(), MASKED, st.sampled_from([True, False, None]))
 def test_a_conversation_is_its_messages(
     data: st.DataObject, masked: bool, close: bool | None
@@ -64,7 +64,7 @@ def test_a_conversation_is_its_messages(
     assert close is None or closed is close
 
 
-@RELAXED
+@FEW
 @given(st.data(), MASKED)
 def test_a_broken_frame_fails_a_connection(data: st.DataObject, masked: bool) -> None:
     before = data.draw(conversations(masked=masked, close=False))[0]
@@ -72,7 +72,7 @@ def test_a_broken_frame_fails_a_connection(data: st.DataObject, masked: bool) ->
     assert isinstance(received(receiver(masked), [*before, broken])[-1], ConnectionFailed)
 
 
-@RELAXED
+@FEW
 @given(st.data(), st.binary(max_size=50), st.integers(0, 5))
 def test_cuts_are_parts_of_the_whole(data: st.DataObject, whole: bytes, most: int) -> None:
     parts = data.draw(cuts(whole, max_cuts=most))
@@ -80,7 +80,7 @@ def test_cuts_are_parts_of_the_whole(data: st.DataObject, whole: bytes, most: in
     assert 1 <= len(parts) <= most + 1
 
 
-@RELAXED
+@FEW
 @given(st.data(), st.sampled_from([0, 1, 100, 126]))
 def test_sizes_are_in_bytes_of_utf_8(data: st.DataObject, most: int) -> None:
     assert len(data.draw(payloads(most))) <= most

@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wstransports.sync
@@ -408,7 +408,7 @@ async def test_a_handler_that_raises_for_each_line_harms_nobody(
     assert capfd.readouterr().err.count("\nZeroDivisionError\n") == len(broken.lines)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=60)
+@settings(max_examples=60)
 @given(data=st.lists(st.binary(max_size=300), max_size=5), opened=st.booleans())
 def test_any_bytes_are_shown_and_change_nothing(data: list[bytes], opened: bool) -> None:
     """The peer gets the same bytes as without it."""
