@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,7 @@ class Program:
         self.code.write_text("old")
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
+        self._visitors = ExitStack()
         self.process = subprocess.Popen(
             [sys.executable, folder / "program.py", str(self._listening.fileno()), self.code],
             stdout=subprocess.PIPE,
@@ -76,6 +78,7 @@ class Program:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._visitors.close()
         self._listening.close()
         with self.process:
             self.process.kill()  # its workers then drain
@@ -92,7 +95,7 @@ class Program:
 
     def visit(self) -> tuple[BlockingPeer, int, str]:
         """A new client, the process that serves it, and the code that this has."""
-        peer = BlockingPeer(self.port)
+        peer = self._visitors.enter_context(BlockingPeer(self.port))
         peer.connect()
         greeting = peer.message()
         assert isinstance(greeting, str)
