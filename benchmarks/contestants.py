@@ -1,8 +1,9 @@
-"""What is measured: our servers, other libraries' servers, and floors that do less than either."""
+"""What is measured: servers and clients, ours and other libraries', and floors that do less."""
 
 import os
 import shutil
 import sys
+from ctypes.util import find_library
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,15 +22,16 @@ ROOMS_ON = ("asyncio", "uvloop")
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A server on an event loop.
+    """A server on an event loop, or a client.
 
     `family` names the server without its loop, `label` is the name that the pages print, and
-    `module` is its file in `servers`. A `raw` server echoes bytes and does not speak WebSocket,
-    `receives` has our server receive with `async for` instead of a callback, `pure` switches our C
-    extension off, and `zlib_ng` has our server compress with zlib-ng. A server of rooms is two
-    processes that share a `redis` server, or one; redis-py parses with `hiredis` or without it. An
-    ASGI server runs `app`, and uvicorn speaks WebSocket with the class `websockets`. `needs` lists
-    the modules that must be installed; `under` is a program that runs the server, with arguments.
+    `module` is its file in `servers`, or that of a `client` in `clients`. A `raw` server echoes
+    bytes and does not speak WebSocket, `receives` has ours receive with `async for` instead of a
+    callback, `pure` switches our C extension off, and `zlib_ng` has our server compress with
+    zlib-ng. A server of rooms is two processes that share a `redis` server, or one; redis-py parses
+    with `hiredis` or without it. An ASGI server runs `app`, and uvicorn speaks WebSocket with the
+    class `websockets`. `needs` lists the modules that must be installed; `under` is a program that
+    runs the server, with arguments.
     Contestants of the module `sans_io` are protocols without a server.
     """
 
@@ -37,6 +39,7 @@ class Contestant:
     label: str
     module: str
     loop: str = "asyncio"
+    client: bool = False
     raw: bool = False
     receives: bool = False
     pure: bool = False
@@ -77,7 +80,8 @@ class Contestant:
             return "core"
         if self.redis:
             return name_on("ours-rooms-redis", self.loop)
-        return name_on(f"ours-{self.app}" if self.app else "ours", self.loop)
+        kind = "client" if self.client else self.app
+        return name_on(f"ours-{kind}" if kind else "ours", self.loop)
 
     def command(self) -> list[str]:
         """The command that starts it; the caller appends the task."""
@@ -87,7 +91,7 @@ class Contestant:
             return [*self.under, "node", str(ROOT / "benchmarks" / "servers" / "node_ws.js")]
         if self.module == "sans_io":
             return [*self.under, sys.executable, "-m", "benchmarks.sans_io", self.family]
-        module = f"benchmarks.servers.{self.module}"
+        module = f"benchmarks.{'clients' if self.client else 'servers'}.{self.module}"
         options = ["--loop", self.loop, *["--zlib-ng"] * self.zlib_ng]
         options += ["--receive"] * self.receives
         options += ["--hiredis"] * self.hiredis
@@ -111,6 +115,8 @@ class Contestant:
             return None if (NODE_PACKAGES / "ws").is_dir() else "npm could not install ws"
         if self.redis and shutil.which("redis-server") is None:
             return "redis-server is not installed"
+        if self.module == "socketify" and find_library("uv") is None:
+            return "libuv is not installed"
         needs = self.needs if self.loop == "asyncio" else (*self.needs, self.loop)
         missing = [module for module in needs if not _importable(module)]
         return f"{' and '.join(missing)} not installed" if missing else None
@@ -138,7 +144,7 @@ def _on(
 ) -> list[Contestant]:
     """The same server on several loops."""
     modules = (needs,) if needs else ()
-    return [Contestant(family, label, module, loop, raw, needs=modules) for loop in loops]
+    return [Contestant(family, label, module, loop, raw=raw, needs=modules) for loop in loops]
 
 
 # What speaks WebSocket under uvicorn, and the module of it that must be installed.
@@ -205,12 +211,36 @@ _CONTESTANTS = [
     *_on(ASYNCIO, "websockets", "websockets", "websockets", needs="websockets"),
     *_on(ASYNCIO, "aiohttp", "aiohttp", "aiohttp", needs="aiohttp"),
     Contestant("node", "ws on Node.js", "node_ws"),
+    Contestant("socketify", "socketify", "socketify", needs=("socketify",)),
     Contestant("floor-c", "floor: epoll in C", "c_floor", raw=True),
     *_on(ASYNCIO, "floor", "floor: asyncio.Protocol", "asyncio_floor", raw=True),
     *_on(("trio",), "ours", "wstransports", "wstransports", needs="wstransports.adapters.trio"),
     *_on(("trio",), "websockets", "websockets", "websockets_trio", needs="websockets.trio"),
     *_on(("trio",), "trio-websocket", "trio-websocket", "trio_websocket", needs="trio_websocket"),
     *_on(("trio",), "floor", "floor: a stream", "trio_floor", raw=True),
+    *(
+        replace(one, client=True)
+        for one in (
+            *_on(ASYNCIO, "ours-client", "wstransports", "wstransports"),
+            *(
+                replace(one, receives=True)
+                for one in _on(
+                    ASYNCIO, "ours-client-receive", "wstransports, async for", "wstransports"
+                )
+            ),
+            *_on(
+                ("asyncio", "uvloop"),
+                *("picows.websockets-client", "picows.websockets", "picows_websockets"),
+                needs="picows.websockets",
+            ),
+            *_on(
+                ("asyncio", "uvloop"),
+                *("websockets-client", "websockets", "websockets"),
+                needs="websockets",
+            ),
+            *_on(("asyncio", "uvloop"), "aiohttp-client", "aiohttp", "aiohttp", needs="aiohttp"),
+        )
+    ),
     *_asgi("bare", "{}"),
     *_asgi("fastapi", "FastAPI on {}"),
     *_on(ROOMS_ON, "ours-rooms", "wstransports, one process", "wstransports_rooms"),

@@ -14,7 +14,7 @@ from .process import cores, raise_file_limit
 _PACKAGES = (
     *("picows", "aiofastnet", "websockets", "aiohttp", "uvloop"),
     *("trio", "trio-websocket", "wsproto"),
-    *("uvicorn", "httptools", "fastapi", "hypercorn", "granian"),
+    *("uvicorn", "httptools", "fastapi", "hypercorn", "granian", "socketify"),
 )
 _MISSING = "not installed"
 # Prints which of our modules are compiled.

@@ -36,7 +36,7 @@ def measure(scenario: Scenario, contestant: Contestant, seconds: float) -> Round
         return _sans_io(contestant, scenario, seconds)
     if scenario.kind == "rooms":
         return (yield from _in_rooms(contestant, scenario, seconds))
-    with serving(contestant, scenario.task, scenario.deflate) as server:
+    with serving(contestant, scenario) as server:
         if scenario.kind in _AT_ONCE:
             return _AT_ONCE[scenario.kind](server, scenario)
         return (yield from _IN_TURNS[scenario.kind](server, scenario, seconds))
@@ -85,7 +85,7 @@ def _in_rooms(contestant: Contestant, scenario: Scenario, seconds: float) -> Rou
         redis = stack.enter_context(redis_server()) if contestant.redis else None
         url = redis.url if redis else ""
         first, *others = [
-            stack.enter_context(serving(contestant, scenario.task, scenario.deflate, url))
+            stack.enter_context(serving(contestant, scenario, url))
             for _ in range(3 if redis else 1)
         ]
         if others:

@@ -5,13 +5,15 @@ import os
 import re
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 
 from .contestants import BUILT, ROOT, Contestant
+from .scenarios import Scenario
 
 # A server ends after this many seconds.
 LONGEST = 300
@@ -35,13 +37,16 @@ def raise_file_limit() -> int:
 
 
 class Server:
-    """A running server."""
+    """A running server; or clients, which connect to the load generator at `listener`."""
 
-    def __init__(self, contestant: Contestant, pid: int, port: int) -> None:
+    def __init__(
+        self, contestant: Contestant, pid: int, port: int, listener: socket.socket | None = None
+    ) -> None:
         self._name = contestant.name
         self._raw = contestant.raw
         self._pid = pid
         self._port = port
+        self._listener = listener
 
     @contextmanager
     def load(self, mode: str, *arguments: str, others: Sequence["Server"] = ()) -> Iterator["Load"]:
@@ -49,14 +54,19 @@ class Server:
 
         If there are others, this one publishes and they have the members: their work is measured.
         """
-        target = [f"--port={server._port}" for server in (self, *others)]
+        inherited = [self._listener.fileno()] if self._listener else []
+        target = [f"--listener={fd}" for fd in inherited] or [
+            f"--port={server._port}" for server in (self, *others)
+        ]
         target += [f"--pid={server._pid}" for server in others or (self,)]
         target += ["--raw"] * self._raw
         command = [str(BUILT / "load"), mode, *target, *arguments]
         complaints = BUILT / f"{self._name}.load.log"
         with (
             complaints.open("w") as errors,
-            Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True) as process,
+            Popen(
+                command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True, pass_fds=inherited
+            ) as process,
         ):
             os.sched_setaffinity(process.pid, cores()[1])
             try:
@@ -146,17 +156,25 @@ class Load:
 
 
 @contextmanager
-def serving(contestant: Contestant, task: str, deflate: bool, redis: str = "") -> Iterator[Server]:
-    """Run a server, which passes messages on through the Redis server at the URL `redis`.
+def serving(contestant: Contestant, scenario: Scenario, redis: str = "") -> Iterator[Server]:
+    """Run a server, or clients; rooms pass messages on through the Redis server at the URL `redis`.
 
-    A BenchmarkError raised in the block gets its standard error appended."""
-    settings = ["--task", task, *["--deflate"] * deflate, *[f"--redis={redis}"] * bool(redis)]
-    with _running(contestant, settings) as process:
+    A BenchmarkError raised in the block gets their standard error appended.
+    """
+    settings = ["--task", scenario.task, *["--deflate"] * scenario.deflate]
+    settings += [f"--redis={redis}"] * bool(redis)
+    with ExitStack() as stack:
+        listener = None
+        if contestant.client:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096))
+            settings += [f"--port={listener.getsockname()[1]}"]
+            settings += [f"--connections={scenario.connections}"]
+        process = stack.enter_context(_running(contestant, settings))
         assert process.stdout is not None
         port = process.stdout.readline()
         if not port:
             raise BenchmarkError("the server did not start")
-        yield Server(contestant, process.pid, int(port))
+        yield Server(contestant, process.pid, int(port), listener)
 
 
 def run_alone(contestant: Contestant, *arguments: str) -> dict[str, float]:

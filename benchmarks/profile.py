@@ -81,7 +81,7 @@ class Profile:
 
 def measure(contestant: Contestant, scenario: Scenario, few: int, many: int) -> dict[str, float]:
     """The instructions of a message, a handshake or a delivery, by C function."""
-    with serving(contestant, scenario.task, scenario.deflate):
+    with serving(contestant, scenario):
         pass  # Python compiles modules at the first start, which takes 425 M instructions
     less, more = (_counted(contestant, scenario, few, count) for count in (few, many))
     return {name: (more[name] - less[name]) / (many - few) for name in more}
@@ -93,7 +93,7 @@ def _counted(
     out = BUILT / "callgrind.out"
     out.unlink(missing_ok=True)
     under = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}")
-    with serving(replace(contestant, under=under), scenario.task, scenario.deflate) as server:
+    with serving(replace(contestant, under=under), scenario) as server:
         bounds = [f"--messages={count}", f"--limit={LIMIT}", f"--warm-up={warm_up}"]
         with server.load(scenario.kind, *scenario.load(), *bounds) as load:
             load.turn(LIMIT)

@@ -11,10 +11,11 @@ KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 CORES = tuple(name for name, one in CONTESTANTS.items() if one.module == "sans_io")
 ZLIB_NG = tuple(name for name, one in CONTESTANTS.items() if one.zlib_ng)
-RECEIVING = tuple(name for name, one in CONTESTANTS.items() if one.receives)
+CLIENTS = tuple(name for name, one in CONTESTANTS.items() if one.client)
+RECEIVING = tuple(name for name, one in CONTESTANTS.items() if one.receives and name not in CLIENTS)
 ASGI = tuple(name for name, one in CONTESTANTS.items() if one.app)
 IN_ROOMS = tuple(name for name, one in CONTESTANTS.items() if one.module.endswith("_rooms"))
-_SPECIAL = (*CORES, *ZLIB_NG, *RECEIVING, *ASGI, *IN_ROOMS)
+_SPECIAL = (*CORES, *CLIENTS, *ZLIB_NG, *RECEIVING, *ASGI, *IN_ROOMS)
 SERVERS = tuple(name for name in CONTESTANTS if name not in _SPECIAL)
 FLOORS = tuple(name for name in SERVERS if CONTESTANTS[name].floor)
 # What tells little where most of the work is the kernel's or zlib's: peers on aiofastnet, whose CPU
@@ -36,7 +37,9 @@ ON_ASYNCIO = tuple(name for name in SERVERS if CONTESTANTS[name].loop != "trio")
 WEBSOCKET = tuple(name for name in ON_ASYNCIO if not CONTESTANTS[name].raw)
 ANNOUNCING = tuple(name for name in ON_ASYNCIO if CONTESTANTS[name].module != "c_floor")
 DEFLATING = tuple(
-    name for name in WEBSOCKET if CONTESTANTS[name].family != "picows" and name not in _SECONDARY
+    name
+    for name in WEBSOCKET
+    if CONTESTANTS[name].family not in ("picows", "socketify") and name not in _SECONDARY
 )
 OURS = tuple(name for name in WEBSOCKET if CONTESTANTS[name].family == "ours")
 # One of each family, and ours on every loop: enough to see how the cost grows.
@@ -142,6 +145,14 @@ MESSAGES = [
     _echo("16x4x16K", 16, 4, 16 * KIB, False, 500, _LARGE),
     _echo("4x1M", 4, 1, MIB, False, 12, _LARGE),
     _echo("4x1M-text", 4, 1, MIB, True, 12, _but(_LARGE, *FLOORS)),
+]
+
+OF_CLIENTS = [
+    replace(scenario, title=f"Clients: {scenario.title}")
+    for scenario in (
+        _echo("client-16x256", 16, 1, 256, True, 2000, CLIENTS),
+        _echo("client-1x64", 1, 64, 32, True, 4000, CLIENTS),
+    )
 ]
 
 UNDER_ASGI = [
@@ -284,6 +295,7 @@ SANS_IO = [
 
 GROUPS: dict[str, list[Scenario]] = {
     "messages": MESSAGES,
+    "clients": OF_CLIENTS,
     "asgi": UNDER_ASGI,
     "compressed": COMPRESSED,
     "handshakes": HANDSHAKES,
@@ -308,7 +320,8 @@ def shortened(scenario: Scenario) -> Scenario:
     few = {"ours", "ours-trio", "ours-zlib-ng", "websockets", "floor"}
     few |= {"ours-rooms", "ours-rooms-redis", "redis-py"}
     few |= {"core", "core-pure", "ours-bare-uvloop", "bare-websockets-sansio-uvloop"}
-    all_take_part = scenario.name in ("16x256", "asgi-16x256", "sans-io-1")
+    few |= {"ours-client-receive", "picows.websockets-client"}
+    all_take_part = scenario.name in ("16x256", "client-16x256", "asgi-16x256", "sans-io-1")
     return replace(
         scenario,
         contestants=tuple(name for name in scenario.contestants if all_take_part or name in few),

@@ -14,6 +14,7 @@ from .targets import NO_LOOP, TARGETS, Entry, Target
 # The columns of each group's tables. The first one is the quantity that is compared.
 COLUMNS = {
     "messages": ("cpu", "rate", "p50", "p99", "faults", "load"),
+    "clients": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "asgi": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "compressed": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "handshakes": ("cpu", "opening", "rate"),

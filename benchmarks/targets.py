@@ -70,6 +70,7 @@ def _peer(family: str, loop: str) -> str:
 
 
 _PICOWS_WEBSOCKETS = ("picows.websockets",)
+_PICOWS_CLIENT = ("picows.websockets-client",)
 _PICOWS = ("picows",)
 _WEBSOCKETS = ("websockets",)
 _AIOHTTP = ("aiohttp",)
@@ -92,6 +93,11 @@ TARGETS = [
     Target("16x256", _PICOWS_WEBSOCKETS, 1.0, ours="ours-receive"),
     Target("100x1K", _PICOWS_WEBSOCKETS, 1.0, ours="ours-receive"),
     Target("1x64", _PICOWS_WEBSOCKETS, 0.5, ours="ours-receive"),
+    # And its client.
+    Target("client-16x256", _PICOWS_CLIENT, 1.0, ours="ours-client"),
+    Target("client-16x256", _PICOWS_CLIENT, 1.0, ours="ours-client-receive"),
+    Target("client-1x64", _PICOWS_CLIENT, 0.5, ours="ours-client"),
+    Target("client-1x64", _PICOWS_CLIENT, 0.5, ours="ours-client-receive"),
     # Synchronous callbacks on the same transports.
     Target("16x256", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),
     Target("100x1K", _PICOWS, 1.3, 1.0, loops=_SAME_TRANSPORTS),

@@ -199,20 +199,24 @@ static void message_over(struct connection *one, const struct tape *tape)
 }
 
 /* Parse a part of a frame's head; return the number of bytes used. */
-static size_t take_head(struct connection *one, bool text, const unsigned char *data, size_t length)
+static size_t take_head(struct connection *one, const struct settings *settings,
+                        const unsigned char *data, size_t length)
 {
+    const int key = settings->listener ? 4 : 0, mask_bit = key ? 0x80 : 0;
     size_t taken = 0;
     while (taken < length) {
         one->head[one->head_size++] = data[taken++];
         if (one->head_size < 2)
             continue;
         int code = one->head[1] & 0x7F, extended = code < 126 ? 0 : code == 126 ? 2 : 8;
-        if (one->head_size < 2 + extended)
+        if (one->head_size < 2 + extended + key)
             continue;
         one->left = extended ? 0 : (uint64_t)code;
         for (int index = 0; index < extended; index++)
             one->left = one->left << 8 | one->head[2 + index];
+        memcpy(one->key, one->head + one->head_size - key, (size_t)key);
         one->head_size = 0;
+        one->unmasked = 0;
         one->inside_frame = true;
         break;
     }
@@ -221,8 +225,8 @@ static size_t take_head(struct connection *one, bool text, const unsigned char *
     one->pings = one->head[0] == 0x89 && one->left < 126;
     if (one->pings)
         return taken;
-    int opcode = one->head[0] & 0x0F, wanted = one->inside_message ? 0 : text ? 1 : 2;
-    if (opcode != wanted || one->head[1] & 0x80 || one->head[0] & 0x30)
+    int opcode = one->head[0] & 0x0F, wanted = one->inside_message ? 0 : settings->text ? 1 : 2;
+    if (opcode != wanted || (one->head[1] & 0x80) != mask_bit || one->head[0] & 0x30)
         fail("connection %d: a frame starts with %02x %02x, not with opcode %d", one->number,
              one->head[0], one->head[1], wanted);
     if (!one->inside_message)
@@ -234,13 +238,23 @@ static size_t take_head(struct connection *one, bool text, const unsigned char *
     return taken;
 }
 
-static void take_frames(struct connection *one, const struct tape *tape, bool text,
-                        unsigned char *data, size_t length)
+/* Remove a client's mask from the next bytes of a frame. */
+static void unmask(struct connection *one, unsigned char *data, size_t length)
+{
+    unsigned char key[4];
+    for (int index = 0; index < 4; index++)
+        key[index] = one->key[(one->unmasked + (size_t)index) & 3];
+    mask_copy(data, data, length, key);
+    one->unmasked += length;
+}
+
+static void take_frames(struct connection *one, const struct tape *tape,
+                        const struct settings *settings, unsigned char *data, size_t length)
 {
     static unsigned char tail[] = {0, 0, 0xFF, 0xFF};
     for (;;) {
         if (!one->inside_frame) {
-            size_t taken = take_head(one, text, data, length);
+            size_t taken = take_head(one, settings, data, length);
             data += taken;
             length -= taken;
             if (!one->inside_frame)
@@ -248,6 +262,8 @@ static void take_frames(struct connection *one, const struct tape *tape, bool te
         }
         const unsigned char *wanted = tape->payloads + (size_t)one->expected * tape->size;
         size_t part = length < one->left ? length : (size_t)one->left;
+        if (settings->listener)
+            unmask(one, data, part);
         if (!one->pings)
             (one->compressed ? check_compressed(one, wanted, tape->size, data, part)
                              : check(one, wanted, tape->size, data, part));
@@ -300,7 +316,7 @@ int connection_receive(struct connection *one, const struct tape *tape,
     if (settings->raw)
         take_bytes(one, tape, buffer, (size_t)got);
     else
-        take_frames(one, tape, settings->text, buffer, (size_t)got);
+        take_frames(one, tape, settings, buffer, (size_t)got);
     return (int)(one->received - before);
 }
 

@@ -26,10 +26,11 @@ static void append(struct numbers *numbers, double value)
 
 static struct settings settings_from(int count, char **arguments)
 {
-    enum { PORT, PID, ROOMS, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, LIMIT,
+    enum { PORT, LISTENER, PID, ROOMS, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, LIMIT,
            TEXT, RAW, DROP, DEFLATE, NO_TAKEOVER };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
+        {"listener", required_argument, NULL, LISTENER},
         {"pid", required_argument, NULL, PID},
         {"rooms", required_argument, NULL, ROOMS},
         {"connections", required_argument, NULL, CONNECTIONS},
@@ -54,6 +55,7 @@ static struct settings settings_from(int count, char **arguments)
         double value = optarg ? number(optarg, options[index].name) : 0;
         switch (option) {
         case PORT: append(&settings.ports, value); break;
+        case LISTENER: settings.listener = (int)value; break;
         case PID: append(&settings.pids, value); break;
         case ROOMS: settings.rooms = (int)value; break;
         case CONNECTIONS: settings.connections = (int)value; break;
@@ -74,12 +76,14 @@ static struct settings settings_from(int count, char **arguments)
     if (optind != count - 1)
         fail("give one mode: echo, broadcast, rooms, stream, handshake or idle");
     settings.mode = arguments[optind];
-    if (!settings.ports.count || !settings.pids.count)
-        fail("give --port and --pid");
+    if (!settings.ports.count == !settings.listener || !settings.pids.count)
+        fail("give --port or --listener, and --pid");
     if (!settings.connections || !settings.in_flight)
         fail("--connections and --in-flight are at least 1");
     if ((strcmp(settings.mode, "rooms") == 0) != (settings.rooms > 0))
         fail("--rooms is for the mode rooms, and at least 1 there");
+    if (settings.listener && (strcmp(settings.mode, "echo") != 0 || settings.deflate))
+        fail("--listener is for the mode echo, without compression");
     return settings;
 }
 

@@ -20,6 +20,7 @@ struct numbers {
 struct settings {
     const char *mode;      /* echo, broadcast, rooms, stream, handshake or idle */
     struct numbers ports;  /* of the servers, on 127.0.0.1; only rooms have several */
+    int listener;          /* or the socket at which clients connect; 0 without */
     struct numbers pids;   /* of the servers whose CPU time is measured */
     int connections;
     int rooms;             /* into how many the connections go; 0 in other modes than rooms */
@@ -51,7 +52,7 @@ struct tape {
 void tape_make(struct tape *tape, const struct settings *settings, int count);
 void random_bytes(unsigned char *bytes, size_t size);
 void random_text(unsigned char *bytes, size_t size);
-size_t frame_header(unsigned char *header, int first_byte, uint64_t size);
+size_t frame_header(unsigned char *header, int first_byte, bool masked, uint64_t size);
 void mask_copy(unsigned char *to, const unsigned char *from, size_t size,
                const unsigned char key[4]);
 
@@ -67,9 +68,11 @@ struct connection {
     uint64_t *times;          /* when each message in flight was sent; a ring */
     int expected;             /* the message that comes back next */
     size_t right;             /* bytes of it that have been checked */
-    unsigned char head[10];   /* of the frame that arrives */
+    unsigned char head[14];   /* of the frame that arrives, with the key of a client's */
     int head_size;
     uint64_t left;            /* bytes of its payload that are missing */
+    unsigned char key[4];     /* with which a client has masked it */
+    size_t unmasked;          /* bytes of it that are unmasked */
     bool inside_frame, pings, inside_message, fin, compressed;
     z_stream inflater;
     bool inflates, resets;
@@ -84,6 +87,9 @@ int connection_receive(struct connection *one, const struct tape *tape,
                        const struct settings *settings);
 void connection_leave(struct connection *one, bool sends_close);
 void connection_left(struct connection *one, bool sends_close);
+
+/* accept.c: connections that clients open. */
+void connections_accept(struct connection *all, int count, const struct settings *settings);
 
 /* meter.c: clocks, and how long messages took. */
 struct mark {

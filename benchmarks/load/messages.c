@@ -99,7 +99,7 @@ void run_messages(const struct settings *settings)
     if (run.all == NULL)
         fail("no memory for %d connections", run.count);
     tape_make(&run.tape, settings, tape_count(settings));
-    connections_open(run.all, run.count, settings);
+    (settings->listener ? connections_accept : connections_open)(run.all, run.count, settings);
     for (int index = 0; index < run.count; index++) {
         struct connection *one = &run.all[index];
         connection_start(one, run.broadcasts ? 0 : index % run.tape.count, settings);

@@ -22,7 +22,7 @@ static void begin_frame(struct outgoing *out, const struct settings *settings,
 {
     uint64_t size = settings->frame && settings->frame < out->left ? settings->frame : out->left;
     int fin = size == out->left ? 0x80 : 0;
-    out->header_size = frame_header(out->header, fin | (out->first ? 2 : 0), size);
+    out->header_size = frame_header(out->header, fin | (out->first ? 2 : 0), true, size);
     memcpy(out->header + out->header_size, key, 4);
     out->header_size += 4;
     out->header_sent = 0;

@@ -43,11 +43,11 @@ void random_text(unsigned char *bytes, size_t size)
     }
 }
 
-size_t frame_header(unsigned char *header, int first_byte, uint64_t size)
+size_t frame_header(unsigned char *header, int first_byte, bool masked, uint64_t size)
 {
     size_t length = size < 126 ? 0 : size < 65536 ? 2 : 8;
     header[0] = (unsigned char)first_byte;
-    header[1] = (unsigned char)(0x80 | (length == 0 ? size : length == 2 ? 126 : 127));
+    header[1] = (unsigned char)(masked << 7 | (length == 0 ? size : length == 2 ? 126 : 127));
     for (size_t index = 0; index < length; index++)
         header[2 + index] = (unsigned char)(size >> 8 * (length - 1 - index));
     return 2 + length;
@@ -92,16 +92,22 @@ void tape_make(struct tape *tape, const struct settings *settings, int count)
         fail("no memory for messages of %zu bytes", size);
     for (int index = 0; index < count; index++) {
         unsigned char *wanted = tape->payloads + (size_t)index * size, key[4];
+        int first = 0x80 | settings->deflate << 6 | (settings->text ? 1 : 2);
+        bool masked = !settings->listener;
         size_t length = size;
         (settings->text ? random_text : random_bytes)(wanted, size);
         random_bytes(key, 4);
         if (settings->deflate)
             length = deflated(payload, space, wanted, size);
         tape->starts[index] = (size_t)(at - tape->bytes);
-        at += frame_header(at, 0x80 | settings->deflate << 6 | (settings->text ? 1 : 2), length);
-        memcpy(at, key, 4);
-        mask_copy(at + 4, settings->deflate ? payload : wanted, length, key);
-        at += 4 + length;
+        at += frame_header(at, first, masked, length);
+        if (masked) {
+            memcpy(at, key, 4);
+            at += 4;
+        } else
+            memset(key, 0, 4);
+        mask_copy(at, settings->deflate ? payload : wanted, length, key);
+        at += length;
     }
     tape->starts[count] = (size_t)(at - tape->bytes);
     free(payload);

@@ -1,4 +1,4 @@
-"""What the Python servers share: command line, event loop, and how they report the port."""
+"""What the Python programs share: command line, event loop, and how servers report the port."""
 
 import argparse
 import asyncio
@@ -23,6 +23,8 @@ _parser.add_argument("--redis", default="", help="the URL of the server between 
 _parser.add_argument("--hiredis", action="store_true", help="let redis-py parse with hiredis")
 _parser.add_argument("--app", default="bare", choices=["bare", "fastapi"], help="the ASGI app")
 _parser.add_argument("--websockets", default="auto", help="what speaks WebSocket under uvicorn")
+_parser.add_argument("--port", type=int, default=0, help="where a client connects")
+_parser.add_argument("--connections", type=int, default=1, help="how many a client opens")
 _SETTINGS = _parser.parse_args()
 
 # A message goes to all clients, not only to its sender.
@@ -35,6 +37,8 @@ DEFLATES: bool = _SETTINGS.deflate
 ZLIB_NG: bool = _SETTINGS.zlib_ng
 APP: str = _SETTINGS.app
 WEBSOCKETS: str = _SETTINGS.websockets
+PORT: int = _SETTINGS.port
+CONNECTIONS: int = _SETTINGS.connections
 REDIS: str = _SETTINGS.redis
 HIREDIS: bool = _SETTINGS.hiredis
 

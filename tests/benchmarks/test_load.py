@@ -312,6 +312,86 @@ def test_the_first_connection_publishes_and_the_others_are_members(
         assert_passed(result)
 
 
+# The example of RFC 6455, section 1.3.
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+KEY = b"\x37\xfa\x21\x3d"
+
+
+def masked(payload: bytes, key: bytes = KEY) -> bytes:
+    """A client's frame of text."""
+    return bytes([0x81, 0x80 | len(payload)]) + key + apply_mask(payload, key)
+
+
+def run_with_a_client(
+    answer: Answer, request: bytes = REQUEST
+) -> tuple[subprocess.CompletedProcess[str], bytes]:
+    """Run the load generator for a client; returns the answer to the client's request, too."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as connection,
+    ):
+        head = bytearray()
+
+        def echo() -> None:
+            with connection.makefile("rb") as stream:
+                connection.sendall(request)
+                try:
+                    while (line := stream.readline()) not in (b"", b"\r\n"):
+                        head.extend(line)
+                    while size := stream.read(2)[1:]:
+                        connection.sendall(answer(stream.read(size[0])))
+                except ConnectionError:
+                    return  # the load generator has ended
+
+        client = threading.Thread(target=echo)
+        client.start()
+        command = [str(generator()), "echo", f"--listener={listener.fileno()}"]
+        command += [f"--pid={os.getpid()}", "--text", f"--size={SIZE}", "--messages=100"]
+        result = subprocess.run(
+            [*command, "--limit=20"],
+            input="20\n",
+            capture_output=True,
+            text=True,
+            pass_fds=[listener.fileno()],
+        )
+        client.join()
+    return result, bytes(head)
+
+
+def test_clients_are_accepted_and_their_frames_unmasked() -> None:
+    result, head = run_with_a_client(masked)
+    assert_passed(result)
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
+
+
+def test_a_client_may_mask_each_piece_with_another_key() -> None:
+    def fragments(payload: bytes) -> bytes:
+        first, last = masked(payload[:5]), masked(payload[5:], b"abcd")
+        return b"\x01" + first[1:] + masked(b"?").replace(b"\x81", b"\x89", 1) + b"\x80" + last[1:]
+
+    assert_passed(run_with_a_client(fragments)[0])
+
+
+WRONG_CLIENTS = {
+    "a bit": (lambda payload: masked(flipped(payload)), "message 0 is not what was sent"),
+    "unmasked": (frame, "starts with 81 20, not with opcode 1"),
+}
+
+
+@pytest.mark.parametrize(("answer", "complaint"), WRONG_CLIENTS.values(), ids=WRONG_CLIENTS)
+def test_a_clients_wrong_answer_is_reported(answer: Answer, complaint: str) -> None:
+    assert_failed(run_with_a_client(answer)[0], complaint)
+
+
+def test_a_client_that_does_not_upgrade_is_reported() -> None:
+    result, _ = run_with_a_client(frame, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert_failed(result, "not a request for an upgrade")
+
+
 def echo_of_a_stream(change: Answer) -> Answer:
     """A server that sends the four frames of a message back one by one."""
     count = 0

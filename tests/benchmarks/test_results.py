@@ -130,10 +130,18 @@ def test_a_target_is_about_something_that_is_measured(target: object) -> None:
 
 
 def test_every_contestant_has_its_file() -> None:
-    servers = ROOT / "benchmarks" / "servers"
-    modules = {one.module for one in CONTESTANTS.values()} - {"sans_io"}
-    files = {file.stem for file in servers.iterdir() if file.is_file()}
-    assert modules == files - {"__init__", "asgi_echo", "program", "workers"}
+    shared = {"__init__", "asgi_echo", "program", "workers", "connecting"}
+    for folder, clients in ("servers", False), ("clients", True):
+        modules = {one.module for one in CONTESTANTS.values() if one.client == clients}
+        files = {file.stem for file in (ROOT / "benchmarks" / folder).iterdir() if file.is_file()}
+        assert modules - {"sans_io"} == files - shared
+
+
+def test_a_client_is_compared_with_ours() -> None:
+    theirs = CONTESTANTS["picows.websockets-client-uvloop"]
+    assert theirs.counterpart == "ours-client-uvloop"
+    ours = CONTESTANTS[theirs.counterpart]
+    assert (ours.client, ours.receives, ours.counterpart) == (True, False, None)
 
 
 def test_an_asgi_server_is_compared_with_ours_under_uvicorn() -> None:

@@ -1,0 +1,16 @@
+"""The async API of picows, `picows.websockets`."""
+
+from picows.websockets import connect
+
+from benchmarks.servers.program import MAX_SIZE
+
+from .connecting import echo_with
+
+
+async def echo(uri: str) -> None:
+    async with connect(uri, compression=None, max_size=MAX_SIZE) as connection:
+        async for message in connection:
+            await connection.send(message)
+
+
+echo_with(echo)
