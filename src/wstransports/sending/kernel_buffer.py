@@ -9,7 +9,11 @@ if sys.platform == "linux":
     from socket import IPPROTO_TCP, TCP_INFO
     from termios import TIOCOUTQ
 
-    _UNACKED = slice(24, 28)  # of a tcp_info
+    # Of a tcp_info.
+    _STATE = 0
+    _UNACKED = slice(24, 28)
+
+    CLOSE_WAIT = 8  # linux/tcp_states.h
 
     def unsent(sock: Any) -> int:
         """How many bytes the peer has not taken, of those that the kernel has.
@@ -36,6 +40,18 @@ if sys.platform == "linux":
             return 0
         return int.from_bytes(info[_UNACKED], sys.byteorder)
 
+    def has_ended(sock: Any) -> bool:
+        """Whether the peer has ended its half of TCP, and we have not ended ours.
+
+        That shows even if what it sent before is unread. False if the socket is closed, or is none
+        of TCP's.
+        """
+        try:
+            info: bytes = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _STATE + 1)
+        except (OSError, ValueError):
+            return False
+        return info[_STATE] == CLOSE_WAIT
+
 else:  # pragma: no cover - the tests run on Linux
 
     def unsent(sock: Any) -> int:
@@ -45,3 +61,7 @@ else:  # pragma: no cover - the tests run on Linux
     def unacknowledged(sock: Any) -> int:
         """The same."""
         return 0
+
+    def has_ended(sock: Any) -> bool:
+        """The same: False."""
+        return False

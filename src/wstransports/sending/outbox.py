@@ -17,7 +17,7 @@ from ..identity import Identity
 from ..runtime import Pipe, Runtime, checkpoint
 from ..speedups import accelerated_method
 from .fragment_lock import FragmentLock
-from .kernel_buffer import unacknowledged, unsent
+from .kernel_buffer import has_ended, unacknowledged, unsent
 from .pongs import AwaitedPong, Pongs
 from .source import Source
 
@@ -226,7 +226,8 @@ class Outbox:
         """Report to the core what the peer took; it drops one that takes nothing for too long.
 
         This asks the kernel: a slow peer takes from its buffer long before there is space for ours.
-        While reading is `paused`, what nobody acknowledges is all that shows that a peer is gone.
+        While reading is `paused`, what nobody acknowledges shows that a peer is gone. With TLS the
+        end of its TCP does: asyncio's drops what is written after that, and says so to nobody.
         """
         waiting = self.pipe.waiting()
         self._watched = waiting > 0
@@ -235,6 +236,8 @@ class Outbox:
             self.core.output_progress(self._written - waiting, waiting, now)
         else:
             taken = self._written - waiting - unsent(sock)
+            if paused and self.pipe.info("ssl_object") is not None and has_ended(sock):
+                taken, waiting = 0, 1
             lost = unacknowledged(sock) if paused else 0
             self.core.output_progress(taken, waiting or lost, now)
 
