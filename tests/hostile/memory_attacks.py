@@ -54,12 +54,14 @@ TINY = frame(CONTINUATION, b"x") * 10_000
 
 
 @attack("pings, nothing read")
+@attack("pings, nothing read, over TLS", tls=True)
 def pings(target: Target) -> list[Figure]:
     """Empty pings, whose pongs nobody takes."""
     return held(target, "/echo", flooding(frame(FIN | PING) * 10_000, 8 * MiB), 1)
 
 
 @attack("echoes, nothing read")
+@attack("echoes, nothing read, over TLS", tls=True)
 def echoes(target: Target) -> list[Figure]:
     """Messages whose answers nobody takes."""
     data = frame(FIN | BINARY, bytes(64 * KiB)) * 16
@@ -67,12 +69,14 @@ def echoes(target: Target) -> list[Figure]:
 
 
 @attack("small messages at a callback that hangs")
+@attack("small messages at a callback that hangs, over TLS", tls=True)
 def small_messages(target: Target) -> list[Figure]:
     """Messages of one byte that wait unread."""
     return held(target, "/hang", flooding(START * 10_000, 8 * MiB), 1)
 
 
 @attack("compressed messages at a callback that hangs")
+@attack("compressed messages at a callback that hangs, over TLS", tls=True)
 def compressed_messages(target: Target) -> list[Figure]:
     """Messages of 1 MiB in 1 KiB that wait unread."""
     data = compressed(bytes(MiB - 1)) * 16

@@ -19,10 +19,10 @@ from ..listening_sockets import ListeningSockets
 from ..runtime import WRITE_LIMIT, LostSink, Sink, T, Timer, register
 from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
-from .asyncio_listener import AsyncioListener
+from .asyncio_listener import AsyncioListener, has_asyncio_tls
 from .asyncio_signals import AsyncioSignals
 from .asyncio_timers import AsyncioTimers
-from .asyncio_tls import AboveTls
+from .asyncio_tls import READ_AHEAD, AboveTls, open_tls
 from .dialling import dial
 from .tls_watch import TlsWatch
 
@@ -76,6 +76,9 @@ class AsyncioPipe(AboveTls):
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = peername or transport.get_extra_info("peername")
         self._descriptor = _plain_descriptor(transport)
+        limit_read_ahead = getattr(transport, "set_read_buffer_limits", None)
+        if limit_read_ahead is not None:  # only TLS reads ahead
+            limit_read_ahead(READ_AHEAD)
         self.connected = True
         self._sink.connected(self)
 
@@ -367,11 +370,12 @@ class AsyncioRuntime:
         """Connect to `where`, TLS and proxy included."""
         sock = await dial(where, AsyncioDialler(self.loop))
         host = where.server_hostname
+        open_stream: Callable[..., Any] = self.loop.create_connection
+        if where.tls is not None and has_asyncio_tls(self.loop):
+            open_stream = partial(open_tls, self.loop)
         try:
             make_pipe = partial(self._pipe, sink)
-            await self.loop.create_connection(
-                make_pipe, sock=sock, server_hostname=host, **_tls(where)
-            )
+            await open_stream(make_pipe, sock=sock, server_hostname=host, **_tls(where))
         except ConnectionResetError:  # asyncio does not say when
             raise ConnectionResetError(
                 errno.ECONNRESET, "the server left during the TLS handshake"

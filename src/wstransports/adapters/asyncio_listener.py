@@ -10,7 +10,7 @@ from typing import Any
 from ..address import Address
 from ..listening_sockets import ListeningSockets
 from ..runtime import Sink
-from .asyncio_tls import connect_accepted_tls
+from .asyncio_tls import open_tls
 from .socket_listener import RETRY, SocketListener, not_connected
 
 
@@ -118,9 +118,14 @@ def _connect_accepted(loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[..
     """aiofastnet's patch_loop() replaces the methods that open connections, but this one."""
     if _patched(loop):
         return partial(sys.modules["aiofastnet"].connect_accepted_socket, loop)
-    if tls and isinstance(loop, asyncio.BaseEventLoop):
-        return partial(connect_accepted_tls, loop)
+    if tls and has_asyncio_tls(loop):
+        return partial(open_tls, loop, server_side=True)
     return loop.connect_accepted_socket
+
+
+def has_asyncio_tls(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether TLS is asyncio's own on this loop."""
+    return isinstance(loop, asyncio.BaseEventLoop) and not _patched(loop)
 
 
 def _patched(loop: asyncio.AbstractEventLoop) -> bool:

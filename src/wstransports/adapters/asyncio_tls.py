@@ -13,6 +13,10 @@ from .write_half import Room
 USUAL = 16 * 1024
 LARGE = 64 * 1024
 
+# The most encrypted bytes that wait while reading is paused, before the socket is read no more. It
+# is more than a record, as a peer must be able to complete one.
+READ_AHEAD = 64 * 1024
+
 
 class TlsProtocol(SSLProtocol):
     """asyncio's protocol, which otherwise has a read buffer of 256 KiB for each connection."""
@@ -37,15 +41,18 @@ class AboveTls(Room, asyncio.BaseProtocol):
         """The transport below TLS, where it is known."""
 
 
-async def connect_accepted_tls(
+async def open_tls(
     loop: asyncio.AbstractEventLoop,
     make_pipe: Callable[[], AboveTls],
     sock: socket.socket,
     *,
     ssl: ssl.SSLContext,
+    server_side: bool = False,
+    server_hostname: str | None = None,
     ssl_handshake_timeout: Any,
 ) -> None:
-    """As `connect_accepted_socket` of asyncio's own loops, with a TlsProtocol."""
+    """As `connect_accepted_socket` and `create_connection` of asyncio's own loops, over a connected
+    socket, with a TlsProtocol."""
     done = loop.create_future()
     pipe = make_pipe()
     protocol = TlsProtocol(
@@ -53,7 +60,8 @@ async def connect_accepted_tls(
         pipe,
         ssl,
         done,
-        server_side=True,
+        server_side=server_side,
+        server_hostname=server_hostname,
         ssl_handshake_timeout=ssl_handshake_timeout,
     )
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
