@@ -198,7 +198,7 @@ $(WS):
 # The load generator, and the server in C that is a floor.
 $(BUILT)/load: $(wildcard benchmarks/load/*.c) benchmarks/load/load.h
 	@mkdir -p $(BUILT)
-	gcc -O2 -Wall -Wextra -o $@ $(filter %.c,$^) -lz -lcrypto
+	gcc -O2 -Wall -Wextra -o $@ $(filter %.c,$^) -lz -lssl -lcrypto
 
 $(BUILT)/c_floor: benchmarks/servers/c_floor.c
 	@mkdir -p $(BUILT)

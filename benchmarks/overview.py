@@ -15,9 +15,11 @@ SHOWN = {
     "16x256": ("Small messages, one in flight", "µs"),
     "1x64": ("Small messages, many in flight", "µs"),
     "4x1M": ("Large messages", "µs"),
+    "tls-16x256": ("Small messages over TLS", "µs"),
     "deflate-1K": ("Compressed messages", "µs"),
     "handshake": ("Connections", "µs"),
     "idle": ("Memory", "KiB"),
+    "tls-idle": ("Memory, over TLS", "KiB"),
     "broadcast": ("Broadcast, each delivery", "µs"),
 }
 LOOPS = ("asyncio", "uvloop", "trio")

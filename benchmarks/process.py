@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 
+import trustme
+
 from .contestants import BUILT, ROOT, Contestant
 from .scenarios import Scenario
 
@@ -169,6 +171,10 @@ def serving(contestant: Contestant, scenario: Scenario, redis: str = "") -> Iter
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096))
             settings += [f"--port={listener.getsockname()[1]}"]
             settings += [f"--connections={scenario.connections}"]
+        if scenario.tls:
+            issued = trustme.CA().issue_cert("127.0.0.1")
+            certificate = issued.private_key_and_cert_chain_pem.tempfile()
+            settings += ["--tls", stack.enter_context(certificate)]
         process = stack.enter_context(_running(contestant, settings))
         assert process.stdout is not None
         port = process.stdout.readline()

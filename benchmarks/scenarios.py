@@ -53,10 +53,11 @@ class Scenario:
     Each connection keeps `in_flight` messages of `size` bytes in flight, after `warm_up` messages
     that are not measured. `deflate` negotiates compression, without context takeover unless
     `takeover` is set. The connections are members of so many `rooms`, and messages are published in
-    all of them. `drop` ends connections without a closing handshake. A stream is one message
-    in frames of `frame` bytes; 0 is a single frame. Where there is no server, `chunk` is how many
-    bytes arrive at a time. Of idle connections the first `warm_up` are not counted, because they
-    pay for what a server allocates once. `rounds` is how often each contestant is measured.
+    all of them. `drop` ends connections without a closing handshake. With `tls` they go over TLS. A
+    stream is one message in frames of `frame` bytes; 0 is a single frame. Where there is no server,
+    `chunk` is how many bytes arrive at a time. Of idle connections the first `warm_up` are not
+    counted, because they pay for what a server allocates once. `rounds` is how often each
+    contestant is measured.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Scenario:
     takeover: bool = True
     drop: bool = False
     rooms: int = 0
+    tls: bool = False
     frame: int = 0
     chunk: int = 0
     rounds: int = 3
@@ -102,6 +104,7 @@ class Scenario:
             *[f"--rooms={self.rooms}"] * (self.rooms > 0),
             *["--text"] * self.text,
             *["--drop"] * self.drop,
+            *["--tls"] * self.tls,
             *["--deflate"] * self.deflate,
             *["--no-takeover"] * (not self.takeover),
         ]
@@ -137,6 +140,8 @@ def _echo(
 # Those without floors, and those for large messages.
 _SPEAKING = (*_but(SERVERS, *FLOORS), *RECEIVING)
 _LARGE = _but(SERVERS, *_SECONDARY)
+# The Python servers: those that Python's ssl serves, or picows' own transports.
+_ENCRYPTING = _but(_LARGE, *FLOORS, "node", "socketify")
 
 MESSAGES = [
     replace(_echo("16x256", 16, 1, 256, True, 2000, (*SERVERS, *RECEIVING)), rounds=5),
@@ -293,10 +298,31 @@ SANS_IO = [
     )
 ]
 
+# A TLS handshake takes so long that fewer connections have to do.
+OVER_TLS = [
+    replace(scenario, title=f"{scenario.title}, TLS", tls=True)
+    for scenario in (
+        _echo("tls-16x256", 16, 1, 256, True, 2000, _ENCRYPTING),
+        _echo("tls-16x4x16K", 16, 4, 16 * KIB, False, 500, _ENCRYPTING),
+        Scenario(
+            *("tls-handshake", "Handshake and close", "handshake", _ENCRYPTING),
+            connections=32,
+            warm_up=64,
+        ),
+        Scenario(
+            *("tls-idle", "Idle connections, no compression", "idle", _ENCRYPTING),
+            connections=500,
+            warm_up=200,
+            rounds=2,
+        ),
+    )
+]
+
 GROUPS: dict[str, list[Scenario]] = {
     "messages": MESSAGES,
     "clients": OF_CLIENTS,
     "asgi": UNDER_ASGI,
+    "tls": OVER_TLS,
     "compressed": COMPRESSED,
     "handshakes": HANDSHAKES,
     "idle": IDLE,
@@ -321,7 +347,8 @@ def shortened(scenario: Scenario) -> Scenario:
     few |= {"ours-rooms", "ours-rooms-redis", "redis-py"}
     few |= {"core", "core-pure", "ours-bare-uvloop", "bare-websockets-sansio-uvloop"}
     few |= {"ours-client-receive", "picows.websockets-client"}
-    all_take_part = scenario.name in ("16x256", "client-16x256", "asgi-16x256", "sans-io-1")
+    first = ("16x256", "client-16x256", "tls-16x256", "asgi-16x256", "sans-io-1")
+    all_take_part = scenario.name in first
     return replace(
         scenario,
         contestants=tuple(name for name in scenario.contestants if all_take_part or name in few),

@@ -6,22 +6,19 @@ from functools import partial
 
 from . import plot
 from .contestants import CONTESTANTS
-from .scenarios import CONNECTIONS, GROUPS, SCENARIOS, SIZES, Scenario, in_words
+from .scenarios import CONNECTIONS, GROUPS, SCENARIOS, SIZES, Kind, Scenario, in_words
 from .spread import Spread, rounded
 from .summary import Summary
 from .targets import NO_LOOP, TARGETS, Entry, Target
 
-# The columns of each group's tables. The first one is the quantity that is compared.
-COLUMNS = {
-    "messages": ("cpu", "rate", "p50", "p99", "faults", "load"),
-    "clients": ("cpu", "rate", "p50", "p99", "faults", "load"),
-    "asgi": ("cpu", "rate", "p50", "p99", "faults", "load"),
-    "compressed": ("cpu", "rate", "p50", "p99", "faults", "load"),
-    "handshakes": ("cpu", "opening", "rate"),
+# The columns of the tables. The first one is the quantity that is compared.
+COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "echo": ("cpu", "rate", "p50", "p99", "faults", "load"),
+    "handshake": ("cpu", "opening", "rate"),
     "idle": ("resident", "proportional"),
-    "broadcasts": ("cpu", "rate", "p50", "p99", "faults", "load"),
+    "broadcast": ("cpu", "rate", "p50", "p99", "faults", "load"),
     "rooms": ("cpu", "redis", "rate", "p50", "p99", "faults", "load"),
-    "streams": ("peak", "cpu"),
+    "stream": ("peak", "cpu"),
     "sans-io": ("cpu",),
 }
 HEADINGS = {
@@ -57,7 +54,7 @@ class Tables:
             "left-out": self.left_out,
             "slower": self.slower,
             "targets": self.targets,
-            **{name: partial(self.group, name) for name in COLUMNS},
+            **{name: partial(self.group, name) for name in GROUPS},
             "connections": partial(self.growth, "connections", "connections", CONNECTIONS),
             "sizes": partial(self.growth, "sizes", "size of the message", SIZES),
         }
@@ -111,7 +108,7 @@ class Tables:
             contestants = self._summary.figures.get(scenario.name)
             if not contestants:
                 continue
-            columns = COLUMNS[group]
+            columns = COLUMNS[scenario.kind]
             yield f"\n### {scenario.title}\n"
             yield f"![{scenario.title}]({self._bars(scenario)})\n"
             headings = [HEADINGS[column] for column in columns]

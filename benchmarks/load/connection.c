@@ -35,7 +35,7 @@ static const char offer_no_takeover[] =
 static const char joined[] = "\x81\x06joined";
 static const char accept_value[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-enum { AT_ONCE = 16, BUFFER = 256 * 1024 };
+enum { AT_ONCE = 16, BUFFER = 256 * 1024, CLOSE_ANSWER = 4 };
 static unsigned char buffer[BUFFER], inflated[BUFFER];
 
 static int connected(int port)
@@ -61,7 +61,7 @@ static void read_answer(struct connection *one, const struct settings *settings,
     char *end = NULL;
     size_t have = 0;
     for (;;) {
-        ssize_t got = read(one->fd, answer + have, sizeof answer - 1 - have);
+        ssize_t got = wire_receive(one, answer + have, sizeof answer - 1 - have);
         if (got <= 0)
             fail("connection %d: no answer to the upgrade", one->number);
         have += (size_t)got;
@@ -110,10 +110,17 @@ void connections_open(struct connection *all, int count, const struct settings *
             int port;
             char path[32], *head = heads[index - first];
             choose(index, settings, &port, path);
-            int length = snprintf(head, sizeof *heads, head_format, path, port, port,
-                                  settings->no_takeover ? offer_no_takeover : offer);
+            snprintf(head, sizeof *heads, head_format, path, port, port,
+                     settings->no_takeover ? offer_no_takeover : offer);
             all[index] = (struct connection){.fd = connected(port), .number = index};
-            if (write(all[index].fd, head, (size_t)length) != length)
+            if (settings->tls)
+                wire_begin_tls(&all[index]);
+        }
+        for (int index = first; index < end; index++) {
+            const char *head = heads[index - first];
+            if (settings->tls)
+                wire_finish_tls(&all[index]);
+            if (wire_send(&all[index], head, strlen(head)) != (ssize_t)strlen(head))
                 fail("cannot send the head: %s", strerror(errno));
         }
         for (int index = first; index < end; index++)
@@ -148,7 +155,7 @@ bool connection_send(struct connection *one, const struct tape *tape)
         size_t length = tape->starts[tape->count] - one->out;
         if (length > one->granted)
             length = one->granted;
-        ssize_t sent = send(one->fd, tape->bytes + one->out, length, MSG_NOSIGNAL);
+        ssize_t sent = wire_send(one, tape->bytes + one->out, length);
         if (sent < 0) {
             if (errno == EAGAIN)
                 return true;
@@ -307,7 +314,7 @@ int connection_receive(struct connection *one, const struct tape *tape,
                        const struct settings *settings)
 {
     long before = one->received;
-    ssize_t got = recv(one->fd, buffer, sizeof buffer, 0);
+    ssize_t got = wire_receive(one, buffer, sizeof buffer);
     if (got < 0 && errno == EAGAIN)
         return 0;
     if (got <= 0)
@@ -326,20 +333,20 @@ void connection_leave(struct connection *one, bool sends_close)
     static const unsigned char close_1000[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8};
     if (!sends_close)
         shutdown(one->fd, SHUT_WR);
-    else if (send(one->fd, close_1000, sizeof close_1000, MSG_NOSIGNAL) != sizeof close_1000)
+    else if (wire_send(one, close_1000, sizeof close_1000) != sizeof close_1000)
         fail("connection %d: cannot send our Close: %s", one->number, strerror(errno));
 }
 
 /* Wait until the server has closed it; it must answer a Close with a Close. */
 void connection_left(struct connection *one, bool sends_close)
 {
-    unsigned char answer[4];
-    if (sends_close && (recv(one->fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer ||
-                    answer[0] != 0x88))
+    size_t have = 0;
+    ssize_t got;
+    while ((got = wire_receive(one, buffer + have, BUFFER - have)) > 0)
+        have += sends_close ? (size_t)got : 0;
+    if (sends_close && (have < CLOSE_ANSWER || buffer[0] != 0x88))
         fail("connection %d: no answer to our Close", one->number);
-    while (recv(one->fd, buffer, sizeof buffer, 0) > 0) {
-        if (sends_close)
-            fail("connection %d: more data after the answer to our Close", one->number);
-    }
-    close(one->fd);
+    if (sends_close && have > CLOSE_ANSWER)
+        fail("connection %d: more data after the answer to our Close", one->number);
+    wire_close(one);
 }

@@ -4,6 +4,7 @@
 #define LOAD_H
 
 #define _GNU_SOURCE
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,6 +33,7 @@ struct settings {
     bool drop;             /* handshake: end without a Close */
     bool deflate;          /* the server must accept permessage-deflate; it is always offered */
     bool no_takeover;      /* offer it without context takeover */
+    bool tls;              /* except for a stream */
     long warm_up;          /* messages before the first turn */
     long messages;         /* the most in a turn */
     int limit;             /* seconds after which the process ends in any case */
@@ -56,9 +58,19 @@ size_t frame_header(unsigned char *header, int first_byte, bool masked, uint64_t
 void mask_copy(unsigned char *to, const unsigned char *from, size_t size,
                const unsigned char key[4]);
 
+/* wire.c: what goes over its socket, in TLS with --tls; as send and recv do it. */
+struct connection;
+
+void wire_begin_tls(struct connection *one);
+void wire_finish_tls(struct connection *one);
+ssize_t wire_send(struct connection *one, const void *data, size_t length);
+ssize_t wire_receive(struct connection *one, void *data, size_t length);
+void wire_close(struct connection *one);
+
 /* connection.c: one connection, and the check of what comes back. */
 struct connection {
     int fd;
+    SSL *tls;                 /* NULL without TLS */
     int number;
     bool polls_output;        /* epoll reports when the socket takes more */
     size_t out;               /* position in the tape of the next byte to send */

@@ -112,6 +112,8 @@ void run_stream(const struct settings *settings)
 
     if (settings->frame % PART != 0)
         fail("--frame is a multiple of %d", PART);
+    if (settings->tls)
+        fail("a stream does not go over TLS");
     random_bytes(plain, PART);
     random_bytes(key, 4);
     mask_copy(out.masked, plain, PART, key);

@@ -2,7 +2,7 @@
 
 from aiohttp import WSMsgType, web
 
-from .program import BROADCASTS, DEFLATES, MAX_SIZE, run, serve
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, TLS, run, serve
 
 peers: set[web.WebSocketResponse] = set()
 
@@ -26,7 +26,7 @@ async def main() -> None:
     application.router.add_get("/", handler)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=TLS).start()
     await serve(runner.addresses[0][1])
 
 

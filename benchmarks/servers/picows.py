@@ -2,7 +2,7 @@
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from .program import BROADCASTS, MAX_SIZE, port_of, run, serve
+from .program import BROADCASTS, MAX_SIZE, TLS, port_of, run, serve
 
 peers: set[WSTransport] = set()
 
@@ -32,7 +32,7 @@ def listener(request: WSUpgradeRequest) -> WSListener:
 
 async def main() -> None:
     server = await ws_create_server(
-        listener, "127.0.0.1", 0, max_frame_size=MAX_SIZE, enable_auto_ping=True
+        listener, "127.0.0.1", 0, ssl=TLS, max_frame_size=MAX_SIZE, enable_auto_ping=True
     )
     await serve(port_of(server))
 

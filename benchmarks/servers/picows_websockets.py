@@ -3,7 +3,7 @@
 from picows.websockets import Server, ServerConnection, broadcast
 from picows.websockets import serve as listen
 
-from .program import BROADCASTS, DEFLATES, MAX_SIZE, port_of, run, serve
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, TLS, port_of, run, serve
 
 server: Server
 
@@ -19,7 +19,9 @@ async def handler(connection: ServerConnection) -> None:
 async def main() -> None:
     global server
     compression = "deflate" if DEFLATES else None
-    server = await listen(handler, "127.0.0.1", 0, compression=compression, max_size=MAX_SIZE)
+    server = await listen(
+        handler, "127.0.0.1", 0, ssl=TLS, compression=compression, max_size=MAX_SIZE
+    )
     await serve(port_of(server))
 
 

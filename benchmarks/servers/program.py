@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,6 +18,7 @@ _parser.add_argument(
 )
 _parser.add_argument("--task", default="echo", choices=["echo", "broadcast", "stream", "rooms"])
 _parser.add_argument("--deflate", action="store_true", help="negotiate permessage-deflate")
+_parser.add_argument("--tls", help="serve over TLS, with the certificate and key in this file")
 _parser.add_argument("--receive", action="store_true", help="receive without a callback")
 _parser.add_argument("--zlib-ng", action="store_true", help="compress with zlib-ng")
 _parser.add_argument("--redis", default="", help="the URL of the server between processes")
@@ -35,6 +37,10 @@ STREAMS = _SETTINGS.task == "stream"
 RECEIVES: bool = _SETTINGS.receive
 DEFLATES: bool = _SETTINGS.deflate
 ZLIB_NG: bool = _SETTINGS.zlib_ng
+TLS: ssl.SSLContext | None = None
+if _SETTINGS.tls:
+    TLS = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    TLS.load_cert_chain(_SETTINGS.tls)
 APP: str = _SETTINGS.app
 WEBSOCKETS: str = _SETTINGS.websockets
 PORT: int = _SETTINGS.port

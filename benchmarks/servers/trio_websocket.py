@@ -5,7 +5,7 @@ from functools import partial
 import trio
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
 
-from .program import MAX_SIZE, run, serve
+from .program import MAX_SIZE, TLS, run, serve
 
 
 async def handler(request: WebSocketRequest) -> None:
@@ -19,7 +19,7 @@ async def handler(request: WebSocketRequest) -> None:
 
 async def main() -> None:
     async with trio.open_nursery() as nursery:
-        listen = partial(serve_websocket, handler, "127.0.0.1", 0, None, max_message_size=MAX_SIZE)
+        listen = partial(serve_websocket, handler, "127.0.0.1", 0, TLS, max_message_size=MAX_SIZE)
         server = await nursery.start(listen)
         await serve(server.port)
 

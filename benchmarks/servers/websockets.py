@@ -5,7 +5,7 @@ from websockets.asyncio.server import serve as listen
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 from . import program
-from .program import BROADCASTS, DEFLATES, MAX_SIZE, port_of, run, serve
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, TLS, port_of, run, serve
 
 server: Server
 deflate = ServerPerMessageDeflateFactory(
@@ -29,6 +29,7 @@ async def main() -> None:
         handler,
         "127.0.0.1",
         0,
+        ssl=TLS,
         compression=None,
         extensions=[deflate] if DEFLATES else None,
         max_size=MAX_SIZE,

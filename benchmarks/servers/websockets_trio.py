@@ -4,7 +4,7 @@ import trio
 from websockets.trio.server import ServerConnection
 from websockets.trio.server import serve as listen
 
-from .program import MAX_SIZE, run, serve
+from .program import MAX_SIZE, TLS, run, serve
 
 
 async def handler(connection: ServerConnection) -> None:
@@ -19,6 +19,7 @@ async def main() -> None:
                 handler,
                 0,
                 host="127.0.0.1",
+                ssl=TLS,
                 compression=None,
                 max_size=MAX_SIZE,
                 task_status=task_status,

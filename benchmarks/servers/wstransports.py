@@ -7,7 +7,7 @@ import zlib
 from wstransports import Client, Deflate, WebSocketReader, WebSocketServer, broadcast
 
 from . import program
-from .program import BROADCASTS, DEFLATES, MAX_SIZE, RECEIVES, STREAMS, ZLIB_NG, run, serve
+from .program import BROADCASTS, DEFLATES, MAX_SIZE, RECEIVES, STREAMS, TLS, ZLIB_NG, run, serve
 
 if ZLIB_NG:
     from zlib_ng import zlib_ng
@@ -25,6 +25,7 @@ deflate = Deflate(
 socket = WebSocketServer(
     "127.0.0.1",
     0,
+    certs=TLS,
     compression=deflate if DEFLATES else None,
     max_message_size=None if STREAMS else MAX_SIZE,
 )

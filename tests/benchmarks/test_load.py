@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,8 +15,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO
 
 import pytest
+import trustme
 from generator import generator
 
+from kit.certificates import server_context
 from wscore.masking import apply_mask
 
 pytestmark = pytest.mark.slow
@@ -50,17 +53,23 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 
 @contextmanager
-def serving(answer: Answer, head: bytes = HEAD, raw: bool = False) -> Iterator[int]:
+def serving(
+    answer: Answer, head: bytes = HEAD, raw: bool = False, tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     """A server for one client; yields its port. With `raw`, `answer` gets bytes, not payloads."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=_serve, args=(listener, answer, head, raw))
+        server = threading.Thread(target=_serve, args=(listener, answer, head, raw, tls))
         server.start()
         yield listener.getsockname()[1]
         server.join()
 
 
-def _serve(listener: socket.socket, answer: Answer, head: bytes, raw: bool) -> None:
+def _serve(
+    listener: socket.socket, answer: Answer, head: bytes, raw: bool, tls: ssl.SSLContext | None
+) -> None:
     connection, _ = listener.accept()
+    if tls is not None:
+        connection = tls.wrap_socket(connection, server_side=True)
     with connection, connection.makefile("rb") as stream:
         received = b"".join(iter(stream.readline, b"\r\n")) + b"\r\n"
         assert b"Sec-WebSocket-Key: " in received
@@ -226,6 +235,40 @@ def test_a_wrong_answer_is_reported(answer: Answer, complaint: str) -> None:
 def test_no_answer_ends_it_too() -> None:
     with serving(lambda payload: b"") as port:
         assert run(port, "--limit=1").returncode == -signal.SIGALRM
+
+
+@pytest.fixture(scope="module")
+def tls() -> ssl.SSLContext:
+    """A server's context."""
+    return server_context(trustme.CA(), "127.0.0.1")
+
+
+# The largest is more than the sockets take at once.
+@pytest.mark.parametrize("size", [SIZE, 16384, 2**20])
+def test_right_answers_over_tls_pass(tls: ssl.SSLContext, size: int) -> None:
+    with serving(frame, tls=tls) as port:
+        result = run(port, "--tls", "--text", f"--size={size}", "--messages=8")
+    assert_passed(result, 8)
+
+
+def test_a_wrong_answer_over_tls_is_reported(tls: ssl.SSLContext) -> None:
+    with serving(lambda payload: frame(flipped(payload)), tls=tls) as port:
+        assert_failed(run(port, "--tls", "--text"), "message 0 is not what was sent")
+
+
+def test_a_server_without_tls_is_reported() -> None:
+    def answer(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(3) == b"\x16\x03\x01"  # a record of the handshake
+            connection.sendall(HEAD)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=answer, args=(listener,))
+        server.start()
+        result = run(listener.getsockname()[1], "--tls")
+        server.join()
+    assert_failed(result, "connection 0: TLS: wrong version number")
 
 
 def test_bytes_that_differ_are_reported() -> None:
