@@ -12,7 +12,7 @@ setup(
         Extension(
             f"{package}._speedups",
             [f"src/{package}/_speedups.c"],
-            depends=glob("src/wscore/*.h"),
+            depends=[*glob("src/wscore/*.h"), *glob("src/wstransports/*.h")],
             extra_compile_args=["-O3"],  # masks with SIMD; other compilers ignore it
             optional=True,
         )

@@ -1,8 +1,8 @@
 /* The C extension: shortcuts of methods on the way of a message to its callback and back.
 
 A shortcut does what the Python method of its name does in the usual case: whole messages for an
-on_message that is not running, and the output of one connection. Python does the rest: _method.h
-says how. */
+on_message that is not running, the output of one connection, and a broadcast to clients that have
+buffer space. Python does the rest: _method.h says how. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -13,28 +13,48 @@ says how. */
 #define MODULE "wstransports._speedups"
 #define CLASSES(X)                                                                                 \
     X(MessagePiece, "wscore.events")                                                               \
+    X(PreparedMessage, "wscore.prepared")                                                          \
+    X(ServerConnection, "wscore.server")                                                           \
     X(Session, "wstransports.connection.session")                                                  \
     X(Inbox, "wstransports.receiving.inbox")                                                       \
     X(WebSocketReader, "wstransports.receiving.reader")                                            \
     X(Callbacks, "wstransports.callbacks")                                                         \
     X(Outbox, "wstransports.sending.outbox")                                                       \
-    X(Batch, "wstransports.batch")
+    X(Batch, "wstransports.batch")                                                                 \
+    X(FragmentLock, "wstransports.sending.fragment_lock")                                          \
+    X(BroadcastReport, "wstransports.broadcast")                                                   \
+    X(Sending, "wstransports.broadcast")                                                           \
+    X(AsyncioPipe, "wstransports.adapters.asyncio")
 #define SLOTS(X)                                                                                   \
     X(MessagePiece, type) X(MessagePiece, data) X(MessagePiece, text) X(MessagePiece, first)       \
     X(MessagePiece, last)                                                                          \
-    X(Session, inbox)                                                                              \
+    X(PreparedMessage, _latest)                                                                    \
+    X(ServerConnection, may_send) X(ServerConnection, _fragmenting) X(ServerConnection, _keys)     \
+    X(ServerConnection, _negotiated) X(ServerConnection, _encoders) X(ServerConnection, _out)      \
+    X(Session, inbox) X(Session, options) X(Session, outbox)                                       \
     X(Inbox, callback) X(Inbox, unread) X(Inbox, _waiting) X(Inbox, _arriving) X(Inbox, _workers)  \
     X(Inbox, _ending) X(Inbox, _callbacks)                                                         \
     X(WebSocketReader, data_type) X(WebSocketReader, _flow) X(WebSocketReader, _counted)           \
     X(WebSocketReader, _whole)                                                                     \
     X(Callbacks, running) X(Callbacks, context) X(Callbacks, pipe)                                 \
     X(Outbox, batch) X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written)      \
-    X(Outbox, _now)                                                                                \
-    X(Batch, active) X(Batch, old_at) X(Batch, _waiting)
-enum { ZERO, ONE, NOTHING, NAMES, OBJECTS = NAMES + 8 };
-static const char *const names[] = {"append", "data_to_send", "full",  "run",
-                                    "start",  "unsent",       "_work", "write"};
-enum { APPEND = NAMES, DATA_TO_SEND, FULL, RUN, START, UNSENT, WORK, WRITE };
+    X(Outbox, _now) X(Outbox, lock) X(Outbox, _congested_since)                                    \
+    X(Batch, active) X(Batch, old_at) X(Batch, _waiting)                                           \
+    X(FragmentLock, holder)                                                                        \
+    X(BroadcastReport, sent)                                                                       \
+    X(Sending, _message) X(Sending, _batch) X(Sending, _at_once) X(Sending, _options)              \
+    X(Sending, _most) X(Sending, report)                                                           \
+    X(AsyncioPipe, full) X(AsyncioPipe, _closing) X(AsyncioPipe, _descriptor)                      \
+    X(AsyncioPipe, _holds) X(AsyncioPipe, _transport) X(AsyncioPipe, _watch)
+#define NAMED(X)                                                                                   \
+    X(APPEND, "append") X(BREAK, "_break") X(DATA_TO_SEND, "data_to_send") X(FAIL, "_fail")        \
+    X(FULL, "full") X(IS_CLOSING, "is_closing") X(NOTE_LATE, "_note_late") X(RUN, "run")           \
+    X(SEND_TO, "_send_to") X(SESSION, "_session") X(START, "start") X(UNSENT, "unsent")            \
+    X(WORK, "_work") X(WRITE, "write")
+#define AS_NUMBER(number, name) number,
+#define AS_NAME(number, name) name,
+enum { NAMED(AS_NUMBER) NAMES, ZERO = NAMES, ONE, NOTHING, NO_TYPE, OBJECTS };
+static const char *const names[] = {NAMED(AS_NAME)};
 
 #include "../wscore/_method.h"
 
@@ -258,6 +278,9 @@ end(State *state, PyObject *const *args, Py_ssize_t given)
     return failed ? NULL : Py_NewRef(Py_None);
 }
 
+#include "_broadcast.h"
+#include "_pipe.h"
+
 /* The module */
 
 static const Shortcut shortcuts[] = {
@@ -265,6 +288,11 @@ static const Shortcut shortcuts[] = {
      1 << MessagePiece | 1 << Inbox | 1 << WebSocketReader | 1 << Callbacks, handle},
     {"Outbox.put", Outbox, 0, put},
     {"Batch.end", Batch, 0, end},
+    {"Sending._send", Sending,
+     1 << PreparedMessage | 1 << ServerConnection | 1 << Session | 1 << Outbox | 1 << FragmentLock |
+         1 << BroadcastReport,
+     send_to_each},
+    {"AsyncioPipe.write", AsyncioPipe, 0, write_to_pipe},
     {NULL, 0, 0, NULL},
 };
 
@@ -285,11 +313,14 @@ static int
 module_exec(PyObject *module)
 {
     State *const state = PyModule_GetState(module);
-    for (int i = NAMES; i < OBJECTS; i++) {
-        state->object[i] = PyUnicode_InternFromString(names[i - NAMES]);
+    for (int i = 0; i < NAMES; i++) {
+        state->object[i] = PyUnicode_InternFromString(names[i]);
     }
     state->object[ZERO] = PyLong_FromLong(0);
     state->object[ONE] = PyLong_FromLong(1);
+    PyObject *types = imported("wscore.enums", "DataType");
+    state->object[NO_TYPE] = types == NULL ? NULL : PyObject_GetAttrString(types, "NONE");
+    Py_XDECREF(types);
     state->method = (PyTypeObject *)PyType_FromModuleAndSpec(module, &method_spec, NULL);
     return PyErr_Occurred() ? -1 : 0;
 }

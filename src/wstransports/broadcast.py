@@ -15,9 +15,11 @@ from .batch import Batch
 from .client import Client
 from .clients import Clients
 from .errors import ConnectionClosed
+from .options import ConnectionOptions
 from .runtime import Runtime, checkpoint, running
 from .sending.delivery import Delivery
 from .sending.outbox import Outbox
+from .speedups import accelerated_method
 
 
 @dataclass(slots=True)
@@ -181,8 +183,8 @@ class Sending:
     """
 
     __slots__ = (
-        *("_at_once", "_batch", "_count", "_is_first", "_left", "_message", "_policy", "_runtime"),
-        *("_step", "_unbegun", "late", "report"),
+        *("_at_once", "_batch", "_count", "_is_first", "_left", "_message", "_most", "_options"),
+        *("_policy", "_runtime", "_step", "_unbegun", "late", "report"),
     )
 
     def __init__(
@@ -199,8 +201,11 @@ class Sending:
         self._runtime = runtime
         most = min(_STEP, _STEP_BYTES // (len(message.payload) + 1))
         self._step = most // (1 + len(runtime.batch.unfinished)) or 1  # they are sent first
+        # As they were for the last client: most often the next one's too.
         self._batch: Batch | None = None
         self._at_once = False
+        self._options: ConnectionOptions | None = None
+        self._most: int | None = None
         self._is_first = runtime.signal()  # set when all earlier broadcasts have ended
 
     def send_all(self) -> None:
@@ -251,47 +256,62 @@ class Sending:
         """Send to at most so many clients."""
         most = min(most, self._count)
         self._count -= most
-        clients: Iterable[Client] = islice(self._unbegun, most)
         if self._left:
             clients = [self._left.popitem()[0] for _ in range(most)]
-        if self._runtime.batch.unfinished:
-            clients = list(clients)
-            for earlier in self._runtime.batch.unfinished:
-                if earlier is self:
-                    break
-                earlier.catch_up(clients)
+        else:
+            clients = [*islice(self._unbegun, most)]
+        for earlier in self._runtime.batch.unfinished:
+            if earlier is self:
+                break
+            earlier.catch_up(clients)
         self._send(clients)
 
-    def _send(self, clients: Iterable[Client]) -> None:
-        """Send to those with buffer space, and apply the policy to the others."""
-        message, policy, batch, at_once = self._message, self._policy, self._batch, self._at_once
-        sent = self.report.sent
-        bound = policy.max_waiting if policy.slow == "close" else math.inf
+    @accelerated_method
+    def _send(self, clients: list[Client]) -> None:
+        """Send to these clients."""
         for client in clients:
-            session = client._session
-            outbox = session.outbox
+            self._send_to(client)
+
+    def _send_to(self, client: Client) -> None:
+        """Send to a client with buffer space, and apply the policy to any other."""
+        message = self._message
+        session = client._session
+        outbox = session.outbox
+        if session.options is not self._options:
+            self._options = session.options
             # No more than `write_limit` waits where there is space.
-            most = None if bound >= session.options.write_limit else policy.max_waiting
-            if outbox.batch is not batch:  # each loop has one
-                batch = outbox.batch
-                # While nothing is gathered, order allows to write without the batch, which takes
-                # 25 % fewer instructions. A second broadcast during the same input is gathered.
-                at_once = len(message.payload) < LARGE and batch.empty()
-                if at_once and batch.active:
-                    batch.at_end(outbox)
-            try:
-                if not outbox.try_send(message, at_once, most):
-                    self._delay(client, outbox)
-                    continue
-            except Exception as error:  # noqa: BLE001  # an extension may raise anything
-                outbox.broadcast_failed(error)
-                self.report.failed[client] = outbox.closed_error()
-                continue
-            sent.append(client)
-            if outbox.pipe.full:
-                outbox.update_congestion()
-                self.late[client] = Delivery(outbox, message)
-        self._batch, self._at_once = batch, at_once
+            policy = self._policy
+            bound = policy.max_waiting if policy.slow == "close" else math.inf
+            self._most = None if bound >= session.options.write_limit else policy.max_waiting
+        if outbox.batch is not self._batch:  # each loop has one
+            self._batch = batch = outbox.batch
+            # While nothing is gathered, order allows to write without the batch, which takes 25 %
+            # fewer instructions. A second broadcast during the same input is gathered.
+            self._at_once = len(message.payload) < LARGE and batch.empty()
+            if self._at_once and batch.active:
+                batch.at_end(outbox)
+        try:
+            if not outbox.try_send(message, self._at_once, self._most):
+                self._delay(client, outbox)
+                return
+        except Exception as error:  # noqa: BLE001  # an extension may raise anything
+            self._fail(client, error)
+            return
+        self.report.sent.append(client)
+        if outbox.pipe.full:
+            self._note_late(client)
+
+    def _fail(self, client: Client, error: Exception) -> None:
+        """Sending to a client raised."""
+        outbox = client._session.outbox
+        outbox.broadcast_failed(error)
+        self.report.failed[client] = outbox.closed_error()
+
+    def _note_late(self, client: Client) -> None:
+        """A client that was sent the message has no buffer space left."""
+        outbox = client._session.outbox
+        outbox.update_congestion()
+        self.late[client] = Delivery(outbox, self._message)
 
     def _delay(self, client: Client, outbox: Outbox) -> None:
         """Apply the policy to a client without buffer space."""

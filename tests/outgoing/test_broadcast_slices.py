@@ -14,7 +14,6 @@ from kit.peer import Peer
 from kit.writes import CountingPipe
 from wstransports import Client, WebSocketReader, broadcast, broadcast_nowait
 from wstransports.runtime import Pipe, running
-from wstransports.sending.outbox import Outbox
 
 COUNT = 16
 
@@ -33,13 +32,14 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def at_each_delivery(monkeypatch: pytest.MonkeyPatch, call: Callable[[], None]) -> None:
     """Call `call` before a broadcast sends to a client."""
-    try_send = Outbox.try_send
+    send = vars(MODULE.Sending)["_send"]
 
-    def sending(outbox: Outbox, *arguments: Any) -> bool:
-        call()
-        return try_send(outbox, *arguments)
+    def sending(broadcast: Any, clients: list[Client]) -> None:
+        for client in clients:
+            call()
+            send(broadcast, [client])
 
-    monkeypatch.setattr(Outbox, "try_send", sending)
+    monkeypatch.setattr(MODULE.Sending, "_send", sending)
 
 
 class Crowd:

@@ -1,16 +1,16 @@
 """Rooms in one process: members get all messages, in order, until they leave."""
 
 import sys
-from typing import Any
 
 import pytest
 
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, on, on_each_loop, on_memory
 from kit.rooms import FakeBroker, hall
+from wscore.extensions import NegotiatedExtension
+from wscore.extensions.negotiated import NegotiatedExtensions
 from wstransports import Client, ConnectionClosed, WebSocketServer
 from wstransports.rooms import BrokerLost, Position, Rooms
-from wstransports.sending.outbox import Outbox
 
 
 @on_each_loop
@@ -225,24 +225,26 @@ async def test_many_messages_at_once_do_not_pile_up(loop: MemoryLoop) -> None:
             assert [await peer.message() for _ in range(100)] == list(map(str, range(100)))
 
 
+class Failing(NegotiatedExtensions):
+    """An extension that raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache_key = ((NegotiatedExtension, "failing"),)
+
+    def encode_stateless(self, data: bytes, compress: bool | None) -> tuple[int, bytes]:
+        raise ZeroDivisionError
+
+
 @pytest.mark.usefixtures("small_slices")
 @on_memory
 async def test_an_error_of_an_extension_harms_its_own_client_only(
-    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch, log: Log
+    loop: MemoryLoop, log: Log
 ) -> None:
     async with hall(loop) as house:
         peers = [(await house.join())[0] for _ in range(3)]
-        failing = house.clients[1]._session.outbox
-        really = Outbox.try_send
-
-        def try_send(outbox: Outbox, *arguments: Any) -> bool:
-            if outbox is failing:
-                raise ZeroDivisionError
-            return really(outbox, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Outbox, "try_send", try_send)
-            await house.rooms.publish("news", "1")
+        house.clients[1]._session.core._negotiated = Failing()
+        await house.rooms.publish("news", "1")
         await house.rooms.publish("news", "2")
         assert list(house.rooms["news"]) == [house.clients[0], house.clients[2]]
         for peer in (peers[0], peers[2]):

@@ -1,0 +1,127 @@
+/* The shortcut of a broadcast's way to each client, broadcast.py, for _speedups.c. */
+
+/* Whether a server's core sends a frame for these extensions as it is, and has no other output. */
+static int
+sends_as_it_is(const State *state, PyObject *core, PyObject *negotiated)
+{
+    if (!holds(core, state->class[ServerConnection])) {
+        return 0;
+    }
+    PyObject *const out = SLOT(core, ServerConnection__out);
+    PyObject *const encoders = SLOT(core, ServerConnection__encoders);
+    return SLOT(core, ServerConnection_may_send) == Py_True &&
+           SLOT(core, ServerConnection__fragmenting) == state->object[NO_TYPE] &&
+           SLOT(core, ServerConnection__keys) == Py_None &&
+           SLOT(core, ServerConnection__negotiated) == negotiated && holds(out, &PyList_Type) &&
+           PyList_GET_SIZE(out) == 0 && holds(encoders, &PyTuple_Type) &&
+           PyTuple_GET_SIZE(encoders) == 0;
+}
+
+/* The outbox of a client with buffer space, if a frame for these extensions may go to it at once,
+and no other output precedes it. NULL if not, or with an exception. */
+static PyObject *
+usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *negotiated)
+{
+    PyObject *const session = PyObject_GetAttr(client, state->object[SESSION]);
+    if (session == NULL || !PyObject_TypeCheck(session, state->class[Session]) ||
+        SLOT(session, Session_options) != SLOT(sending, Sending__options)) {
+        Py_XDECREF(session);
+        return NULL;
+    }
+    PyObject *outbox = SLOT(session, Session_outbox), *full = NULL;
+    if (holds(outbox, state->class[Outbox]) && SLOT(outbox, Outbox_pipe) != NULL &&
+        SLOT(outbox, Outbox__written) != NULL &&
+        SLOT(outbox, Outbox_batch) == SLOT(sending, Sending__batch) &&
+        holds(SLOT(outbox, Outbox_lock), state->class[FragmentLock]) &&
+        SLOT(SLOT(outbox, Outbox_lock), FragmentLock_holder) == Py_None &&
+        sends_as_it_is(state, SLOT(outbox, Outbox_core), negotiated)) {
+        full = PyObject_GetAttr(SLOT(outbox, Outbox_pipe), state->object[FULL]);
+    }
+    outbox = full == Py_False ? Py_NewRef(outbox) : NULL;
+    Py_XDECREF(full);
+    Py_DECREF(session);
+    return outbox;
+}
+
+/* Sending._fail, with the exception that is set. */
+static int
+fail_client(const State *state, PyObject *sending, PyObject *client)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+#if PY_VERSION_HEX < 0x030c0000
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+#else
+    PyObject *error = PyErr_GetRaisedException();
+#endif
+    PyObject *const args[] = {sending, client, error};
+    PyObject *result = PyObject_VectorcallMethod(state->object[FAIL], args, 3, NULL);
+    Py_DECREF(error);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Outbox.try_send, and what follows it. Returns 0, or -1 for an error. */
+static int
+deliver(const State *state, PyObject *sending, PyObject *client, PyObject *outbox, PyObject *frame)
+{
+    PyObject *size = PyLong_FromSsize_t(PyBytes_GET_SIZE(frame));
+    PyObject *written = size == NULL ? NULL : PyNumber_Add(SLOT(outbox, Outbox__written), size);
+    Py_XDECREF(size);
+    if (written == NULL) {
+        return -1;
+    }
+    Py_SETREF(SLOT(outbox, Outbox__written), written);
+    Py_XSETREF(SLOT(outbox, Outbox__congested_since), Py_NewRef(Py_None));
+    if (call_method(state, WRITE, SLOT(outbox, Outbox_pipe), frame) < 0) {
+        return fail_client(state, sending, client);
+    }
+    PyObject *full = PyObject_GetAttr(SLOT(outbox, Outbox_pipe), state->object[FULL]);
+    const int is_full = full == NULL ? -1 : PyObject_IsTrue(full);
+    Py_XDECREF(full);
+    PyObject *const report = SLOT(sending, Sending_report);
+    if (is_full < 0 || PyList_Append(SLOT(report, BroadcastReport_sent), client) < 0) {
+        return -1;
+    }
+    return is_full ? call_method(state, NOTE_LATE, sending, client) : 0;
+}
+
+/* Sending._send(clients): those who are not as usual get the message in Python. */
+static PyObject *
+send_to_each(State *state, PyObject *const *args, Py_ssize_t given)
+{
+    PyObject *const sending = args[0];
+    PyObject *const message = SLOT(sending, Sending__message);
+    PyObject *const report = SLOT(sending, Sending_report);
+    if (given != 2 || !PyList_CheckExact(args[1]) ||
+        !holds(message, state->class[PreparedMessage]) ||
+        !holds(report, state->class[BroadcastReport]) ||
+        !holds(SLOT(report, BroadcastReport_sent), &PyList_Type)) {
+        return NULL;
+    }
+    int failed = 0;
+    for (Py_ssize_t i = 0; !failed && i < PyList_GET_SIZE(args[1]); i++) {
+        PyObject *client = Py_NewRef(PyList_GET_ITEM(args[1], i));
+        PyObject *latest = Py_NewRef(SLOT(message, PreparedMessage__latest));
+        PyObject *outbox = NULL;
+        if (SLOT(sending, Sending__at_once) == Py_True &&
+            SLOT(sending, Sending__most) == Py_None) {
+            outbox = usual_outbox(state, sending, client, PyTuple_GET_ITEM(latest, 0));
+        }
+        if (outbox != NULL) {
+            failed = deliver(state, sending, client, outbox, PyTuple_GET_ITEM(latest, 1));
+            Py_DECREF(outbox);
+        }
+        else {
+            failed = PyErr_Occurred() ? -1 : call_method(state, SEND_TO, sending, client);
+        }
+        Py_DECREF(latest);
+        Py_DECREF(client);
+    }
+    return failed ? NULL : Py_NewRef(Py_None);
+}
