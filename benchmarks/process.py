@@ -46,7 +46,7 @@ class Server:
     ) -> None:
         self._name = contestant.name
         self._raw = contestant.raw
-        self._pid = pid
+        self.pid = pid
         self._port = port
         self._listener = listener
 
@@ -60,7 +60,7 @@ class Server:
         target = [f"--listener={fd}" for fd in inherited] or [
             f"--port={server._port}" for server in (self, *others)
         ]
-        target += [f"--pid={server._pid}" for server in others or (self,)]
+        target += [f"--pid={server.pid}" for server in others or (self,)]
         target += ["--raw"] * self._raw
         command = [str(BUILT / "load"), mode, *target, *arguments]
         complaints = BUILT / f"{self._name}.load.log"
@@ -93,23 +93,23 @@ class Server:
 
     def terminate(self) -> None:
         """Terminate it, and wait until it has ended."""
-        os.kill(self._pid, signal.SIGTERM)
-        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        os.kill(self.pid, signal.SIGTERM)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
     def _memory(self) -> dict[str, float]:
-        return _sizes(Path(f"/proc/{self._pid}/smaps_rollup"), "Rss", "Pss")
+        return _sizes(Path(f"/proc/{self.pid}/smaps_rollup"), "Rss", "Pss")
 
     def step_aside(self) -> None:
         """Leave the servers' core to others."""
-        os.sched_setaffinity(self._pid, cores()[1])
+        os.sched_setaffinity(self.pid, cores()[1])
 
     def forget_peak(self) -> None:
         """Reset `peak`."""
-        Path(f"/proc/{self._pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def peak(self) -> float:
         """The peak of its resident memory since the reset, in KiB."""
-        return _sizes(Path(f"/proc/{self._pid}/status"), "VmHWM")["VmHWM"]
+        return _sizes(Path(f"/proc/{self.pid}/status"), "VmHWM")["VmHWM"]
 
 
 def _sizes(file: Path, *names: str) -> dict[str, float]:

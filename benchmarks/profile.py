@@ -15,8 +15,8 @@ from pathlib import Path
 
 from .contestants import BUILT, CONTESTANTS, ROOT, Contestant
 from .machine import describe
-from .process import serving
-from .scenarios import ASGI, SCENARIOS, Scenario
+from .process import Server, serving
+from .scenarios import ASGI, CLIENTS, SCENARIOS, Scenario
 
 # Part of the repository, so that the pages can be generated without counting again.
 SAVED = ROOT / "benchmarks" / "profile.json"
@@ -24,16 +24,21 @@ SAVED = ROOT / "benchmarks" / "profile.json"
 # The functions that are kept.
 MOST_FUNCTIONS = 15
 
-# What is counted, and how much of it in each of two runs: their difference is free of what a server
-# does only once. There are few connections, because everything takes fifty times as long.
+# Nothing is counted before the server has warmed up: it starts five times as slowly, not fifty.
+_CALLGRIND = ("--tool=callgrind", "--instr-atstart=no")
+
+# What is counted, how much comes before, and how much is counted. There are few connections,
+# because everything takes fifty times as long.
 _UNDER_UVICORN = tuple(name for name in ASGI if CONTESTANTS[name].module == "uvicorn")
+_CLIENTS = tuple(name for name in CLIENTS if name.startswith(("ours", "picows")))
 COUNTED = (
-    (SCENARIOS["16x256"], 500, 2000),
-    (replace(SCENARIOS["handshake"], connections=20), 100, 400),
+    (SCENARIOS["16x256"], 500, 1000),
+    (replace(SCENARIOS["client-16x256"], contestants=_CLIENTS), 500, 1000),
+    (replace(SCENARIOS["handshake"], connections=20), 100, 200),
     (
         replace(SCENARIOS["broadcast"], connections=200, title="1 KiB text to 200 clients"),
         2000,
-        6000,
+        4000,
     ),
     (
         replace(
@@ -42,10 +47,10 @@ COUNTED = (
             title="Under uvicorn: 16 connections, 256 B text",
         ),
         500,
-        2000,
+        1000,
     ),
 )
-COMPRESSED = tuple((SCENARIOS[name], 100, 400) for name in ("deflate-1K", "deflate-16K"))
+COMPRESSED = tuple((SCENARIOS[name], 100, 200) for name in ("deflate-1K", "deflate-16K"))
 
 # The load generator gives up after this many seconds.
 LIMIT = 200
@@ -79,25 +84,31 @@ class Profile:
         return cls(**json.loads(path.read_text()))
 
 
-def measure(contestant: Contestant, scenario: Scenario, few: int, many: int) -> dict[str, float]:
-    """The instructions of a message, a handshake or a delivery, by C function."""
-    with serving(contestant, scenario):
-        pass  # Python compiles modules at the first start, which takes 425 M instructions
-    less, more = (_counted(contestant, scenario, few, count) for count in (few, many))
-    return {name: (more[name] - less[name]) / (many - few) for name in more}
-
-
-def _counted(
+def measure(
     contestant: Contestant, scenario: Scenario, warm_up: int, count: int
-) -> "Counter[str]":
-    out = BUILT / "callgrind.out"
+) -> dict[str, float]:
+    """The instructions of a message, a handshake or a delivery, by C function."""
+    out = BUILT / f"{contestant.name}.callgrind"
     out.unlink(missing_ok=True)
-    under = ("valgrind", "--tool=callgrind", f"--callgrind-out-file={out}")
+    under = ("valgrind", *_CALLGRIND, f"--callgrind-out-file={out}")
     with serving(replace(contestant, under=under), scenario) as server:
         bounds = [f"--messages={count}", f"--limit={LIMIT}", f"--warm-up={warm_up}"]
         with server.load(scenario.kind, *scenario.load(), *bounds) as load:
-            load.turn(LIMIT)
+            _switch("on", server)
+            measured = load.turn(LIMIT)
+            _switch("off", server)
         server.terminate()
+    return {
+        function: counted / measured["messages"] for function, counted in _by_function(out).items()
+    }
+
+
+def _switch(state: str, server: Server) -> None:
+    command = ["callgrind_control", "--instr=" + state, str(server.pid)]
+    subprocess.run(command, capture_output=True, check=True)
+
+
+def _by_function(out: Path) -> "Counter[str]":
     command = ["callgrind_annotate", "--threshold=100", "--auto=no", str(out)]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     counted: Counter[str] = Counter()
@@ -112,8 +123,12 @@ def _of_all(scenario: Scenario, few: int, many: int) -> dict[str, dict[str, floa
     counted: dict[str, dict[str, float]] = {}
     for name in scenario.contestants:
         contestant = CONTESTANTS[name]
-        # Node.js compiles as it runs; on trio all targets are met.
-        if contestant.missing() or contestant.module == "node_ws" or contestant.loop == "trio":
+        # Node.js compiles as it runs; on trio all targets are met; peers run the same code of
+        # theirs on aiofastnet as on asyncio.
+        elsewhere = contestant.loop == "trio" or (
+            contestant.loop == "aiofastnet" and contestant.counterpart and not contestant.floor
+        )
+        if contestant.missing() or contestant.module == "node_ws" or elsewhere:
             continue
         if scenario.deflate and contestant.family not in ("ours", "websockets"):
             continue  # these compress with other settings, or without zlib

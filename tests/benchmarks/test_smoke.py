@@ -5,13 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 from generator import generator
 
-from benchmarks import profile
 from benchmarks.contestants import BUILT, CONTESTANTS, ROOT
 from benchmarks.profile import COUNTED, measure
 from benchmarks.scenarios import CONNECTIONS, SCENARIOS, SIZES, shortened
@@ -59,19 +57,3 @@ def test_instructions_are_counted() -> None:
     # This server does little else.
     assert {"echo", "recv", "send"} <= {name for name, count in counted.items() if count >= 5}
     assert sum(counted.values()) < 200
-
-
-def test_what_a_first_start_does_is_not_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))  # nothing is compiled yet
-    compiled: list[int] = []
-
-    def count(*_: object) -> Counter[str]:
-        compiled.append(len(list(tmp_path.rglob("*.pyc"))))
-        return Counter(echo=7)
-
-    monkeypatch.setattr(profile, "_counted", count)
-    assert measure(CONTESTANTS["floor"], *COUNTED[0]) == {"echo": 0}
-    assert compiled[0] == compiled[1] > 10
