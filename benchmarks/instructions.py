@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from .contestants import CONTESTANTS
 from .profile import COUNTED, Profile
 from .scenarios import SCENARIOS
-from .spread import rounded
-from .tables import machine_table
+from .spread import Spread, rounded
+from .summary import Reached
+from .tables import judged, machine_table
+from .targets import INSTRUCTION_TARGETS, Comparison
 
 
 class Instructions:
@@ -22,6 +24,7 @@ class Instructions:
             "instructions": self.instructions,
             "functions": self.functions,
             "zlib": self.zlib,
+            "instruction-targets": self.targets,
         }
 
     def counted(self) -> Iterator[str]:
@@ -45,6 +48,18 @@ class Instructions:
                 ratio = rounded(counts[ours] / count) if count and ours in counts else ""
                 cells += [rounded(count) if count else "", ratio]
             yield f"| {' | '.join(cells)} |"
+
+    def targets(self) -> Iterator[str]:
+        """Each target of instructions, with its verdict."""
+        yield from judged(INSTRUCTION_TARGETS, self._reached)
+
+    def _reached(self, comparison: Comparison) -> Reached | None:
+        ours, [peer] = comparison.ours, comparison.peers
+        counts = self._profile.instructions.get(ours.scenario, {})
+        if not {ours.contestant, peer.contestant} <= counts.keys():
+            return None
+        ratio = counts[ours.contestant] / counts[peer.contestant]
+        return Reached(Spread.of([ratio]), peer)
 
     def functions(self) -> Iterator[str]:
         """The C functions that run most of our instructions."""

@@ -29,7 +29,7 @@ SECTION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DO
 
 def generated(summary: Summary, profile: Profile) -> dict[str, str]:
     """Every page and plot: the content of each file, by its path in the repository."""
-    tables, overview = Tables(summary), Overview(summary)
+    tables, overview = Tables(summary), Overview(summary, profile)
     sections = tables.sections() | overview.sections() | Instructions(profile).sections()
 
     def section(found: re.Match[str]) -> str:

@@ -19,6 +19,8 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def __str__(self) -> str:
+        if self.least == self.most:
+            return rounded(self.median)
         return f"{rounded(self.median)} ({rounded(self.least)} to {rounded(self.most)})"
 
 

@@ -8,8 +8,8 @@ from . import plot
 from .contestants import CONTESTANTS
 from .scenarios import CONNECTIONS, GROUPS, SCENARIOS, SIZES, Kind, Scenario, in_words
 from .spread import Spread, rounded
-from .summary import Summary
-from .targets import NO_LOOP, TARGETS, Entry, Target
+from .summary import Reached, Summary
+from .targets import NO_LOOP, TARGETS, Comparison, Entry, Target
 
 # The columns of the tables. The first one is the quantity that is compared.
 COLUMNS: dict[Kind, tuple[str, ...]] = {
@@ -73,24 +73,7 @@ class Tables:
 
     def targets(self) -> Iterator[str]:
         """Each target, with its verdict on each loop."""
-        verdicts: Counter[str] = Counter()
-        rows = ["| | Ours | At most | Relative to | Measured |", "|---|---|---|---|---|"]
-        for target in TARGETS:
-            cells = []
-            for comparison in target.comparisons():
-                reached = self._summary.reached(comparison)
-                verdict = reached.verdict(target.bound) if reached else "not measured"
-                verdicts[verdict] += 1
-                ours = CONTESTANTS[comparison.ours.contestant]
-                loop = f"{ours.loop}: " if target.loops != NO_LOOP else ""
-                figure = f"{reached.spread}, " if reached else ""
-                best = ""
-                if reached and reached.peer and len(comparison.peers) > 1:
-                    best = f" ({CONTESTANTS[reached.peer.contestant].label})"
-                cells.append(f"{loop}{figure}**{verdict}**{best}")
-            rows.append(f"| {_terms(target)} | {'<br>'.join(cells)} |")
-        yield ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) + ".\n"
-        yield from rows
+        yield from judged(TARGETS, self._summary.reached)
 
     def slower(self) -> Iterator[str]:
         """Every peer that takes less than ours in every round, on the same event loop."""
@@ -206,6 +189,30 @@ def colors_of(names: list[str]) -> dict[str, str]:
 
 def _path(name: str) -> str:
     return f"plots/{name}.svg"
+
+
+def judged(
+    targets: Sequence[Target], reached_by: Callable[[Comparison], Reached | None]
+) -> Iterator[str]:
+    """How many targets are met, and a table of them, each with its verdict on each loop."""
+    verdicts: Counter[str] = Counter()
+    rows = ["| | Ours | At most | Relative to | Measured |", "|---|---|---|---|---|"]
+    for target in targets:
+        cells = []
+        for comparison in target.comparisons():
+            reached = reached_by(comparison)
+            verdict = reached.verdict(target.bound) if reached else "not measured"
+            verdicts[verdict] += 1
+            ours = CONTESTANTS[comparison.ours.contestant]
+            loop = f"{ours.loop}: " if target.loops != NO_LOOP else ""
+            figure = f"{reached.spread}, " if reached else ""
+            best = ""
+            if reached and reached.peer and len(comparison.peers) > 1:
+                best = f" ({CONTESTANTS[reached.peer.contestant].label})"
+            cells.append(f"{loop}{figure}**{verdict}**{best}")
+        rows.append(f"| {_terms(target)} | {'<br>'.join(cells)} |")
+    yield ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()) + ".\n"
+    yield from rows
 
 
 def _terms(target: Target) -> str:

@@ -77,10 +77,11 @@ _AIOHTTP = ("aiohttp",)
 _TRIO = ("websockets", "trio-websocket")
 _CORE = ("websockets-core",)
 _SAME_TRANSPORTS = ("aiofastnet",)
-_SANSIO = ("bare-websockets-sansio",)
 _REDIS_PY = ("redis-py", "redis-py-hiredis")
 _ON_UVLOOP = ("uvloop",)
 NO_LOOP = ("asyncio",)
+# An ASGI application, under uvicorn with its own protocol.
+_SANSIO = {app: (f"{app}-websockets-sansio",) for app in ("bare", "fastapi")}
 
 TARGETS = [
     # The fastest peer with an async API.
@@ -130,15 +131,27 @@ TARGETS = [
     Target("16x256", _TRIO, 0.6, loops=("trio",)),
     Target("100x1K", _TRIO, 0.6, loops=("trio",)),
     Target("1x64", _TRIO, 0.35, loops=("trio",)),
-    # Under uvicorn, next to its own protocol, with a bare ASGI application.
-    Target("asgi-16x256", _SANSIO, 0.9, ours="ours-bare", loops=_ON_UVLOOP),
-    Target("asgi-1x64", _SANSIO, 0.4, ours="ours-bare", loops=_ON_UVLOOP),
-    Target("asgi-16x4x16K", _SANSIO, 0.8, ours="ours-bare", loops=_ON_UVLOOP),
-    Target("idle-asgi", _SANSIO, 0.33, ours="ours-bare", loops=_ON_UVLOOP),
+    # Under uvicorn, next to its own protocol, with a bare ASGI application and with FastAPI.
+    *(
+        Target(scenario, peers, bound, ours=f"ours-{app}", loops=_ON_UVLOOP)
+        for app, peers in _SANSIO.items()
+        for scenario, bound in (
+            ("asgi-16x256", 0.9),
+            ("asgi-1x64", 0.4),
+            ("asgi-16x4x16K", 0.8),
+            ("idle-asgi", 0.33),
+        )
+    ),
     # The protocol core alone, in pure Python and with the C extension.
     Target("sans-io-1", _CORE, 0.55, ours="core-pure", loops=NO_LOOP),
     Target("sans-io-64", _CORE, 0.75, ours="core-pure", loops=NO_LOOP),
     Target("sans-io-1", _CORE, 0.4, ours="core", loops=NO_LOOP),
     Target("sans-io-64", _CORE, 0.4, ours="core", loops=NO_LOOP),
     Target("sans-io-1M", _CORE, 0.7, ours="core", loops=NO_LOOP),
+]
+
+# Of the instructions of a message.
+INSTRUCTION_TARGETS = [
+    Target("asgi-16x256", peers, 0.9, ours=f"ours-{app}", loops=_ON_UVLOOP)
+    for app, peers in _SANSIO.items()
 ]
