@@ -39,6 +39,7 @@ def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
     run(main)
 
 
+@pytest.mark.slow
 def test_asyncio_where_writelines_joins(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Python 3.11, and on Windows: the parts are written one by one."""
     monkeypatch.setattr("wstransports.adapters.asyncio._SENDS_PARTS", False)

@@ -367,7 +367,7 @@ async def test_rooms_are_made_before_the_server_listens(loop: MemoryLoop) -> Non
 
 
 @pytest.mark.parametrize("stuck", [False, True])
-@on("memory", "asyncio", "trio")
+@on("memory", "asyncio", "trio", slow={"asyncio", "trio"})
 async def test_a_client_that_joins_while_the_rooms_close(loop: Loop, stuck: bool) -> None:
     """Its task may be no callback of the server's: it waits no longer, whatever the broker does."""
     broker = FakeBroker()

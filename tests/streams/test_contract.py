@@ -61,6 +61,7 @@ async def test_pipes_over_tcp(backend: str) -> None:
         await check_pipe(runtime, host, join)
 
 
+@pytest.mark.slow
 @on_each_backend
 async def test_pipes_over_unix_sockets(backend: str, tmp_path: Path) -> None:
     async with checking() as (runtime, host), joining(runtime, lambda: unix(tmp_path)) as join:

@@ -268,6 +268,7 @@ def test_with_a_server(serve: Callable[[WebSocketServer], str]) -> None:
             assert client.receive(timeout=10) == "/ Hello"
 
 
+@pytest.mark.slow
 def test_pytest_is_not_imported_unasked() -> None:
     code = "import sys, wstransports.testing; sys.exit('pytest' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)

@@ -22,10 +22,11 @@ from wstransports.tls_end import TlsEnd
 LIMIT = 0.1
 HELD = 0.15
 
-# Holding a loop up takes real time; trio, which reads in tasks, shows most.
-on_each_loop = on(*EACH, slow={"asyncio"})
-on_own_streams = on(*OWN_STREAMS, slow={"asyncio"})
-on_sockets = on(*SOCKETS, slow={"asyncio"})
+# Holding a loop up takes real time.
+REAL = {"asyncio", "trio"}
+on_each_loop = on(*EACH, slow=REAL)
+on_own_streams = on(*OWN_STREAMS, slow=REAL)
+on_sockets = on(*SOCKETS, slow=REAL)
 
 # Loops whose tasks run in random order need several chances to fail.
 CHANCES = range(3)
