@@ -23,6 +23,8 @@
 # PYTHON=python3.12  the Python to use: 3.11 or later
 # LOOP=asyncio       the only event loop for `make autobahn`, `make hostile` and `make soak`
 # TLS=1              `make autobahn` over TLS
+# OLDER=1            `make test-all` for a Python besides the newest: with a quarter of the examples
+#                    of each random test, and without the short run of all benchmarks
 # REQUIRE_ALL=1      the tests fail where they would leave out what this machine does not have
 
 PYTHON ?= python3
@@ -46,6 +48,10 @@ STEPS := coverage-api all-rest coverage-core $(SUITES)
 
 # The tests that run the API in pytest's own process, where coverage sees it.
 API_TESTS := $(addprefix tests/,asgi conformance on_redis on_trio outgoing rooms streams terminal transports user)
+
+# All tests; with OLDER=1, what another Python will hardly show again is left to the newest.
+ALL := $(VENV_PYTHON) -m pytest -q \
+    $(if $(OLDER),-p few_examples --deselect=tests/benchmarks/test_smoke.py::test_everything_is_measured_and_written_down)
 
 # The two halves of `make test`, which take about the same time.
 HALF := tests/outgoing tests/transports
@@ -82,15 +88,18 @@ fast-rest: $(VENV)/tools
 
 test-all: lint $(WS)
 	$(MAKE) --no-print-directory --jobs=2 --output-sync $(STEPS)
+	@$(if $(OLDER),printf '%s\n' 'three quarters of the examples of each random test' \
+	    'the short run of all benchmarks' > $(VENV)/newest-later)
 	@$(VENV_PYTHON) tests/left_out.py $(patsubst %,$(VENV)/%.xml,$(filter-out $(SUITES),$(STEPS))) \
 	    $(VENV)/types-left-out \
-	    $(addprefix $(VENV)/,$(filter $(SUITES),$(STEPS)))
+	    $(addprefix $(VENV)/,$(filter $(SUITES),$(STEPS))) \
+	    $(if $(OLDER),--to='the newest Python' --later=$(VENV)/newest-later)
 
 all-api: $(VENV)/tools
-	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/$@.xml $(API_TESTS)
+	$(ALL) --junit-xml=$(VENV)/$@.xml $(API_TESTS)
 
 all-rest: $(VENV)/tools
-	$(VENV_PYTHON) -m pytest -q --junit-xml=$(VENV)/$@.xml $(addprefix --ignore=,$(API_TESTS))
+	$(ALL) --junit-xml=$(VENV)/$@.xml $(addprefix --ignore=,$(API_TESTS))
 
 # The core's fast tests cover all of its Python code. All of them run in `all-rest`.
 coverage-core: export COVERAGE_FILE := $(VENV)/core.coverage
@@ -101,7 +110,7 @@ coverage-core: $(VENV)/tools
 
 # The same without coverage: for Pythons on which coverage is not measured.
 pure-core: $(VENV)/tools
-	WSCORE_PURE=1 $(VENV_PYTHON) -m pytest -q -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
+	WSCORE_PURE=1 $(ALL) -m 'not slow' --junit-xml=$(VENV)/$@.xml tests/core
 
 # Of the Python methods, some of which have shortcuts in C. `all-api` runs the tests with those.
 coverage-api: export COVERAGE_FILE := $(VENV)/api.coverage

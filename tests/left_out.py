@@ -1,7 +1,8 @@
 """Say plainly what a run of the tests left out, and why: the last step of `make test`.
 
 Arguments: pytest's JUnit reports (*.xml), and files with a line for each other thing left out.
-`--later=FILE` names a file with a line for each thing that `make test` leaves to `make test-all`.
+`--later=FILE` names a file with a line for each thing that `make test` leaves to `make test-all`,
+or to what `--to` says.
 Exit status 1 if something was left out and REQUIRE_ALL=1 is in the environment; what runs later
 is not left out.
 
@@ -72,6 +73,7 @@ def main(arguments: list[str]) -> int:
     """Print what was left out; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--later", type=Path, action="append", default=[])
+    parser.add_argument("--to", default="`make test-all`")
     parser.add_argument("paths", nargs="*", type=Path)
     options = parser.parse_args(arguments)
 
@@ -85,7 +87,7 @@ def main(arguments: list[str]) -> int:
     lines += [f"{count} skipped: {reason}" for reason, count in reasons.items()]
     later = [line for path in options.later for line in path.read_text().splitlines()]
 
-    print_lines("Left to `make test-all`:", later)
+    print_lines(f"Left to {options.to}:", later)
     print_lines("Left out:", lines)
     if not lines:
         print("Nothing else was left out." if later else "Everything ran, nothing was left out.")

@@ -102,11 +102,14 @@ def test_slow_tests_are_counted_and_not_left_out(
     plugin = ["-p", "left_out", f"--later={later}", marker, "-m", "not slow", "-k", "not other"]
     report = run_pytest(tmp_path, SOME_SLOW, *plugin)
     assert main([report, f"--later={later}"]) == 0
-    assert capsys.readouterr().out == (
+    shown = capsys.readouterr().out
+    assert shown == (
         "Left to `make test-all`:\n"
         f"  3 slow tests, each of which takes long (3 of {tmp_path.name})\n"
         "Nothing else was left out.\n"
     )
+    assert main([report, f"--later={later}", "--to=the newest Python"]) == 0
+    assert capsys.readouterr().out == shown.replace("`make test-all`", "the newest Python")
 
 
 def test_where_nothing_is_slow_nothing_is_left_for_later(

@@ -8,6 +8,7 @@ from unittest.mock import patch
 import pytest
 from recorded_heads import RECORDED
 from server_handshake_cases import ACCEPTED, CHROMIUM, ORDINARY, REFUSED, opening, replaced
+from wire import EXAMPLES
 
 from wscore import Deflate, HandshakeFailed, RequestReceived, ServerConnection, ServerHandshake
 from wscore.handshake.head import HeadBuffer, HeadLimits, InvalidHead
@@ -170,7 +171,9 @@ def test_mutated_heads_are_read_as_h11_reads_them() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_hundred_thousand_mutated_heads() -> None:
-    assert check_mutated(100_000) > 30_000
+    """Or a quarter of them, as of all random examples."""
+    count = 1000 * EXAMPLES
+    assert check_mutated(count) > 0.3 * count
 
 
 def test_the_pattern_never_goes_back() -> None:

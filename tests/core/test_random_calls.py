@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from wire import ROLES, AnyConnection, inside
+from wire import EXAMPLES, ROLES, AnyConnection, inside
 
 from wscore import (
     Accepted,
@@ -317,7 +317,7 @@ class Walk:
     "block", [1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 11))]
 )
 def test_walks(block: int) -> None:
-    for seed in range(20):
+    for seed in range(EXAMPLES // 5):
         Walk(1000 * block + seed, Counter()).go(200)
 
 

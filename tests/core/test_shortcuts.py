@@ -15,7 +15,7 @@ import pytest
 import test_random_calls
 from implementations import compiled
 from test_random_calls import Walk
-from wire import AnyConnection, encode, inside, open_end, open_pair
+from wire import EXAMPLES, AnyConnection, encode, inside, open_end, open_pair
 
 import wscore.connection
 import wscore.handshake.key
@@ -92,7 +92,7 @@ def walked(seed: int, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     "block", [1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 11))]
 )
 def test_random_walks_show_the_same(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in range(20 * block, 20 * block + 20):
+    for seed in range(20 * block, 20 * block + EXAMPLES // 5):
         with monkeypatch.context() as patch:
             shown = walked(seed, patch)
         with monkeypatch.context() as patch:
