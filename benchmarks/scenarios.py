@@ -51,13 +51,12 @@ class Scenario:
     """One thing to measure, and the contestants that take part.
 
     Each connection keeps `in_flight` messages of `size` bytes in flight, after `warm_up` messages
-    that are not measured. `deflate` negotiates compression, without context takeover unless
-    `takeover` is set. The connections are members of so many `rooms`, and messages are published in
-    all of them. `drop` ends connections without a closing handshake. With `tls` they go over TLS. A
-    stream is one message in frames of `frame` bytes; 0 is a single frame. Where there is no server,
-    `chunk` is how many bytes arrive at a time. Of idle connections the first `warm_up` are not
-    counted, because they pay for what a server allocates once. `rounds` is how often each
-    contestant is measured.
+    that are not measured. `deflate` negotiates compression, with context takeover. The connections
+    are members of so many `rooms`, and messages are published in all of them. `drop` ends
+    connections without a closing handshake. With `tls` they go over TLS. A stream is one message in
+    frames of `frame` bytes; 0 is a single frame. Where there is no server, `chunk` is how many
+    bytes arrive at a time. Of idle connections the first `warm_up` are not counted, because they
+    pay for what a server allocates once. `rounds` is how often each contestant is measured.
     """
 
     name: str
@@ -70,7 +69,6 @@ class Scenario:
     text: bool = True
     warm_up: int = 500
     deflate: bool = False
-    takeover: bool = True
     drop: bool = False
     rooms: int = 0
     tls: bool = False
@@ -106,7 +104,6 @@ class Scenario:
             *["--drop"] * self.drop,
             *["--tls"] * self.tls,
             *["--deflate"] * self.deflate,
-            *["--no-takeover"] * (not self.takeover),
         ]
 
 

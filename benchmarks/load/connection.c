@@ -25,12 +25,7 @@ static const char head_format[] =
     "Accept-Encoding: gzip, deflate, br, zstd\r\n"
     "Accept-Language: en-US,en;q=0.9\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    "%s\r\n";
-static const char offer[] =
-    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
-static const char offer_no_takeover[] =
-    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; "
-    "server_no_context_takeover; client_no_context_takeover\r\n";
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
 /* What rooms greet each connection with, once it gets their messages. */
 static const char joined[] = "\x81\x06joined";
 static const char accept_value[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -110,8 +105,7 @@ void connections_open(struct connection *all, int count, const struct settings *
             int port;
             char path[32], *head = heads[index - first];
             choose(index, settings, &port, path);
-            snprintf(head, sizeof *heads, head_format, path, port, port,
-                     settings->no_takeover ? offer_no_takeover : offer);
+            snprintf(head, sizeof *heads, head_format, path, port, port);
             all[index] = (struct connection){.fd = connected(port), .number = index};
             if (settings->tls)
                 wire_begin_tls(&all[index]);

@@ -27,7 +27,7 @@ static void append(struct numbers *numbers, double value)
 static struct settings settings_from(int count, char **arguments)
 {
     enum { PORT, LISTENER, PID, ROOMS, CONNECTIONS, IN_FLIGHT, SIZE, FRAME, WARM_UP, MESSAGES, LIMIT,
-           TEXT, RAW, DROP, DEFLATE, NO_TAKEOVER, TLS };
+           TEXT, RAW, DROP, DEFLATE, TLS };
     static const struct option options[] = {
         {"port", required_argument, NULL, PORT},
         {"listener", required_argument, NULL, LISTENER},
@@ -44,7 +44,6 @@ static struct settings settings_from(int count, char **arguments)
         {"raw", no_argument, NULL, RAW},
         {"drop", no_argument, NULL, DROP},
         {"deflate", no_argument, NULL, DEFLATE},
-        {"no-takeover", no_argument, NULL, NO_TAKEOVER},
         {"tls", no_argument, NULL, TLS},
         {0},
     };
@@ -70,7 +69,6 @@ static struct settings settings_from(int count, char **arguments)
         case RAW: settings.raw = true; break;
         case DROP: settings.drop = true; break;
         case DEFLATE: settings.deflate = true; break;
-        case NO_TAKEOVER: settings.deflate = settings.no_takeover = true; break;
         case TLS: settings.tls = true; break;
         default: exit(2);
         }

@@ -32,7 +32,6 @@ struct settings {
     bool raw;              /* the server echoes bytes, without WebSocket */
     bool drop;             /* handshake: end without a Close */
     bool deflate;          /* the server must accept permessage-deflate; it is always offered */
-    bool no_takeover;      /* offer it without context takeover */
     bool tls;              /* except for a stream */
     long warm_up;          /* messages before the first turn */
     long messages;         /* the most in a turn */
