@@ -11,19 +11,26 @@ PATIENCE = 10  # seconds that anything may take
 
 
 class Echo(WebSocketServer):
-    """Echoes; after "close 1011" it closes with that, and it remembers how clients left."""
+    """Echoes; after "close 1011" it closes with that, and says how clients left."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("127.0.0.1", 0, **options)
-        self.left = threading.Event()
-        self.codes: list[int] = []
+        self._left = threading.Condition()
+        self._codes: list[int] = []
         self.connection(self._echo)
+
+    def left(self, count: int = 1) -> list[int]:
+        """The codes of those that left, once so many have."""
+        with self._left:
+            assert self._left.wait_for(lambda: len(self._codes) >= count, PATIENCE)
+            return [*self._codes]
 
     async def _echo(self, client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            self.codes.append(code)
-            self.left.set()
+            with self._left:
+                self._codes.append(code)
+                self._left.notify_all()
 
         async for message in client:
             if isinstance(message, str) and message.startswith("close "):

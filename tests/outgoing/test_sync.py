@@ -414,8 +414,7 @@ def test_closing(echo: Echo) -> None:
             call()
         assert (caught.value.code, caught.value.reason) == (4000, "enough")
         assert caught.value.client is client
-    assert echo.left.wait(PATIENCE)
-    assert echo.codes == [4000]
+    assert echo.left() == [4000]
 
 
 def test_a_close_of_the_server(raw: Raw) -> None:
@@ -467,8 +466,7 @@ def test_an_unclosed_client_warns_and_is_closed(echo: Echo) -> None:
     client = connect(uri_of(echo)).open()
     with pytest.warns(ResourceWarning, match=r"unclosed <Client #\d+ 127\.0\.0\.1:\d+ OPEN>"):
         del client
-    assert echo.left.wait(PATIENCE)
-    assert echo.codes == [1000]
+    assert echo.left() == [1000]
 
 
 def test_an_exception_does_not_keep_a_client(echo: Echo) -> None:
@@ -480,7 +478,7 @@ def test_an_exception_does_not_keep_a_client(echo: Echo) -> None:
         pass
     with pytest.warns(ResourceWarning, match="unclosed"):
         del client
-    assert echo.left.wait(PATIENCE)
+    echo.left()
 
 
 # Connecting.
@@ -580,8 +578,7 @@ def test_it_reconnects(echo: Echo) -> None:
     assert came[2].state is State.CLOSED
     with pytest.raises(ConnectionClosed, match="1000"):
         came[2].send("x")
-    assert echo.left.wait(PATIENCE)
-    assert echo.codes[:2] == [1012, 1012]
+    assert echo.left(3)[:2] == [1012, 1012]
 
 
 def test_a_client_of_a_loop_may_be_closed(echo: Echo) -> None:
@@ -617,7 +614,7 @@ def test_a_loop_that_is_stopped_from_outside(echo: Echo) -> None:
     [thread] = loop_threads()
     thread.end()
     clients.close()
-    assert echo.left.wait(PATIENCE)
+    echo.left()
 
 
 def test_an_argument_cannot_call_the_client_in_its_thread(echo: Echo) -> None:
