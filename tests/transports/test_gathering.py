@@ -256,6 +256,7 @@ async def test_more_than_64_kib_leaves_at_once(loop: AsyncioLoop) -> None:
         assert all(len(data) < 65536 + 10_100 for data in writes)
 
 
+@unhurried
 @on_asyncio
 async def test_a_large_payload_is_written_as_it_is_after_what_was_gathered(
     loop: AsyncioLoop,

@@ -149,15 +149,15 @@ async def test_what_comes_within_the_time_counts_though_the_loop_is_held_up(loop
         for answered in True, False:
             pong = client._session.outbox.send_ping(None)
             frame = await peer.frame()
-            waiting = loop.spawn(pong.within(0.01))
+            waiting = loop.spawn(pong.within(0.1))
             await loop.checkpoint()
             if answered:
                 peer.pong(frame.payload)
-            loop.hold(0.05)
+            loop.hold(0.15)
             if answered:
-                assert await waiting.wait() >= 0.05
+                assert await waiting.wait() >= 0.15
             else:
-                with pytest.raises(TimeoutError, match=r"no pong came within 0\.01 s"):
+                with pytest.raises(TimeoutError, match=r"no pong came within 0\.1 s"):
                     await waiting.wait()
 
 

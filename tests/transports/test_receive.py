@@ -616,19 +616,18 @@ async def test_a_time_limit_loses_no_message(loop: Loop) -> None:
 async def test_what_came_while_the_loop_was_held_up_came_in_time(loop: Loop) -> None:
     async def on_connection(client: Client) -> None:
         await client.writer.send("begin")
-        receiving = loop.spawn(client.receive(timeout=0.01))
+        await loop.until(lambda: peers)
+        receiving = loop.spawn(client.receive(timeout=0.1))
         await loop.checkpoint()
-        await sent.wait()
-        loop.hold(0.05)
+        peers[0].send("in time")
+        loop.hold(0.15)
         await client.writer.send(await receiving.wait())
 
-    sent = loop.signal()
+    peers: list[Peer] = []
     async with loop.serving(on_connection) as server:
-        peer = await loop.connect(server)
-        assert await peer.message() == "begin"
-        peer.send("in time")
-        sent.set()
-        assert await peer.message() == "in time"
+        peers.append(await loop.connect(server))
+        assert await peers[0].message() == "begin"
+        assert await peers[0].message() == "in time"
 
 
 @on_each_loop

@@ -279,7 +279,7 @@ def test_open_timeout_bounds_the_tls_handshake(
     sent: bytes, new_loop: NewLoop, certs: tuple[Path, Path], trusting: ssl.SSLContext
 ) -> None:
     with (
-        serving(echo_server(certs, open_timeout=0.2), new_loop) as port,
+        serving(echo_server(certs, open_timeout=0.5), new_loop) as port,
         connected(port, trusting) as other,
         BlockingPeer(port) as peer,
     ):
@@ -296,7 +296,7 @@ def test_open_timeout_bounds_the_handshake_inside_of_tls(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with (
-        serving(echo_server(certs, open_timeout=0.2), new_loop) as port,
+        serving(echo_server(certs, open_timeout=0.5), new_loop) as port,
         connected(port, trusting) as other,
         BlockingPeer(port, tls=trusting) as peer,
     ):
