@@ -4,16 +4,16 @@ import asyncio
 import random
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import pytest
 import trustme
 
+from kit.asyncio_pipes import ASYNCIO_LOOPS, PipeSink, new_loop
 from kit.certificates import client_context, server_context
 from wstransports.adapters.asyncio import AsyncioPipe, AsyncioRuntime
 from wstransports.address import Address
-from wstransports.identity import Identity
 
 needs_shortcut = pytest.mark.skipif(
     vars(AsyncioPipe)["write"] is AsyncioPipe.write,
@@ -23,44 +23,11 @@ needs_shortcut = pytest.mark.skipif(
 SIZES = [0, 1, 100, 1000, 20_000, 65_535, 65_536, 300_000]
 
 
-def _loop(name: str) -> asyncio.AbstractEventLoop:
-    if name == "uvloop":
-        uvloop = pytest.importorskip("uvloop")
-        return cast(asyncio.AbstractEventLoop, uvloop.new_event_loop())
-    loop = asyncio.SelectorEventLoop()
-    if name == "aiofastnet":
-        pytest.importorskip("aiofastnet").patch_loop(loop)
-    return loop
-
-
-class Written:
-    """A Sink, and what its pipe is told to write."""
-
-    identity = Identity.__new__(Identity)
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.pipe: asyncio.Future[AsyncioPipe] = loop.create_future()
-        self.lost: asyncio.Future[Exception | None] = loop.create_future()
-
-    def connected(self, pipe: Any) -> None:
-        self.pipe.set_result(pipe)
-
-    def data_received(self, data: bytes | memoryview) -> None:
-        pass
-
-    def eof_received(self) -> None:
-        pass
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set_result(exc)
-
-
 async def write_much(seed: int, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None) -> list[Any]:
     """Write, while the peer reads now and then; what shows of it."""
     choose = random.Random(seed)
     runtime = AsyncioRuntime(asyncio.get_running_loop())
-    sink = Written()
+    sink = PipeSink()
     where = Address("127.0.0.1", 0, tls=tls[0] if tls else None)
     listener = await runtime.listen(where, lambda: sink)
     host, port = listener.address()
@@ -122,13 +89,12 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @needs_shortcut
 @pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("name", ["asyncio", "uvloop", "aiofastnet"])
+@pytest.mark.parametrize("name", ASYNCIO_LOOPS)
 def test_random_writes_are_the_same(
     name: str, tls: bool, contexts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def shown(seed: int) -> list[Any]:
-        make: Callable[[], asyncio.AbstractEventLoop] = lambda: _loop(name)  # noqa: E731
-        with asyncio.Runner(loop_factory=make) as runner:
+        with asyncio.Runner(loop_factory=partial(new_loop, name)) as runner:
             return runner.run(write_much(seed, contexts if tls else None))
 
     for seed in range(12):

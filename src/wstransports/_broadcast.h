@@ -28,17 +28,16 @@ usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *
         Py_XDECREF(session);
         return NULL;
     }
-    PyObject *outbox = SLOT(session, Session_outbox), *full = NULL;
-    if (holds(outbox, state->class[Outbox]) && SLOT(outbox, Outbox_pipe) != NULL &&
+    PyObject *outbox = SLOT(session, Session_outbox);
+    const int usual =
+        holds(outbox, state->class[Outbox]) && SLOT(outbox, Outbox_pipe) != NULL &&
         SLOT(outbox, Outbox__written) != NULL &&
         SLOT(outbox, Outbox_batch) == SLOT(sending, Sending__batch) &&
         holds(SLOT(outbox, Outbox_lock), state->class[FragmentLock]) &&
         SLOT(SLOT(outbox, Outbox_lock), FragmentLock_holder) == Py_None &&
-        sends_as_it_is(state, SLOT(outbox, Outbox_core), negotiated)) {
-        full = PyObject_GetAttr(SLOT(outbox, Outbox_pipe), state->object[FULL]);
-    }
-    outbox = full == Py_False ? Py_NewRef(outbox) : NULL;
-    Py_XDECREF(full);
+        sends_as_it_is(state, SLOT(outbox, Outbox_core), negotiated) &&
+        is_full(state, SLOT(outbox, Outbox_pipe)) == 0;
+    outbox = usual ? Py_NewRef(outbox) : NULL;
     Py_DECREF(session);
     return outbox;
 }
@@ -81,14 +80,12 @@ deliver(const State *state, PyObject *sending, PyObject *client, PyObject *outbo
     if (call_method(state, WRITE, SLOT(outbox, Outbox_pipe), frame) < 0) {
         return fail_client(state, sending, client);
     }
-    PyObject *full = PyObject_GetAttr(SLOT(outbox, Outbox_pipe), state->object[FULL]);
-    const int is_full = full == NULL ? -1 : PyObject_IsTrue(full);
-    Py_XDECREF(full);
     PyObject *const report = SLOT(sending, Sending_report);
-    if (is_full < 0 || PyList_Append(SLOT(report, BroadcastReport_sent), client) < 0) {
+    const int full = is_full(state, SLOT(outbox, Outbox_pipe));
+    if (full < 0 || PyList_Append(SLOT(report, BroadcastReport_sent), client) < 0) {
         return -1;
     }
-    return is_full ? call_method(state, NOTE_LATE, sending, client) : 0;
+    return full ? call_method(state, NOTE_LATE, sending, client) : 0;
 }
 
 /* Sending._send(clients): those who are not as usual get the message in Python. */

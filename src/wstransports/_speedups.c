@@ -48,9 +48,9 @@ buffer space. Python does the rest: _method.h says how. */
     X(AsyncioPipe, _holds) X(AsyncioPipe, _transport) X(AsyncioPipe, _watch)
 #define NAMED(X)                                                                                   \
     X(APPEND, "append") X(BREAK, "_break") X(DATA_TO_SEND, "data_to_send") X(FAIL, "_fail")        \
-    X(FULL, "full") X(IS_CLOSING, "is_closing") X(NOTE_LATE, "_note_late") X(RUN, "run")           \
-    X(SEND_TO, "_send_to") X(SESSION, "_session") X(START, "start") X(UNSENT, "unsent")            \
-    X(WORK, "_work") X(WRITE, "write")
+    X(FILENO, "fileno") X(FULL, "full") X(IS_CLOSING, "is_closing") X(NOTE_LATE, "_note_late")     \
+    X(RUN, "run") X(SEND_TO, "_send_to") X(SESSION, "_session") X(START, "start")                  \
+    X(UNSENT, "unsent") X(WORK, "_work") X(WRITE, "write")
 #define AS_NUMBER(number, name) number,
 #define AS_NAME(number, name) name,
 enum { NAMED(AS_NUMBER) NAMES, ZERO = NAMES, ONE, NOTHING, NO_TYPE, OBJECTS };
@@ -278,8 +278,9 @@ end(State *state, PyObject *const *args, Py_ssize_t given)
     return failed ? NULL : Py_NewRef(Py_None);
 }
 
-#include "_broadcast.h"
 #include "_pipe.h"
+
+#include "_broadcast.h"
 
 /* The module */
 

@@ -1,50 +1,30 @@
-"""Writing to asyncio's sockets without the transport, while that holds nothing."""
+"""Writing to sockets without asyncio's transports, while these hold nothing."""
 
 import asyncio
+import os
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import pytest
 
+from kit.asyncio_pipes import ASYNCIO_LOOPS, PipeSink, new_loop
 from wstransports.adapters.asyncio import AsyncioPipe, AsyncioRuntime
-from wstransports.identity import Identity
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are not files there")
 
 
-class Ended:
-    """A Sink that notes how its stream ended."""
-
-    identity: Identity
-
-    def __init__(self) -> None:
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def connected(self, pipe: Any) -> None:
-        pass
-
-    def data_received(self, data: bytes | memoryview) -> None:
-        pass
-
-    def eof_received(self) -> None:
-        pass
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set_result(exc)
-
-
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[AsyncioPipe, Ended, socket.socket]]:
-    """A pipe of asyncio's own loop, its sink, and the other end of its stream."""
+async def connected() -> AsyncIterator[tuple[AsyncioPipe, PipeSink, socket.socket]]:
+    """A pipe of the running loop, its sink, and the other end of its stream."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    sink = Ended()
-    sink.identity = Identity.__new__(Identity)
+    sink = PipeSink()
     with theirs:
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
         pipe = AsyncioRuntime(loop).take_over(transport, sink)
@@ -77,12 +57,21 @@ class Watched:
         self._transport.write(data)
 
 
-def run(main: Any) -> None:
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(main())
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
-def test_the_transport_has_no_part_in_it() -> None:
+@pytest.fixture(params=ASYNCIO_LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run an async function on a loop whose transports may be passed by."""
+
+    def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with asyncio.Runner(loop_factory=partial(new_loop, request.param)) as runner:
+            runner.run(main())
+
+    return run
+
+
+def test_the_transport_has_no_part_in_it(run: Run) -> None:
     async def main() -> None:
         async with connected() as (pipe, _, peer):
             transport = Watched(pipe)
@@ -95,7 +84,7 @@ def test_the_transport_has_no_part_in_it() -> None:
 
 
 @pytest.mark.parametrize("size", [30_000, 200_000])
-def test_what_the_kernel_does_not_take_goes_through_it(size: int) -> None:
+def test_what_the_kernel_does_not_take_goes_through_it(run: Run, size: int) -> None:
     async def main() -> None:
         async with connected() as (pipe, _, peer):
             transport = Watched(pipe)
@@ -118,7 +107,7 @@ def test_what_the_kernel_does_not_take_goes_through_it(size: int) -> None:
     run(main)
 
 
-def test_nothing_overtakes_large_parts() -> None:
+def test_nothing_overtakes_large_parts(run: Run) -> None:
     async def main() -> None:
         async with connected() as (pipe, _, peer):
             transport = Watched(pipe)
@@ -135,7 +124,7 @@ def test_nothing_overtakes_large_parts() -> None:
     run(main)
 
 
-def test_the_loss_of_a_broken_stream_is_reported() -> None:
+def test_the_loss_of_a_broken_stream_is_reported(run: Run) -> None:
     async def main() -> None:
         async with connected() as (pipe, sink, peer):
             pipe.pause_reading()
@@ -148,7 +137,7 @@ def test_the_loss_of_a_broken_stream_is_reported() -> None:
     run(main)
 
 
-def test_the_error_of_a_stream_that_was_reset_is_the_first() -> None:
+def test_the_error_of_a_stream_that_was_reset_is_the_first(run: Run) -> None:
     """The kernel reports it once, and a broken pipe afterwards."""
 
     async def main() -> None:
@@ -157,8 +146,7 @@ def test_the_error_of_a_stream_that_was_reset_is_the_first() -> None:
             peer = socket.create_connection(listening.getsockname())
             accepted, _ = listening.accept()
         accepted.setblocking(False)
-        sink = Ended()
-        sink.identity = Identity.__new__(Identity)
+        sink = PipeSink()
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
         pipe = AsyncioRuntime(loop).take_over(transport, sink)
         transport.set_protocol(pipe)
@@ -173,7 +161,7 @@ def test_the_error_of_a_stream_that_was_reset_is_the_first() -> None:
     run(main)
 
 
-def test_an_aborted_stream_takes_nothing() -> None:
+def test_an_aborted_stream_takes_nothing(run: Run) -> None:
     async def main() -> None:
         async with connected() as (pipe, _, peer):
             pipe.write(b"before")
@@ -182,3 +170,31 @@ def test_an_aborted_stream_takes_nothing() -> None:
             assert peer.recv(20) == b"before"
 
     run(main)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed resource:ResourceWarning")
+def test_a_loop_that_is_closed_writes_to_no_other_socket() -> None:
+    """uvloop closes the sockets of its transports: others get their descriptors."""
+
+    async def main() -> tuple[AsyncioPipe, int]:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        descriptor = ours.fileno()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        pipe = AsyncioRuntime(loop).take_over(transport, PipeSink())
+        for data in (b"one", b"two"):
+            pipe.write(data)
+        assert theirs.recv(10) == b"onetwo"
+        theirs.close()
+        return pipe, descriptor
+
+    with asyncio.Runner(loop_factory=partial(new_loop, "uvloop")) as runner:
+        pipe, descriptor = runner.run(main())
+    one, other = socket.socketpair()
+    with one, other:
+        other.setblocking(False)
+        os.dup2(one.fileno(), descriptor)
+        pipe.write(b"after")
+        os.close(descriptor)
+        with pytest.raises(BlockingIOError):
+            other.recv(10)

@@ -22,6 +22,7 @@ from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
 from .asyncio_listener import AsyncioListener, has_asyncio_tls
 from .asyncio_signals import AsyncioSignals
+from .asyncio_socket import writable
 from .asyncio_timers import AsyncioTimers
 from .asyncio_tls import READ_AHEAD, AboveTls, open_tls
 from .dialling import dial
@@ -67,7 +68,7 @@ class AsyncioPipe(AboveTls):
         self._watch: TlsWatch | None = None  # while the stream is full
         self._loss: Exception | None = None
         self._limit = WRITE_LIMIT
-        self._descriptor: int | None = None  # what `write` may write to without the transport
+        self._descriptor: Any = None  # what `write` may write to without the transport
         self._holds = True  # the transport may hold bytes that precede those of a write
 
     # As a protocol.
@@ -76,7 +77,7 @@ class AsyncioPipe(AboveTls):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = peername or transport.get_extra_info("peername")
-        self._descriptor = _plain_descriptor(transport)
+        self._descriptor = writable(transport)
         limit_read_ahead = getattr(transport, "set_read_buffer_limits", None)
         if limit_read_ahead is not None:  # only TLS reads ahead
             limit_read_ahead(READ_AHEAD)
@@ -130,7 +131,7 @@ class AsyncioPipe(AboveTls):
         if fd is not None and not (self._holds and transport.get_write_buffer_size()):
             # The transport's write() would take seven times the instructions.
             try:
-                sent = os.write(fd, data)
+                sent = os.write(fd if fd.__class__ is int else fd.fileno(), data)
             except BlockingIOError:
                 sent = 0
             except OSError as error:  # the kernel reports it once: the transport would see another
@@ -409,13 +410,6 @@ class AsyncioRuntime:
 def _is_plain(transport: asyncio.BaseTransport) -> bool:
     """Whether it is asyncio's own, over a socket, whose bytes it sends as they are."""
     return type(transport).__module__ == "asyncio.selector_events"
-
-
-def _plain_descriptor(transport: asyncio.BaseTransport) -> int | None:
-    """The file descriptor of a plain transport."""
-    if not _is_plain(transport) or sys.platform == "win32":  # there, sockets are not files
-        return None
-    return cast(int, transport.get_extra_info("socket").fileno())
 
 
 def _tls(where: Address) -> dict[str, Any]:
