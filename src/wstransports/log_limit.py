@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from .log import LoggerLike, log
+
 # Lines of one level in a second.
 MOST = 10
 
@@ -23,3 +25,17 @@ class LogLimit:
             return None if lines >= MOST else 0
         self._seconds[level] = now, 1
         return max(0, lines - MOST)
+
+    def log(
+        self,
+        logger: LoggerLike | None,
+        level: int,
+        message: str,
+        *args: object,
+        error: BaseException | None = None,
+    ) -> None:
+        """Log a line as `log` does, or leave it out; the next one says how many were left out."""
+        left_out = self.count(level)
+        if left_out is not None:
+            more = f" ({left_out} such lines were left out)" if left_out else ""
+            log(logger, level, message + more, *args, error=error, stacklevel=3)

@@ -6,7 +6,7 @@ resuming, members, and when to look at positions and to renew leases.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..runtime import Runtime
 from .position import Position
@@ -19,16 +19,18 @@ class BrokerLost(ConnectionError):
     """The broker cannot be reached now, or does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A message that was published in a room."""
+class Publication(NamedTuple):
+    """A message that was published in a room.
+
+    Attributes:
+        `room`: the room's name.
+        `position`: its place in the order of the room's messages.
+        `data`: what was published: str for a text message, bytes for a binary one.
+    """
 
     room: str
-    """The room's name."""
     position: Position
-    """Its place in the order of the room's messages."""
     data: str | bytes
-    """What was published: str for a text message, bytes for a binary one."""
 
 
 @dataclass(frozen=True, slots=True)

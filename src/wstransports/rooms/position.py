@@ -6,7 +6,10 @@ from typing import NamedTuple, Self
 # The largest offset: that of a signed 64-bit integer, in which brokers count.
 MOST = 2**63 - 1
 
-_TOKEN = re.compile(r"([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,18})")
+# How a position reads.
+TOKEN = r"([A-Za-z0-9_-]{1,64})\.(0|[1-9][0-9]{0,18})"
+
+_TOKEN = re.compile(TOKEN)
 
 
 class Position(NamedTuple):

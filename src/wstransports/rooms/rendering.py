@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from wscore import PreparedMessage
 
-from ..log import LoggerLike, log
+from ..log import LoggerLike
 from ..log_limit import LogLimit
 from .broker import Publication
 from .position import Position
@@ -48,9 +48,6 @@ class Rendering:
         return message
 
     def _log(self, publication: Publication, error: Exception) -> None:
-        left_out = self._limit.count(logging.ERROR)
-        if left_out is not None:
-            what = "rooms.render raised for %s of room '%s': no member here gets that message"
-            more = f" ({left_out} such lines were left out)" if left_out else ""
-            position, room = str(publication.position), publication.room
-            log(self._logger, logging.ERROR, what + more, position, room, error=error)
+        what = "rooms.render raised for %s of room '%s': no member here gets that message"
+        about = str(publication.position), publication.room
+        self._limit.log(self._logger, logging.ERROR, what, *about, error=error)

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ...log import LoggerLike, log
+from ...log import LoggerLike
+from ...log_limit import LogLimit
 from ...runtime import Runtime
 from ..broker import BrokerLost, History, Keep, Subscriber
 from ..position import Position
@@ -65,6 +66,7 @@ class RedisBroker:
         self._pair = Pair(self._url, ssl, timeout, logger, self)
         self._presence = Presence(self._names, self._pair)
         self._rooms: dict[bytes, str] = {}  # by channel
+        self._limit = LogLimit()
         self._subscriber: Subscriber
 
     def __repr__(self) -> str:
@@ -150,18 +152,18 @@ class RedisBroker:
 
     def pushed(self, push: Push) -> None:
         """Report a message, if it is one of a subscribed room."""
-        kind, *arguments = push
-        if kind != b"message" or len(arguments) != 2 or not isinstance(arguments[0], bytes):
+        if push[0] != b"message" or len(push) != 3:
             return
-        channel, payload = arguments
-        room = self._rooms.get(channel)
+        _, channel, payload = push
+        room = self._rooms.get(channel) if isinstance(channel, bytes) else None
         if room is None:
             return
         try:
             publication = publication_of(room, payload)
         except (TypeError, ValueError):
             what = "ignores what something else published in the channel %s of %s"
-            log(self._logger, logging.WARNING, what, channel.decode(), str(self._url))
+            where = channel.decode(), str(self._url)
+            self._limit.log(self._logger, logging.WARNING, what, *where)
         else:
             self._subscriber.published(publication)
 

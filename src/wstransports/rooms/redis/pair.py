@@ -67,6 +67,7 @@ class Pair:
         self._seconds = seconds
         self._logger = logger
         self._owner = owner
+        self.pushed = owner.pushed
         self._runtime: Runtime
         self._group: Any = None
         self.run: Run = Run("", keeps=False)
@@ -128,10 +129,6 @@ class Pair:
         return self._links
 
     # As the owner of the links.
-
-    def pushed(self, push: Push) -> None:
-        """The server sent a push."""
-        self._owner.pushed(push)
 
     def link_lost(self, link: Link, error: BrokerLost) -> None:
         """One of the two is lost, so both are."""

@@ -4,7 +4,6 @@ The specification is https://redis.io/docs/latest/develop/reference/protocol-spe
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 # The most that one reply may take, in bytes, with ELEMENT for each value in it.
@@ -29,9 +28,10 @@ _BIG = re.compile(rb"[+-]?[0-9]{1,1000}")
 _DOUBLE = re.compile(rb"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?(?:[eE][+-]?[0-9]{1,4})?|inf|nan)")
 _COUNT = re.compile(rb"[0-9]{1,10}")
 
-# A message on a channel: what comes most often. And what stands before its data.
-_MESSAGE = re.compile(rb">3\r\n\$7\r\nmessage\r\n\$([0-9]{1,5})\r\n")
-_DATA = re.compile(rb"\r\n\$([0-9]{1,10})\r\n")
+# What stands before the data of a message on a channel, which comes most often.
+_MESSAGE = re.compile(
+    rb">3\r\n\$7\r\nmessage\r\n\$([0-9]{1,5})\r\n([^\r\n]*)\r\n\$([0-9]{1,10})\r\n"
+)
 
 _BULK = b"$=!"
 _AGGREGATES = b"*%~>|"
@@ -97,8 +97,10 @@ class ReplyParser:
         self.failure: str = ""
         self._most = most
         self._left = most  # for the reply that is arriving
-        self._buffer = bytearray()
+        self._buffer = b""
         self._at = 0  # where the next value begins in it
+        self._rest = bytearray()  # the beginning of a value, between two calls of `feed`
+        self._needed = 0  # the bytes that the whole value takes at least
         self._stack: list[_Open] = []
         self._done: Reply = None  # the reply that is complete
 
@@ -107,24 +109,26 @@ class ReplyParser:
         replies: list[Reply] = []
         if self.failure:
             return replies
-        self._buffer += data
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return replies
+        self._buffer, self._at, self._needed = bytes(self._rest or data), 0, 0
         try:
-            # Appended one by one: those before a fault count.
-            for reply in self._replies():
-                replies.append(reply)  # noqa: PERF402
-        except _Malformed as fault:
+            self._parse(replies)
+        except _Malformed as fault:  # the replies before it count
             self.failure = str(fault)
             self._at = len(self._buffer)
             self._stack.clear()
-        del self._buffer[: self._at]
-        self._at = 0
+        self._rest = bytearray(self._buffer[self._at :])
+        self._buffer = b""
         return replies
 
-    def _replies(self) -> Iterator[Reply]:
+    def _parse(self, replies: list[Reply]) -> None:
+        """Append the replies that are complete."""
         while True:
-            if not self._stack and (message := self._message()) is not None:
-                yield message
-                continue
+            if not self._stack:
+                self._take_messages(replies)
             line = self._line()
             if line is None:
                 return
@@ -143,6 +147,7 @@ class ReplyParser:
             elif kind in _BULK and text != b"-1":
                 size = self._size(text)
                 if len(self._buffer) < begin + size + 2:
+                    self._needed = begin + size + 2 - self._at
                     return
                 value = self._string(kind, begin, begin + size)
                 self._at = begin + size + 2
@@ -154,25 +159,22 @@ class ReplyParser:
                 raise self._too_large()
             if self._complete(value):
                 self._left = self._most
-                yield self._done
+                replies.append(self._done)
 
-    def _message(self) -> Push | None:
-        """The next message on a channel, if all of it is there, in half of the time that its parts
-        take. None for anything else, faults included."""
-        buffer = self._buffer
-        head = _MESSAGE.match(buffer, self._at)
-        if head is None:
-            return None
-        begin, middle = head.end(), head.end() + int(head[1])
-        data = _DATA.match(buffer, middle)
-        if data is None:
-            return None
-        end = data.end() + int(data[1])
-        if buffer[end : end + 2] != b"\r\n" or end - self._at + 4 * ELEMENT > self._left:
-            return None
-        self._at = end + 2
-        self._left = self._most
-        return Push((b"message", bytes(buffer[begin:middle]), bytes(buffer[data.end() : end])))
+    def _take_messages(self, replies: list[Reply]) -> None:
+        """Append the messages on channels that come next, in a quarter of the time that their parts
+        take. What is not all there, or has a fault, is left."""
+        buffer, at = self._buffer, self._at
+        while (head := _MESSAGE.match(buffer, at)) is not None:
+            size, channel, length = head.groups()
+            begin = head.end()
+            end = begin + int(length)
+            whole = len(channel) == int(size) and buffer[end : end + 2] == b"\r\n"
+            if not whole or end - at + 4 * ELEMENT > self._most:
+                break
+            replies.append(Push((b"message", channel, buffer[begin:end])))
+            at = end + 2
+        self._at = at
 
     def _complete(self, value: Reply) -> bool:
         """Add a value to what it is part of; returns whether a whole reply is in `_done`."""
@@ -194,7 +196,7 @@ class ReplyParser:
         buffer, at = self._buffer, self._at
         end = buffer.find(b"\r\n", at, at + MOST_LINE)
         if end > at:
-            return buffer[at], bytes(buffer[at + 1 : end])
+            return buffer[at], buffer[at + 1 : end]
         if end == at:
             raise _Malformed("a line is empty")
         if len(buffer) - at >= MOST_LINE:
@@ -229,7 +231,7 @@ class ReplyParser:
         if self._buffer[end : end + 2] != b"\r\n":
             raise _Malformed("a string is not as long as it says")
         self._left -= end - begin
-        data = bytes(memoryview(self._buffer)[begin:end])
+        data = self._buffer[begin:end]
         if kind == ord("!"):
             return ErrorReply(data.decode(errors="replace"))
         if kind == ord("="):
