@@ -113,6 +113,30 @@ async def test_messages_history_and_keys(loop: Loop, kind: str, tmp_path: Path) 
 
 @each_kind
 @on_both
+async def test_to_look_at_positions_writes_nothing(loop: Loop, kind: str, tmp_path: Path) -> None:
+    """What is written goes to replicas and to the disk, and many processes look all the time."""
+
+    async def writes() -> bytes:
+        info = await ask(made, "INFO", "persistence")
+        [count] = re.findall(rb"rdb_changes_since_last_save:(\d+)", info)
+        assert isinstance(count, bytes)
+        return count
+
+    with redis_server(kind, tmp_path) as server:
+        async with opened(server) as (made, _):
+            rooms = ["news", "never used"]
+            positions = await made.positions(rooms)
+            before = await writes()
+            assert await made.positions(rooms) == positions
+            assert await writes() == before
+            # Now and then one does, so that the epoch lives on.
+            await ask(made, "PEXPIRE", key("news", "head"), 1_700_000)
+            assert await made.positions(rooms) == positions
+            assert await ask(made, "PTTL", key("news", "head")) > 3590_000
+
+
+@each_kind
+@on_both
 async def test_how_long_things_are_kept(loop: Loop, kind: str, tmp_path: Path) -> None:
     with redis_server(kind, tmp_path) as server:
         async with opened(server) as (made, _):

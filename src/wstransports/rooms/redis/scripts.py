@@ -61,9 +61,12 @@ redis.call('PUBLISH', channel, kind .. place .. ' ' .. data)
 return place
 """
 
+# Most looks write nothing, which would go to replicas and to the disk.
 _POSITION = """
 %(head)s
-redis.call('PEXPIRE', KEYS[1], 3600000, 'GT')
+if redis.call('PTTL', KEYS[1]) < 1800000 then
+    redis.call('PEXPIRE', KEYS[1], 3600000)
+end
 return string.format('%%s.%%.0f', epoch, offset)
 """
 
