@@ -384,6 +384,30 @@ async def test_an_error_in_the_background_is_no_gap(loop: MemoryLoop, log: Log) 
         assert missed.getMessage().startswith("1 members of room 'news' missed messages")
 
 
+@pytest.mark.parametrize("ends", [True, False])
+@on_memory
+async def test_a_broker_that_raises_anything_has_no_subscription_left(
+    loop: MemoryLoop, log: Log, ends: bool
+) -> None:
+    """Nobody uses the room again: what the broker reports would go nowhere, for ever."""
+    broker = FakeBroker()
+    async with hall(loop, broker=broker, drain=0) as house:
+        peer, _, _ = await house.join()
+        broker.loses = True
+        broker.engine.publish("news", "1")
+        broker.loses = False
+        broker.fails["read"] = ZeroDivisionError("a bug")
+        if not ends:
+            broker.fails["unsubscribe"] = ZeroDivisionError("another")
+        broker.engine.publish("news", "2")
+        assert await peer.closed() == MISSED
+        await loop.settle()
+        assert not broker.subscribed
+        assert house.rooms._hub is not None
+        assert not house.rooms._hub._rooms
+    log.taken()
+
+
 @on_memory
 async def test_a_broker_that_raises_anything_fails_a_join(loop: MemoryLoop, log: Log) -> None:
     broker = FakeBroker()
@@ -392,6 +416,7 @@ async def test_a_broker_that_raises_anything_fails_a_join(loop: MemoryLoop, log:
         broker.fails["subscribe"] = ZeroDivisionError("a bug")
         with pytest.raises(BrokerLost, match="room 'news': a bug"):
             await house.rooms["news"].join(client)
+        assert broker.calls[-1] == ("unsubscribe", "news")
         [record] = log.taken()
         assert record.exc_info is not None
         broker.fails["subscribe"] = BrokerLost("no answer")

@@ -176,7 +176,7 @@ class Subscription:
             error = lost
         except Exception as failure:  # noqa: BLE001  # the broker's own, whatever it is
             error = failure
-            self._give_up(failure)
+            await self._give_up(failure)
         if self.position is None and not self.wanted and not self._gone:
             self._owner.forget(self)
         self.end_round(error)
@@ -239,13 +239,18 @@ class Subscription:
         finally:
             self._take_held()
 
-    def _give_up(self, failure: Exception) -> None:
+    async def _give_up(self, failure: Exception) -> None:
         """Nothing is known of the room any more: begin again with those that join."""
         what = "the broker failed in room '%s': its members are closed with 1012"
         log(self._owner.logger, logging.ERROR, what, self.name, error=failure)
         self._cut(None)
         self._behind = self._entering = False
         self._gone.clear()
+        try:
+            await self._owner.broker.unsubscribe(self.name)
+        except Exception as error:  # noqa: BLE001  # it is known to fail
+            what = "the broker did not end room '%s' either: %s"
+            log(self._owner.logger, logging.DEBUG, what, self.name, str(error))
 
     # The order of messages.
 
