@@ -16,6 +16,7 @@ from .announcer import Announcer
 from .broker import Broker, BrokerLost, Keep, Publication
 from .crew import Crew
 from .farewell import Farewell
+from .pages import Pages
 from .position import Position
 from .rendering import Rendering
 from .subscription import Subscription
@@ -56,6 +57,7 @@ class Hub:
         self.settings: Settings = settings
         self.logger: LoggerLike | None = settings.logger
         self.announcer: Announcer = Announcer(runtime, group, settings.policy)
+        self.pages: Pages = Pages(runtime)
         self.message = rendering.message
         self.announce = self.announcer.send
         self._group = group
@@ -127,11 +129,8 @@ class Hub:
 
     def dismiss(self, room: Subscription, clients: Collection[Client]) -> None:
         """Close clients that missed messages."""
-        left_out = self._limit.count(logging.WARNING)
-        if left_out is not None:
-            what = "%d members of room '%s' missed messages: they are closed with 1012"
-            more = f" ({left_out} such lines were left out)" if left_out else ""
-            log(self.logger, logging.WARNING, what + more, len(clients), room.name)
+        what = "%d members of room '%s' missed messages: they are closed with 1012"
+        self._limit.log(self.logger, logging.WARNING, what, len(clients), room.name)
         for client in clients:
             self._drop(room, client)
         self._farewell.add(clients)

@@ -1,11 +1,13 @@
 """How a client becomes a member of a room: `Joining`."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from wscore import Reasons, State
+from wscore import PreparedMessage, Reasons, State
 
 from ..client import Client
 from ..runtime import checkpoint
+from .broker import Publication
 from .farewell import REASON
 from .hub import Hub
 from .position import Position
@@ -65,7 +67,7 @@ class Joining:
         """Send what the client missed after `at`, up to the room's position; returns whether that
         is possible. Raises ConnectionClosed if it is no longer, and BrokerLost."""
         hub, room = self._hub, self._room
-        reached = False
+        reached, most = False, PAGE
         while at != (here := await room.ready()):
             if at.epoch != here.epoch or at.offset > here.offset:
                 # The client was further than this process, or its token is not from here.
@@ -73,19 +75,41 @@ class Joining:
                     return self._missed()
                 reached = True
                 continue
-            history = await hub.broker.read(room.name, at, PAGE)
-            if not history.follows(at):
-                return self._missed()
-            for publication in history.publications:
-                # What the members have not got yet comes to all of them later.
-                if room.position is None or not _is_up_to(publication.position, room.position):
-                    break
-                message = hub.message(publication)
-                if message is not None:
-                    await self._client.writer.send(message)
-                    self._sent = True
-                at = publication.position
+            async with hub.pages.place():
+                history = await hub.broker.read(room.name, at, most)
+                if not history.follows(at):
+                    return self._missed()
+                since, (at, unsent) = at, self._send(history.publications, at)
+                del history
+            # A client that is slow holds no page, and reads about as much as it took.
+            most = PAGE if unsent is None else max(1, at.offset - since.offset)
+            if unsent is not None:
+                await self._client.writer.send(unsent)
+            await hub.runtime.checkpoint()
         return True
+
+    def _send(
+        self, publications: Sequence[Publication], at: Position
+    ) -> tuple[Position, PreparedMessage | None]:
+        """Send what follows on `at` while there is buffer space; returns how far, and the last
+        message if there was none for it. Raises ConnectionClosed."""
+        room, outbox = self._room, self._client._session.outbox
+        for publication in publications:
+            # What the members have not got yet comes to all of them later.
+            if room.position is None or not _is_up_to(publication.position, room.position):
+                break
+            at = publication.position
+            message = self._hub.message(publication)
+            if message is None:
+                continue
+            self._sent = True
+            try:
+                if not outbox.try_send(message, at_once=False, most=None):
+                    return at, message
+            except Exception as error:  # an extension may raise anything
+                outbox.broadcast_failed(error)
+                raise outbox.closed_error() from error
+        return at, None
 
     def _missed(self) -> bool:
         """The client cannot get all. Raises ConnectionClosed if it got a part."""
