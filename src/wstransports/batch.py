@@ -104,7 +104,10 @@ class Batch:
     the gathered output meanwhile: `suspend` takes it out, `resume` puts it back.
     """
 
-    __slots__ = ("_waiting", "active", "at_end", "held", "old_at", "round_robin", "unfinished")
+    __slots__ = (
+        *("_waiting", "active", "active_until", "at_end", "held", "old_at", "quiet", "round_robin"),
+        "unfinished",
+    )
 
     def __init__(self) -> None:
         self.active: int = 0
@@ -114,6 +117,10 @@ class Batch:
         has set it for this input: then the first `put` does."""
         self.round_robin: RoundRobin = RoundRobin()
         """How the loop's connections share the time for input."""
+        self.quiet: bool = True
+        """Whether no input came since a broadcast set this: input makes it False."""
+        self.active_until: float = 0.0
+        """Until then broadcasts send in short slices: input came between two of them."""
         self.unfinished: list[Any] = []
         """The broadcasts that have not reached all of their clients yet, in order."""
         self.held: set[Any] = set()

@@ -38,16 +38,26 @@ class BroadcastReport:
 
 Slow = Literal["wait", "drop", "close"]
 
-# Seconds for which a broadcast sends before other tasks run.
+# Seconds for which a broadcast sends before other tasks run, and at the least if others are active.
 SLICE = 0.0005
+_SHORT_SLICE = 0.0001
 
-# Between two slices the loop takes so many turns, and an echo is read and answered: on trio that
-# takes three. If others are busy, the pause ends with the turn in which it is as long as a slice.
+# For so many seconds after input that came between two slices, others count as active.
+_ACTIVE = 1.0
+
+# Between two slices the loop takes so many turns: some loops read input in the third only.
+_QUIET_TURNS = 3
+
+# After input it takes so many more, in which an echo is answered: on trio that takes three. If
+# others are busy, the pause ends with the turn in which it is as long as a slice.
 _TURNS = 4
 
 # The most clients, and the most bytes to them, between two looks at the clock.
 _STEP = 16
 _STEP_BYTES = 2**18
+
+# The fewest seconds that a delivery is taken to take.
+_LEAST = 1e-6
 
 
 async def broadcast(
@@ -64,9 +74,9 @@ async def broadcast(
     Clients with buffer space get the message at once. `slow` decides about the others: by default
     none of them holds up the rest. A client to which a fragmented message is being sent counts as
     one without buffer space. With hundreds of clients, other tasks run after each half of a
-    millisecond; messages of several calls reach each client in the order of the calls. If the call
-    is cancelled, the remaining clients get the message at once. A client whose extension raises is
-    closed with 1011, and is in `failed`.
+    millisecond, or after a tenth of one while input comes in; messages of several calls reach each
+    client in the order of the calls. If the call is cancelled, the remaining clients get the
+    message at once. A client whose extension raises is closed with 1011, and is in `failed`.
 
     Arguments:
         `clients`: `server.clients`, or any iterable of clients.
@@ -86,11 +96,11 @@ async def broadcast(
     inside this task's own fragmented message to one of `clients`.
     """
     runtime = running()
-    until = runtime.now() + SLICE  # the checks take time too
+    until = slice_end(runtime)  # the checks take time too
     policy = Policy(slow, max_waiting, max_seconds)
     given = _checked(clients, runtime)
     sending = Sending(given, prepared(data, compress), policy, runtime)
-    if sending.send_slice(until):
+    if sending.begin(until):
         sending.pause()
         await sending.send_rest()
     report, late = sending.report, sending.late
@@ -184,7 +194,7 @@ class Sending:
 
     __slots__ = (
         *("_at_once", "_batch", "_count", "_is_first", "_left", "_message", "_most", "_options"),
-        *("_policy", "_runtime", "_step", "_unbegun", "late", "report"),
+        *("_policy", "_runtime", "_seconds", "_step", "_unbegun", "late", "report"),
     )
 
     def __init__(
@@ -194,13 +204,13 @@ class Sending:
         self.late: dict[Client, Delivery] = {}
         """Deliveries to clients without buffer space (left)."""
         self._count = len(clients)  # how many are left
-        self._unbegun = iter(clients)  # those left, before the first pause
+        self._unbegun = iter(clients)  # those left, before the first `catch_up`
         self._left: dict[Client, None] = {}  # those left after it, the next one last
         self._message = message
         self._policy = policy
         self._runtime = runtime
-        most = min(_STEP, _STEP_BYTES // (len(message.payload) + 1))
-        self._step = most // (1 + len(runtime.batch.unfinished)) or 1  # they are sent first
+        self._step = min(_STEP, _STEP_BYTES // (len(message.payload) + 1)) or 1
+        self._seconds = SLICE / _STEP  # what a delivery takes
         # As they were for the last client: most often the next one's too.
         self._batch: Batch | None = None
         self._at_once = False
@@ -212,17 +222,30 @@ class Sending:
         """Send to all clients left, in one go."""
         self._send_step(self._count)
 
+    def begin(self, until: float) -> bool:
+        """Send to the first clients, as `send_slice`; to one while others are unfinished, since
+        many may begin in one turn of the loop."""
+        return self.send_slice(0.0 if self._runtime.batch.unfinished else until)
+
     def send_slice(self, until: float) -> bool:
         """Send to clients up to a time of the clock; returns whether any are left."""
         now = self._runtime.now
-        self._send_step(self._step)
-        while self._count and now() < until:
-            self._send_step(self._step)
+        begin = now()
+        most = self._fitting(until - begin) or 1
+        while most and self._count:
+            self._send_step(most)
+            end = now()
+            self._seconds = (end - begin) / most
+            begin = end
+            most = self._fitting(until - begin)
         return self._count > 0
+
+    def _fitting(self, seconds: float) -> int:
+        """How many deliveries take about so long, by the time of the last ones."""
+        return max(0, min(round(seconds / max(self._seconds, _LEAST)), self._step))
 
     def pause(self) -> None:
         """Let other broadcasts send meanwhile; `send_rest` must follow."""
-        self._left = dict.fromkeys([*self._unbegun][::-1])
         self._runtime.batch.unfinished.append(self)
 
     async def send_rest(self) -> None:
@@ -233,8 +256,7 @@ class Sending:
             if unfinished[0] is not self:
                 await self._is_first.wait()
             while self._count:
-                await _pause(runtime)
-                self.send_slice(runtime.now() + SLICE)
+                self.send_slice(await _pause(runtime))
         finally:
             try:
                 self.send_all()  # cancelled: all get the message nevertheless
@@ -245,6 +267,8 @@ class Sending:
 
     def catch_up(self, clients: Iterable[Client]) -> None:
         """Send now to those of these clients that are left: a later message is about to be sent."""
+        if not self._left:
+            self._left = dict.fromkeys([*self._unbegun][::-1])
         left = self._left
         late = [client for client in clients if client in left]
         for client in late:
@@ -332,24 +356,41 @@ class Sending:
             self.late[client] = delivery
 
 
-async def _pause(runtime: Runtime) -> None:
-    """Let others run: a few turns of the loop, or fewer if they take as long as a slice."""
-    turns, until = _TURNS, runtime.now() + SLICE
+def slice_end(runtime: Runtime) -> float:
+    """When a slice that begins now must end: soon if others are active."""
+    now = runtime.now()
+    return now + (_SHORT_SLICE if now < runtime.batch.active_until else SLICE)
+
+
+async def _pause(runtime: Runtime) -> float:
+    """Let others run: a few turns of the loop, or fewer if they take as long as a slice.
+
+    Returns when the next slice must end. While others are active, it takes as long as they did.
+    """
+    batch, turns, quiet = runtime.batch, _QUIET_TURNS, True
+    begin = now = runtime.now()
     while turns:
+        batch.quiet = True
         await runtime.checkpoint()
-        turns = turns - 1 if runtime.now() < until else 0
+        now = runtime.now()
+        turns -= 1
+        if quiet and not batch.quiet:
+            quiet, turns = False, _TURNS
+            batch.active_until = now + _ACTIVE
+        if now - begin >= SLICE:
+            break
+    return max(slice_end(runtime), now + min(now - begin, SLICE))
 
 
 async def _wait_for_room(
     late: dict[Client, Delivery], report: BroadcastReport, runtime: Runtime
 ) -> None:
     """Wait until all have buffer space again; move those that close meanwhile to `failed`."""
-    until = runtime.now() + SLICE
+    until = slice_end(runtime)
     try:
         for client, delivery in late.items():
             if runtime.now() >= until:
-                await _pause(runtime)
-                until = runtime.now() + SLICE
+                until = await _pause(runtime)
             try:
                 await delivery.wait()
             except ConnectionClosed as closed:

@@ -165,7 +165,7 @@ class Session:
         try:
             core = self.core
             now = self._now()
-            batch.old_at = now + GATHER_SECONDS
+            batch.old_at, batch.quiet = now + GATHER_SECONDS, False
             self.handle(core.receive_data(data, now))
             if core.more:
                 self.intake.handle_rest(now, self._now())

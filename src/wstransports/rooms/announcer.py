@@ -5,7 +5,7 @@ from typing import Any
 
 from wscore import PreparedMessage
 
-from ..broadcast import SLICE, Policy, Sending
+from ..broadcast import Policy, Sending, slice_end
 from ..client import Client
 from ..runtime import Runtime, Signal, checkpoint
 
@@ -27,7 +27,7 @@ class Announcer:
     def send(self, members: Iterable[Client], message: PreparedMessage) -> None:
         """Send to all members: to the first of many now, to the others soon, in order."""
         sending = Sending(list(members), message, self._policy, self._runtime)
-        if sending.send_slice(self._runtime.now() + SLICE):
+        if sending.begin(slice_end(self._runtime)):
             if self._unfinished < MOST:
                 self._send_later(sending)
             else:
