@@ -131,6 +131,11 @@ class Running:
             assert isinstance(peer.answered, Refused), response
             return response
 
+    def kill(self) -> None:
+        """Send SIGKILL, and wait for its end."""
+        self._process.kill()
+        self._process.communicate()
+
     def interrupt(self) -> None:
         """Send SIGINT, as Ctrl-C does; call `wait` next."""
         self._process.send_signal(signal.SIGINT)

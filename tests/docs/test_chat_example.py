@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from running import PATIENCE, running
 from snippets import ROOT
 
-from kit.blocking_peer import BlockingPeer
-from kit.redis_server import redis_server
+from kit.blocking_peer import TIMEOUT, BlockingPeer
+from kit.redis_server import RedisServer, redis_server
+from wstransports.rooms.broker import LEASE
 
 pytestmark = pytest.mark.slow
 
@@ -105,13 +107,65 @@ def test_a_client_that_comes_back_gets_what_it_missed(tmp_path: Path) -> None:
                 pass
 
 
-def test_who_comes_while_redis_is_away_is_asked_to_come_again(tmp_path: Path) -> None:
-    """Without a traceback for each of them."""
-    (tmp_path / "redis").mkdir()
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis server, which reports the keys that expire."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with redis_server("redis", folder, "--notify-keyspace-events", "Ex") as server:
+        yield server
+
+
+def test_two_processes_on_one_redis_are_one_chat(redis: RedisServer, tmp_path: Path) -> None:
+    source = program(CHAT, redis.url)
     with (
-        redis_server("redis", tmp_path / "redis") as redis,
-        running(program(CHAT, redis.url), tmp_path) as server,
+        running(source, tmp_path) as one,
+        running(source, tmp_path) as other,
+        one.connect("/?name=Ada") as ada,
     ):
+        assert line(ada)["text"] == "Ada joined"
+        with other.connect("/?name=Bob") as bob:
+            joined = {"name": "", "text": "Bob joined", "here": ["Ada", "Bob"]}
+            assert line(ada) == line(bob) == joined
+            for peer, name in ((ada, "Ada"), (bob, "Bob")):
+                peer.send(f"I am {name}")
+                said = {"name": name, "text": f"I am {name}", "here": ["Ada", "Bob"]}
+                assert line(ada) == line(bob) == said
+            bob.finish()
+        assert line(ada) == {"name": "", "text": "Bob left", "here": ["Ada"]}
+
+
+@pytest.mark.timeout(60)
+def test_who_was_in_a_killed_process_vanishes(redis: RedisServer, tmp_path: Path) -> None:
+    """When the lease of its process ends on the Redis server, which says so."""
+    assert LEASE <= 15  # seconds, which the docs promise
+    source = program(CHAT, redis.url)
+    with (
+        socket.socket(socket.AF_UNIX) as watching,
+        running(source, tmp_path) as one,
+        running(source, tmp_path) as other,
+        one.connect("/?name=Ada") as ada,
+        other.connect("/?name=Bob"),
+    ):
+        watching.settimeout(LEASE + TIMEOUT)
+        watching.connect(str(redis.path))
+        watching.sendall(b"SUBSCRIBE __keyevent@0__:expired\r\n")
+        while (said := line(ada))["text"] != "Bob joined":
+            pass
+        assert said["here"] == ["Ada", "Bob"]
+        other.kill()
+        with watching.makefile("r") as lines:
+            while said["here"] != ["Ada"]:
+                next(text for text in lines if ":members:" in text)
+                ada.send("Bob?")
+                said = line(ada)
+
+
+def test_who_comes_while_redis_is_away_is_asked_to_come_again(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """Without a traceback for each of them."""
+    with running(program(CHAT, redis.url), tmp_path) as server:
         server.logs = "the rooms' broker is lost, .*\n(cannot connect to .*; trying again\n)?"
         redis.kill()
         with server.connect("/?name=Ada") as ada:
