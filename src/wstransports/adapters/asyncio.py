@@ -283,7 +283,8 @@ class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
 
 
 class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
-    """For uvloop, which allocates only what a read needs: 7 us instead of 8."""
+    """For uvloop without TLS, which allocates only what a read needs: 7 us instead of 8. Over TLS
+    it allocates 256 KiB, too: there, an echo of 256 bytes would take twice the CPU time."""
 
     __slots__ = ()
 
@@ -369,8 +370,9 @@ class AsyncioRuntime:
     ) -> AsyncioListener:
         """Accept connections at `where`."""
         listening = await ListeningSockets.open(where, self.loop.getaddrinfo)
+        make_pipe = partial(self._pipe, tls=where.tls is not None)
         return AsyncioListener(  # type: ignore[abstract, unused-ignore]  # new in Python 3.13
-            self.loop, listening, where, make_sink, self._pipe, _tls(where)
+            self.loop, listening, where, make_sink, make_pipe, _tls(where)
         )
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
@@ -381,7 +383,7 @@ class AsyncioRuntime:
         if where.tls is not None and has_asyncio_tls(self.loop):
             open_stream = partial(open_tls, self.loop)
         try:
-            make_pipe = partial(self._pipe, sink)
+            make_pipe = partial(self._pipe, sink, tls=where.tls is not None)
             await open_stream(make_pipe, sock=sock, server_hostname=host, **_tls(where))
         except ConnectionResetError:  # asyncio does not say when
             raise ConnectionResetError(
@@ -394,7 +396,7 @@ class AsyncioRuntime:
         The caller then sets it as the transport's protocol, or calls its methods in the place of
         the transport. What was read before goes to `sink.data_received`.
         """
-        pipe = self._pipe(sink)
+        pipe = self._pipe(sink, tls=transport.get_extra_info("ssl_object") is not None)
         name = None
         with suppress(OSError, AttributeError):  # the peer has left, or there is no socket
             # uvloop's sockets keep the name; its transports return another copy each time.
@@ -402,8 +404,8 @@ class AsyncioRuntime:
         pipe.connection_made(transport, name)
         return pipe
 
-    def _pipe(self, sink: Sink) -> AsyncioPipe:
-        buffered = isinstance(self.loop, asyncio.BaseEventLoop)
+    def _pipe(self, sink: Sink, tls: bool) -> AsyncioPipe:
+        buffered = tls or isinstance(self.loop, asyncio.BaseEventLoop)
         return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
 
 
