@@ -36,7 +36,6 @@ class Deadlines:
     """
 
     __slots__ = (
-        "_answer_within",
         "_body_begun",
         "_close_by",
         "_close_timeout",
@@ -62,9 +61,7 @@ class Deadlines:
         for seconds in (open_timeout, close_timeout, timeout):
             if not seconds >= 0:
                 raise ValueError(f"a timeout must be in seconds, 0 for never, not {seconds!r}")
-        if ping_interval is None:
-            ping_interval = timeout / 2
-        elif not ping_interval > 0 or 0 < timeout <= ping_interval:
+        if ping_interval is not None and (not ping_interval > 0 or 0 < timeout <= ping_interval):
             raise ValueError(
                 "ping_interval must be in seconds, less than the timeout, None for half of it,"
                 f" not {ping_interval!r}"
@@ -73,8 +70,8 @@ class Deadlines:
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._timeout = timeout
+        # None is half of the timeout. To keep such numbers takes 64 bytes for each connection.
         self._ping_interval = ping_interval
-        self._answer_within = timeout - ping_interval if timeout else ping_interval
         self._handshake_by: float | None = None
         self._close_by: float | None = None
         self._keepalive = False
@@ -97,7 +94,7 @@ class Deadlines:
     def opened(self, now: float) -> None:
         """The handshake is complete: start the keepalive."""
         self._handshake_by = None
-        self._keepalive = self._ping_interval > 0
+        self._keepalive = self._ping_after() > 0
         self.heard = now
 
     def closing(self, now: float) -> None:
@@ -171,9 +168,14 @@ class Deadlines:
 
         The peer has all of that time, even if this process sent the ping late.
         """
-        if self.heard is None:
-            return self.pinged_at + self._answer_within
-        return self.heard + self._ping_interval
+        ping_after = self._ping_after()
+        if self.heard is not None:
+            return self.heard + ping_after
+        return self.pinged_at + (self._timeout - ping_after if self._timeout else ping_after)
+
+    def _ping_after(self) -> float:
+        """Seconds without a byte after which a ping is due; 0 for never."""
+        return self._timeout / 2 if self._ping_interval is None else self._ping_interval
 
     def reason(self, expiry: Expiry) -> str:
         """The close reason for a peer that missed this deadline."""

@@ -16,7 +16,7 @@ from typing import Any, cast
 from ..address import Address
 from ..batch import Batch
 from ..listening_sockets import ListeningSockets
-from ..runtime import WRITE_LIMIT, LostSink, Sink, T, Timer, register
+from ..runtime import LostSink, Sink, T, Timer, register
 from ..speedups import accelerated_method
 from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
@@ -45,7 +45,7 @@ class AsyncioPipe(AboveTls):
 
     # The attributes that connection_made sets would give each pipe a dict of 900 bytes.
     __slots__ = (
-        *("_buffer", "_closing", "_descriptor", "_ended", "_holds", "_limit", "_loss"),
+        *("_buffer", "_closing", "_descriptor", "_ended", "_holds", "_loss"),
         *("_more_tasks", "_peername", "_received", "_runtime", "_sink", "_starting"),
         *("_task", "_transport", "_watch", "connected"),
     )
@@ -67,7 +67,6 @@ class AsyncioPipe(AboveTls):
         self._ended = False  # the peer ended its half
         self._watch: TlsWatch | None = None  # while the stream is full
         self._loss: Exception | None = None
-        self._limit = WRITE_LIMIT
         self._descriptor: Any = None  # what `write` may write to without the transport
         self._holds = True  # the transport may hold bytes that precede those of a write
 
@@ -170,11 +169,11 @@ class AsyncioPipe(AboveTls):
                 self._closing = self.full = True
             elif transport.get_write_buffer_size():
                 self._holds = True
-                transport.set_write_buffer_limits(self._limit)
+                _, limit = transport.get_write_buffer_limits()
+                transport.set_write_buffer_limits(limit)
 
     def set_write_limit(self, size: int) -> None:
         """Set the high-water mark, which otherwise is eight times as much with asyncio's TLS."""
-        self._limit = size
         self._transport.set_write_buffer_limits(size)
 
     def waiting(self) -> int:

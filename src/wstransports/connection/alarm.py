@@ -8,6 +8,9 @@ from ..runtime import TURNS, Pipe, Timer
 class AlarmHandler(Protocol):
     """The owner of an alarm."""
 
+    pipe: Pipe
+    """Whose timers it sets."""
+
     def is_overdue(self) -> bool:
         """Whether the peer seems to have missed a deadline."""
 
@@ -23,9 +26,7 @@ class Alarm:
     been held up.
     """
 
-    __slots__ = ("_at", "_timer", "_turns", "handler", "pipe")
-
-    pipe: Pipe
+    __slots__ = ("_at", "_timer", "_turns", "handler")
 
     def __init__(self, handler: AlarmHandler) -> None:
         self.handler: AlarmHandler = handler
@@ -42,7 +43,8 @@ class Alarm:
                 return
             self._timer.cancel()
         self._at = when
-        self._timer = self.pipe.call_at(when, self)  # a bound method would take 64 more bytes
+        # A bound method would take 64 more bytes.
+        self._timer = self.handler.pipe.call_at(when, self)
 
     def stop(self) -> None:
         """Cancel the timer."""
@@ -55,7 +57,7 @@ class Alarm:
         self._timer = None
         if self._turns < TURNS and self.handler.is_overdue():
             self._turns += 1
-            self._timer = self.pipe.call_at(self._at, self)
+            self._timer = self.handler.pipe.call_at(self._at, self)
         else:
             self._turns = 0
             self.handler.on_alarm()

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from wscore import ClientConnection, Pong, Reasons, ServerConnection
+from wscore import Pong, Reasons
 
 from ..callbacks import Callbacks
 from ..receiving.inbox import Inbox
@@ -22,7 +22,6 @@ class Control:
 
     __slots__ = (
         "_callbacks",
-        "_core",
         "_inbox",
         "_intake",
         "_outbox",
@@ -36,7 +35,6 @@ class Control:
 
     def __init__(
         self,
-        core: ServerConnection | ClientConnection,
         callbacks: Callbacks,
         intake: Intake,
         inbox: Inbox,
@@ -45,7 +43,6 @@ class Control:
         self.on_ping: OnPing | None = None
         self.on_pong: OnPing | None = None
         self.on_closed: OnClosed | None = None
-        self._core = core
         self._callbacks = callbacks
         self._intake = intake
         self._inbox = inbox
@@ -67,7 +64,7 @@ class Control:
                 self._intake.pause(OUTPUT)
                 self._callbacks.start(self._answer_when_writable)
             self._unanswered = payload
-        elif self._core.may_pong:
+        elif self._outbox.core.may_pong:
             self._outbox.send_pong(payload)
 
     def pong(self, pong: Pong) -> None:
@@ -115,6 +112,6 @@ class Control:
         """Answer the latest ping once output is not blocked any more."""
         await self._outbox.pipe.drain()
         payload, self._unanswered = self._unanswered, None
-        if payload is not None and self._core.may_pong:
+        if payload is not None and self._outbox.core.may_pong:
             self._outbox.send_pong(payload)
         self._intake.resume(OUTPUT)

@@ -119,7 +119,7 @@ class Session:
         self.intake = intake = Intake(self, core, runtime)
         self.inbox: Inbox = Inbox(self, core, runtime, callbacks, intake, options)
         self.outbox = self.outbox_class(self, core, runtime, options.timeout)
-        self.control = self.control_class(core, callbacks, intake, self.inbox, self.outbox)
+        self.control = self.control_class(callbacks, intake, self.inbox, self.outbox)
         self._client: Peer | None = None
         self._ended: Ended | None = None  # once all is over
         self.lost: bool = False
@@ -153,7 +153,6 @@ class Session:
     def use_pipe(self, pipe: Pipe) -> None:
         """Control the byte stream by `pipe` from now on."""
         self.pipe = self.outbox.pipe = self.intake.pipe = self.callbacks.pipe = pipe
-        self._alarm.pipe = pipe
 
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""

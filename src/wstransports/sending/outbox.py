@@ -75,7 +75,6 @@ class Outbox:
         "_timeout",
         "_watched",
         "_written",
-        "_yield_after",
         "_yield_at",
         "batch",
         "core",
@@ -116,8 +115,8 @@ class Outbox:
         self._message_aborted = False  # and the connection closed because of it
         self._watched = False  # bytes wait, and each alarm looks whether the peer takes them
         self._written = 0  # bytes given to the pipe
-        self._yield_after = 0 if runtime.checkpoints else _YIELD_AFTER
-        self._yield_at = self._yield_after  # bytes written when a sender must let other tasks run
+        # Bytes written when a sender must let other tasks run.
+        self._yield_at = 0 if runtime.checkpoints else _YIELD_AFTER
 
     # Writing.
 
@@ -156,13 +155,13 @@ class Outbox:
             return
         size = core.unsent
         self._written += size
-        if self._yield_after:
+        if not self.runtime.checkpoints:
             self._yield_at += size - size // _LARGE_COUNT
         self.pipe.writelines(core.parts_to_send())
 
     def drain(self) -> Awaitable[None]:
         """Wait for buffer space. Raises ConnectionClosed if the connection ends meanwhile."""
-        if self.pipe.full or self._yield_after or self._releasing:
+        if self.pipe.full or self._releasing or not self.runtime.checkpoints:
             return self._drain()
         # Only a checkpoint is due. An async function around it takes 2 % of an echo's instructions.
         return self.runtime.checkpoint()
@@ -175,7 +174,7 @@ class Outbox:
                 self.link.arm()
             await self.pipe.drain()
         if self._written >= self._yield_at:
-            self._yield_at = self._written + self._yield_after
+            self._yield_at = self._written + (0 if self.runtime.checkpoints else _YIELD_AFTER)
             self._in_checkpoint += 1
             try:
                 await self.runtime.checkpoint()

@@ -69,7 +69,7 @@ class Link:
     from the server, it sends a PING.
     """
 
-    _pipe: Pipe
+    pipe: Pipe
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Link:
         data = b"".join(map(encode, commands))  # first: if this raises, no answer comes
         answers = [Answer(self._runtime, command) for command in commands]
         self._waiting += answers
-        self._pipe.write(data)
+        self.pipe.write(data)
         return answers
 
     async def ask(self, *command: Argument) -> Reply:
@@ -121,14 +121,14 @@ class Link:
         if self.error is None:
             self.error = error
             if self._connected:
-                self._pipe.abort()
+                self.pipe.abort()
 
     # As a Sink.
 
     def connected(self, pipe: Pipe) -> None:
         """The stream is connected."""
         self._connected = True
-        self._pipe = self._alarm.pipe = pipe
+        self.pipe = pipe
         self._heard_at = self._runtime.now()
         self._alarm.set(self._due())
 
