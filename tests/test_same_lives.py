@@ -11,7 +11,7 @@ import pytest
 import wscore.connection
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, Frame
 from kit.handshake import REQUEST
-from wscore import ServerConnection
+from wscore import MessagePiece, ServerConnection
 from wscore.connection import Connection
 from wscore.frames import LARGE
 from wscore.sending import Sender
@@ -19,6 +19,7 @@ from wstransports import Client, WebSocketReader, WebSocketServer, broadcast
 from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from wstransports.connection.session import Session
 from wstransports.receiving.inbox import Inbox
+from wstransports.receiving.intake import LONG_READ
 from wstransports.receiving.reader import GET_LIMIT
 from wstransports.sending.outbox import Outbox
 from wstransports.testing import MemoryRuntime
@@ -27,7 +28,7 @@ METHODS: list[tuple[type, str]] = [
     (Connection, "receive_data"),
     (Sender, "send_message"),
     (Sender, "data_to_send"),
-    (Session, "handle"),
+    (Session, "_take"),
     (Outbox, "put"),
     (Batch, "end"),
 ]
@@ -102,6 +103,8 @@ class Life:
         if self.maybe(0.2):
             async for message in client:
                 self.note("received", message)
+                if self.maybe(0.2):
+                    await self.runtime.sleep(0.1)
                 await self.answer(client, message)
         else:
             client.message(self.callback(client))
@@ -267,9 +270,9 @@ def test_the_lives_go_everywhere() -> None:
 
 
 @needs_shortcuts
-@pytest.mark.parametrize("size", [0, 200, GET_LIMIT, GET_LIMIT + 1])
+@pytest.mark.parametrize("size", [0, 200, LONG_READ - 15, LONG_READ - 14, GET_LIMIT, GET_LIMIT + 1])
 def test_they_run(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the above would prove little. A reader holds no more than GET_LIMIT in one piece."""
+    """Else the above would prove little. They leave long reads to Python: these take turns."""
     runtime = MemoryRuntime(chunk=2 * GET_LIMIT)
     server = WebSocketServer("memory", 0, runtime=runtime, max_message_size=None)
     sizes: list[int] = []
@@ -291,7 +294,7 @@ def test_they_run(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
             for _ in range(2):
                 end.write(Frame(FIN | BINARY, bytes(size)).encode(masked=True))
                 await runtime.settle()
-                if size <= GET_LIMIT:
+                if size < LONG_READ - 14:
                     monkeypatch.delattr(Inbox, "put", raising=False)
                     monkeypatch.delattr(Outbox, "flush", raising=False)
             assert end.received_now().count(b"\x82") == 2
@@ -300,6 +303,47 @@ def test_they_run(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     runtime.run(main)
     assert sizes == [size, size]
+
+
+@needs_shortcuts
+def test_they_run_for_receive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it waits, or its caller handles a message; what is beyond read_limit is Python's."""
+    runtime = MemoryRuntime()
+    server = WebSocketServer("memory", 0, runtime=runtime, read_limit=2000)
+    unread: list[int] = []
+    puts: list[int] = []
+    put = Inbox.put
+
+    def counted_put(self: Inbox, piece: MessagePiece) -> None:
+        puts.append(self.unread)
+        put(self, piece)
+
+    monkeypatch.setattr(Inbox, "put", counted_put)
+
+    @server.connection
+    async def on_connection(client: Client) -> None:
+        async for message in client:
+            await runtime.sleep(1)
+            unread.append(client._session.inbox.unread)
+            await client.writer.send(message)
+
+    async def main() -> None:
+        async with server:
+            end = runtime.open("memory", server.port)
+            end.write(REQUEST)
+            await runtime.settle()
+            for count in (1, 1, 3):
+                for _ in range(count):
+                    end.write(Frame(FIN | TEXT, b"x" * 700).encode(masked=True))
+                    await runtime.settle()
+                await runtime.advance(10)
+            assert end.received_now().count(b"\x81") == 5
+            end.reset()
+
+    runtime.run(main)
+    # The first comes before there is a queue.
+    assert puts == [0]
+    assert unread == [0, 0, 2 * 956, 956, 0]
 
 
 class Noting:

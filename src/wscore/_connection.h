@@ -1,79 +1,16 @@
 /* Shortcuts of connection.py and sending.py, for _speedups.c. */
 
-/* The parser, if it is between two messages and holds nothing. */
-static PyObject *
-idle_parser(const State *state, PyObject *connection)
-{
-    PyObject *const parser = SLOT(connection, Connection__parser);
-    if (SLOT(connection, Connection__may_receive) != Py_True ||
-        SLOT(connection, Connection__keepalive_ping) != Py_None ||
-        SLOT(connection, Connection__eof_held) != Py_False ||
-        !holds(parser, state->class[Parser])) {
-        return NULL;
-    }
-    PyObject *const rest = SLOT(parser, Parser__rest);
-    PyObject *const pending = SLOT(parser, Parser__pending);
-    const int idle =
-        SLOT(parser, Parser__type) == state->object[NO_TYPE] &&
-        SLOT(parser, Parser_more) == Py_False && holds(rest, &PyBytes_Type) &&
-        PyBytes_GET_SIZE(rest) == 0 && holds(pending, &PyTuple_Type) &&
-        PyTuple_GET_SIZE(pending) == 0 && holds(SLOT(parser, Parser__limit), &PyLong_Type) &&
-        holds(SLOT(parser, Parser_max_frames), &PyLong_Type);
-    return idle ? parser : NULL;
-}
-
-/* The events of data that holds whole plain messages only, at most `budget`; NULL for any other. */
-static PyObject *
-plain_messages(const State *state, const unsigned char *data, Py_ssize_t end, int masked,
-               Py_ssize_t limit, Py_ssize_t budget)
-{
-    Frame frame;
-    for (Py_ssize_t position = 0; position < end; position = frame.start + frame.size) {
-        if (budget-- <= 0 || !read_frame(data, position, end, masked, limit, 0, &frame)) {
-            return NULL;
-        }
-    }
-    PyObject *events = PyList_New(0);
-    int done = events != NULL;
-    for (Py_ssize_t position = 0; done > 0 && position < end; position = frame.start + frame.size) {
-        done = read_frame(data, position, end, masked, limit, 0, &frame);
-        PyObject *payload = done ? frame_payload(data, masked, &frame) : NULL;
-        if (payload != NULL) {
-            done = append_message(state, events, frame.first == FIN_TEXT, payload);
-        }
-        else {
-            done = 0;
-        }
-    }
-    if (done <= 0) {
-        Py_CLEAR(events);
-    }
-    return events;
-}
-
 /* Connection.receive_data(data, now) */
 static PyObject *
 receive_data(State *state, PyObject *const *args, Py_ssize_t given)
 {
-    PyObject *const connection = args[0];
-    PyObject *const parser = given == 3 ? idle_parser(state, connection) : NULL;
-    PyObject *const deadlines = SLOT(connection, Connection__deadlines);
-    if (parser == NULL || !holds(deadlines, state->class[Deadlines]) ||
-        (!PyBytes_CheckExact(args[1]) && !is_plain_view(args[1]))) {
-        return NULL;
+    PyObject *const parser = given == 3 ? idle_parser(state, args[0]) : NULL;
+    PyObject *events = parser == NULL ? NULL : PyList_New(0);
+    if (events != NULL && take_messages(state, parser, args[1], append_message, events) <= 0) {
+        Py_CLEAR(events);
     }
-    const Py_ssize_t limit = PyLong_AsSsize_t(SLOT(parser, Parser__limit));
-    const Py_ssize_t budget = PyLong_AsSsize_t(SLOT(parser, Parser_max_frames));
-    const int masked = SLOT(parser, Parser__masked) == Py_True;
-    Py_buffer data;
-    if (PyErr_Occurred() || get_bytes(args[1], &data) < 0) {
-        return NULL;
-    }
-    PyObject *events =
-        data.len == 0 ? NULL : plain_messages(state, data.buf, data.len, masked, limit, budget);
-    PyBuffer_Release(&data);
     if (events != NULL) {
-        Py_XSETREF(SLOT(deadlines, Deadlines_heard), Py_NewRef(args[2]));
+        heard(state, args[0], args[2]);
     }
     return events;
 }
@@ -88,7 +25,7 @@ send_message(State *state, PyObject *const *args, Py_ssize_t given)
     PyObject *const unsent = SLOT(sender, Sender_unsent);
     if (given < 2 || given > 3 || (given == 3 && args[2] != Py_None && args[2] != Py_False) ||
         SLOT(sender, Sender_may_send) != Py_True ||
-        SLOT(sender, Sender__fragmenting) != state->object[NO_TYPE] ||
+        SLOT(sender, Sender__fragmenting) != OBJECT(NO_TYPE) ||
         !holds(below, &PyLong_Type) || !holds(out, &PyList_Type) || !holds(unsent, &PyLong_Type)) {
         return NULL;
     }
@@ -123,7 +60,7 @@ data_to_send(State *state, PyObject *const *args, Py_ssize_t given)
         Py_DECREF(data);
         return NULL;
     }
-    Py_XSETREF(SLOT(args[0], Sender_unsent), Py_NewRef(state->object[ZERO]));
+    Py_XSETREF(SLOT(args[0], Sender_unsent), Py_NewRef(OBJECT(ZERO)));
     return data;
 }
 

@@ -23,13 +23,15 @@ static const struct {
 } slot_names[] = {SLOTS(NAMES_OF_SLOT)};
 
 typedef struct {
-    PyTypeObject *method; /* the type Method */
-    PyTypeObject *class[ALL_CLASSES];
+    PyObject *held[ALL_CLASSES + OBJECTS];
     Py_ssize_t offset[ALL_SLOTS];
-    PyObject *object[OBJECTS];
 } State;
 
-/* What a slot of an object holds; NULL if that was deleted. The `state` must be at hand. */
+/* A class, and another object that is kept. The `state` must be at hand, as for SLOT. */
+#define CLASS(name) ((PyTypeObject *)state->held[name])
+#define OBJECT(name) (state->held[ALL_CLASSES + (name)])
+
+/* What a slot of an object holds; NULL if that was deleted. */
 #define SLOT(object, name) (*(PyObject **)((char *)(object) + state->offset[name]))
 
 /* Whether `value` is an object of exactly this class. */
@@ -66,20 +68,17 @@ bind_class(State *state, int number, PyTypeObject *class)
             continue;
         }
         PyObject *slot = PyObject_GetAttrString(object, slot_names[i].name);
-        const int found = holds(slot, &PyMemberDescr_Type) &&
-                          ((PyMemberDescrObject *)slot)->d_member->type == T_OBJECT_EX;
-        if (found) {
-            state->offset[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
-        }
-        Py_XDECREF(slot);
-        if (!found) {
-            PyErr_Format(PyExc_ImportError, "%s has no slot %s", class_names[number].name,
-                         slot_names[i].name);
+        if (!holds(slot, &PyMemberDescr_Type) ||
+            ((PyMemberDescrObject *)slot)->d_member->type != T_OBJECT_EX) {
+            Py_XDECREF(slot);
             Py_DECREF(object);
+            PyErr_Format(PyExc_ImportError, "there is no slot %s", slot_names[i].name);
             return -1;
         }
+        state->offset[i] = ((PyMemberDescrObject *)slot)->d_member->offset;
+        Py_DECREF(slot);
     }
-    Py_XSETREF(state->class[number], (PyTypeObject *)object);
+    Py_XSETREF(state->held[number], object);
     return 0;
 }
 
@@ -104,9 +103,10 @@ method_call(PyObject *object, PyObject *const *args, size_t flagged, PyObject *n
 {
     const Method *const method = (Method *)object;
     const Py_ssize_t given = PyVectorcall_NARGS(flagged);
-    PyTypeObject *const owner = method->state->class[method->shortcut->owner];
+    State *const state = method->state;
+    PyTypeObject *const owner = CLASS(method->shortcut->owner);
     if (names == NULL && given > 0 && owner != NULL && PyObject_TypeCheck(args[0], owner)) {
-        PyObject *result = method->shortcut->run(method->state, args, given);
+        PyObject *result = method->shortcut->run(state, args, given);
         if (result != NULL || PyErr_Occurred()) {
             return result;
         }
@@ -211,7 +211,8 @@ new_method(PyObject *module, const Shortcut *shortcut, PyObject *definition)
         PyErr_Format(PyExc_ImportError, "%U has no shortcut in C", name);
     }
     Py_DECREF(name);
-    Method *method = shortcut->name == NULL ? NULL : PyObject_GC_New(Method, state->method);
+    PyTypeObject *const type = (PyTypeObject *)OBJECT(METHOD_TYPE);
+    Method *method = shortcut->name == NULL ? NULL : PyObject_GC_New(Method, type);
     if (method != NULL) {
         method->vectorcall = method_call;
         method->shortcut = shortcut;
@@ -223,43 +224,11 @@ new_method(PyObject *module, const Shortcut *shortcut, PyObject *definition)
     return (PyObject *)method;
 }
 
-static int
-module_traverse(PyObject *module, visitproc visit, void *arg)
-{
-    State *const state = PyModule_GetState(module);
-    Py_VISIT(state->method);
-    for (int i = 0; i < ALL_CLASSES; i++) {
-        Py_VISIT(state->class[i]);
-    }
-    for (int i = 0; i < OBJECTS; i++) {
-        Py_VISIT(state->object[i]);
-    }
-    return 0;
-}
+static PyObject *method(PyObject *module, PyObject *definition); /* in _module.h */
 
-static int
-module_clear(PyObject *module)
-{
-    State *const state = PyModule_GetState(module);
-    Py_CLEAR(state->method);
-    for (int i = 0; i < ALL_CLASSES; i++) {
-        Py_CLEAR(state->class[i]);
-    }
-    for (int i = 0; i < OBJECTS; i++) {
-        Py_CLEAR(state->object[i]);
-    }
-    return 0;
-}
-
-static int module_exec(PyObject *module); /* in the file that includes this one */
-
-static PyModuleDef_Slot module_slots[] = {
-    {Py_mod_exec, module_exec},
-#ifdef Py_mod_multiple_interpreters /* Python 3.12 */
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+/* Its line in a table of functions; none where threads may change an object while it is read. */
+#ifdef Py_GIL_DISABLED
+#define METHOD
+#else
+#define METHOD {"method", method, METH_O, "method(definition, /)\n--\n\nSee speedups.shortcuts."},
 #endif
-#ifdef Py_mod_gil /* Python 3.13 */
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, NULL},
-};

@@ -18,10 +18,8 @@ therefore read once, and text is decoded from a copy. */
 
 #define MODULE "wscore._speedups"
 #define CLASSES(X)                                                                                 \
-    X(MessagePiece, "wscore.events")                                                               \
-    X(Connection, "wscore.connection")                                                             \
-    X(Sender, "wscore.sending")                                                                    \
-    X(Parser, "wscore.parser")                                                                     \
+    X(MessagePiece, "wscore.events") X(Connection, "wscore.connection")                            \
+    X(Sender, "wscore.sending") X(Parser, "wscore.parser")                                         \
     X(Deadlines, "wscore.deadlines")
 #define SLOTS(X)                                                                                   \
     X(MessagePiece, type) X(MessagePiece, data) X(MessagePiece, text) X(MessagePiece, first)       \
@@ -33,13 +31,12 @@ therefore read once, and text is decoded from a copy. */
     X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
     X(Parser, _type) X(Parser, _pending)                                                           \
     X(Deadlines, heard)
-/* DataType's TEXT, BINARY and NONE, the name of Decoding.take, and 0. */
-enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, TAKE, ZERO, OBJECTS };
+/* Those of _messages.h, and the name of Decoding.take. */
+enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TAKE, OBJECTS };
 
 #include "_encoding.h"
-#include "_masking.h"
 #include "_method.h"
-#include "_utf8.h"
+#include "_messages.h"
 
 static int
 wrong_number(const char *name, Py_ssize_t given, Py_ssize_t least, Py_ssize_t most)
@@ -60,19 +57,6 @@ no_bytes(PyObject *object)
     }
     PyErr_Format(PyExc_TypeError, "expected bytes, not %.100s", Py_TYPE(object)->tp_name);
     return 1;
-}
-
-/* Get the bytes of `object`, to be released later. Raises TypeError if it is not bytes-like. */
-static int
-get_bytes(PyObject *object, Py_buffer *bytes)
-{
-    if (!PyBytes_CheckExact(object)) {
-        return PyObject_GetBuffer(object, bytes, PyBUF_SIMPLE);
-    }
-    bytes->buf = PyBytes_AS_STRING(object);
-    bytes->len = PyBytes_GET_SIZE(object);
-    bytes->obj = NULL; /* the release then does nothing */
-    return 0;
 }
 
 /* Call the Python function of that name. */
@@ -130,18 +114,6 @@ apply_mask(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 /* frames.py */
 
 PyDoc_STRVAR(readable_doc, "readable(data, /)\n--\n\nSee frames.readable.");
-
-/* Whether it is a memoryview that the functions here read as it is. */
-static int
-is_plain_view(PyObject *data)
-{
-    if (!PyMemoryView_Check(data)) {
-        return 0;
-    }
-    const Py_buffer *const view = PyMemoryView_GET_BUFFER(data);
-    const int plain = view->format == NULL || strcmp(view->format, "B") == 0;
-    return plain && view->ndim == 1 && PyBuffer_IsContiguous(view, 'C');
-}
 
 static PyObject *
 readable(PyObject *Py_UNUSED(module), PyObject *data)
@@ -319,7 +291,7 @@ The slots are filled directly: a message of 32 bytes takes 70 ns, by __init__ it
 static PyObject *
 new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
 {
-    PyObject *piece = PyType_GenericAlloc(state->class[MessagePiece], 0);
+    PyObject *piece = PyType_GenericAlloc(CLASS(MessagePiece), 0);
     if (piece == NULL) {
         Py_DECREF(payload);
         Py_DECREF(text);
@@ -333,27 +305,16 @@ new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
     return piece;
 }
 
-/* Append a message to `events`; steals the reference to `payload`. Returns 1, 0 if the payload of
-a text message is not valid UTF-8, and -1 for an error. */
+/* Append a message to the list `events`, as a Take. */
 static int
-append_message(const State *state, PyObject *events, int is_text, PyObject *payload)
+append_message(const State *state, void *events, int is_text, PyObject *payload)
 {
-    PyObject *text = Py_None;
-    if (is_text) {
-        text = decoded(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL);
-        if (text == NULL) {
-            Py_DECREF(payload);
-            if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-                return -1;
-            }
-            PyErr_Clear();
-            return 0;
-        }
+    PyObject *text;
+    const int done = text_of(is_text, payload, &text);
+    if (done <= 0) {
+        return done;
     }
-    else {
-        Py_INCREF(text);
-    }
-    PyObject *const type = state->object[is_text ? TEXT_TYPE : BINARY_TYPE];
+    PyObject *const type = OBJECT(is_text ? TEXT_TYPE : BINARY_TYPE);
     PyObject *piece = new_piece(state, type, payload, text);
     if (piece == NULL) {
         return -1;
@@ -372,73 +333,12 @@ take_encoded(const State *state, PyObject *decoding, int first, PyObject *payloa
     PyObject *byte = PyLong_FromLong(first);
     PyObject *const args[] = {decoding, byte, payload, events};
     PyObject *taken =
-        byte == NULL ? NULL : PyObject_VectorcallMethod(state->object[TAKE], args, 4, NULL);
+        byte == NULL ? NULL : PyObject_VectorcallMethod(OBJECT(TAKE), args, 4, NULL);
     Py_XDECREF(byte);
     Py_DECREF(payload);
     const int more = taken == NULL ? -1 : PyObject_IsTrue(taken);
     Py_XDECREF(taken);
     return more;
-}
-
-enum { FIN_TEXT = 0x81, FIN_BINARY = 0x82 }; /* the first byte of an unfragmented message */
-
-typedef struct {
-    int first;
-    Py_ssize_t key;   /* where it begins, if there is one */
-    Py_ssize_t start; /* where the payload begins */
-    Py_ssize_t size;
-} Frame;
-
-/* Read the header at `position` of a whole unfragmented message, whose reserved bits are all in
-`bits`. Returns 0 for any other frame. */
-static inline int
-read_frame(const unsigned char *data, Py_ssize_t position, Py_ssize_t end, int masked,
-           Py_ssize_t limit, int bits, Frame *frame)
-{
-    if (position >= end - 1) {
-        return 0;
-    }
-    const int first = data[position];
-    const int encoded = first & bits;
-    const int plain = first - encoded;
-    const int second = data[position + 1];
-    if ((plain != FIN_TEXT && plain != FIN_BINARY) || (second >= 0x80) != masked) {
-        return 0;
-    }
-    Py_ssize_t size = second & 0x7F;
-    Py_ssize_t start = position + 2;
-    if (size > 125) {
-        const int is_short = size == 126;
-        if (encoded && !is_short) {
-            return 0;
-        }
-        const Py_ssize_t length = start;
-        start += is_short ? 2 : 8;
-        if (start > end) {
-            return 0;
-        }
-        uint64_t declared = 0;
-        for (Py_ssize_t i = length; i < start; i++) {
-            declared = declared << 8 | data[i];
-        }
-        size = (Py_ssize_t)declared; /* negative if the top bit is set */
-        if (size < (is_short ? 126 : 65536)) {
-            return 0;
-        }
-    }
-    frame->first = first;
-    frame->key = start;
-    frame->start = start + (masked ? 4 : 0);
-    frame->size = size;
-    return size <= limit && size <= end - frame->start;
-}
-
-static PyObject *
-frame_payload(const unsigned char *data, int masked, const Frame *frame)
-{
-    const char *const from = (const char *)data + frame->start;
-    return masked ? masked_copy(from, frame->size, (const char *)data + frame->key)
-                  : PyBytes_FromStringAndSize(from, frame->size);
 }
 
 PyDoc_STRVAR(whole_messages_doc,
@@ -507,14 +407,6 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
 
 #include "_connection.h"
 
-/* speedups.py */
-
-static PyObject *
-method(PyObject *module, PyObject *definition)
-{
-    return new_method(module, shortcuts, definition);
-}
-
 /* The module */
 
 static PyMethodDef methods[] = {
@@ -525,9 +417,7 @@ static PyMethodDef methods[] = {
     {"message_frame", (PyCFunction)(void (*)(void))message_frame, METH_FASTCALL, message_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
-#ifndef Py_GIL_DISABLED /* where threads may change an object while its slots are read */
-    {"method", method, METH_O, "method(definition, /)\n--\n\nSee speedups.shortcuts."},
-#endif
+    METHOD
     {NULL, NULL, 0, NULL},
 };
 
@@ -535,33 +425,9 @@ static int
 module_exec(PyObject *module)
 {
     State *const state = PyModule_GetState(module);
-    PyObject *types = imported("wscore.enums", "DataType");
-    if (types == NULL) {
-        return -1;
-    }
-    static const char *const names[] = {"TEXT", "BINARY", "NONE"};
-    for (int i = TEXT_TYPE; i <= NO_TYPE; i++) {
-        state->object[i] = PyObject_GetAttrString(types, names[i]);
-    }
-    Py_DECREF(types);
-    state->object[TAKE] = PyUnicode_InternFromString("take");
-    state->object[ZERO] = PyLong_FromLong(0);
-    state->method = (PyTypeObject *)PyType_FromModuleAndSpec(module, &method_spec, NULL);
+    bind_objects(state, module);
+    OBJECT(TAKE) = PyUnicode_InternFromString("take");
     return PyErr_Occurred() ? -1 : bind_class(state, MessagePiece, NULL);
 }
 
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = MODULE,
-    .m_size = sizeof(State),
-    .m_methods = methods,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-};
-
-PyMODINIT_FUNC
-PyInit__speedups(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+#include "_module.h"

@@ -4,13 +4,13 @@
 static int
 sends_as_it_is(const State *state, PyObject *core, PyObject *negotiated)
 {
-    if (!holds(core, state->class[ServerConnection])) {
+    if (!holds(core, CLASS(ServerConnection))) {
         return 0;
     }
     PyObject *const out = SLOT(core, ServerConnection__out);
     PyObject *const encoders = SLOT(core, ServerConnection__encoders);
     return SLOT(core, ServerConnection_may_send) == Py_True &&
-           SLOT(core, ServerConnection__fragmenting) == state->object[NO_TYPE] &&
+           SLOT(core, ServerConnection__fragmenting) == OBJECT(NO_TYPE) &&
            SLOT(core, ServerConnection__keys) == Py_None &&
            SLOT(core, ServerConnection__negotiated) == negotiated && holds(out, &PyList_Type) &&
            PyList_GET_SIZE(out) == 0 && holds(encoders, &PyTuple_Type) &&
@@ -22,18 +22,18 @@ and no other output precedes it. NULL if not, or with an exception. */
 static PyObject *
 usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *negotiated)
 {
-    PyObject *const session = PyObject_GetAttr(client, state->object[SESSION]);
-    if (session == NULL || !PyObject_TypeCheck(session, state->class[Session]) ||
+    PyObject *const session = PyObject_GetAttr(client, OBJECT(SESSION));
+    if (session == NULL || !PyObject_TypeCheck(session, CLASS(Session)) ||
         SLOT(session, Session_options) != SLOT(sending, Sending__options)) {
         Py_XDECREF(session);
         return NULL;
     }
     PyObject *outbox = SLOT(session, Session_outbox);
     const int usual =
-        holds(outbox, state->class[Outbox]) && SLOT(outbox, Outbox_pipe) != NULL &&
+        holds(outbox, CLASS(Outbox)) && SLOT(outbox, Outbox_pipe) != NULL &&
         SLOT(outbox, Outbox__written) != NULL &&
         SLOT(outbox, Outbox_batch) == SLOT(sending, Sending__batch) &&
-        holds(SLOT(outbox, Outbox_lock), state->class[FragmentLock]) &&
+        holds(SLOT(outbox, Outbox_lock), CLASS(FragmentLock)) &&
         SLOT(SLOT(outbox, Outbox_lock), FragmentLock_holder) == Py_None &&
         sends_as_it_is(state, SLOT(outbox, Outbox_core), negotiated) &&
         is_full(state, SLOT(outbox, Outbox_pipe)) == 0;
@@ -59,7 +59,7 @@ fail_client(const State *state, PyObject *sending, PyObject *client)
     PyObject *error = PyErr_GetRaisedException();
 #endif
     PyObject *const args[] = {sending, client, error};
-    PyObject *result = PyObject_VectorcallMethod(state->object[FAIL], args, 3, NULL);
+    PyObject *result = PyObject_VectorcallMethod(OBJECT(FAIL), args, 3, NULL);
     Py_DECREF(error);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -96,8 +96,8 @@ send_to_each(State *state, PyObject *const *args, Py_ssize_t given)
     PyObject *const message = SLOT(sending, Sending__message);
     PyObject *const report = SLOT(sending, Sending_report);
     if (given != 2 || !PyList_CheckExact(args[1]) ||
-        !holds(message, state->class[PreparedMessage]) ||
-        !holds(report, state->class[BroadcastReport]) ||
+        !holds(message, CLASS(PreparedMessage)) ||
+        !holds(report, CLASS(BroadcastReport)) ||
         !holds(SLOT(report, BroadcastReport_sent), &PyList_Type)) {
         return NULL;
     }

@@ -17,11 +17,11 @@ broadcast, takes 250 instructions. */
 static int
 is_full(const State *state, PyObject *pipe)
 {
-    PyTypeObject *const known = state->class[AsyncioPipe];
+    PyTypeObject *const known = CLASS(AsyncioPipe);
     if (known != NULL && PyObject_TypeCheck(pipe, known) && SLOT(pipe, AsyncioPipe_full) != NULL) {
         return SLOT(pipe, AsyncioPipe_full) != Py_False;
     }
-    PyObject *full = PyObject_GetAttr(pipe, state->object[FULL]);
+    PyObject *full = PyObject_GetAttr(pipe, OBJECT(FULL));
     const int is_true = full == NULL ? -1 : PyObject_IsTrue(full);
     Py_XDECREF(full);
     return is_true;
@@ -42,7 +42,7 @@ write_to_transport(const State *state, PyObject *pipe, PyObject *data)
     PyObject *transport = Py_NewRef(SLOT(pipe, AsyncioPipe__transport));
     PyObject *closing = NULL;
     if (call_method(state, WRITE, transport, data) == 0) {
-        closing = PyObject_VectorcallMethod(state->object[IS_CLOSING], &transport, 1, NULL);
+        closing = PyObject_VectorcallMethod(OBJECT(IS_CLOSING), &transport, 1, NULL);
     }
     const int is_closing = closing == NULL ? -1 : PyObject_IsTrue(closing);
     if (is_closing > 0) {
@@ -60,7 +60,7 @@ number_of(const State *state, PyObject *descriptor)
     if (holds(descriptor, &PyLong_Type)) {
         return (int)PyLong_AsLong(descriptor);
     }
-    PyObject *number = PyObject_VectorcallMethod(state->object[FILENO], &descriptor, 1, NULL);
+    PyObject *number = PyObject_VectorcallMethod(OBJECT(FILENO), &descriptor, 1, NULL);
     const int found = holds(number, &PyLong_Type) ? (int)PyLong_AsLong(number) : -1;
     Py_XDECREF(number);
     return found;

@@ -1,8 +1,8 @@
 /* The C extension: shortcuts of methods on the way of a message to its callback and back.
 
 A shortcut does what the Python method of its name does in the usual case: whole messages for an
-on_message that is not running, the output of one connection, and a broadcast to clients that have
-buffer space. Python does the rest: _method.h says how. */
+on_message that is not running or for receive(), the output of one connection, and a broadcast to
+clients that have buffer space. Python does the rest: _method.h says how. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -12,54 +12,51 @@ buffer space. Python does the rest: _method.h says how. */
 
 #define MODULE "wstransports._speedups"
 #define CLASSES(X)                                                                                 \
-    X(MessagePiece, "wscore.events")                                                               \
-    X(PreparedMessage, "wscore.prepared")                                                          \
-    X(ServerConnection, "wscore.server")                                                           \
-    X(Session, "wstransports.connection.session")                                                  \
-    X(Inbox, "wstransports.receiving.inbox")                                                       \
-    X(WebSocketReader, "wstransports.receiving.reader")                                            \
-    X(Callbacks, "wstransports.callbacks")                                                         \
-    X(Outbox, "wstransports.sending.outbox")                                                       \
-    X(Batch, "wstransports.batch")                                                                 \
-    X(FragmentLock, "wstransports.sending.fragment_lock")                                          \
-    X(BroadcastReport, "wstransports.broadcast")                                                   \
-    X(Sending, "wstransports.broadcast")                                                           \
+    X(Connection, "wscore.connection") X(Parser, "wscore.parser")                                  \
+    X(Deadlines, "wscore.deadlines") X(Sender, "wscore.sending")                                   \
+    X(PreparedMessage, "wscore.prepared") X(ServerConnection, "wscore.server")                     \
+    X(Session, "wstransports.connection.session") X(Inbox, "wstransports.receiving.inbox")         \
+    X(WebSocketReader, "wstransports.receiving.reader") X(Outbox, "wstransports.sending.outbox")   \
+    X(FragmentLock, "wstransports.sending.fragment_lock") X(Batch, "wstransports.batch")           \
+    X(BroadcastReport, "wstransports.broadcast") X(Sending, "wstransports.broadcast")              \
     X(AsyncioPipe, "wstransports.adapters.asyncio")
 #define SLOTS(X)                                                                                   \
-    X(MessagePiece, type) X(MessagePiece, data) X(MessagePiece, text) X(MessagePiece, first)       \
-    X(MessagePiece, last)                                                                          \
-    X(PreparedMessage, _latest)                                                                    \
+    X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \
+    X(Connection, _keepalive_ping) X(Connection, _eof_held)                                        \
+    X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
+    X(Parser, _type) X(Parser, _pending)                                                           \
+    X(Deadlines, heard) X(Sender, unsent) X(PreparedMessage, _latest)                              \
     X(ServerConnection, may_send) X(ServerConnection, _fragmenting) X(ServerConnection, _keys)     \
     X(ServerConnection, _negotiated) X(ServerConnection, _encoders) X(ServerConnection, _out)      \
-    X(Session, inbox) X(Session, options) X(Session, outbox)                                       \
+    X(Session, inbox) X(Session, core) X(Session, options) X(Session, outbox)                      \
     X(Inbox, callback) X(Inbox, unread) X(Inbox, _waiting) X(Inbox, _arriving) X(Inbox, _workers)  \
-    X(Inbox, _ending) X(Inbox, _callbacks)                                                         \
-    X(WebSocketReader, data_type) X(WebSocketReader, _flow) X(WebSocketReader, _counted)           \
-    X(WebSocketReader, _whole)                                                                     \
-    X(Callbacks, running) X(Callbacks, context) X(Callbacks, pipe)                                 \
+    X(Inbox, _ending) X(Inbox, _callbacks) X(Inbox, _limit) X(Inbox, _receiver)                    \
+    X(Inbox, _setup_done) X(WebSocketReader, data_type) X(WebSocketReader, _flow)                  \
+    X(WebSocketReader, _counted) X(WebSocketReader, _whole)                                        \
     X(Outbox, batch) X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written)      \
     X(Outbox, _now) X(Outbox, lock) X(Outbox, _congested_since)                                    \
     X(Batch, active) X(Batch, old_at) X(Batch, _waiting)                                           \
-    X(FragmentLock, holder)                                                                        \
-    X(BroadcastReport, sent)                                                                       \
+    X(FragmentLock, holder) X(BroadcastReport, sent)                                               \
     X(Sending, _message) X(Sending, _batch) X(Sending, _at_once) X(Sending, _options)              \
     X(Sending, _most) X(Sending, report)                                                           \
     X(AsyncioPipe, full) X(AsyncioPipe, _closing) X(AsyncioPipe, _descriptor)                      \
     X(AsyncioPipe, _holds) X(AsyncioPipe, _transport) X(AsyncioPipe, _watch)
 #define NAMED(X)                                                                                   \
-    X(APPEND, "append") X(BREAK, "_break") X(DATA_TO_SEND, "data_to_send") X(FAIL, "_fail")        \
-    X(FILENO, "fileno") X(FULL, "full") X(IS_CLOSING, "is_closing") X(NOTE_LATE, "_note_late")     \
-    X(RUN, "run") X(SEND_TO, "_send_to") X(SESSION, "_session") X(START, "start")                  \
-    X(UNSENT, "unsent") X(WORK, "_work") X(WRITE, "write")
+    X(BEGIN, "begin") X(BREAK, "_break") X(DATA_TO_SEND, "data_to_send") X(EXTEND, "extend")       \
+    X(FAIL, "_fail") X(FILENO, "fileno") X(FULL, "full") X(IS_CLOSING, "is_closing")               \
+    X(NOTE_LATE, "_note_late") X(RUN, "run") X(SEND_TO, "_send_to") X(SESSION, "_session")         \
+    X(SET, "set") X(WORK, "_work") X(WRITE, "write")
 #define AS_NUMBER(number, name) number,
 #define AS_NAME(number, name) name,
-enum { NAMED(AS_NUMBER) NAMES, ZERO = NAMES, ONE, NOTHING, NO_TYPE, OBJECTS };
+enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, ONE, NOTHING, NAMED(AS_NUMBER) OBJECTS };
+enum { NAMES = NOTHING + 1 };
 static const char *const names[] = {NAMED(AS_NAME)};
 
 #include "../wscore/_method.h"
+#include "../wscore/_messages.h"
 
-/* As reader.GET_LIMIT, batch.GATHER_LIMIT and frames.LARGE, in bytes. */
-enum { GET_LIMIT = 1 << 20, GATHER_LIMIT = 65536, LARGE = 1 << 18 };
+/* As inbox.MESSAGE_COST, batch.GATHER_LIMIT, intake.LONG_READ and frames.LARGE, in bytes. */
+enum { MESSAGE_COST = 256, GATHER_LIMIT = 1 << 16, LONG_READ = 1 << 17, LARGE = 1 << 18 };
 
 /* Call a method of an object, without or with one argument; returns 0, or -1 for an error. */
 static int
@@ -67,124 +64,138 @@ call_method(const State *state, int name, PyObject *object, PyObject *argument)
 {
     PyObject *const args[] = {object, argument};
     const size_t given = argument == NULL ? 1 : 2;
-    PyObject *result = PyObject_VectorcallMethod(state->object[name], args, given, NULL);
+    PyObject *result = PyObject_VectorcallMethod(OBJECT(name), args, given, NULL);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
+}
+
+/* receiving/inbox.py */
+
+/* The inbox, if on_message is registered and not running, and nothing waits for it; or if a task
+waits in receive(), or handles what that returned before on_connection has ended. */
+static PyObject *
+idle_inbox(State *state, PyObject *session)
+{
+    if (OBJECT(NOTHING) == NULL) { /* the shared queue of those who had no message yet */
+        OBJECT(NOTHING) = imported("wstransports.receiving.inbox", "_NOTHING");
+    }
+    PyObject *const zero = OBJECT(ZERO);
+    PyObject *const inbox = SLOT(session, Session_inbox);
+    if (!holds(inbox, CLASS(Inbox)) || SLOT(inbox, Inbox__arriving) != Py_None ||
+        SLOT(inbox, Inbox__ending) != Py_False || SLOT(inbox, Inbox__workers) != zero ||
+        SLOT(inbox, Inbox__waiting) == NULL ||
+        SLOT(inbox, Inbox__waiting) == OBJECT(NOTHING)) {
+        return NULL;
+    }
+    const int idle = SLOT(inbox, Inbox_callback) == Py_None
+                         ? SLOT(inbox, Inbox__receiver) != Py_None ||
+                               SLOT(inbox, Inbox__setup_done) == Py_False
+                         : SLOT(inbox, Inbox_unread) == zero &&
+                               PyObject_Size(SLOT(inbox, Inbox__waiting)) == 0;
+    return idle ? inbox : NULL;
+}
+
+/* What was taken of the input. */
+typedef struct {
+    PyObject *inbox;
+    PyObject *readers; /* a list */
+    Py_ssize_t unread; /* bytes that wait in receive() with these, which on_message takes at once */
+} Taken;
+
+/* Append a WebSocketReader for a whole message, as a Take. */
+static int
+take_reader(const State *state, void *to, int is_text, PyObject *payload)
+{
+    Taken *const taken = to;
+    Py_ssize_t counted = 0;
+    if (SLOT(taken->inbox, Inbox_callback) == Py_None) {
+        counted = MESSAGE_COST + PyBytes_GET_SIZE(payload);
+        taken->unread += counted;
+    }
+    PyObject *text;
+    const int done = text_of(is_text, payload, &text);
+    if (done <= 0) {
+        return done;
+    }
+    PyObject *const whole = is_text ? text : payload;
+    Py_DECREF(is_text ? payload : text);
+    PyObject *reader = PyType_GenericAlloc(CLASS(WebSocketReader), 0);
+    if (reader == NULL) {
+        Py_DECREF(whole);
+        return -1;
+    }
+    PyObject *const type = OBJECT(is_text ? TEXT_TYPE : BINARY_TYPE);
+    SLOT(reader, WebSocketReader_data_type) = Py_NewRef(type);
+    SLOT(reader, WebSocketReader__flow) = Py_NewRef(taken->inbox);
+    SLOT(reader, WebSocketReader__counted) = PyLong_FromSsize_t(counted);
+    SLOT(reader, WebSocketReader__whole) = whole;
+    const int failed = PyList_Append(taken->readers, reader);
+    Py_DECREF(reader);
+    return failed ? -1 : 1;
+}
+
+/* Start the one task of on_message, as `Inbox.run` does. */
+static int
+begin_work(const State *state, PyObject *inbox)
+{
+    Py_SETREF(SLOT(inbox, Inbox__workers), Py_NewRef(OBJECT(ONE)));
+    PyObject *coroutine = PyObject_VectorcallMethod(OBJECT(WORK), &inbox, 1, NULL);
+    const int failed =
+        coroutine == NULL ||
+        call_method(state, BEGIN, SLOT(inbox, Inbox__callbacks), coroutine) < 0;
+    Py_XDECREF(coroutine);
+    return failed ? -1 : 0;
+}
+
+/* `Inbox.put` for each reader, and `Inbox.run`. */
+static int
+deliver_all(const State *state, const Taken *taken)
+{
+    PyObject *const inbox = taken->inbox;
+    if (call_method(state, EXTEND, SLOT(inbox, Inbox__waiting), taken->readers) < 0) {
+        return -1;
+    }
+    if (SLOT(inbox, Inbox_callback) != Py_None) {
+        return PyList_GET_SIZE(taken->readers) == 1 ? begin_work(state, inbox)
+                                                    : call_method(state, RUN, inbox, NULL);
+    }
+    PyObject *unread = PyLong_FromSsize_t(taken->unread);
+    if (unread == NULL) {
+        return -1;
+    }
+    Py_SETREF(SLOT(inbox, Inbox_unread), unread);
+    PyObject *const receiver = SLOT(inbox, Inbox__receiver);
+    return receiver == Py_None ? 0 : call_method(state, SET, receiver, NULL);
 }
 
 /* connection/session.py */
 
-/* The inbox, if a callback is registered and not running, and nothing waits for it. */
+/* Session._take(data, now), of whole messages, for which a task waits */
 static PyObject *
-idle_inbox(State *state, PyObject *session)
+take(State *state, PyObject *const *args, Py_ssize_t given)
 {
-    if (state->object[NOTHING] == NULL) { /* the shared queue of those who had no message yet */
-        state->object[NOTHING] = imported("wstransports.receiving.inbox", "_NOTHING");
-    }
-    PyObject *const zero = state->object[ZERO];
-    PyObject *const inbox = SLOT(session, Session_inbox);
-    if (!holds(inbox, state->class[Inbox]) || SLOT(inbox, Inbox_unread) != zero ||
-        SLOT(inbox, Inbox__workers) != zero || SLOT(inbox, Inbox__arriving) != Py_None ||
-        SLOT(inbox, Inbox__ending) != Py_False) {
+    PyObject *const core = SLOT(args[0], Session_core);
+    if (given != 3 || !holds(args[0], CLASS(Session)) || core == NULL ||
+        !PyObject_TypeCheck(core, CLASS(Connection)) || PyObject_Size(args[1]) >= LONG_READ) {
         return NULL;
     }
-    PyObject *const callback = SLOT(inbox, Inbox_callback);
-    PyObject *const waiting = SLOT(inbox, Inbox__waiting);
-    PyObject *const callbacks = SLOT(inbox, Inbox__callbacks);
-    const int idle = callback != NULL && callback != Py_None && waiting != NULL &&
-                     waiting != state->object[NOTHING] && PyObject_Size(waiting) == 0 &&
-                     holds(callbacks, state->class[Callbacks]) &&
-                     SLOT(callbacks, Callbacks_pipe) != NULL &&
-                     SLOT(callbacks, Callbacks_context) != NULL &&
-                     SLOT(callbacks, Callbacks_running) != NULL;
-    return idle ? inbox : NULL;
-}
-
-/* Whether it is a whole message, which its reader holds in one piece. */
-static int
-is_whole(const State *state, PyObject *event)
-{
-    if (!holds(event, state->class[MessagePiece])) {
-        return 0;
-    }
-    PyObject *const data = SLOT(event, MessagePiece_data);
-    return SLOT(event, MessagePiece_first) == Py_True &&
-           SLOT(event, MessagePiece_last) == Py_True && holds(data, &PyBytes_Type) &&
-           PyBytes_GET_SIZE(data) <= GET_LIMIT && SLOT(event, MessagePiece_text) != NULL &&
-           SLOT(event, MessagePiece_type) != NULL;
-}
-
-/* Append a WebSocketReader for a whole message to what waits. */
-static int
-put_reader(const State *state, PyObject *inbox, PyObject *event)
-{
-    PyObject *const text = SLOT(event, MessagePiece_text);
-    PyObject *reader = PyType_GenericAlloc(state->class[WebSocketReader], 0);
-    if (reader == NULL) {
-        return -1;
-    }
-    SLOT(reader, WebSocketReader_data_type) = Py_NewRef(SLOT(event, MessagePiece_type));
-    SLOT(reader, WebSocketReader__flow) = Py_NewRef(inbox);
-    SLOT(reader, WebSocketReader__counted) = Py_NewRef(state->object[ZERO]);
-    SLOT(reader, WebSocketReader__whole) =
-        Py_NewRef(text == Py_None ? SLOT(event, MessagePiece_data) : text);
-    const int failed = call_method(state, APPEND, SLOT(inbox, Inbox__waiting), reader);
-    Py_DECREF(reader);
-    return failed;
-}
-
-/* Start the one task of on_message: `Inbox.run`, and `Callbacks.begin`. */
-static int
-begin_work(const State *state, PyObject *inbox)
-{
-    PyObject *const callbacks = SLOT(inbox, Inbox__callbacks);
-    PyObject *running = PyNumber_Add(SLOT(callbacks, Callbacks_running), state->object[ONE]);
-    if (running == NULL) {
-        return -1;
-    }
-    Py_SETREF(SLOT(callbacks, Callbacks_running), running);
-    Py_SETREF(SLOT(inbox, Inbox__workers), Py_NewRef(state->object[ONE]));
-    PyObject *coroutine = PyObject_VectorcallMethod(state->object[WORK], &inbox, 1, NULL);
-    if (coroutine == NULL) {
-        return -1;
-    }
-    /* The task may replace what the slots hold. */
-    PyObject *pipe = Py_NewRef(SLOT(callbacks, Callbacks_pipe));
-    PyObject *context = Py_NewRef(SLOT(callbacks, Callbacks_context));
-    PyObject *const args[] = {pipe, coroutine, context};
-    PyObject *result = PyObject_VectorcallMethod(state->object[START], args, 3, NULL);
-    Py_DECREF(coroutine);
-    Py_DECREF(context);
-    Py_DECREF(pipe);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
-/* Session.handle(events) */
-static PyObject *
-handle(State *state, PyObject *const *args, Py_ssize_t given)
-{
-    PyObject *const inbox = given == 2 ? idle_inbox(state, args[0]) : NULL;
-    if (inbox == NULL || !PyList_CheckExact(args[1])) {
+    PyObject *const parser = idle_parser(state, core);
+    Taken taken = {idle_inbox(state, args[0]), NULL, 0};
+    if (parser == NULL || taken.inbox == NULL) {
         return NULL;
     }
-    PyObject *const events = args[1];
-    const Py_ssize_t count = PyList_GET_SIZE(events);
-    Py_ssize_t whole = 0;
-    while (whole < count && is_whole(state, PyList_GET_ITEM(events, whole))) {
-        whole++;
+    taken.unread = PyLong_AsSsize_t(SLOT(taken.inbox, Inbox_unread));
+    const Py_ssize_t most = PyLong_AsSsize_t(SLOT(taken.inbox, Inbox__limit));
+    taken.readers = PyErr_Occurred() ? NULL : PyList_New(0);
+    int done = taken.readers != NULL &&
+               take_messages(state, parser, args[1], take_reader, &taken) > 0 &&
+               taken.unread <= most;
+    if (done) {
+        heard(state, core, args[2]);
+        done = deliver_all(state, &taken) == 0;
     }
-    if (count == 0 || whole < count) {
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        if (put_reader(state, inbox, PyList_GET_ITEM(events, i)) < 0) {
-            return NULL;
-        }
-    }
-    const int failed =
-        count == 1 ? begin_work(state, inbox) : call_method(state, RUN, inbox, NULL);
-    return failed ? NULL : Py_NewRef(Py_None);
+    Py_XDECREF(taken.readers);
+    return done ? Py_NewRef(Py_None) : NULL;
 }
 
 /* sending/outbox.py and batch.py */
@@ -194,10 +205,11 @@ static int
 has_less_than(const State *state, PyObject *outbox, Py_ssize_t most)
 {
     PyObject *const core = SLOT(outbox, Outbox_core);
-    PyObject *unsent = core == NULL ? NULL : PyObject_GetAttr(core, state->object[UNSENT]);
-    const int less = holds(unsent, &PyLong_Type) && PyLong_AsSsize_t(unsent) < most;
-    Py_XDECREF(unsent);
-    return less && !PyErr_Occurred();
+    if (core == NULL || !PyObject_TypeCheck(core, CLASS(Sender))) {
+        return 0;
+    }
+    PyObject *const unsent = SLOT(core, Sender_unsent);
+    return holds(unsent, &PyLong_Type) && PyLong_AsSsize_t(unsent) < most && !PyErr_Occurred();
 }
 
 /* Outbox.put(): gather output, that of this input. */
@@ -207,14 +219,14 @@ put(State *state, PyObject *const *args, Py_ssize_t given)
     PyObject *const outbox = args[0];
     PyObject *const batch = SLOT(outbox, Outbox_batch);
     PyObject *const pipe = SLOT(outbox, Outbox_pipe);
-    if (given != 1 || pipe == NULL || !holds(batch, state->class[Batch])) {
+    if (given != 1 || pipe == NULL || !holds(batch, CLASS(Batch))) {
         return NULL;
     }
     PyObject *const gathered = SLOT(outbox, Outbox__gathered);
     PyObject *const active = SLOT(batch, Batch_active);
     PyObject *const old_at = SLOT(batch, Batch_old_at);
     PyObject *const waiting = SLOT(batch, Batch__waiting);
-    if (active == NULL || active == state->object[ZERO] || !holds(old_at, &PyFloat_Type) ||
+    if (active == NULL || active == OBJECT(ZERO) || !holds(old_at, &PyFloat_Type) ||
         PyFloat_AS_DOUBLE(old_at) == 0.0 || !holds(waiting, &PyList_Type) ||
         !has_less_than(state, outbox, GATHER_LIMIT)) {
         return NULL;
@@ -224,9 +236,9 @@ put(State *state, PyObject *const *args, Py_ssize_t given)
         PyObject *now = PyObject_CallNoArgs(SLOT(outbox, Outbox__now));
         const int young = holds(now, &PyFloat_Type) && PyFloat_AS_DOUBLE(now) < until;
         Py_XDECREF(now);
-        return young ? PyObject_GetAttr(pipe, state->object[FULL]) : NULL;
+        return young ? PyObject_GetAttr(pipe, OBJECT(FULL)) : NULL;
     }
-    PyObject *full = gathered == Py_False ? PyObject_GetAttr(pipe, state->object[FULL]) : NULL;
+    PyObject *full = gathered == Py_False ? PyObject_GetAttr(pipe, OBJECT(FULL)) : NULL;
     if (full == NULL || PyList_Append(waiting, outbox) < 0) {
         Py_XDECREF(full);
         return NULL;
@@ -240,7 +252,7 @@ static int
 flush(const State *state, PyObject *outbox)
 {
     Py_XSETREF(SLOT(outbox, Outbox__gathered), Py_NewRef(Py_False));
-    PyObject *data = PyObject_VectorcallMethod(state->object[DATA_TO_SEND],
+    PyObject *data = PyObject_VectorcallMethod(OBJECT(DATA_TO_SEND),
                                                &SLOT(outbox, Outbox_core), 1, NULL);
     int failed = data == NULL;
     if (!failed && PyObject_Size(data) != 0) {
@@ -267,12 +279,12 @@ end(State *state, PyObject *const *args, Py_ssize_t given)
         return NULL;
     }
     PyObject *outbox = PyList_GET_ITEM(waiting, 0);
-    if (!holds(outbox, state->class[Outbox]) || SLOT(outbox, Outbox_pipe) == NULL ||
+    if (!holds(outbox, CLASS(Outbox)) || SLOT(outbox, Outbox_pipe) == NULL ||
         SLOT(outbox, Outbox__written) == NULL || !has_less_than(state, outbox, LARGE)) {
         return NULL;
     }
     Py_INCREF(outbox);
-    Py_XSETREF(SLOT(args[0], Batch_active), Py_NewRef(state->object[ZERO]));
+    Py_XSETREF(SLOT(args[0], Batch_active), Py_NewRef(OBJECT(ZERO)));
     const int failed = PyList_SetSlice(waiting, 0, 1, NULL) < 0 || flush(state, outbox) < 0;
     Py_DECREF(outbox);
     return failed ? NULL : Py_NewRef(Py_None);
@@ -285,9 +297,9 @@ end(State *state, PyObject *const *args, Py_ssize_t given)
 /* The module */
 
 static const Shortcut shortcuts[] = {
-    {"Session.handle", Session,
-     1 << MessagePiece | 1 << Inbox | 1 << WebSocketReader | 1 << Callbacks, handle},
-    {"Outbox.put", Outbox, 0, put},
+    {"Session._take", Session,
+     1 << Connection | 1 << Parser | 1 << Deadlines | 1 << Inbox | 1 << WebSocketReader, take},
+    {"Outbox.put", Outbox, 1 << Sender, put},
     {"Batch.end", Batch, 0, end},
     {"Sending._send", Sending,
      1 << PreparedMessage | 1 << ServerConnection | 1 << Session | 1 << Outbox | 1 << FragmentLock |
@@ -297,16 +309,8 @@ static const Shortcut shortcuts[] = {
     {NULL, 0, 0, NULL},
 };
 
-static PyObject *
-method(PyObject *module, PyObject *definition)
-{
-    return new_method(module, shortcuts, definition);
-}
-
 static PyMethodDef methods[] = {
-#ifndef Py_GIL_DISABLED /* where threads may change an object while its slots are read */
-    {"method", method, METH_O, "method(definition, /)\n--\n\nSee speedups.shortcuts."},
-#endif
+    METHOD
     {NULL, NULL, 0, NULL},
 };
 
@@ -314,30 +318,12 @@ static int
 module_exec(PyObject *module)
 {
     State *const state = PyModule_GetState(module);
-    for (int i = 0; i < NAMES; i++) {
-        state->object[i] = PyUnicode_InternFromString(names[i]);
+    for (int i = NAMES; i < OBJECTS; i++) {
+        OBJECT(i) = PyUnicode_InternFromString(names[i - NAMES]);
     }
-    state->object[ZERO] = PyLong_FromLong(0);
-    state->object[ONE] = PyLong_FromLong(1);
-    PyObject *types = imported("wscore.enums", "DataType");
-    state->object[NO_TYPE] = types == NULL ? NULL : PyObject_GetAttrString(types, "NONE");
-    Py_XDECREF(types);
-    state->method = (PyTypeObject *)PyType_FromModuleAndSpec(module, &method_spec, NULL);
+    bind_objects(state, module);
+    OBJECT(ONE) = PyLong_FromLong(1);
     return PyErr_Occurred() ? -1 : 0;
 }
 
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = MODULE,
-    .m_size = sizeof(State),
-    .m_methods = methods,
-    .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-};
-
-PyMODINIT_FUNC
-PyInit__speedups(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+#include "../wscore/_module.h"

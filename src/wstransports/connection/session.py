@@ -71,14 +71,7 @@ class Session:
     """
 
     __slots__ = (
-        "_alarm",
-        "_batch",
-        "_client",
-        "_ended",
-        "_going_away",
-        "_linger",
-        "_now",
-        "_over",
+        *("_alarm", "_batch", "_client", "_ended", "_going_away", "_linger", "_now", "_over"),
         "_stream_closed",
         "callbacks",
         "control",
@@ -162,14 +155,9 @@ class Session:
         if outermost:
             batch.active = 1
         try:
-            core = self.core
             now = self._now()
             batch.old_at, batch.quiet = now + GATHER_SECONDS, False
-            self.handle(core.receive_data(data, now))
-            if core.more:
-                self.intake.handle_rest(now, self._now())
-            elif len(data) >= LONG_READ:
-                self.intake.take_turns(now)
+            self._take(data, now)
             if self.callbacks.closing:
                 self.advance_close()
         except Exception as error:  # noqa: BLE001  # an extension may raise anything
@@ -195,6 +183,16 @@ class Session:
 
     # Input.
 
+    @accelerated_method
+    def _take(self, data: bytes | memoryview, now: float) -> None:
+        """Handle input that arrived at `now`, and no more of it than others have time for."""
+        core = self.core
+        self.handle(core.receive_data(data, now))
+        if core.more:
+            self.intake.handle_rest(now, self._now())
+        elif len(data) >= LONG_READ:
+            self.intake.take_turns(now)
+
     def run_as_batch(self, call: Callable[[], None]) -> None:
         """Run `call` as the handling of input: what it sends leaves in one write."""
         with self._batch:
@@ -205,7 +203,6 @@ class Session:
             if self.callbacks.closing:
                 self.advance_close()
 
-    @accelerated_method
     def handle(self, events: list[Event]) -> None:
         """Handle all events before any callback runs: a callback may send or close at once."""
         inbox = self.inbox
