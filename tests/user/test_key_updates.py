@@ -92,6 +92,10 @@ class FakeTransport:
         for part in parts:
             self.write(part)
 
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Those of any transport."""
+        return 16384, 65536
+
     def set_write_buffer_limits(self, high: int) -> None:
         """They are as they were."""
 
