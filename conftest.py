@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -50,3 +51,5 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (outbox, session):
         monkeypatch.setattr(module, "GATHER_SECONDS", 60)
     monkeypatch.setattr(batch, "WORK_AT_ONCE", 60)
+    for name in ("SLICE", "_SHORT_SLICE"):  # `broadcast` is a function, too
+        monkeypatch.setattr(sys.modules["wstransports.broadcast"], name, 60)

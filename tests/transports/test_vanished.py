@@ -14,15 +14,12 @@ from kit.loops import EACH, SOCKETS, Loop, MemoryLoop, on, on_sockets, state_of
 from kit.peer import Peer
 from kit.sockets import open_sockets
 from wscore import State
+from wscore.deadlines import Deadlines
 from wstransports import Client, WebSocketReader
-from wstransports.connection.session import Session
 from wstransports.sending.kernel_buffer import has_ended, unacknowledged
 
 # Seconds of silence after which a peer counts as gone.
 TIMEOUT = 0.4
-
-# How often the server looks at a connection in that time: when a ping is due, and at the end.
-LOOKS = 2
 
 
 class Security:
@@ -77,17 +74,17 @@ async def paused(loop: Loop, server: Any, hanging: Hanging, **request: Any) -> P
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[Session]:
-    """Whose deadlines were looked at, once for each look."""
-    looks: list[Session] = []
-    on_alarm = Session.on_alarm
+def pings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When a server sent a keepalive ping: once in each TIMEOUT at most."""
+    pings: list[float] = []
+    pinged = Deadlines.pinged
 
-    def look(session: Session) -> None:
-        looks.append(session)
-        on_alarm(session)
+    def note(deadlines: Deadlines, now: float) -> None:
+        pings.append(now)
+        pinged(deadlines, now)
 
-    monkeypatch.setattr(Session, "on_alarm", look)
-    return looks
+    monkeypatch.setattr(Deadlines, "pinged", note)
+    return pings
 
 
 def leave(peer: Peer) -> None:
@@ -106,7 +103,7 @@ async def test_it_is_noticed(
     loop: Loop,
     vanish: Callable[[Peer], None],
     security: Security,
-    looks: list[Session],
+    pings: list[float],
     log: Log,
 ) -> None:
     """It was kept for ever, with its descriptor and its place in `clients`."""
@@ -116,10 +113,10 @@ async def test_it_is_noticed(
     ) as server:
         before = open_sockets()
         peer = await paused(loop, server, hanging, **security.dialled)
-        looks.clear()
+        pings.clear()
         vanish(peer)
         await loop.until(lambda: not server.clients)
-        assert len(looks) <= 2 * LOOKS
+        assert len(pings) <= 2
         await loop.until(lambda: open_sockets() == before)
         await loop.until(lambda: hanging.codes)
         assert hanging.codes == [1006]
@@ -154,7 +151,7 @@ async def test_so_is_a_host_that_answers_nothing(
     loop: Loop,
     security: Security,
     log: Log,
-    looks: list[Session],
+    pings: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its cable is cut: nobody sends a reset, but the kernel hears of no segment any more."""
@@ -164,12 +161,12 @@ async def test_so_is_a_host_that_answers_nothing(
     ) as server:
         peer = await paused(loop, server, hanging, **security.dialled)
         session = hanging.clients[0]._session
-        looks.clear()
+        pings.clear()
         outbox = "wstransports.sending.outbox"
         monkeypatch.setattr(f"{outbox}.unacknowledged", lambda sock: 1)
         monkeypatch.setattr(f"{outbox}.unsent", lambda sock: session.outbox._written)
         await loop.until(lambda: not server.clients)
-        assert len(looks) <= 3 * LOOKS
+        assert len(pings) <= 3
         await loop.until(lambda: hanging.codes)
         assert hanging.codes == [1006]
         assert log.lines() == [f"dropped, keepalive: no output was read for {TIMEOUT} s"]
