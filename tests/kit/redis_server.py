@@ -117,11 +117,11 @@ class Cable:
     """A proxy that leads from a port to a Unix socket, until it is cut."""
 
     def __init__(self, path: Path) -> None:
-        self.port = 0
+        self.port: int
         self._path = str(path)
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_cut = False
         self._serving: set[asyncio.Task[None]] = set()
 
     def run(self, ready: Future[None]) -> None:
@@ -130,46 +130,48 @@ class Cable:
         self._loop.run_until_complete(self._listen())
         ready.set_result(None)
         self._loop.run_forever()
+        self._server.close()
         self._loop.run_until_complete(self._cut())
         self._loop.close()
 
     def cut(self) -> None:
-        """Drop all connections, and take no more."""
+        """Drop all connections, and each that comes."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(PATIENCE)
 
     def mend(self) -> None:
-        """Take connections again."""
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(PATIENCE)
+        """Lead connections again."""
+        self._is_cut = False
 
     def stop(self) -> None:
         """End `run`."""
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._lead, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._lead, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        # It listens on: another process could take a port that is closed.
+        self._is_cut = True
         for task in self._serving:
             task.cancel()
         if self._serving:
             await asyncio.wait(self._serving)
 
     async def _lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._serving.add(task)
         with suppress(asyncio.CancelledError, OSError):
-            far_reader, far_writer = await asyncio.open_unix_connection(self._path)
-            both = {writer, far_writer}
-            self._writers |= both
+            both = {writer}
             try:
+                far_reader, far_writer = await asyncio.open_unix_connection(self._path)
+                both.add(far_writer)
                 await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
             finally:
-                self._writers -= both
                 for one in both:
                     one.transport.abort()
         self._serving.discard(task)
