@@ -43,6 +43,16 @@ def frame(payload: bytes, first: int = 0x81) -> bytes:
     return bytes([first]) + (bytes([size]) if size < 126 else b"\x7f" + size.to_bytes(8)) + payload
 
 
+def read_head(stream: BinaryIO) -> bytes:
+    """A head, or what there is of it if the peer leaves."""
+    lines = []
+    while line := stream.readline():
+        lines.append(line)
+        if line == b"\r\n":
+            break
+    return b"".join(lines)
+
+
 def read_frame(stream: BinaryIO) -> bytes | None:
     """The payload of a client's frame; None if the client has closed, even within a frame."""
     size = int.from_bytes(stream.read(2)[1:]) & 0x7F
@@ -71,7 +81,7 @@ def _serve(
     if tls is not None:
         connection = tls.wrap_socket(connection, server_side=True)
     with connection, connection.makefile("rb") as stream:
-        received = b"".join(iter(stream.readline, b"\r\n")) + b"\r\n"
+        received = read_head(stream)
         assert b"Sec-WebSocket-Key: " in received
         try:
             connection.sendall(received if raw else head)
@@ -316,9 +326,7 @@ def serving_rooms(greeting: bytes, pass_on: Answer) -> Iterator[tuple[list[int],
             ]
             streams = [stack.enter_context(one.makefile("rb")) for one in accepted]
             for connection, stream in zip(accepted, streams, strict=True):
-                asked.append(stream.readline().split()[1].decode())
-                while stream.readline() != b"\r\n":
-                    pass
+                asked.append(read_head(stream).split()[1].decode())
                 connection.sendall(HEAD + greeting)
             with suppress(ConnectionError):  # the load generator has ended
                 while (payload := read_frame(streams[0])) is not None:
@@ -382,8 +390,7 @@ def run_with_a_client(
             with connection.makefile("rb") as stream:
                 connection.sendall(request)
                 try:
-                    while (line := stream.readline()) not in (b"", b"\r\n"):
-                        head.extend(line)
+                    head.extend(read_head(stream))
                     while size := stream.read(2)[1:]:
                         connection.sendall(answer(stream.read(size[0])))
                 except ConnectionError:
