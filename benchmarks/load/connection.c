@@ -142,16 +142,46 @@ void connection_grant(struct connection *one, const struct tape *tape, int messa
     }
 }
 
-/* Send what is granted; return whether the socket was full. */
-bool connection_send(struct connection *one, const struct tape *tape)
+/* Send a pong, if one is owed; return whether the socket was full. */
+static bool send_pong(struct connection *one, const struct settings *settings)
 {
+    static const unsigned char key[4] = {0x37, 0xFA, 0x21, 0x3D};
+    unsigned char pong[6 + MOST_PING];
+    bool masked = !settings->listener;
+    if (!one->owes_pong)
+        return false;
+    size_t size = frame_header(pong, 0x8A, masked, one->ping_size);
+    if (masked) {
+        memcpy(pong + size, key, sizeof key);
+        mask_copy(pong + size + sizeof key, one->ping, one->ping_size, key);
+        size += sizeof key;
+    } else
+        memcpy(pong + size, one->ping, one->ping_size);
+    size += one->ping_size;
+    ssize_t sent = wire_send(one, pong, size);
+    if (sent < 0 && errno == EAGAIN)
+        return true;
+    if (sent != (ssize_t)size)
+        fail("connection %d: cannot send a pong: %s", one->number,
+             sent < 0 ? strerror(errno) : "a part was sent");
+    one->owes_pong = false;
+    return false;
+}
+
+/* Send what is granted, and a pong before or after it; return whether the socket was full. */
+bool connection_send(struct connection *one, const struct tape *tape,
+                     const struct settings *settings)
+{
+    if (!one->cut && send_pong(one, settings))
+        return true;
     while (one->granted > 0) {
         size_t length = tape->starts[tape->count] - one->out;
         if (length > one->granted)
             length = one->granted;
         ssize_t sent = wire_send(one, tape->bytes + one->out, length);
         if (sent < 0) {
-            if (errno == EAGAIN)
+            one->cut = errno == EAGAIN;
+            if (one->cut)
                 return true;
             fail("connection %d: cannot send: %s", one->number, strerror(errno));
         }
@@ -160,7 +190,8 @@ bool connection_send(struct connection *one, const struct tape *tape)
         if (one->out == tape->starts[tape->count])
             one->out = 0;
     }
-    return false;
+    one->cut = false;
+    return send_pong(one, settings);
 }
 
 static void check(struct connection *one, const unsigned char *wanted, size_t size,
@@ -223,9 +254,11 @@ static size_t take_head(struct connection *one, const struct settings *settings,
     }
     if (!one->inside_frame)
         return taken;
-    one->pings = one->head[0] == 0x89 && one->left < 126;
-    if (one->pings)
+    one->pings = one->head[0] == 0x89 && one->left <= MOST_PING;
+    if (one->pings) {
+        one->ping_size = 0;
         return taken;
+    }
     int opcode = one->head[0] & 0x0F, wanted = one->inside_message ? 0 : settings->text ? 1 : 2;
     if (opcode != wanted || (one->head[1] & 0x80) != mask_bit || one->head[0] & 0x30)
         fail("connection %d: a frame starts with %02x %02x, not with opcode %d", one->number,
@@ -249,6 +282,14 @@ static void unmask(struct connection *one, unsigned char *data, size_t length)
     one->unmasked += length;
 }
 
+/* Keep the next part of a ping's payload. */
+static void keep_ping(struct connection *one, const unsigned char *data, size_t length)
+{
+    memcpy(one->ping + one->ping_size, data, length);
+    one->ping_size += length;
+    one->owes_pong = length == one->left;
+}
+
 static void take_frames(struct connection *one, const struct tape *tape,
                         const struct settings *settings, unsigned char *data, size_t length)
 {
@@ -265,7 +306,9 @@ static void take_frames(struct connection *one, const struct tape *tape,
         size_t part = length < one->left ? length : (size_t)one->left;
         if (settings->listener)
             unmask(one, data, part);
-        if (!one->pings)
+        if (one->pings)
+            keep_ping(one, data, part);
+        else
             (one->compressed ? check_compressed(one, wanted, tape->size, data, part)
                              : check(one, wanted, tape->size, data, part));
         data += part;

@@ -67,6 +67,7 @@ ssize_t wire_receive(struct connection *one, void *data, size_t length);
 void wire_close(struct connection *one);
 
 /* connection.c: one connection, and the check of what comes back. */
+enum { MOST_PING = 125 };
 struct connection {
     int fd;
     SSL *tls;                 /* NULL without TLS */
@@ -74,6 +75,7 @@ struct connection {
     bool polls_output;        /* epoll reports when the socket takes more */
     size_t out;               /* position in the tape of the next byte to send */
     size_t granted;           /* how many bytes may be sent */
+    bool cut;                 /* the socket was full before all of them were sent */
     int next;                 /* the next message to send */
     long sent, received;      /* messages */
     uint64_t *times;          /* when each message in flight was sent; a ring */
@@ -85,6 +87,9 @@ struct connection {
     unsigned char key[4];     /* with which a client has masked it */
     size_t unmasked;          /* bytes of it that are unmasked */
     bool inside_frame, pings, inside_message, fin, compressed;
+    unsigned char ping[MOST_PING]; /* the payload of the last ping */
+    size_t ping_size;
+    bool owes_pong;
     z_stream inflater;
     bool inflates, resets;
 };
@@ -93,7 +98,8 @@ void connections_open(struct connection *all, int count, const struct settings *
 void connection_start(struct connection *one, int first_message, const struct settings *settings);
 void connection_grant(struct connection *one, const struct tape *tape, int messages,
                       int in_flight, uint64_t now);
-bool connection_send(struct connection *one, const struct tape *tape);
+bool connection_send(struct connection *one, const struct tape *tape,
+                     const struct settings *settings);
 int connection_receive(struct connection *one, const struct tape *tape,
                        const struct settings *settings);
 void connection_leave(struct connection *one, bool sends_close);
@@ -118,6 +124,8 @@ void latency_add(uint64_t nanoseconds);
 double latency_quantile(double part); /* in microseconds */
 
 /* turn.c */
+void turn_ready(void);
+bool turn_asked(int epoll);
 bool turn_comes(double *asked);
 
 /* The modes. */

@@ -35,7 +35,7 @@ struct exchange {
 static void grant(struct exchange *run, struct connection *one, int messages, uint64_t time)
 {
     connection_grant(one, &run->tape, messages, run->settings->in_flight, time);
-    bool wants = connection_send(one, &run->tape);
+    bool wants = connection_send(one, &run->tape, run->settings);
     if (wants != one->polls_output)
         watch(run->epoll, one, EPOLL_CTL_MOD, wants);
 }
@@ -74,12 +74,30 @@ static long exchange(struct exchange *run, long messages, double seconds)
             ends = ends || received >= messages;
             again = ends || run->broadcasts ? 0 : complete;
             in_flight -= complete - again;
-            if (complete || one->polls_output)
+            if (complete || one->polls_output || one->owes_pong)
                 grant(run, one, again, time);
         }
         ends = ends || (received > 0 && (double)(now() - start) >= seconds * 1e9);
     }
     return received;
+}
+
+/* Answer pings until the next turn comes: a server closes connections that answer none. */
+static bool next_turn(struct exchange *run, double *seconds)
+{
+    struct epoll_event events[EVENTS];
+    turn_ready();
+    while (!turn_asked(run->epoll)) {
+        int ready = epoll_wait(run->epoll, events, EVENTS, 0);
+        for (int index = 0; index < ready; index++) {
+            struct connection *one = events[index].data.ptr;
+            if (events[index].events & ~(uint32_t)EPOLLOUT &&
+                connection_receive(one, &run->tape, run->settings))
+                fail("connection %d: a message between turns", one->number);
+            grant(run, one, 0, 0);
+        }
+    }
+    return turn_comes(seconds);
 }
 
 void run_messages(const struct settings *settings)
@@ -109,7 +127,7 @@ void run_messages(const struct settings *settings)
     if (settings->warm_up)
         exchange(&run, settings->warm_up, settings->limit);
     latency_clear();
-    while (turn_comes(&seconds)) {
+    while (next_turn(&run, &seconds)) {
         struct mark begin = mark_now(&settings->pids);
         received += exchange(&run, settings->messages, seconds);
         mark_add(&sum, begin, mark_end(&settings->pids));

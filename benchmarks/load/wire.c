@@ -21,7 +21,8 @@ static SSL_CTX *tls_context(void)
         if (context == NULL)
             fail("OpenSSL has no memory");
         SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
-        SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS);
+        SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS |
+                                      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     }
     return context;
 }

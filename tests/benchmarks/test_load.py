@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedReader
 from typing import BinaryIO
 
 import pytest
@@ -94,18 +95,18 @@ def _serve(
             return  # the load generator has ended
 
 
+def command(port: int, *arguments: str, mode: str = "echo", pid: int | None = None) -> list[str]:
+    """The load generator's command line. The server's process is `pid`, or this one."""
+    target = [f"--port={port}", f"--pid={pid or os.getpid()}", f"--size={SIZE}"]
+    return [str(generator()), mode, *target, "--messages=100", "--limit=20", *arguments]
+
+
 def run(
     port: int, *arguments: str, mode: str = "echo", turns: int = 1, pid: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the load generator. The server's process is `pid`, or this one.
-
-    A turn may take 20 seconds, and none does.
-    """
-    target = [f"--port={port}", f"--pid={pid or os.getpid()}", f"--size={SIZE}"]
-    bounds = ["--messages=100", "--limit=20"]
-    command = [str(generator()), mode, *target, *bounds, *arguments]
+    """Run the load generator. A turn may take 20 seconds, and none does."""
     return subprocess.run(
-        command,
+        command(port, *arguments, mode=mode, pid=pid),
         input="20\n" * turns,
         capture_output=True,
         text=True,
@@ -139,19 +140,6 @@ def test_answers_in_fragments_pass() -> None:
         return frame(payload[:5], 0x01) + frame(b"", 0x00) + frame(payload[5:], 0x80)
 
     with serving(fragments) as port:
-        assert_passed(run(port, "--text"))
-
-
-def test_pings_in_between_are_skipped() -> None:
-    def pinged(payload: bytes) -> bytes:
-        return (
-            frame(b"", 0x89)
-            + frame(payload[:5], 0x01)
-            + frame(b"?", 0x89)
-            + frame(payload[5:], 0x80)
-        )
-
-    with serving(pinged) as port:
         assert_passed(run(port, "--text"))
 
 
@@ -266,6 +254,53 @@ def test_a_wrong_answer_over_tls_is_reported(tls: ssl.SSLContext) -> None:
         assert_failed(run(port, "--tls", "--text"), "message 0 is not what was sent")
 
 
+def read_pong(stream: BufferedReader) -> bytes | None:
+    """The payload of a client's pong."""
+    assert stream.peek(1)[:1] == b"\x8a"
+    return read_frame(stream)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_pings_are_answered_before_a_turn_and_in_it(encrypted: bool, tls: ssl.SSLContext) -> None:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        arguments = ["--text", "--messages=1", *["--tls"] * encrypted]
+        load = stack.enter_context(
+            subprocess.Popen(
+                command(listener.getsockname()[1], *arguments),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        assert load.stdin is not None
+        assert load.stdout is not None
+        connection, _ = listener.accept()
+        if encrypted:
+            connection = tls.wrap_socket(connection, server_side=True)
+        stack.enter_context(connection)
+        stream = stack.enter_context(connection.makefile("rb"))
+        read_head(stream)
+        connection.sendall(HEAD)
+        assert load.stdout.readline() == "ready\n"
+
+        connection.sendall(frame(b"?", 0x89)[:2])
+        connection.sendall(b"?" + frame(b"??", 0x89))
+        pong = read_pong(stream)
+        assert pong in (b"?", b"??")  # a pong to the latest is enough
+        if pong == b"?":
+            assert read_pong(stream) == b"??"
+
+        load.stdin.write("20\n")
+        load.stdin.flush()
+        payload = read_frame(stream)
+        assert payload is not None
+        connection.sendall(frame(payload[:5], 0x01) + frame(b"!", 0x89) + frame(payload[5:], 0x80))
+        assert read_pong(stream) == b"!"
+        report, _ = load.communicate()
+    assert (load.returncode, '"messages": 1,' in report) == (0, True)
+
+
 def test_a_server_without_tls_is_reported() -> None:
     def answer(listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -378,41 +413,47 @@ def masked(payload: bytes, key: bytes = KEY) -> bytes:
 
 def run_with_a_client(
     answer: Answer, request: bytes = REQUEST
-) -> tuple[subprocess.CompletedProcess[str], bytes]:
-    """Run the load generator for a client; returns the answer to the client's request, too."""
+) -> tuple[subprocess.CompletedProcess[str], bytes, list[bytes]]:
+    """Run the load generator for a client; returns the answer to the client's request, and the
+    payloads of its pongs, too."""
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as connection,
     ):
         head = bytearray()
+        pongs: list[bytes] = []
 
         def echo() -> None:
             with connection.makefile("rb") as stream:
                 connection.sendall(request)
                 try:
                     head.extend(read_head(stream))
-                    while size := stream.read(2)[1:]:
-                        connection.sendall(answer(stream.read(size[0])))
+                    while start := stream.read(2):
+                        payload = stream.read(start[1])
+                        if start[0] == 0x8A:
+                            pongs.append(payload)
+                        else:
+                            connection.sendall(answer(payload))
                 except ConnectionError:
                     return  # the load generator has ended
 
         client = threading.Thread(target=echo)
         client.start()
-        command = [str(generator()), "echo", f"--listener={listener.fileno()}"]
-        command += [f"--pid={os.getpid()}", "--text", f"--size={SIZE}", "--messages=100"]
+        arguments = [f"--listener={listener.fileno()}", f"--pid={os.getpid()}", "--text"]
+        arguments += [f"--size={SIZE}", "--messages=100", "--limit=20"]
         result = subprocess.run(
-            [*command, "--limit=20"],
+            [str(generator()), "echo", *arguments],
             input="20\n",
             capture_output=True,
             text=True,
             pass_fds=[listener.fileno()],
         )
         client.join()
-    return result, bytes(head)
+    return result, bytes(head), pongs
 
 
 def test_clients_are_accepted_and_their_frames_unmasked() -> None:
-    result, head = run_with_a_client(masked)
+    result, head, _ = run_with_a_client(masked)
     assert_passed(result)
     assert head.startswith(b"HTTP/1.1 101 ")
     assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
@@ -423,7 +464,9 @@ def test_a_client_may_mask_each_piece_with_another_key() -> None:
         first, last = masked(payload[:5]), masked(payload[5:], b"abcd")
         return b"\x01" + first[1:] + masked(b"?").replace(b"\x81", b"\x89", 1) + b"\x80" + last[1:]
 
-    assert_passed(run_with_a_client(fragments)[0])
+    result, _, pongs = run_with_a_client(fragments)
+    assert_passed(result)
+    assert {*pongs} == {b"?"}
 
 
 WRONG_CLIENTS = {
@@ -438,7 +481,7 @@ def test_a_clients_wrong_answer_is_reported(answer: Answer, complaint: str) -> N
 
 
 def test_a_client_that_does_not_upgrade_is_reported() -> None:
-    result, _ = run_with_a_client(frame, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    result, _, _ = run_with_a_client(frame, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert_failed(result, "not a request for an upgrade")
 
 
