@@ -8,10 +8,10 @@ import trustme
 
 from kit.certificates import client_context, server_context
 from wstransports.address import Address
-from wstransports.connecting.tls_pipe import TlsPipe
 from wstransports.connecting.tunnel import Tunnel
 from wstransports.runtime import Pipe, Sink
 from wstransports.tls_end import TlsEnd
+from wstransports.tls_pipe import TlsPipe
 
 
 class Recorder:
@@ -29,6 +29,10 @@ class Recorder:
     def write(self, data: bytes) -> None:
         """Note what was written."""
         self.written += data
+
+    def writelines(self, parts: list[bytes]) -> None:
+        """As `write`."""
+        self.written += b"".join(parts)
 
     def waiting(self) -> int:
         """Nothing waits."""
@@ -51,10 +55,8 @@ class Joined:
         authority = trustme.CA()
         self.server = TlsEnd(server_context(authority, "h"), True)
         self.below, self.sink = Recorder(), Recorder()
-        self.failures: list[OSError] = []
-        self.pipe = TlsPipe(
-            cast(Sink, self.sink), client_context(authority), "h", self.failures.append
-        )
+        self.ends: list[OSError | None] = []
+        self.pipe = TlsPipe(cast(Sink, self.sink), client_context(authority), "h", self.ends.append)
         self.pipe.connected(cast(Pipe, self.below))
         done = not shakes_hands
         while not done:
@@ -62,6 +64,7 @@ class Joined:
             self.pipe.data_received(self.server.owed(False))
         if shakes_hands:
             assert self.sink.calls.pop(0) == ("connected", self.pipe)
+            assert self.ends == [None]
 
 
 def test_what_is_written_arrives_until_the_end_of_our_half() -> None:
@@ -71,6 +74,7 @@ def test_what_is_written_arrives_until_the_end_of_our_half() -> None:
     joined.pipe.close()
     joined.pipe.close()
     joined.pipe.write(b"late")
+    joined.pipe.writelines([b"late"])
     assert joined.server.decrypt(joined.below.taken()) == (b"one two three", True)
     assert joined.below.calls == [("close",)]
     joined.pipe.data_received(joined.server.encrypt(b"still here"))
@@ -123,7 +127,7 @@ def test_after_a_failed_handshake_nothing_follows() -> None:
     joined.pipe.data_received(b"more")
     joined.pipe.eof_received()
     joined.pipe.connection_lost(None)
-    [failure] = joined.failures
+    [failure] = joined.ends
     assert isinstance(failure, ssl.SSLError)
     assert joined.sink.calls == []
 
@@ -132,7 +136,15 @@ def test_a_stream_that_is_lost_during_the_handshake() -> None:
     joined = Joined(shakes_hands=False)
     error = TimeoutError()
     joined.pipe.connection_lost(error)
-    assert joined.failures == [error]
+    assert joined.ends == [error]
+
+
+def test_one_that_is_aborted_before_it_is_connected() -> None:
+    below = Recorder()
+    pipe = TlsPipe(cast(Sink, Recorder()), ssl.create_default_context(), "h", print)
+    pipe.abort()
+    pipe.connected(cast(Pipe, below))
+    assert below.calls == [("abort",)]
 
 
 def test_a_tunnel_after_its_failure_takes_nothing() -> None:

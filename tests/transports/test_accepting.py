@@ -13,7 +13,7 @@ import trustme
 from kit.certificates import client_context, server_context
 from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
-from wstransports import Client, WebSocketServer
+from wstransports import Client, WebSocketServer, connect
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
 from wstransports.address import Address
 from wstransports.listening_sockets import ListeningSockets
@@ -200,7 +200,12 @@ async def test_transports_of_a_loop_that_aiofastnet_patched(loop: Loop, tls: boo
         await peer.nothing()
         peer.close()
         await peer.closed()
-    assert [module.partition(".")[0] for module in found] == ["aiofastnet"]
+        url = f"ws{'s' if tls else ''}://127.0.0.1:{server.port}"
+        trusting = client_context(authority) if tls else None
+        async with connect(url, ssl=trusting, proxy=None) as client:
+            await on_connection(client)
+            await loop.until(lambda: len(found) == 3)
+    assert [module.partition(".")[0] for module in found] == ["aiofastnet"] * 3
 
 
 class WatchesNoSockets(asyncio.SelectorEventLoop):

@@ -1,8 +1,6 @@
 """The contract on asyncio, whichever loop implements it."""
 
 import asyncio
-import errno
-import math
 import os
 import socket
 import sys
@@ -20,13 +18,14 @@ from ..runtime import LostSink, Sink, T, Timer, register
 from ..speedups import accelerated_method
 from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
-from .asyncio_listener import AsyncioListener, has_asyncio_tls
+from .asyncio_listener import AsyncioListener, is_patched, loop_tls
 from .asyncio_signals import AsyncioSignals
 from .asyncio_socket import writable
 from .asyncio_timers import AsyncioTimers
-from .asyncio_tls import READ_AHEAD, AboveTls, open_tls
+from .asyncio_tls import TlsHandshake
 from .dialling import dial
 from .tls_watch import TlsWatch
+from .write_half import Room
 
 # The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
 # holds the longest message accepted by default, in one piece: 0.8 of the CPU time.
@@ -34,13 +33,17 @@ READ_SIZE = 256 * 1024
 LARGE_READ = 128 * 1024
 LARGE_READ_SIZE = 1088 * 1024
 
+# The most bytes that a loop's own TLS reads ahead while reading is paused, but for one read more.
+# A record is less, so that a peer can complete one.
+READ_AHEAD = 64 * 1024
+
 _USUAL_TIME = asyncio.BaseEventLoop.time
 
 # Elsewhere, writelines() of a transport joins the parts.
 _SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
 
 
-class AsyncioPipe(AboveTls):
+class AsyncioPipe(Room, asyncio.BaseProtocol):
     """A Pipe, and the protocol that a transport calls."""
 
     # The attributes that connection_made sets would give each pipe a dict of 900 bytes.
@@ -53,7 +56,7 @@ class AsyncioPipe(AboveTls):
     _transport: asyncio.Transport
 
     def __init__(self, runtime: "AsyncioRuntime", sink: Sink) -> None:
-        super().__init__()
+        super().__init__(asyncio.Event)
         self.connected: bool = False
         self._runtime = runtime
         self._sink = sink
@@ -78,7 +81,7 @@ class AsyncioPipe(AboveTls):
         self._peername = peername or transport.get_extra_info("peername")
         self._descriptor = writable(transport)
         limit_read_ahead = getattr(transport, "set_read_buffer_limits", None)
-        if limit_read_ahead is not None:  # only TLS reads ahead
+        if limit_read_ahead is not None:  # a loop's own TLS, under uvicorn
             limit_read_ahead(READ_AHEAD)
         self.connected = True
         self._sink.connected(self)
@@ -106,7 +109,6 @@ class AsyncioPipe(AboveTls):
         self._sink.connection_lost(exc or self._loss)
         self._sink = LostSink(self._sink)
         self._received = self._sink.data_received
-        self.below = None
         with suppress(AttributeError):  # it was never connected
             if _is_plain(self._transport):
                 self._transport.close()  # again, for it breaks its own cycle
@@ -202,14 +204,6 @@ class AsyncioPipe(AboveTls):
                 self._transport.abort()
         elif not self._transport.is_closing():  # closed again, asyncio's TLS cannot be aborted
             self._transport.close()
-            self._end_below()
-
-    def _end_below(self) -> None:
-        """End our half of TCP too, if all is sent: else the peer would, in answer to TLS's end."""
-        below = self.below
-        if below is not None and not self.waiting() and not below.get_write_buffer_size():
-            with suppress(OSError):  # it is reset already
-                below.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
         """Drop the stream at once."""
@@ -369,25 +363,31 @@ class AsyncioRuntime:
     ) -> AsyncioListener:
         """Accept connections at `where`."""
         listening = await ListeningSockets.open(where, self.loop.getaddrinfo)
-        make_pipe = partial(self._pipe, tls=where.tls is not None)
+        begin_tls = None
+        if where.tls is not None and not is_patched(self.loop):
+            begin_tls = partial(TlsHandshake, self, context=where.tls, server_side=True)
         return AsyncioListener(  # type: ignore[abstract, unused-ignore]  # new in Python 3.13
-            self.loop, listening, where, make_sink, make_pipe, _tls(where)
+            self.loop, listening, where, make_sink, self._pipe, begin_tls
         )
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included."""
         sock = await dial(where, AsyncioDialler(self.loop))
-        host = where.server_hostname
-        open_stream: Callable[..., Any] = self.loop.create_connection
-        if where.tls is not None and has_asyncio_tls(self.loop):
-            open_stream = partial(open_tls, self.loop)
-        try:
-            make_pipe = partial(self._pipe, sink, tls=where.tls is not None)
-            await open_stream(make_pipe, sock=sock, server_hostname=host, **_tls(where))
-        except ConnectionResetError:  # asyncio does not say when
-            raise ConnectionResetError(
-                errno.ECONNRESET, "the server left during the TLS handshake"
-            ) from None
+        handshake = None
+        tls: dict[str, Any] = {}
+        if where.tls is not None:
+            if is_patched(self.loop):
+                tls = {**loop_tls(where), "server_hostname": where.server_hostname}
+            else:
+                handshake = TlsHandshake(self, sink, where.tls, where.server_hostname)
+                sink = handshake.pipe
+        await self.loop.create_connection(partial(self._pipe, sink), sock=sock, **tls)
+        if handshake is not None:
+            try:
+                await handshake.wait(where.handshake_timeout)
+            except BaseException:
+                handshake.pipe.abort()
+                raise
 
     def take_over(self, transport: asyncio.Transport, sink: Sink) -> AsyncioPipe:
         """A pipe over a transport that is connected already, and calls `sink.connected`.
@@ -403,7 +403,7 @@ class AsyncioRuntime:
         pipe.connection_made(transport, name)
         return pipe
 
-    def _pipe(self, sink: Sink, tls: bool) -> AsyncioPipe:
+    def _pipe(self, sink: Sink, tls: bool = False) -> AsyncioPipe:
         buffered = tls or isinstance(self.loop, asyncio.BaseEventLoop)
         return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
 
@@ -411,12 +411,6 @@ class AsyncioRuntime:
 def _is_plain(transport: asyncio.BaseTransport) -> bool:
     """Whether it is asyncio's own, over a socket, whose bytes it sends as they are."""
     return type(transport).__module__ == "asyncio.selector_events"
-
-
-def _tls(where: Address) -> dict[str, Any]:
-    if where.tls is None:
-        return {}
-    return {"ssl": where.tls, "ssl_handshake_timeout": where.handshake_timeout or math.inf}
 
 
 def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:

@@ -1,6 +1,7 @@
 """Accepting connections on asyncio, whichever loop implements it."""
 
 import asyncio
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -10,15 +11,15 @@ from typing import Any
 from ..address import Address
 from ..listening_sockets import ListeningSockets
 from ..runtime import Sink
-from .asyncio_tls import open_tls
+from .asyncio_tls import TlsHandshake
 from .socket_listener import RETRY, SocketListener, not_connected
 
 
 class AsyncioListener(SocketListener, asyncio.AbstractServer):
     """The contract's Listener.
 
-    It accepts by itself: the loop's own server would set the queue of a given socket, report no
-    TLS handshake, and log each failure to accept.
+    It accepts by itself: the loop's own server would set the queue of a given socket, and log each
+    failure to accept.
     """
 
     def __init__(
@@ -28,14 +29,16 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
         where: Address,
         make_sink: Callable[[], Sink | None],
         make_pipe: Callable[[Sink], Any],
-        tls: dict[str, Any],
+        begin_tls: Callable[[Sink], TlsHandshake] | None,
     ) -> None:
         super().__init__(listening, where, make_sink, asyncio.Event(), loop.time)
         self._loop = loop
-        self._connect = partial(_connect_accepted(loop, bool(tls)), **tls)
-        self._make_transport = None if tls else _transport_maker(loop)
+        self._connect = _connect_accepted(loop, where)
+        self._make_transport = _transport_maker(loop)
         self._make_pipe = make_pipe
+        self._begin_tls = begin_tls
         self._tasks: dict[asyncio.Task[Any], Any] = {}  # those that connect, with their pipes
+        self._handshakes: dict[asyncio.Task[None], TlsHandshake] = {}
         self._acceptors: list[asyncio.Task[None]] = []  # where the loop watches no sockets
         for sock in listening.sockets:
             self._watch(sock)
@@ -73,6 +76,12 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
                 self._begin(sink, accepted, peer)
 
     def _begin(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
+        if self._begin_tls is not None:
+            handshake = self._begin_tls(sink)
+            task = self._loop.create_task(handshake.wait(self._where.handshake_timeout))
+            self._handshakes[task] = handshake
+            task.add_done_callback(partial(self._shook_hands, sink, peer))
+            sink = handshake.pipe
         pipe = self._make_pipe(sink)
         if self._make_transport is not None:
             try:
@@ -81,14 +90,24 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
                 accepted.close()
                 sink.connection_lost(error)
             return
-        task = self._loop.create_task(self._connect(lambda: pipe, accepted))
-        self._tasks[task] = pipe
-        task.add_done_callback(partial(self._opened, sink, peer))
+        opening = self._loop.create_task(self._connect(lambda: pipe, accepted))
+        self._tasks[opening] = pipe
+        opening.add_done_callback(partial(self._opened, sink, peer))
 
     def _opened(self, sink: Sink, peer: object, task: asyncio.Task[Any]) -> None:
         error = None if task.cancelled() else task.exception() or ConnectionResetError()
-        if not self._tasks.pop(task).connected:
+        if self._tasks.pop(task).connected:
+            return
+        if self._where.tls is not None and self._begin_tls is None:
             not_connected(sink, peer, error)
+        else:
+            sink.connection_lost(error if isinstance(error, Exception) else None)
+
+    def _shook_hands(self, sink: Sink, peer: object, task: asyncio.Task[None]) -> None:
+        handshake = self._handshakes.pop(task)
+        if not handshake.pipe.established:
+            handshake.pipe.abort()
+            not_connected(sink, peer, None if task.cancelled() else task.exception())
 
     def _stop(self) -> None:
         for sock in self._listening.sockets:
@@ -103,32 +122,36 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
             if not pipe.connected:
                 # Soon, when it has begun: only then it closes its socket.
                 self._loop.call_soon(task.cancel)
+        for task, handshake in self._handshakes.items():
+            if not handshake.pipe.established:
+                task.cancel()
 
 
 def _transport_maker(loop: asyncio.AbstractEventLoop) -> Callable[..., object] | None:
     """What asyncio's own server calls, where the loop is asyncio's: without a task for each
     connection, and without asking the socket for its peer, a handshake takes 0.93 of the
     instructions."""
-    if _patched(loop) or not isinstance(loop, asyncio.SelectorEventLoop):
+    if is_patched(loop) or not isinstance(loop, asyncio.SelectorEventLoop):
         return None
     return getattr(loop, "_make_socket_transport", None)
 
 
-def _connect_accepted(loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[..., Any]:
+def _connect_accepted(loop: asyncio.AbstractEventLoop, where: Address) -> Callable[..., Any]:
     """aiofastnet's patch_loop() replaces the methods that open connections, but this one."""
-    if _patched(loop):
-        return partial(sys.modules["aiofastnet"].connect_accepted_socket, loop)
-    if tls and has_asyncio_tls(loop):
-        return partial(open_tls, loop, server_side=True)
+    if is_patched(loop):
+        connect = sys.modules["aiofastnet"].connect_accepted_socket
+        return partial(connect, loop, **loop_tls(where))
     return loop.connect_accepted_socket
 
 
-def has_asyncio_tls(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether TLS is asyncio's own on this loop."""
-    return isinstance(loop, asyncio.BaseEventLoop) and not _patched(loop)
-
-
-def _patched(loop: asyncio.AbstractEventLoop) -> bool:
+def is_patched(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether aiofastnet's patch_loop() replaced its methods."""
     fast = sys.modules.get("aiofastnet")
     return fast is not None and getattr(loop.create_server, "func", None) is fast.create_server
+
+
+def loop_tls(where: Address) -> dict[str, Any]:
+    """What a loop is given that does TLS itself: aiofastnet's is compiled."""
+    if where.tls is None:
+        return {}
+    return {"ssl": where.tls, "ssl_handshake_timeout": where.handshake_timeout or math.inf}

@@ -236,14 +236,15 @@ class TrioPipe(WriteHalf):
     def _take_encrypted(self, data: bytes) -> None:
         assert self._tls is not None
         try:
-            data, ended = self._tls.decrypt(data)
-            self._send(self._tls.owed(bool(self._unsent)))
+            decrypted, ended = self._tls.decrypt(data)
+            if self._tls.outgoing.pending or self._tls.owing:
+                self._send(self._tls.owed(bool(self._unsent)))
         except ssl.SSLError as error:
             self._send(self._tls.owed(False))
             self.abort(error)
             return
-        if data:
-            self._sink.data_received(data)
+        if decrypted:
+            self._sink.data_received(decrypted)
         if ended:
             self._take_end()
 

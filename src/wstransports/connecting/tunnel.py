@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from errno import ECONNRESET
 from ssl import SSLContext
 from urllib.parse import unquote, urlsplit
@@ -9,7 +10,9 @@ from urllib.parse import unquote, urlsplit
 from ..address import Address
 from ..identity import Identity
 from ..runtime import CredentialsRefused, Pipe, Sink
-from .tls_pipe import Failed, TlsPipe
+from ..tls_pipe import TlsPipe
+
+Failed = Callable[[OSError], None]
 
 # In bytes, of the proxy's response.
 MAX_HEAD = 65536
@@ -31,7 +34,7 @@ class Tunnel:
         assert where.proxy is not None
         self._sink: Sink = sink
         if where.tls is not None:
-            self._sink = TlsPipe(sink, where.tls, where.server_hostname, self._fail)
+            self._sink = TlsPipe(sink, where.tls, where.server_hostname, self._tls_over)
         self._request = _request(where)
         self._failed: Failed | None = failed
         self._received = b""
@@ -50,7 +53,8 @@ class Tunnel:
     def data_received(self, data: bytes | memoryview) -> None:
         """The proxy's response arrived, or what follows it."""
         if self._led:
-            self._sink.data_received(data)
+            # TLS to the proxy decrypts into memory that TLS inside of the tunnel uses too.
+            self._sink.data_received(bytes(data))
         elif self._failed is not None:
             self._received += data
             self._read_response()
@@ -100,6 +104,10 @@ class Tunnel:
             if _BEGINNING.startswith(self._received[:7]) and len(self._received) < MAX_HEAD:
                 return
         self._fail(ConnectionError("the proxy's response is not HTTP, or too long"))
+
+    def _tls_over(self, error: OSError | None) -> None:
+        if error is not None:
+            self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         failed, self._failed = self._failed, None

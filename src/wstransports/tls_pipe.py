@@ -6,30 +6,43 @@ from contextvars import Context
 from errno import ECONNRESET
 from typing import Any, cast
 
-from ..identity import Identity
-from ..runtime import Pipe, Sink, Timer
-from ..tls_end import TlsEnd
+from .identity import Identity
+from .runtime import LostSink, Pipe, Sink, Timer
+from .tls_end import TlsEnd
 
-Failed = Callable[[OSError], None]
+Over = Callable[[OSError | None], None]
 
 
 class TlsPipe:
-    """The client's end of TLS: the `Sink` of the stream beneath, and the `Pipe` of `sink`.
+    """One end of TLS: the `Sink` of the stream beneath, and the `Pipe` of `sink`.
 
-    `failed` is called at most once, instead of `sink.connected`, if the handshake fails.
+    `over` is called once: with None after `sink.connected`, or, if the handshake fails, with the
+    error, and then the sink is not called at all.
     """
+
+    __slots__ = (
+        *("_closed", "_ended", "_error", "_over", "_pipe", "_server_side", "_sink", "_tls"),
+        "established",
+    )
 
     _pipe: Pipe
 
     def __init__(
-        self, sink: Sink, context: ssl.SSLContext, host: str | None, failed: Failed
+        self,
+        sink: Sink,
+        context: ssl.SSLContext,
+        host: str | None,
+        over: Over,
+        server_side: bool = False,
     ) -> None:
         self._sink = sink
-        self._tls = TlsEnd(context, False, host)
-        self._failed: Failed | None = failed  # None once the handshake is over
-        self._established = False
+        self._tls = TlsEnd(context, server_side, host)
+        self._server_side = server_side
+        self._over: Over | None = over  # None once the handshake is over
+        self.established: bool = False
+        """The handshake is complete."""
         self._closed = False  # our half
-        self._ended = False  # the server's half
+        self._ended = False  # the peer's half
         self._error: Exception | None = None
 
     # As the Sink of the stream beneath.
@@ -42,29 +55,48 @@ class TlsPipe:
     def connected(self, pipe: Pipe) -> None:
         """The stream beneath is connected: shake hands."""
         self._pipe = pipe
-        self._shake_hands(b"")
+        if self._closed:
+            pipe.abort()
+        else:
+            self._shake_hands(b"")
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Encrypted data arrived."""
-        if self._established:
-            self._take(bytes(data))
-        elif self._failed is not None:
-            self._shake_hands(bytes(data))
+        tls = self._tls
+        if not self.established:
+            if self._over is not None:
+                self._shake_hands(data)
+            return
+        try:
+            data, ended = tls.decrypt(data)
+            if tls.outgoing.pending or tls.owing:
+                self._pipe.write(tls.owed(self._pipe.waiting() > 0))
+        except ssl.SSLError as error:
+            self._pipe.write(tls.owed(False))  # an alert
+            self._error = error
+            self.abort()
+            return
+        if data:
+            self._sink.data_received(data)
+        if ended and not self._ended:
+            self._ended = True
+            self._sink.eof_received()
 
     def eof_received(self) -> None:
-        """The server ended the stream beneath."""
-        if self._failed is not None:
-            self._fail(_left())
+        """The peer ended the stream beneath."""
+        if self._over is not None:
+            self._fail(self._left())
         elif not self._ended:
             self._ended = True
             self._sink.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The stream beneath is lost."""
-        if self._failed is not None:
-            self._fail(exc if isinstance(exc, OSError) else _left())
-        elif self._established:
+        if self._over is not None:
+            self._fail(exc if isinstance(exc, OSError) else self._left())
+        elif self.established:
             self._sink.connection_lost(self._error or exc)
+        self._sink = LostSink(self._sink)
 
     # As a Pipe.
 
@@ -84,7 +116,8 @@ class TlsPipe:
 
     def writelines(self, parts: list[bytes]) -> None:
         """Send `parts` in order."""
-        self.write(b"".join(parts))
+        if not self._closed:
+            self._pipe.writelines(self._tls.encrypt_parts(parts))
 
     def waiting(self) -> int:
         """How many encrypted bytes are waiting to be sent."""
@@ -112,7 +145,8 @@ class TlsPipe:
     def abort(self) -> None:
         """Drop the stream."""
         self._closed = True
-        self._pipe.abort()
+        if hasattr(self, "_pipe"):  # else it is aborted when it is connected
+            self._pipe.abort()
 
     def info(self, name: str) -> Any:
         """As of the stream beneath, but our own "ssl_object"."""
@@ -132,7 +166,7 @@ class TlsPipe:
 
     # Inside.
 
-    def _shake_hands(self, data: bytes) -> None:
+    def _shake_hands(self, data: bytes | memoryview) -> None:
         try:
             done = self._tls.handshake(data)
         except ssl.SSLError as error:
@@ -141,31 +175,19 @@ class TlsPipe:
             return
         self._pipe.write(self._tls.owed(False))
         if done:
-            self._failed = None
-            self._established = True
+            over, self._over = self._over, None
+            assert over is not None
+            self.established = True
             self._sink.connected(cast(Pipe, self))  # whose `full` can be set
-            self._take(b"")  # what came with the end of the handshake
-
-    def _take(self, data: bytes) -> None:
-        try:
-            data, ended = self._tls.decrypt(data)
-            self._pipe.write(self._tls.owed(self._pipe.waiting() > 0))
-        except ssl.SSLError as error:
-            self._error = error
-            self.abort()
-            return
-        if data:
-            self._sink.data_received(data)
-        if ended and not self._ended:
-            self._ended = True
-            self._sink.eof_received()
+            over(None)
+            self.data_received(b"")  # what came with the end of the handshake
 
     def _fail(self, error: OSError) -> None:
-        failed, self._failed = self._failed, None
+        over, self._over = self._over, None
         self._closed = self._ended = True
-        assert failed is not None
-        failed(error)
+        assert over is not None
+        over(error)
 
-
-def _left() -> ConnectionResetError:
-    return ConnectionResetError(ECONNRESET, "the server left during the TLS handshake")
+    def _left(self) -> ConnectionResetError:
+        who = "client" if self._server_side else "server"
+        return ConnectionResetError(ECONNRESET, f"the {who} left during the TLS handshake")

@@ -1,0 +1,66 @@
+"""One end of a TLS stream: what OpenSSL's buffers hold, which never shrink."""
+
+import os
+from typing import Any
+
+import pytest
+import trustme
+
+from kit.certificates import client_context, server_context
+from wstransports.tls_end import BUFFER_SIZE, CHUNK, RECORD, TlsEnd
+
+
+class Noting:
+    """A MemoryBIO whose largest size is noted."""
+
+    def __init__(self, below: Any) -> None:
+        self._below = below
+        self.most = 0
+
+    @property
+    def pending(self) -> int:
+        """As a MemoryBIO's."""
+        return int(self._below.pending)
+
+    def write(self, data: bytes) -> None:
+        """As a MemoryBIO's."""
+        self._below.write(data)
+        self.most = max(self.most, self.pending)
+
+    def read(self) -> bytes:
+        """As a MemoryBIO's."""
+        self.most = max(self.most, self.pending)
+        return bytes(self._below.read())
+
+
+@pytest.fixture
+def ends() -> tuple[TlsEnd, TlsEnd]:
+    authority = trustme.CA()
+    client = TlsEnd(client_context(authority), False, "h")
+    server = TlsEnd(server_context(authority, "h"), True)
+    data, done = b"", False
+    while not done:
+        client.handshake(data)
+        done = server.handshake(client.owed(False))
+        data = server.owed(False)
+    client.decrypt(data)
+    return client, server
+
+
+@pytest.mark.parametrize("size", [0, 1, RECORD, CHUNK, CHUNK + 1, 2 * BUFFER_SIZE + 1])
+def test_they_are_given_little_at_once(ends: tuple[TlsEnd, TlsEnd], size: int) -> None:
+    client, server = ends
+    sent, got = Noting(client.outgoing), Noting(server._incoming)
+    client.outgoing, server._incoming = sent, got  # type: ignore[assignment]
+    data = os.urandom(size)
+    assert server.decrypt(client.encrypt(data)) == (data, False)
+    assert server.decrypt(b"".join(client.encrypt_parts([b"one", data]))) == (b"one" + data, False)
+    assert sent.most <= CHUNK + CHUNK // RECORD * 64
+    assert got.most <= CHUNK + RECORD + 64
+
+
+def test_what_follows_the_end_is_ignored(ends: tuple[TlsEnd, TlsEnd]) -> None:
+    client, server = ends
+    last = client.encrypt(b"last") + client.farewell()
+    assert server.decrypt(last + b"more") == (b"last", True)
+    assert server.decrypt(b"more") == (b"", True)
