@@ -54,8 +54,7 @@ async def main() -> None:
     async with Redis.from_url(REDIS) as redis, redis.pubsub() as subscriptions:
         await subscriptions.subscribe("nobody")  # listen() needs a subscription
         task = asyncio.create_task(pass_on())
-        # The load generator answers no pings.
-        server = await listen(handler, "127.0.0.1", 0, compression=None, ping_interval=None)
+        server = await listen(handler, "127.0.0.1", 0, compression=None)
         await serve(port_of(server))
         await task
 
