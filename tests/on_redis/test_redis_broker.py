@@ -137,6 +137,11 @@ async def test_much_that_others_publish_is_logged_up_to_a_limit(loop: MemoryLoop
             server.publish(b"wstransports@0:{news}", b"x")
         await made.positions(["news"])
         assert len(warnings(log)) == 10
+        await loop.advance(2)
+        server.publish(b"wstransports@0:{news}", b"x")
+        await made.positions(["news"])
+        [line] = warnings(log)
+        assert line.endswith("(90 such lines were left out)")
 
 
 @pytest.mark.parametrize(

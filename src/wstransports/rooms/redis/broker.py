@@ -66,7 +66,7 @@ class RedisBroker:
         self._pair = Pair(self._url, ssl, timeout, logger, self)
         self._presence = Presence(self._names, self._pair)
         self._rooms: dict[bytes, str] = {}  # by channel
-        self._limit = LogLimit()
+        self._limit: LogLimit
         self._subscriber: Subscriber
 
     def __repr__(self) -> str:
@@ -78,6 +78,7 @@ class RedisBroker:
         if self._pair.is_open:
             raise RuntimeError("this broker is open already: make another one")
         self._subscriber = subscriber
+        self._limit = LogLimit(runtime.now)
         self._presence.begin()
         await self._pair.open(runtime, group)
 
