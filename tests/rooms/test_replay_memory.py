@@ -10,6 +10,7 @@ from wscore.extensions.deflate import NegotiatedDeflate
 from wstransports import ConnectionClosed, Reasons
 from wstransports.rooms import pages
 from wstransports.rooms.pages import MOST, Pages
+from wstransports.rooms.subscription import PAGE
 
 
 @on_memory
@@ -30,6 +31,29 @@ async def test_of_many_that_resume_at_once_some_wait(loop: MemoryLoop) -> None:
         assert broker.count("read") == MOST + 8
 
 
+@on_memory
+async def test_a_client_that_left_while_it_waited_reads_nothing(loop: MemoryLoop) -> None:
+    """So peers that come and go at once do not keep the others waiting."""
+    broker = FakeBroker()
+    async with hall(loop, broker=broker) as house:
+        start = broker.engine.publish("news", "0")
+        broker.engine.publish("news", "1")
+        gate = broker.gates["read"] = loop.runtime.signal()
+        ends = [await house.connect() for _ in range(MOST + 8)]
+        joins = [loop.spawn(house.rooms["news"].join(end, since=start)) for _, end in ends]
+        await loop.settle()
+        for peer, _ in ends[MOST:]:
+            peer.reset()
+        await loop.settle()
+        gate.set()
+        for join in joins[:MOST]:
+            assert (await join.wait()).resumed
+        for join in joins[MOST:]:
+            with pytest.raises(ConnectionClosed):
+                await join.wait()
+        assert broker.count("read") == MOST
+
+
 @on_each_loop
 async def test_slow_clients_hold_up_nobody(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "MOST", 1)
@@ -37,19 +61,38 @@ async def test_slow_clients_hold_up_nobody(loop: Loop, monkeypatch: pytest.Monke
     async with hall(loop) as house:
         start = await house.rooms.publish("news", "0")
         for number in range(1, count):
-            await house.rooms.publish("news", f"{number}".ljust(65_536))
+            last = await house.rooms.publish("news", f"{number}".ljust(65_536))
         slow, client = await house.connect()
         slow.stop_reading()
         joining = loop.spawn(house.rooms["news"].join(client, since=start))
         await loop.until(lambda: client._session.outbox.pipe.full)
-        _, _, joined = await house.join(since=await house.rooms.publish("news", "newest"))
+        await house.rooms.publish("news", "newest")
+        other, _, joined = await house.join(since=last)
         assert joined.resumed
+        assert await other.message() == "newest"
         assert not joining.done
         slow.start_reading()
         for number in range(1, count):
             assert int(str(await slow.message())) == number
         assert await slow.message() == "newest"
         assert (await joining.wait()).resumed
+
+
+@on_memory
+async def test_others_run_between_the_pages_of_a_replay(loop: MemoryLoop) -> None:
+    """Even if neither the broker nor the client lets it wait."""
+    async with hall(loop) as house:
+        await house.join()
+        start = await house.rooms.publish("news", "0")
+        for _ in range(5 * PAGE):
+            await house.rooms.publish("news", "more")
+        _, client = await house.connect()
+        joining = loop.spawn(house.rooms["news"].join(client, since=start))
+        turns = 0
+        while not joining.done:
+            await loop.checkpoint()
+            turns += 1
+        assert turns >= 5
 
 
 @on_memory
@@ -130,3 +173,23 @@ async def test_a_cancelled_client_takes_no_place(
     await third.wait()
     await take()
     assert len(taken) == 2
+
+
+@on_memory
+async def test_who_came_first_has_the_first_turn(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "MOST", 1)
+    places = Pages(loop.runtime)
+    order: list[int] = []
+
+    async def take(number: int) -> None:
+        async with places.place():
+            order.append(number)
+
+    async with places.place():
+        jobs = [loop.spawn(take(number)) for number in range(3)]
+        await loop.settle()
+    for job in jobs:
+        await job.wait()
+    assert order == [0, 1, 2]

@@ -49,8 +49,7 @@ class Joining:
             await checkpoint(hub.runtime)
             resumed = since is not None and await self._resume(since)
             position = await room.ready()  # from here on nothing waits
-            if client.state is not State.OPEN:
-                raise client._session.closed_error()
+            self._check_open()
         except BaseException:
             if present is not None:
                 room.absent(present[0])
@@ -76,6 +75,7 @@ class Joining:
                 reached = True
                 continue
             async with hub.pages.place():
+                self._check_open()  # it may have left while it waited for its turn
                 history = await hub.broker.read(room.name, at, most)
                 if not history.follows(at):
                     return self._missed()
@@ -110,6 +110,11 @@ class Joining:
                 outbox.broadcast_failed(error)
                 raise outbox.closed_error() from error
         return at, None
+
+    def _check_open(self) -> None:
+        """Raise ConnectionClosed if the client has left, or is leaving."""
+        if self._client.state is not State.OPEN:
+            raise self._client._session.closed_error()
 
     def _missed(self) -> bool:
         """The client cannot get all. Raises ConnectionClosed if it got a part."""
