@@ -395,6 +395,19 @@ async def test_close_counts_what_waits_where_there_is_room(loop: MemoryLoop) -> 
 
 
 @on_memory
+async def test_clients_of_two_servers_have_the_buffer_space_of_theirs(loop: MemoryLoop) -> None:
+    async with AsyncExitStack() as stack:
+        small = await room(loop, stack, 1, write_limit=400)
+        large = await room(loop, stack, 2)
+        clients = [*small.clients, *large.clients]
+        large.peers[1].stop()
+        for closed in ([], large.clients[1:]):
+            report = await broadcast(clients, "x" * 1000, slow="close", max_waiting=500)
+            assert report.closed == closed
+            await loop.settle()
+
+
+@on_memory
 async def test_with_no_time_to_spare_it_closes_at_once(loop: MemoryLoop) -> None:
     async with AsyncExitStack() as stack:
         here = await room(loop, stack, 2)

@@ -114,6 +114,39 @@ async def test_a_slice_takes_as_long_as_the_pause_before_it(
 
 
 @on_memory
+async def test_input_in_each_turn_does_not_prolong_a_pause(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands still: no pause ends because it is long."""
+    crowd = Crowd(loop, monkeypatch)
+    async with AsyncExitStack() as stack:
+        await crowd.gather(stack, echo)
+        job = loop.spawn(broadcast(crowd.clients[3:], "news"))
+        await busy_echoes(loop, crowd.peers[:3], lambda: job.done)
+        assert len((await job.wait()).sent) == len(crowd.clients[3:])
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 16), (2**14, 15), (2**17, 1), (2**20, 1)])
+@on_memory
+async def test_large_messages_go_to_few_between_two_looks_at_the_clock(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch, size: int, most: int
+) -> None:
+    steps: list[int] = []
+    send = vars(MODULE.Sending)["_send"]
+
+    def sending(broadcast: Any, clients: list[Client]) -> None:
+        steps.append(len(clients))
+        send(broadcast, clients)
+
+    monkeypatch.setattr(MODULE.Sending, "_send", sending)
+    async with loop.serving(echo) as server:
+        peers = [await loop.connect(server) for _ in range(20)]
+        await loop.until(lambda: len(server.clients) == len(peers))
+        await broadcast(server.clients, bytes(size), compress=False)
+        assert max(steps) == most
+
+
+@on_memory
 async def test_several_that_begin_in_one_turn_take_one_slice_and_a_little(
     loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Rooms in one process: members get all messages, in order, until they leave."""
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -223,6 +224,31 @@ async def test_many_messages_at_once_do_not_pile_up(loop: MemoryLoop) -> None:
         assert len(loop.runtime.batch.unfinished) == 16
         for peer in peers:
             assert [await peer.message() for _ in range(100)] == list(map(str, range(100)))
+
+
+@on_memory
+async def test_messages_that_come_at_once_begin_with_one_member_each(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the first: else many of them would take a slice each before others run."""
+    sending = sys.modules["wstransports.broadcast"].Sending
+    monkeypatch.setattr(sys.modules["wstransports.broadcast"], "_STEP", 1)
+    send = vars(sending)["_send"]
+
+    def taking_time(message: Any, clients: list[Client]) -> None:
+        loop.hold(0.00015 * len(clients))
+        send(message, clients)
+
+    monkeypatch.setattr(sending, "_send", taking_time)
+    broker = FakeBroker()
+    async with hall(loop, broker=broker) as house:
+        peers = [(await house.join())[0] for _ in range(8)]
+        begin = loop.now()
+        for number in range(10):
+            broker.engine.publish("news", str(number))
+        assert loop.now() - begin == pytest.approx((3 + 9) * 0.00015)
+        for peer in peers:
+            assert [await peer.message() for _ in range(10)] == list(map(str, range(10)))
 
 
 class Failing(NegotiatedExtensions):
