@@ -1,6 +1,7 @@
 """The timers that connections share: when they call, and what they hold."""
 
 from collections.abc import Callable
+from weakref import ref
 
 import pytest
 
@@ -107,6 +108,23 @@ def test_the_error_of_one_keeps_no_other_from_being_called(timers: Timers) -> No
         timers.move(10)
     timers.move(10)
     assert called == [1]
+
+
+def test_one_that_is_cancelled_keeps_nothing(timers: Timers) -> None:
+    """It waits for its time: a connection that it kept would be in memory for that long."""
+
+    class Pipe:
+        def soon(self, call: Callable[[], None]) -> None: ...
+
+        def call(self) -> None: ...
+
+    pipe = Pipe()
+    kept = ref(pipe)
+    timers.call_at(10, timers.soon.clear)
+    timers.add(20, pipe.call, pipe.soon).cancel()
+    del pipe
+    assert timers.held() == 2
+    assert kept() is None
 
 
 def test_those_that_are_cancelled_are_freed_once_they_are_most(timers: Timers) -> None:

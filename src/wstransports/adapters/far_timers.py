@@ -24,7 +24,7 @@ class FarTimer:
     ) -> None:
         self.when: float = when
         self.call: Callable[[], None] | None = call
-        self.soon: Soon = soon
+        self.soon: Soon | None = soon
         self.timers: FarTimers | None = timers
         """Those that it waits with; None once its time has come."""
 
@@ -34,7 +34,7 @@ class FarTimer:
     def cancel(self) -> None:
         """Cancel the call."""
         if self.call is not None:
-            self.call = None
+            self.call = self.soon = None  # each may keep its connection
             if self.timers is not None:
                 self.timers.forget()
 
@@ -83,7 +83,7 @@ class FarTimers(ABC):
         while heap and heap[0].when <= now:
             timer = heapq.heappop(heap)
             timer.timers = None
-            if timer.call is not None:
+            if timer.soon is not None:
                 # Soon: its error is its own, and what has arrived is read before.
                 timer.soon(timer.run)
             else:
