@@ -4,6 +4,7 @@ import contextlib
 import logging
 import random
 import sys
+import traceback
 from collections import Counter
 from typing import Any
 
@@ -269,3 +270,48 @@ def test_they_go_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(listed[name] for name in ("sent", "dropped", "closed", "failed")), listed
     assert in_python["OPEN"] > 200
     assert listed.total() - in_python.total() > 400, (in_python, listed)
+
+
+@pytest.mark.parametrize("in_c", [pytest.param(True, marks=needs_shortcut), False])
+def test_a_write_that_raises_fails_one_client(in_c: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the log says where it raised."""
+    if not in_c:
+        monkeypatch.setattr(Sending, "_send", Sending._send)
+    records: list[logging.LogRecord] = []
+    logger = logging.Logger("test")
+    logger.addFilter(lambda record: records.append(record) or False)  # type: ignore[func-returns-value]
+    runtime = MemoryRuntime()
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+    async def main() -> None:
+        server = WebSocketServer("memory", 0, runtime=runtime, compression=None, logger=logger)
+        server.connection(on_connection)
+        async with server:
+            peers = [runtime.open("memory", server.port) for _ in range(3)]
+            for peer in peers:
+                peer.write(REQUEST)
+                await runtime.settle()
+                peer.received_now()
+            pipe: Any = clients[1]._session.pipe
+
+            def write(data: bytes) -> None:
+                del pipe.write
+                raise ZeroDivisionError
+
+            pipe.write = write
+            report = broadcast_nowait(clients, "text")
+            assert (report.sent, [*report.failed]) == ([clients[0], clients[2]], [clients[1]])
+            await runtime.settle()
+            assert [b"text" in peer.received_now() for peer in peers] == [True, False, True]
+            for peer in peers:
+                peer.reset()
+            await runtime.settle()
+
+    runtime.run(main)
+    [error] = [record.exc_info for record in records if record.exc_info]
+    assert error[0] is ZeroDivisionError
+    *_, (frame, _) = traceback.walk_tb(error[2])
+    assert frame.f_code.co_name == "write"

@@ -53,6 +53,9 @@ fail_client(const State *state, PyObject *sending, PyObject *client)
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
     PyErr_NormalizeException(&type, &error, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(error, traceback);
+    }
     Py_XDECREF(type);
     Py_XDECREF(traceback);
 #else
