@@ -14,6 +14,7 @@ import pytest
 
 from kit.asyncio_pipes import ASYNCIO_LOOPS, PipeSink, new_loop
 from wstransports.adapters.asyncio import AsyncioPipe, AsyncioRuntime
+from wstransports.adapters.tls_watch import TlsWatch
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are not files there")
 
@@ -29,6 +30,9 @@ async def connected() -> AsyncIterator[tuple[AsyncioPipe, PipeSink, socket.socke
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
         pipe = AsyncioRuntime(loop).take_over(transport, sink)
         transport.set_protocol(pipe)
+        # The first is Python's: only after it the pipe knows that the transport holds nothing.
+        pipe.write(b"first")
+        assert theirs.recv(10) == b"first"
         yield pipe, sink, theirs
         transport.abort()
         await sink.lost
@@ -151,12 +155,52 @@ def test_the_error_of_a_stream_that_was_reset_is_the_first(run: Run) -> None:
         pipe = AsyncioRuntime(loop).take_over(transport, sink)
         transport.set_protocol(pipe)
         pipe.pause_reading()
+        pipe.write(b"first")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.close()
         pipe.write(b"nobody reads this")
         assert pipe.full, "connection_lost follows"
         pipe.write(b"ignored")
         assert isinstance(await sink.lost, ConnectionResetError)
+
+    run(main)
+
+
+def test_a_stream_that_breaks_in_a_transports_write_takes_no_more(run: Run) -> None:
+    class Breaking(Watched):
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            self.abort()
+
+    async def main() -> None:
+        async with connected() as (pipe, _, _):
+            pipe._descriptor = None  # as with TLS
+            transport = Breaking(pipe)
+            pipe.write(b"one")
+            assert pipe.full, "connection_lost follows"
+            pipe.write(b"ignored")
+            assert transport.written == [b"one"]
+
+    run(main)
+
+
+def test_what_is_written_to_a_full_stream_of_tls_is_counted(run: Run) -> None:
+    """Else it would seem to be TLS's own: see TlsWatch."""
+
+    counted: list[bytes] = []
+
+    class Watch:
+        def count(self, *parts: bytes) -> None:
+            counted.extend(parts)
+
+        def stop(self) -> None: ...
+
+    async def main() -> None:
+        async with connected() as (pipe, _, _):
+            pipe._descriptor = None
+            pipe._watch = cast(TlsWatch, Watch())
+            pipe.write(b"one")
+            assert counted == [b"one"]
 
     run(main)
 
@@ -196,5 +240,6 @@ def test_a_loop_that_is_closed_writes_to_no_other_socket() -> None:
         os.dup2(one.fileno(), descriptor)
         pipe.write(b"after")
         os.close(descriptor)
+        assert pipe.full, "the stream is lost"
         with pytest.raises(BlockingIOError):
             other.recv(10)
