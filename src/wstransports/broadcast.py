@@ -38,11 +38,13 @@ class BroadcastReport:
 
 Slow = Literal["wait", "drop", "close"]
 
-# Seconds for which a broadcast sends before other tasks run, and at the least if others are active.
+# Seconds for which a broadcast sends before other tasks run.
 SLICE = 0.0005
+
+# The same while others are active, unless they take longer themselves.
 _SHORT_SLICE = 0.0001
 
-# For so many seconds after input that came between two slices, others count as active.
+# Others count as active for so many seconds after input that came between two slices.
 _ACTIVE = 1.0
 
 # Between two slices the loop takes so many turns: some loops read input in the third only.
@@ -56,7 +58,7 @@ _TURNS = 4
 _STEP = 16
 _STEP_BYTES = 2**18
 
-# The fewest seconds that a delivery is taken to take.
+# A delivery counts as at least so many seconds: a clock may show the same time after it.
 _LEAST = 1e-6
 
 

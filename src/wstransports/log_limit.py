@@ -10,7 +10,7 @@ MOST = 10
 
 
 class LogLimit:
-    """Counts a server's lines about connections: those beyond MOST in a second are for INFO."""
+    """Counts the lines of each level, and says which are beyond MOST in a second."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

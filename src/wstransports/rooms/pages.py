@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from ..runtime import Runtime, Signal
 
-# The most pages, of at most a megabyte or a single message. Clients that resume need one each.
+# The most pages, each of at most a megabyte and one more message. A client that resumes needs one.
 MOST = 32
 
 
