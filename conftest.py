@@ -5,6 +5,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from glob import glob
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,8 +16,10 @@ from wstransports import batch
 from wstransports.connection import session
 from wstransports.sending import outbox
 
+ROOT = Path(__file__).parent
+
 # They compare the shortcuts in C with the Python methods. All other runs have them.
-SHORTCUTS = ["tests/core/test_shortcuts.py", "tests/test_same_lives.py"]
+SHORTCUTS = ["tests/core/test_shortcuts.py", *glob("tests/test_same_*.py", root_dir=ROOT)]
 collect_ignore = SHORTCUTS if os.environ.get("WSCORE_PURE") == "1" else []
 
 # A busy machine is no failure: only pytest limits how long a random test takes, all its examples

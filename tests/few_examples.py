@@ -1,6 +1,6 @@
 """As a plugin of pytest (`-p few_examples`): tests of random input try a quarter of their examples.
 
-`make test` runs so, and `make test-all` with all of them.
+`make test` runs so, and `make test-all OLDER=1`.
 """
 
 from hypothesis import settings

@@ -260,30 +260,45 @@ def read_pong(stream: BufferedReader) -> bytes | None:
     return read_frame(stream)
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
-def test_pings_are_answered_before_a_turn_and_in_it(encrypted: bool, tls: ssl.SSLContext) -> None:
+@contextmanager
+def connected(
+    *arguments: str, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[subprocess.Popen[str], socket.socket, BufferedReader]]:
+    """The load generator, ready for one turn of one message, and its connection."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        arguments = ["--text", "--messages=1", *["--tls"] * encrypted]
+        options = ["--text", "--messages=1", *["--tls"] * (tls is not None), *arguments]
         load = stack.enter_context(
             subprocess.Popen(
-                command(listener.getsockname()[1], *arguments),
+                command(listener.getsockname()[1], *options),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
         )
-        assert load.stdin is not None
-        assert load.stdout is not None
         connection, _ = listener.accept()
-        if encrypted:
+        if tls is not None:
             connection = tls.wrap_socket(connection, server_side=True)
         stack.enter_context(connection)
         stream = stack.enter_context(connection.makefile("rb"))
         read_head(stream)
         connection.sendall(HEAD)
+        assert load.stdout is not None
         assert load.stdout.readline() == "ready\n"
+        yield load, connection, stream
+        report, _ = load.communicate()
+    assert (load.returncode, '"messages": 1,' in report) == (0, True)
 
+
+def start_turn(load: subprocess.Popen[str]) -> None:
+    assert load.stdin is not None
+    load.stdin.write("20\n")
+    load.stdin.flush()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_pings_are_answered_before_a_turn_and_in_it(encrypted: bool, tls: ssl.SSLContext) -> None:
+    with connected(tls=tls if encrypted else None) as (load, connection, stream):
         connection.sendall(frame(b"?", 0x89)[:2])
         connection.sendall(b"?" + frame(b"??", 0x89))
         pong = read_pong(stream)
@@ -291,14 +306,25 @@ def test_pings_are_answered_before_a_turn_and_in_it(encrypted: bool, tls: ssl.SS
         if pong == b"?":
             assert read_pong(stream) == b"??"
 
-        load.stdin.write("20\n")
-        load.stdin.flush()
+        start_turn(load)
         payload = read_frame(stream)
         assert payload is not None
         connection.sendall(frame(payload[:5], 0x01) + frame(b"!", 0x89) + frame(payload[5:], 0x80))
         assert read_pong(stream) == b"!"
-        report, _ = load.communicate()
-    assert (load.returncode, '"messages": 1,' in report) == (0, True)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_pong_waits_for_the_end_of_a_frame(encrypted: bool, tls: ssl.SSLContext) -> None:
+    size = 2**23  # more than the sockets take at once
+    with connected(f"--size={size}", tls=tls if encrypted else None) as (load, connection, stream):
+        start_turn(load)
+        assert stream.read(10) == b"\x81\xff" + size.to_bytes(8)
+        key, payload = stream.read(4), b""
+        while len(payload) < size:
+            connection.sendall(frame(b"?", 0x89))
+            payload += stream.read(2**19)
+        assert read_pong(stream) == b"?"
+        connection.sendall(frame(apply_mask(payload, key)))
 
 
 def test_a_server_without_tls_is_reported() -> None:
