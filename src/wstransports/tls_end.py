@@ -39,6 +39,7 @@ class TlsEnd:
         self._read: Callable[[int, memoryview], Any] = self.ssl_object.read
         self._write = self.ssl_object.write
         self._buffer = _thread_buffer()
+        self._ended = False  # the peer's half
         self.owing: int = 0
         """How many bytes TLS itself has sent since the peer took all."""
 
@@ -76,10 +77,11 @@ class TlsEnd:
 
         A memoryview's memory is reused by the next call in this thread, for any stream.
         """
+        if self._ended:  # what follows is ignored (RFC 8446 section 6.1): it could fill the memory
+            return b"", True
         incoming, read, buffer = self._incoming, self._read, self._buffer
         before = b""  # what the buffer has no space for
         size = 0
-        ended = False
         for chunk in (data,) if len(data) <= CHUNK else _chunks(data):
             incoming.write(chunk)
             try:
@@ -87,7 +89,7 @@ class TlsEnd:
                 while incoming.pending:
                     count = read(RECORD, buffer[size:] if size else buffer)
                     if not count:
-                        ended = True
+                        self._ended = True
                         break
                     size += count
                     if size > LARGEST:
@@ -96,9 +98,12 @@ class TlsEnd:
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLZeroReturnError:
-                ended = True
+                self._ended = True
+            if self._ended:
+                incoming.read()
+                break
         decrypted = buffer[:size]
-        return b"".join((before, decrypted)) if before else decrypted, ended
+        return b"".join((before, decrypted)) if before else decrypted, self._ended
 
     def owed(self, waiting: bool) -> bytes:
         """What TLS itself has to send: a renewed key, an alert; `waiting` if output waits already.
