@@ -165,6 +165,24 @@ async def test_several_that_begin_in_one_turn_take_one_slice_and_a_little(
             assert [await peer.message() for _ in range(10)] == [f"{n}" for n in range(10)]
 
 
+@on_memory
+async def test_one_to_a_few_does_not_wait_for_one_to_many(
+    loop: MemoryLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd = Crowd(loop, monkeypatch)
+    monkeypatch.setattr(MODULE, "_STEP", 4)
+    async with AsyncExitStack() as stack:
+        await crowd.gather(stack, echo)
+        many = loop.spawn(broadcast(crowd.clients, "many"))
+        await loop.checkpoint()
+        report = await broadcast(crowd.clients[-4:], "a few")
+        assert report.sent == crowd.clients[-4:]
+        assert not many.done
+        await many.wait()
+        for peer in crowd.peers[-4:]:
+            assert [await peer.message() for _ in range(2)] == ["many", "a few"]
+
+
 async def busy_echoes(loop: Loop, peers: list[Peer], over: Callable[[], bool]) -> None:
     """Have a message of each of these peers on its way at any time."""
 
