@@ -91,7 +91,7 @@ deliver(const State *state, PyObject *sending, PyObject *client, PyObject *outbo
     return full ? call_method(state, NOTE_LATE, sending, client) : 0;
 }
 
-/* Sending._send(clients): those who are not as usual get the message in Python. */
+/* Sending._send(clients): clients that are not as usual get the message in Python. */
 static PyObject *
 send_to_each(State *state, PyObject *const *args, Py_ssize_t given)
 {

@@ -76,7 +76,7 @@ waits in receive(), or handles what that returned before on_connection has ended
 static PyObject *
 idle_inbox(State *state, PyObject *session)
 {
-    if (OBJECT(NOTHING) == NULL) { /* the shared queue of those who had no message yet */
+    if (OBJECT(NOTHING) == NULL) { /* the queue that inboxes without a message share */
         OBJECT(NOTHING) = imported("wstransports.receiving.inbox", "_NOTHING");
     }
     PyObject *const zero = OBJECT(ZERO);
