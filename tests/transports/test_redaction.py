@@ -447,11 +447,14 @@ LOGGED = {
     "identity.py": {"before": "a number", "str(self)": "a number and an address", "what": "all"},
     "instruments.py": {"what": "test_requests"},
     "log.py": {"message": "the format of a line", "*shown": "escaped"},
+    "log_limit.py": {
+        "message + more": "the format of a line and a number",
+        "*args": "escaped by log.py",
+    },
     "receiving/inbox.py": {"what": "a constant"},
     "rooms/redis/broker.py": {
         "what": "a constant",
-        "channel.decode()": "the application's name of a room",
-        "str(self._url)": "test_redis_url: no user, no password",
+        "*where": "the application's name of a room, and test_redis_url: no user, no password",
     },
     "rooms/redis/pair.py": {
         "what": "a constant",
@@ -462,14 +465,16 @@ LOGGED = {
         "room.name": "test_rooms",
         "str(error)": "test_rooms",
         "what": "a constant",
-        "what + more": "a constant and a number",
     },
     "rooms/rendering.py": {
-        "position": "an epoch of the broker and a number",
-        "room": "test_rooms",
-        "what + more": "a constant and a number",
+        "*about": "an epoch of the broker and a number, and test_rooms",
+        "what": "a constant",
     },
-    "rooms/subscription.py": {"self.name": "test_rooms", "what": "a constant"},
+    "rooms/subscription.py": {
+        "self.name": "test_rooms",
+        "str(error)": "the broker's words",
+        "what": "a constant",
+    },
     "runtime.py": {"what": "a constant"},
     "uvicorn.py": {
         "client": "an address",
