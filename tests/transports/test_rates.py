@@ -58,6 +58,18 @@ async def test_messages_a_second(loop: MemoryLoop) -> None:
 
 
 @on_memory
+async def test_messages_a_second_in_a_read_each(loop: MemoryLoop) -> None:
+    """The shortcut in C of a read counts nothing, so it must not serve these."""
+    received = Received()
+    async with loop.serving(received, max_messages_per_second=5, compression=None) as server:
+        peer = await loop.connect(server)
+        for number in range(20):
+            peer.send(str(number))
+            await loop.settle()
+        assert len(received.messages) == 5
+
+
+@on_memory
 async def test_less_than_one_message_a_second(loop: MemoryLoop) -> None:
     received = Received()
     async with loop.serving(received, max_messages_per_second=0.1) as server:
