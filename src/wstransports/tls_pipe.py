@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from .identity import Identity
 from .runtime import LostSink, Pipe, Sink, Timer
-from .tls_end import TlsEnd
+from .tls_end import CHUNK, TlsEnd
 
 Over = Callable[[OSError | None], None]
 
@@ -168,7 +168,7 @@ class TlsPipe:
 
     def _shake_hands(self, data: bytes | memoryview) -> None:
         try:
-            done = self._tls.handshake(data)
+            done = self._tls.handshake(data[:CHUNK])
         except ssl.SSLError as error:
             self._pipe.write(self._tls.owed(False))  # an alert
             self._fail(error)
@@ -181,6 +181,8 @@ class TlsPipe:
             self._sink.connected(cast(Pipe, self))  # whose `full` can be set
             over(None)
             self.data_received(b"")  # what came with the end of the handshake
+        if len(data) > CHUNK:
+            self.data_received(data[CHUNK:])
 
     def _fail(self, error: OSError) -> None:
         over, self._over = self._over, None

@@ -10,7 +10,7 @@ from kit.certificates import client_context, server_context
 from wstransports.address import Address
 from wstransports.connecting.tunnel import Tunnel
 from wstransports.runtime import Pipe, Sink
-from wstransports.tls_end import TlsEnd
+from wstransports.tls_end import CHUNK, RECORD, TlsEnd
 from wstransports.tls_pipe import TlsPipe
 
 
@@ -79,6 +79,40 @@ def test_what_is_written_arrives_until_the_end_of_our_half() -> None:
     assert joined.below.calls == [("close",)]
     joined.pipe.data_received(joined.server.encrypt(b"still here"))
     assert joined.sink.calls == [("data_received", b"still here")]
+
+
+def test_openssl_is_given_little_at_once_in_the_handshake_too() -> None:
+    """What comes with its end waits in a buffer that never shrinks."""
+
+    class Noting:
+        def __init__(self, below: ssl.MemoryBIO) -> None:
+            self.below = below
+            self.most = 0
+
+        @property
+        def pending(self) -> int:
+            return self.below.pending
+
+        def write(self, data: bytes | memoryview) -> None:
+            self.below.write(data)
+            self.most = max(self.most, self.pending)
+
+    authority = trustme.CA()
+    client = TlsEnd(client_context(authority), False, "h")
+    below, sink = Recorder(), Recorder()
+    context = server_context(authority, "h")
+    pipe = TlsPipe(cast(Sink, sink), context, None, lambda error: None, server_side=True)
+    pipe.connected(cast(Pipe, below))
+    client.handshake(b"")
+    pipe.data_received(client.owed(False))
+    assert client.handshake(below.taken())
+    noting = Noting(pipe._tls._incoming)
+    pipe._tls._incoming = cast(ssl.MemoryBIO, noting)
+    pipe.data_received(client.owed(False) + client.encrypt(bytes(4 * CHUNK)))
+    connected, *received = sink.calls
+    assert connected == ("connected", pipe)
+    assert sum(len(data) for _, data in received) == 4 * CHUNK
+    assert noting.most <= CHUNK + RECORD + 64
 
 
 def test_all_else_is_passed_on() -> None:
