@@ -226,7 +226,8 @@ class Outbox:
 
         This asks the kernel: a slow peer takes from its buffer long before there is space for ours.
         While reading is `paused`, what nobody acknowledges shows that a peer is gone. With TLS the
-        end of its TCP does: asyncio's drops what is written after that, and says so to nobody.
+        end of its TCP does, too: under uvicorn, asyncio's TLS drops what is written after that, and
+        says so to nobody.
         """
         waiting = self.pipe.waiting()
         self._watched = waiting > 0
