@@ -14,7 +14,7 @@ from kit.raw_server import CLOSE_1000, End
 from wscore import State
 from wstransports import Client, Reasons, connect
 from wstransports.connection.linger import FIRST_PAUSE, Linger
-from wstransports.runtime import Pipe
+from wstransports.runtime import TURNS, Pipe
 
 TIME_WAIT = "06"
 
@@ -229,6 +229,28 @@ def test_a_socket_that_is_lost_below_tls_is_not_asked() -> None:
     assert pipe.aborted
     # Our half of TCP ends at once; by the next look, a client that is near has closed.
     assert pipe.when[:2] == [0.0, FIRST_PAUSE]
+
+
+class Waiting(LostBelow):
+    """A pipe without TLS, from which the peer takes nothing."""
+
+    def info(self, name: str) -> object:
+        return self if name == "socket" else None
+
+    def waiting(self) -> int:
+        return 1
+
+
+def test_what_waits_is_looked_at_after_ever_longer_pauses() -> None:
+    pipe = Waiting()
+    Linger(cast(Pipe, pipe), lambda: 0.0)
+    for _ in range(TURNS + 2):
+        pipe.calls.pop()()
+    first = FIRST_PAUSE
+    assert pipe.when == [first, *[0.0] * (TURNS - 1), first, 2 * first, 4 * first]
+    pipe.waiting = lambda: 0  # type: ignore[method-assign]
+    pipe.calls.pop()()
+    assert pipe.aborted
 
 
 @BOTH_STREAMS
