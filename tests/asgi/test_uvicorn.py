@@ -19,6 +19,7 @@ from serving_app import ACCEPT, CLOSE, App, text
 
 from kit.certificates import client_context
 from kit.loops import Loop, on, on_asyncio
+from wscore import State
 from wstransports import ConnectionClosed, HandshakeError, connect
 from wstransports.asgi.application import Message, Receive, Send
 from wstransports.asgi.scope import Scope
@@ -104,21 +105,54 @@ async def test_an_echo(loop: Loop, http: str) -> None:
         await loop.until(running.is_idle)
 
 
+def certified(path: Path) -> ssl.SSLContext:
+    """The context of clients that trust the certificate written to `path`."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_and_cert_chain_pem.write_to_path(path)
+    context: ssl.SSLContext = client_context(authority)
+    return context
+
+
 @on_asyncio
 async def test_over_tls(loop: Loop, tmp_path: Path) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["scheme"] == "wss"
         await echo(scope, receive, send)
 
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "pem")
-    context: ssl.SSLContext = client_context(authority)
+    context = certified(tmp_path / "pem")
     async with serving(app, "wss", ssl_certfile=tmp_path / "pem") as running:
         async with connect(running.uri, ssl=context) as client:
             for message in "text", b"x" * 2**20:
                 await client.writer.send(message)
                 assert await client.receive() == message
+        await loop.until(running.is_idle)
+
+
+@on_asyncio
+async def test_a_tls_peer_that_leaves_while_its_messages_wait_is_dropped(
+    loop: Loop, tmp_path: Path
+) -> None:
+    """asyncio's TLS, which is uvicorn's, does not say that it has left."""
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await go_on.wait()
+
+    context = certified(tmp_path / "pem")
+    keepalive = {"ws_ping_interval": 0.2, "ws_ping_timeout": 0.2}
+    async with serving(app, "wss", ssl_certfile=tmp_path / "pem", **keepalive) as running:
+        async with connect(running.uri, ssl=context, compression=None) as client:
+            [connection] = await connections(loop, running)
+            for _ in range(3):
+                await client.writer.send(bytes(50_000))
+            session = connection._session
+            await loop.until(lambda: session.intake.pause_reasons)
+            client._session.pipe.abort()
+        await loop.until(lambda: session.core.state is State.CLOSED)
+        go_on.set()
         await loop.until(running.is_idle)
 
 
