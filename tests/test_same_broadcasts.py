@@ -279,7 +279,12 @@ def test_a_write_that_raises_fails_one_client(in_c: bool, monkeypatch: pytest.Mo
         monkeypatch.setattr(Sending, "_send", Sending._send)
     records: list[logging.LogRecord] = []
     logger = logging.Logger("test")
-    logger.addFilter(lambda record: records.append(record) or False)  # type: ignore[func-returns-value]
+
+    def note(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+
+    logger.addFilter(note)
     runtime = MemoryRuntime()
     clients: list[Client] = []
 

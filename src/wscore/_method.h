@@ -72,7 +72,7 @@ bind_class(State *state, int number, PyTypeObject *class)
             ((PyMemberDescrObject *)slot)->d_member->type != T_OBJECT_EX) {
             Py_XDECREF(slot);
             Py_DECREF(object);
-            PyErr_Format(PyExc_ImportError, "there is no slot %s", slot_names[i].name);
+            PyErr_Format(PyExc_ImportError, "the slot %s was not found", slot_names[i].name);
             return -1;
         }
         state->offset[i] = ((PyMemberDescrObject *)slot)->d_member->offset;

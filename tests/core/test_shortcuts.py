@@ -271,5 +271,5 @@ def test_only_methods_that_have_one_are_accelerated() -> None:
     other.__qualname__ = "Sender.send_message"
     method: Any = compiled.method(other)
     bind = type(method).__set_name__
-    with pytest.raises(ImportError, match="there is no slot may_send"):
+    with pytest.raises(ImportError, match="the slot may_send was not found"):
         bind(method, type("NoSender", (), {"may_send": 5}), "send_message")

@@ -1,6 +1,7 @@
 """The timers that connections share: when they call, and what they hold."""
 
 from collections.abc import Callable
+from functools import partial
 from weakref import ref
 
 import pytest
@@ -49,7 +50,7 @@ def timers() -> Timers:
 def test_each_is_called_at_its_time(timers: Timers) -> None:
     called: list[str] = []
     for when, name in ((20, "b"), (10, "a"), (30, "c"), (20, "d")):
-        timers.call_at(when, lambda name=name: called.append(name))  # type: ignore[misc]
+        timers.call_at(when, partial(called.append, name))
     assert timers.waits_for() == 10
     timers.move(9)
     assert called == []
@@ -71,7 +72,7 @@ def test_one_that_is_woken_early_waits_again(timers: Timers) -> None:
 
 def test_one_that_is_cancelled_is_not_called(timers: Timers) -> None:
     called: list[int] = []
-    first, second, third = (timers.call_at(10, lambda n=n: called.append(n)) for n in range(3))  # type: ignore[misc]
+    first, second, third = (timers.call_at(10, partial(called.append, n)) for n in range(3))
     first.cancel()
     first.cancel()
     timers.time = 10
