@@ -19,7 +19,7 @@ from wstransports import Client, WebSocketReader, WebSocketServer, broadcast
 from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from wstransports.connection.session import Session
 from wstransports.receiving.inbox import Inbox
-from wstransports.receiving.intake import LONG_READ
+from wstransports.receiving.intake import BACKLOG, LONG_READ
 from wstransports.receiving.reader import GET_LIMIT
 from wstransports.sending.outbox import Outbox
 from wstransports.testing import MemoryRuntime
@@ -307,10 +307,10 @@ def test_they_run(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_shortcuts
 def test_they_run_for_receive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it waits, or its caller handles a message; what is beyond read_limit is Python's."""
+    """Whether it waits, or its caller handles a message; beyond read_limit they pause reading."""
     runtime = MemoryRuntime()
     server = WebSocketServer("memory", 0, runtime=runtime, read_limit=2000)
-    unread: list[int] = []
+    unread: list[tuple[int, int]] = []
     puts: list[int] = []
     put = Inbox.put
 
@@ -324,7 +324,8 @@ def test_they_run_for_receive(monkeypatch: pytest.MonkeyPatch) -> None:
     async def on_connection(client: Client) -> None:
         async for message in client:
             await runtime.sleep(1)
-            unread.append(client._session.inbox.unread)
+            session = client._session
+            unread.append((session.inbox.unread, session.intake.pause_reasons))
             await client.writer.send(message)
 
     async def main() -> None:
@@ -332,18 +333,18 @@ def test_they_run_for_receive(monkeypatch: pytest.MonkeyPatch) -> None:
             end = runtime.open("memory", server.port)
             end.write(REQUEST)
             await runtime.settle()
-            for count in (1, 1, 3):
+            for count in (1, 1, 4):
                 for _ in range(count):
                     end.write(Frame(FIN | TEXT, b"x" * 700).encode(masked=True))
                     await runtime.settle()
                 await runtime.advance(10)
-            assert end.received_now().count(b"\x81") == 5
+            assert end.received_now().count(b"\x81") == 6
             end.reset()
 
     runtime.run(main)
     # The first comes before there is a queue.
     assert puts == [0]
-    assert unread == [0, 0, 2 * 956, 956, 0]
+    assert unread == [(0, 0), (0, 0), (3 * 956, BACKLOG), (2 * 956, 0), (956, 0), (0, 0)]
 
 
 class Noting:

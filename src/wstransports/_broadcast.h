@@ -9,7 +9,7 @@ sends_as_it_is(const State *state, PyObject *core, PyObject *negotiated)
     }
     PyObject *const out = SLOT(core, ServerConnection__out);
     PyObject *const encoders = SLOT(core, ServerConnection__encoders);
-    return SLOT(core, ServerConnection_may_send) == Py_True &&
+    return SLOT(core, Sender_may_send) == Py_True &&
            SLOT(core, ServerConnection__fragmenting) == OBJECT(NO_TYPE) &&
            SLOT(core, ServerConnection__keys) == Py_None &&
            SLOT(core, ServerConnection__negotiated) == negotiated && holds(out, &PyList_Type) &&

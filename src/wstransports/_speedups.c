@@ -25,8 +25,8 @@ clients that have buffer space. Python does the rest: _method.h says how. */
     X(Connection, _keepalive_ping) X(Connection, _eof_held)                                        \
     X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
     X(Parser, _type) X(Parser, _pending)                                                           \
-    X(Deadlines, heard) X(Sender, unsent) X(PreparedMessage, _latest)                              \
-    X(ServerConnection, may_send) X(ServerConnection, _fragmenting) X(ServerConnection, _keys)     \
+    X(Deadlines, heard) X(Sender, unsent) X(Sender, may_send) X(PreparedMessage, _latest)          \
+    X(ServerConnection, _fragmenting) X(ServerConnection, _keys)                                   \
     X(ServerConnection, _negotiated) X(ServerConnection, _encoders) X(ServerConnection, _out)      \
     X(Session, inbox) X(Session, core) X(Session, options) X(Session, outbox)                      \
     X(Inbox, callback) X(Inbox, unread) X(Inbox, _waiting) X(Inbox, _arriving) X(Inbox, _workers)  \
@@ -42,10 +42,10 @@ clients that have buffer space. Python does the rest: _method.h says how. */
     X(AsyncioPipe, full) X(AsyncioPipe, _closing) X(AsyncioPipe, _descriptor)                      \
     X(AsyncioPipe, _holds) X(AsyncioPipe, _transport) X(AsyncioPipe, _watch)
 #define NAMED(X)                                                                                   \
-    X(BEGIN, "begin") X(BREAK, "_break") X(DATA_TO_SEND, "data_to_send") X(EXTEND, "extend")       \
-    X(FAIL, "_fail") X(FILENO, "fileno") X(FULL, "full") X(IS_CLOSING, "is_closing")               \
-    X(NOTE_LATE, "_note_late") X(RUN, "run") X(SEND_TO, "_send_to") X(SESSION, "_session")         \
-    X(SET, "set") X(WORK, "_work") X(WRITE, "write")
+    X(ADD_UNREAD, "add_unread") X(BEGIN, "begin") X(BREAK, "_break")                               \
+    X(DATA_TO_SEND, "data_to_send") X(EXTEND, "extend") X(FAIL, "_fail") X(FILENO, "fileno")       \
+    X(FULL, "full") X(IS_CLOSING, "is_closing") X(NOTE_LATE, "_note_late") X(RUN, "run")           \
+    X(SEND_TO, "_send_to") X(SESSION, "_session") X(SET, "set") X(WORK, "_work") X(WRITE, "write")
 #define AS_NUMBER(number, name) number,
 #define AS_NAME(number, name) name,
 enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, ONE, NOTHING, NAMED(AS_NUMBER) OBJECTS };
@@ -100,6 +100,7 @@ typedef struct {
     PyObject *inbox;
     PyObject *readers; /* a list */
     Py_ssize_t unread; /* bytes that wait in receive() with these, which on_message takes at once */
+    Py_ssize_t most;   /* above so many, reading pauses */
 } Taken;
 
 /* Append a WebSocketReader for a whole message, as a Take. */
@@ -164,6 +165,9 @@ deliver_all(const State *state, const Taken *taken)
         return -1;
     }
     Py_SETREF(SLOT(inbox, Inbox_unread), unread);
+    if (taken->unread > taken->most && call_method(state, ADD_UNREAD, inbox, OBJECT(ZERO)) < 0) {
+        return -1;
+    }
     PyObject *const receiver = SLOT(inbox, Inbox__receiver);
     return receiver == Py_None ? 0 : call_method(state, SET, receiver, NULL);
 }
@@ -180,16 +184,16 @@ take(State *state, PyObject *const *args, Py_ssize_t given)
         return NULL;
     }
     PyObject *const parser = idle_parser(state, core);
-    Taken taken = {idle_inbox(state, args[0]), NULL, 0};
+    Taken taken = {idle_inbox(state, args[0]), NULL, 0, 0};
     if (parser == NULL || taken.inbox == NULL) {
         return NULL;
     }
     taken.unread = PyLong_AsSsize_t(SLOT(taken.inbox, Inbox_unread));
-    const Py_ssize_t most = PyLong_AsSsize_t(SLOT(taken.inbox, Inbox__limit));
+    taken.most = PyLong_AsSsize_t(SLOT(taken.inbox, Inbox__limit));
     taken.readers = PyErr_Occurred() ? NULL : PyList_New(0);
     int done = taken.readers != NULL &&
                take_messages(state, parser, args[1], take_reader, &taken) > 0 &&
-               taken.unread <= most;
+               (taken.unread <= taken.most || SLOT(core, Sender_may_send) == Py_True);
     if (done) {
         heard(state, core, args[2]);
         done = deliver_all(state, &taken) == 0;
@@ -298,12 +302,14 @@ end(State *state, PyObject *const *args, Py_ssize_t given)
 
 static const Shortcut shortcuts[] = {
     {"Session._take", Session,
-     1 << Connection | 1 << Parser | 1 << Deadlines | 1 << Inbox | 1 << WebSocketReader, take},
+     1 << Connection | 1 << Sender | 1 << Parser | 1 << Deadlines | 1 << Inbox |
+         1 << WebSocketReader,
+     take},
     {"Outbox.put", Outbox, 1 << Sender, put},
     {"Batch.end", Batch, 0, end},
     {"Sending._send", Sending,
-     1 << PreparedMessage | 1 << ServerConnection | 1 << Session | 1 << Outbox | 1 << FragmentLock |
-         1 << BroadcastReport,
+     1 << PreparedMessage | 1 << Sender | 1 << ServerConnection | 1 << Session | 1 << Outbox |
+         1 << FragmentLock | 1 << BroadcastReport,
      send_to_each},
     {"AsyncioPipe.write", AsyncioPipe, 0, write_to_pipe},
     {NULL, 0, 0, NULL},
