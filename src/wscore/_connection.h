@@ -23,15 +23,17 @@ send_message(State *state, PyObject *const *args, Py_ssize_t given)
     PyObject *const below = SLOT(sender, Sender__short_below);
     PyObject *const out = SLOT(sender, Sender__out);
     PyObject *const unsent = SLOT(sender, Sender_unsent);
+    PyObject *const keys = SLOT(sender, Sender__keys);
     if (given < 2 || given > 3 || (given == 3 && args[2] != Py_None && args[2] != Py_False) ||
         SLOT(sender, Sender_may_send) != Py_True ||
         SLOT(sender, Sender__fragmenting) != OBJECT(NO_TYPE) ||
-        !holds(below, &PyLong_Type) || !holds(out, &PyList_Type) || !holds(unsent, &PyLong_Type)) {
+        !holds(below, &PyLong_Type) || !holds(out, &PyList_Type) || !holds(unsent, &PyLong_Type) ||
+        keys == NULL) {
         return NULL;
     }
     const Py_ssize_t limit = PyLong_AsSsize_t(below);
     const Py_ssize_t before = PyLong_AsSsize_t(unsent);
-    PyObject *frame = PyErr_Occurred() ? NULL : framed(args[1], limit);
+    PyObject *frame = PyErr_Occurred() ? NULL : framed(args[1], limit, keys);
     if (frame == NULL || frame == Py_None) {
         Py_XDECREF(frame);
         return NULL;

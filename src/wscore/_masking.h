@@ -1,7 +1,8 @@
 /* masking.py in C, for _speedups.c. */
 
+/* `to` may be `from`. */
 static void
-xor_key(char *restrict to, const char *restrict from, Py_ssize_t size, const char *restrict key)
+xor_key(char *to, const char *from, Py_ssize_t size, const char *key)
 {
     const Py_ssize_t words = size / 8;
     uint64_t pad;

@@ -27,7 +27,7 @@ therefore read once, and text is decoded from a copy. */
     X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \
     X(Connection, _keepalive_ping) X(Connection, _eof_held)                                        \
     X(Sender, may_send) X(Sender, _fragmenting) X(Sender, _short_below) X(Sender, _out)            \
-    X(Sender, unsent)                                                                              \
+    X(Sender, unsent) X(Sender, _keys)                                                             \
     X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
     X(Parser, _type) X(Parser, _pending)                                                           \
     X(Deadlines, heard)
@@ -121,7 +121,8 @@ readable(PyObject *Py_UNUSED(module), PyObject *data)
     return is_plain_view(data) ? Py_NewRef(data) : call_python("readable", &data, 1);
 }
 
-PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, /)\n--\n\nSee frames.message_frame.");
+PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, keys, /)\n--\n\n"
+                                "See frames.message_frame.");
 
 enum { LARGE = 1 << 18 }; /* frames.LARGE */
 
@@ -153,13 +154,29 @@ encode_text(char *to, PyObject *text)
     }
 }
 
+/* Write the next of a client's masking keys. Returns 0 for an error. */
+static int
+next_key(char *to, PyObject *keys)
+{
+    PyObject *key = PyIter_Check(keys) ? PyIter_Next(keys) : NULL;
+    const int found = key != NULL && PyBytes_Check(key) && PyBytes_GET_SIZE(key) == 4;
+    if (found) {
+        memcpy(to, PyBytes_AS_STRING(key), 4);
+    }
+    else if (!PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "the keys must be an iterator of four bytes each");
+    }
+    Py_XDECREF(key);
+    return found;
+}
+
 static PyObject *
-framed(PyObject *data, Py_ssize_t below)
+framed(PyObject *data, Py_ssize_t below, PyObject *keys)
 {
     PyObject *encoded = NULL;
     const char *payload = NULL;
     Py_ssize_t size;
-    char header[10];
+    char header[14];
     if (PyBytes_CheckExact(data)) {
         header[0] = (char)0x82; /* FIN and BINARY */
         payload = PyBytes_AS_STRING(data);
@@ -202,6 +219,14 @@ framed(PyObject *data, Py_ssize_t below)
     while (width > 0) {
         header[used++] = (char)(size >> 8 * --width);
     }
+    if (keys != Py_None) {
+        if (!next_key(header + used, keys)) {
+            Py_XDECREF(encoded);
+            return NULL;
+        }
+        header[1] |= (char)0x80; /* MASKED */
+        used += 4;
+    }
     PyObject *frame = PyBytes_FromStringAndSize(NULL, used + size);
     if (frame != NULL) {
         char *const to = PyBytes_AS_STRING(frame);
@@ -212,6 +237,9 @@ framed(PyObject *data, Py_ssize_t below)
         else {
             encode_text(to + used, data);
         }
+        if (keys != Py_None) {
+            xor_key(to + used, to + used, size, header + used - 4);
+        }
     }
     Py_XDECREF(encoded);
     return frame;
@@ -220,11 +248,11 @@ framed(PyObject *data, Py_ssize_t below)
 static PyObject *
 message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 {
-    if (wrong_number("message_frame", given, 2, 2)) {
+    if (wrong_number("message_frame", given, 3, 3)) {
         return NULL;
     }
     const Py_ssize_t below = PyLong_AsSsize_t(args[1]);
-    return below == -1 && PyErr_Occurred() ? NULL : framed(args[0], below);
+    return below == -1 && PyErr_Occurred() ? NULL : framed(args[0], below, args[2]);
 }
 
 /* utf8.py */

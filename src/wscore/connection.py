@@ -1,5 +1,6 @@
 """The connection, which both sides share: bytes in, events out, bytes to send."""
 
+from collections.abc import Iterator
 from os import urandom
 from typing import Generic, NamedTuple, TypeVar
 
@@ -17,7 +18,6 @@ from .events import (
 )
 from .frames import FIN, close_payload, readable
 from .handshake import ClientHandshake, ServerHandshake
-from .masking import MaskKeys
 from .parser import SLICE, Parser
 from .reasons import Reasons, may_send, reason_for
 from .sending import Sender
@@ -83,7 +83,7 @@ class Connection(Sender, Generic[Handshake]):
         self,
         handshake: Handshake,
         parser: Parser,
-        keys: MaskKeys | None,
+        keys: Iterator[bytes] | None,
         deadlines: Deadlines,
     ) -> None:
         super().__init__(keys)

@@ -1,5 +1,7 @@
 """Encoding of frames (RFC 6455 section 5.2)."""
 
+from collections.abc import Iterator
+
 from .enums import DataType
 from .masking import apply_mask
 from .reasons import printable
@@ -33,8 +35,10 @@ def encode_header(first: int, size: int, mask_bit: int) -> bytes:
 
 
 @accelerated
-def message_frame(data: object, below: int, /) -> bytes | None:
-    """The unmasked frame of an unfragmented message of less than `below` bytes.
+def message_frame(data: object, below: int, keys: Iterator[bytes] | None, /) -> bytes | None:
+    """The frame of an unfragmented message of less than `below` bytes.
+
+    `keys` are a client's masking keys, None for a server.
 
     Returns None if `data` is longer, or may be (in text that is not ASCII a character counts as
     four bytes), if it is bytes of LARGE size, and if it is neither str nor bytes.
@@ -56,6 +60,8 @@ def message_frame(data: object, below: int, /) -> bytes | None:
     size = len(payload)
     if size >= below:
         return None
+    if keys is not None:
+        return b"".join(encode_frame(first, payload, next(keys)))
     return encode_header(first, size, 0) + payload
 
 

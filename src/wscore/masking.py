@@ -1,6 +1,7 @@
 """Masking of payloads (RFC 6455 section 5.3)."""
 
 import sys
+from collections.abc import Iterator
 from os import urandom
 
 from .speedups import accelerated
@@ -9,6 +10,9 @@ from .speedups import accelerated
 # 256 KiB and 1.9 times for 1 MiB.
 _TABLES_FROM = 8192
 _XOR = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
+
+# The bytes of so many keys are read at once.
+_BLOCK = 1024
 
 
 @accelerated
@@ -31,25 +35,12 @@ def apply_mask(
     return bytes(masked)
 
 
-class MaskKeys:
+def mask_keys() -> Iterator[bytes]:
     """Masking keys from the operating system's random generator (RFC 6455 section 10.3).
 
     Read in blocks, because a system call for each frame would cost more than the frame.
     """
-
-    __slots__ = ("_block", "_used")
-
-    _BLOCK = 1024
-
-    def __init__(self) -> None:
-        self._block = b""
-        self._used = 0
-
-    def next(self) -> bytes:
-        """The four bytes of a new key."""
-        used = self._used
-        if used == len(self._block):
-            self._block = urandom(self._BLOCK)
-            used = 0
-        self._used = used + 4
-        return self._block[used : used + 4]
+    while True:
+        block = urandom(_BLOCK)
+        for used in range(0, _BLOCK, 4):
+            yield block[used : used + 4]

@@ -129,6 +129,7 @@ class MeteredClientConnection(_MeteredSender, ClientConnection):
         super().__init__(host, target, **settings)
         self._parser = parser = MeteredParser(False, self.max_message_size)
         self._sending = _Sending(parser)
+        self._short_below = 0
 
 
 def _payload_size(frame: bytes) -> int:

@@ -186,14 +186,16 @@ CHANGES: dict[str, Callable[[AnyConnection], object]] = {
 
 
 @needs_shortcuts
+@pytest.mark.parametrize("role", ["server", "client"])
 @pytest.mark.parametrize("change", CHANGES)
-def test_where_little_is_as_usual(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_little_is_as_usual(change: str, role: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wscore.connection, "urandom", bytes)
-    pair = ends("server", timeout=10.0, close_timeout=3000.0)
+    monkeypatch.setattr(wscore.masking, "urandom", lambda size: bytes(range(256)) * (size // 256))
+    pair = ends(role, timeout=10.0, close_timeout=3000.0)
     for end in pair:
         CHANGES[change](end)
     for _ in range(3):
-        same(pair, partial(receive, encode(MIXED, "server")))
+        same(pair, partial(receive, encode(MIXED, role)))
         same(pair, lambda end: end.send_message("a"))
         same(pair, lambda end: end.data_to_send())
 
@@ -220,7 +222,7 @@ NO_MESSAGES = ["\ud800", 5, None, type("Text", (str,), {})("a"), bytearray(b"abc
 def test_sending(
     role: str, compression: Deflate | None, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wscore.masking, "urandom", bytes)
+    monkeypatch.setattr(wscore.masking, "urandom", lambda size: bytes(range(256)) * (size // 256))
     extensions = [] if compression is None else [compression]
     pair = ends(role, extensions=extensions)
     assert (pair[0]._negotiated.bits != 0) is (compression is not None)
@@ -239,9 +241,12 @@ def test_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the above would prove little."""
     server, client = open_pair()
     monkeypatch.delattr(Parser, "feed")
+    monkeypatch.setattr(wscore.sending, "message_frame", None)
     [event] = server.receive_data(encode(MIXED[-1:], "server"), 1.0)
     server.send_message(event.data)  # type: ignore[attr-defined]
     assert server.data_to_send()[:2] == b"\x82\x7e"
+    client.send_message("masked")
+    assert client.data_to_send()[:2] == b"\x81\x86"
     with pytest.raises(AttributeError, match="feed"):
         server.receive_data(b"\x81", 1.0)
 
