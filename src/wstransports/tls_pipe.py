@@ -96,6 +96,7 @@ class TlsPipe:
             self._fail(exc if isinstance(exc, OSError) else self._left())
         elif self.established:
             self._sink.connection_lost(self._error or exc)
+            self._error = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
 
     # As a Pipe.

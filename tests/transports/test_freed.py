@@ -2,16 +2,22 @@
 
 import gc
 import logging
+import os
+import socket
 import ssl
+import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
+from select import select
 from typing import Any
 
 import pytest
 
-from kit.loops import Loop, on_each_loop, on_own_streams, on_sockets, state_of
+from kit.log import Log
+from kit.loops import Loop, on, on_each_loop, on_own_streams, on_sockets, state_of
+from kit.nowhere import Where, closed_address
 from wscore import Response, State
 from wstransports import (
     Client,
@@ -23,6 +29,8 @@ from wstransports import (
 )
 
 CONNECTIONS = 5
+
+nobody = pytest.fixture(closed_address)
 
 # A cancelled timer waits for its time in memory, and on asyncio while there are few. anyio's own
 # cancelled tasks are in cycles on asyncio, with the pipe in the frames of their tracebacks, and
@@ -245,6 +253,162 @@ async def test_after_a_loss(loop: Loop) -> None:
     assert set(raised) == {1006}
 
 
+def stream(client: Client) -> socket.socket:
+    found: socket.socket = client._session.pipe.info("socket")
+    return found
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@on_sockets
+async def test_after_a_reset(
+    loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext], tls: bool
+) -> None:
+    server_tls, client_tls = contexts
+    options: dict[str, Any] = {"certs": server_tls} if tls else {}
+    async with loop.serving(echo_with_everything, **options) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server, tls), ssl=client_tls if tls else None) as client:
+                await talk(client)
+                linger = struct.pack("ii", 1, 0)
+                stream(client).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                client._session.pipe.abort()
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_sockets
+async def test_after_a_send_that_fails(loop: Loop) -> None:
+    """The peer resets the stream, and a callback sends before anything has noticed that."""
+    ended: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            fd = os.dup(stream(client).fileno())
+            with socket.socket(fileno=fd) as same:
+                same.shutdown(socket.SHUT_RDWR)
+            await client.writer.send("late")
+
+        @client.closed
+        async def on_closed(code: int, reason: str) -> None:
+            ended.append(code)
+
+    async with loop.serving(on_connection) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server)) as client:
+                await client.writer.send("now")
+                with pytest.raises(ConnectionClosed):
+                    await client.receive()
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+    assert ended == [1006] * (CONNECTIONS + 1)
+
+
+@on_sockets
+async def test_after_an_error_of_tls(
+    loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext], log: Log
+) -> None:
+    server_tls, client_tls = contexts
+    async with loop.serving(echo_with_everything, certs=server_tls) as server:
+
+        async def visit() -> None:
+            async with connect(uri(server, True), ssl=client_tls) as client:
+                await talk(client)
+                os.write(stream(client).fileno(), b"not a record " * 10)
+                with pytest.raises(ConnectionClosed):
+                    await client.receive()
+
+        await visit()
+        log.records.clear()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+                log.records.clear()  # a record of logging has the error
+
+
+@pytest.mark.parametrize("how", ["untrusted", "garbage", "too late"])
+@on_sockets
+async def test_after_a_handshake_of_tls_that_fails(
+    loop: Loop, contexts: tuple[ssl.SSLContext, ssl.SSLContext], how: str
+) -> None:
+    """Neither the server's end nor ours is left."""
+    timeout = 0.01 if how == "too late" else 10
+    async with loop.serving(certs=contexts[0], open_timeout=timeout) as server:
+        sessions = server._acceptor._sessions
+
+        async def visit() -> None:
+            if how == "untrusted":
+                with pytest.raises(ConnectionError, match="certificate"):
+                    async with connect(uri(server, True)):
+                        raise AssertionError("it was trusted")
+                return
+            with socket.create_connection((str(server.addr), server.port)) as peer:
+                await loop.until(lambda: sessions)
+                if how == "garbage":
+                    peer.send(b"GET / HTTP/1.1\r\n\r\n")
+                await loop.until(lambda: not sessions)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on("asyncio", "uvloop", "trio", "anyio-on-asyncio", "anyio-on-trio")
+async def test_after_a_time_limit(loop: Loop) -> None:
+    """Of receive(), and of the wait for a pong."""
+    passed: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        with pytest.raises(TimeoutError):
+            await client.receive(timeout=0.001)
+        pong = client._session.outbox.send_ping(None)
+        with pytest.raises(TimeoutError):
+            await pong.within(0.001)
+        passed.append("")
+        async for message in client:
+            await client.writer.send(message)
+
+    async with loop.serving(on_connection) as server:
+
+        async def visit() -> None:
+            passed.clear()
+            async with connect(uri(server)) as client:
+                client._session.pipe.pause_reading()
+                await loop.until(lambda: passed)
+                client._session.pipe.resume_reading()
+                await talk(client)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_sockets
+async def test_after_a_request_that_did_not_come_in_time(loop: Loop) -> None:
+    async with loop.serving(open_timeout=0.01) as server:
+        sessions = server._acceptor._sessions
+
+        async def visit() -> None:
+            with socket.create_connection((str(server.addr), server.port)) as peer:
+                await loop.until(lambda: select([peer], [], [], 0)[0])  # the 408
+            await loop.until(lambda: not sessions)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
 @on_each_loop
 async def test_after_a_refused_handshake(loop: Loop) -> None:
     async with loop.serving(process_request=lambda request: Response(401)) as server:
@@ -253,6 +417,21 @@ async def test_after_a_refused_handshake(loop: Loop) -> None:
             with pytest.raises(HandshakeError):
                 async with connect(uri(server)):
                     raise AssertionError("it was accepted")
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
+@on_sockets
+async def test_after_an_attempt_that_fails(loop: Loop, nobody: Where) -> None:
+    async with loop.serving() as server:
+
+        async def visit() -> None:
+            with pytest.raises(ConnectionRefusedError):
+                async with connect(f"ws://127.0.0.1:{nobody[1]}/"):
+                    raise AssertionError("somebody listens")
 
         await visit()
         async with Freed(loop, server):

@@ -26,7 +26,7 @@ from anyio.streams.tls import TLSAttribute
 from .anyio_pipe import AnyioPipe
 from .anyio_tasks import AnyioTasks
 from .listening import Listening
-from .time_limit import time_limit
+from .time_limit import TimeLimit
 
 
 class AnyioListener(Listening):
@@ -101,7 +101,7 @@ class AnyioRuntime(AnyioTasks):
 
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
-        return time_limit(anyio.CancelScope(deadline=when))
+        return TimeLimit(anyio.CancelScope(deadline=when))
 
     def stop_signals(self, stop: Callable[[], None]) -> AbstractContextManager[object]:
         """A block in which signals call `stop`, as on the loop beneath."""

@@ -74,6 +74,7 @@ class AnyioPipe(WriteHalf):
                 self._unsent.clear()
                 self._make_room()
                 self._sink.connection_lost(self._error)
+                self._error = None  # its traceback refers to this pipe
                 self._sink = LostSink(self._sink)
                 self._finish_one()
 

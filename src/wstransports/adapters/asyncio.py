@@ -107,6 +107,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._closing = True
         self.resume_writing()
         self._sink.connection_lost(exc or self._loss)
+        self._loss = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
         self._received = self._sink.data_received
         with suppress(AttributeError):  # it was never connected

@@ -29,8 +29,12 @@ class TlsHandshake:
         Raises OSError if it fails.
         """
         await wait_for(self._runtime, self._over, seconds)
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:  # its traceback refers to this frame
+                del error
 
     def _end(self, error: OSError | None) -> None:
         self._error = error

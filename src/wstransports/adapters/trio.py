@@ -17,7 +17,7 @@ from .dialling import dial
 from .far_timers import FarTimers
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
-from .time_limit import time_limit
+from .time_limit import TimeLimit
 from .trio_pipe import Coro, Group, TrioPipe, spawn
 from .trio_timers import TrioTimers
 from .trio_tls import Tls
@@ -80,16 +80,17 @@ class TrioListener(SocketListener):
         failure: Exception | None = None
         done = False
         try:
-            with trio.fail_after(self._where.handshake_timeout or math.inf):
+            with trio.move_on_after(self._where.handshake_timeout or math.inf) as limit:
                 await tls.shake_hands(sock)
-            done = True
+                done = True
+            if limit.cancelled_caught:
+                failure = TimeoutError("the client did not complete it in time")
         except OSError as error:
             failure = error
-        except trio.TooSlowError:
-            failure = TimeoutError("the client did not complete it in time")
         finally:
             if not done:  # or it was cancelled
                 not_connected(sink, peer, failure)
+            del failure  # its traceback refers to this frame
         if done:
             self._begin(sink, sock, tls)
 
@@ -122,7 +123,7 @@ class TrioRuntime:
 
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[None]:
         """A block that is cancelled, and raises TimeoutError, when the clock shows `when`."""
-        return time_limit(trio.move_on_at(when))
+        return TimeLimit(trio.move_on_at(when))
 
     def stop_signals(self, stop: Callable[[], None]) -> StopSignals:
         """A block in which signals call `stop`; trio itself has them wake the loop."""

@@ -4,9 +4,9 @@ import math
 import socket
 import ssl
 import types
-from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from types import TracebackType
 from typing import Any, Protocol
 
 import trio
@@ -61,6 +61,42 @@ def _step(coroutine: Coro, reply: Any) -> Any:
     return coroutine.send(reply)
 
 
+class Containing:
+    """`cancel` ends this block. An error in it ends the stream, and no other in the nursery.
+
+    A generator would keep the cancellation in a cycle, with all that the block's frames refer to.
+    """
+
+    __slots__ = ("_pipe", "_scope")
+
+    def __init__(self, pipe: "TrioPipe") -> None:
+        self._pipe = pipe
+        self._scope = trio.CancelScope()
+
+    def __enter__(self) -> None:
+        self._pipe._scopes.add(self._scope)
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        pipe = self._pipe
+        pipe._scopes.discard(self._scope)
+        try:
+            if self._scope.__exit__(kind, error, traceback) or error is None:
+                return True
+            raise error
+        except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
+            log_dropped(pipe._sink, errors)
+            pipe.abort(errors)
+        finally:
+            del error, traceback  # which refer to this frame
+        return True
+
+
 class TrioPipe(WriteHalf):
     """The contract's Pipe over a connected socket, and its tasks, in a nursery of their own.
 
@@ -102,7 +138,7 @@ class TrioPipe(WriteHalf):
         # What lives in a group ends when the API says so, not by a cancellation.
         with trio.CancelScope(shield=self._group is not None):
             async with trio.open_nursery() as self._nursery:
-                with self._containing():
+                with Containing(self):
                     self._sink.connected(self)
                 self.connected.set()
                 await self._read()
@@ -195,7 +231,7 @@ class TrioPipe(WriteHalf):
         todo = self._todo
         try:
             while worker.reads and (todo or not self._broken):  # again after `cancel`, or an error
-                with self._containing():
+                with Containing(self):
                     while worker.reads:
                         if todo:
                             await self._run(todo.pop(0), worker)
@@ -216,10 +252,11 @@ class TrioPipe(WriteHalf):
                                 self._receive(worker)
         finally:
             if worker.reads:
-                with self._containing():
+                with Containing(self):
                     self.abort()  # or this task was cancelled
                     self._make_room()
                     self._sink.connection_lost(self._error)
+                    self._error = None  # its traceback refers to this pipe
                     self._sink = LostSink(self._sink)
                     self._take = self._sink.data_received
 
@@ -283,7 +320,7 @@ class TrioPipe(WriteHalf):
     async def _call(self, when: float, call: Callable[[], None], timer: trio.CancelScope) -> None:
         with timer:
             await trio.sleep_until(when)
-            with self._containing():
+            with Containing(self):
                 call()
 
     def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -291,20 +328,6 @@ class TrioPipe(WriteHalf):
             self._nursery.start_soon(function, *arguments)
         except RuntimeError:  # the stream is lost, and its nursery closed
             spawn(self._group, function, *arguments)
-
-    @contextmanager
-    def _containing(self) -> Iterator[None]:
-        """`cancel` ends this block. An error in it ends the stream, and no other in the nursery."""
-        scope = trio.CancelScope()
-        self._scopes.add(scope)
-        try:
-            with scope:
-                yield
-        except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
-            log_dropped(self._sink, errors)
-            self.abort(errors)
-        finally:
-            self._scopes.discard(scope)
 
     def _handle(self, worker: Worker, take: Callable[[bytes], None], data: bytes) -> None:
         """Handle input by calling `take`; the caller then runs `_todo`."""
@@ -325,7 +348,7 @@ class TrioPipe(WriteHalf):
 
     @trio.lowlevel.enable_ki_protection
     async def _run_apart(self, work: Work) -> None:
-        with self._containing():
+        with Containing(self):
             await self._run(work, Worker(reads=False))
 
     @types.coroutine

@@ -92,8 +92,12 @@ class Attempt:
                 await self._send_pending_close()
             finally:
                 self.abort()
-        if self._failure is not None:
-            raise self._failure
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:  # its traceback refers to this frame
+                del failure
         return self._client
 
     def send_close(self) -> None:
@@ -224,6 +228,7 @@ class Attempt:
         try:
             await self.runtime.connect(address, sink, group)
         except OSError as error:
+            session.finish()  # it is not connected, and never will be
             raise self._with_address(error) from error
         await self._answered.wait()
 

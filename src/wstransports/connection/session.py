@@ -173,7 +173,7 @@ class Session:
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
         if not hasattr(self, "pipe"):  # it was never connected
-            self._finish()
+            self.finish()
             return
         self.intake.pause_reasons = 0
         self.loss = exc
@@ -321,7 +321,7 @@ class Session:
         self.outbox.end_waits()
         if self.lost:
             if not self.callbacks.running and self._ended is None:
-                self._finish()
+                self.finish()
             return
         if not core.should_close:
             self.outbox.put()
@@ -380,7 +380,7 @@ class Session:
         """The error for reads and sends of a closed connection."""
         return how_it_closed(self.core, self.client)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Report the end, and leave no cycle: what nobody holds is freed at once."""
         owner = self.owner
         self._ended = ended = Ended(self.core, self.client, self.identity)
