@@ -38,9 +38,15 @@ class Clients(Mapping[Key, Client]):
 
     def _add(self, client: Client) -> None:
         """List a client."""
-        self._clients[client.addr, client.port] = client
+        self._clients[_key(client)] = client
 
     def _remove(self, client: Client) -> None:
         """Take a client off the list; its key may be another's by now."""
-        if self._clients.get((client.addr, client.port)) is client:
-            del self._clients[client.addr, client.port]
+        key = _key(client)
+        if self._clients.get(key) is client:
+            del self._clients[key]
+
+
+def _key(client: Client) -> Key:
+    """The tuple that log lines name it by, if there is one: another would be 56 bytes a client."""
+    return client._session.identity.peer or (client.addr, client.port)

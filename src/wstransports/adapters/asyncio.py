@@ -49,7 +49,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
     # The attributes that connection_made sets would give each pipe a dict of 900 bytes.
     __slots__ = (
         *("_buffer", "_closing", "_descriptor", "_ended", "_holds", "_loss"),
-        *("_more_tasks", "_peername", "_received", "_runtime", "_sink", "_starting"),
+        *("_more_tasks", "_peername", "_runtime", "_sink", "_starting"),
         *("_task", "_transport", "_watch", "connected"),
     )
 
@@ -60,7 +60,6 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self.connected: bool = False
         self._runtime = runtime
         self._sink = sink
-        self._received = sink.data_received
         self._buffer = runtime.read_buffer
         # What runs: most often one task. A set for it would be 216 bytes for each connection.
         self._task: asyncio.Task[None] | None = None
@@ -109,7 +108,6 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._sink.connection_lost(exc or self._loss)
         self._loss = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
-        self._received = self._sink.data_received
         with suppress(AttributeError):  # it was never connected
             if _is_plain(self._transport):
                 self._transport.close()  # again, for it breaks its own cycle
@@ -273,7 +271,7 @@ class BufferedPipe(AsyncioPipe, asyncio.BufferedProtocol):
         data = self._buffer[:nbytes]
         if nbytes >= LARGE_READ:
             self._buffer = self._runtime.large_read_buffer
-        self._received(data)
+        self._sink.data_received(data)
 
 
 class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
@@ -289,7 +287,7 @@ class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
             self._buffer = self._runtime.large_read_buffer
             self.__class__ = BufferedPipe  # type: ignore[assignment]
             self._transport.set_protocol(self)
-        self._received(data)
+        self._sink.data_received(data)
 
 
 if sys.version_info >= (3, 12):

@@ -83,3 +83,8 @@ class FragmentLock:
         if self._waiting is _NOTHING:
             self._waiting = deque()
         self._waiting.append(waiting)
+
+
+FREE = FragmentLock()
+"""The lock of all connections that have not sent a fragmented message yet; nobody acquires it. One
+for each connection would be 48 bytes."""

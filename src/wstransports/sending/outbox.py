@@ -16,7 +16,7 @@ from ..errors import ConnectionClosed, closed_error
 from ..identity import Identity
 from ..runtime import Pipe, Runtime, checkpoint
 from ..speedups import accelerated_method
-from .fragment_lock import FragmentLock
+from .fragment_lock import FREE, FragmentLock
 from .kernel_buffer import has_ended, unacknowledged, unsent
 from .pongs import AwaitedPong, Pongs
 from .source import Source
@@ -99,7 +99,7 @@ class Outbox:
         self.runtime: Runtime = runtime
         self.batch: Batch = runtime.batch
         self._now = runtime.now
-        self.lock: FragmentLock = FragmentLock()
+        self.lock: FragmentLock = FREE
         self.held_back: int = 0
         """Bytes of broadcast messages that are waiting for the lock."""
         self.pongs: Pongs | None = None
@@ -298,6 +298,8 @@ class Outbox:
     async def begin_message(self) -> None:
         """Acquire the lock for a message; `lock.release` must follow."""
         self.check_sending()
+        if self.lock is FREE:
+            self.lock = FragmentLock()
         await self.lock.acquire(self.runtime)
         try:
             await self.checkpoint()
