@@ -69,7 +69,6 @@ class Connection(Sender, Generic[Handshake]):
         "_eof_held",
         "_handshake",
         "_keepalive_ping",
-        "_pings_out",
         "_may_receive",
         "_parser",
         "close_code",
@@ -98,8 +97,8 @@ class Connection(Sender, Generic[Handshake]):
         self.input_ended: bool = False
         self.silent: bool = True
         self._eof_held = False  # the stream ended, but input is still kept back
-        self._keepalive_ping: bytes | None = None  # its payload, until the pong is received
-        self._pings_out = 0  # how often it was sent: several times while reading is paused
+        # Its payload until the pong comes, and how often it was sent: more while reading is paused.
+        self._keepalive_ping: tuple[bytes, int] | None = None
         self._answer: tuple[int | None, str] | None = None  # what acknowledge_close will send
 
     # Properties.
@@ -274,10 +273,11 @@ class Connection(Sender, Generic[Handshake]):
         events: list[Event] = []
         while (expiry := self._deadlines.expired(now)) is not None:
             if expiry is Expiry.PING_DUE:
-                if self._deadlines.reading or self._keepalive_ping is None:
-                    self._keepalive_ping, self._pings_out = urandom(4), 0
-                self._pings_out += 1
-                self._frame(FIN | DataType.PING, self._keepalive_ping)
+                payload, times = self._keepalive_ping or (b"", 0)
+                if self._deadlines.reading or not times:
+                    payload, times = urandom(4), 0
+                self._keepalive_ping = payload, times + 1
+                self._frame(FIN | DataType.PING, payload)
                 self._deadlines.pinged(now)
             elif expiry is Expiry.HANDSHAKE:
                 handshake = self._waiting_handshake()
@@ -435,12 +435,12 @@ class Connection(Sender, Generic[Handshake]):
 
     def _is_reported(self, event: Event, now: float) -> bool:
         """Whether to report an event: of the pongs for keepalive pings that are alike, the last."""
-        if not isinstance(event, Pong) or event.payload != self._keepalive_ping:
+        ping = self._keepalive_ping
+        if ping is None or not isinstance(event, Pong) or event.payload != ping[0]:
             return True
-        self._pings_out -= 1
-        if self._pings_out:
+        self._keepalive_ping = (ping[0], ping[1] - 1) if ping[1] > 1 else None
+        if self._keepalive_ping is not None:
             return False
-        self._keepalive_ping = None
         event.latency = self.latency = now - self._deadlines.pinged_at
         return True
 

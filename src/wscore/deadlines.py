@@ -28,6 +28,16 @@ _REASONS = {
 }
 
 
+class _Watch(Enum):
+    """Which silence of the peer ends the connection."""
+
+    OFF = auto()
+    ALL = auto()
+    """It sends nothing, or reads nothing."""
+    OUTPUT = auto()
+    """It reads nothing of a response, whose body is sent in pieces."""
+
+
 class Deadlines:
     """When a connection has to act next.
 
@@ -36,16 +46,15 @@ class Deadlines:
     """
 
     __slots__ = (
-        "_body_begun",
         "_close_by",
         "_close_timeout",
         "_handshake_by",
-        "_keepalive",
         "_open_timeout",
         "_ping_interval",
         "_stalled",
         "_taken",
         "_timeout",
+        "_watch",
         "heard",
         "pinged_at",
         "reading",
@@ -74,8 +83,7 @@ class Deadlines:
         self._ping_interval = ping_interval
         self._handshake_by: float | None = None
         self._close_by: float | None = None
-        self._keepalive = False
-        self._body_begun = False  # of a response, whose rest is sent in pieces
+        self._watch = _Watch.OFF
         self.pinged_at: float = 0.0  # when the last keepalive ping was sent
         self.reading: bool = True
         self._taken = 0  # bytes that the peer has read in all
@@ -89,18 +97,18 @@ class Deadlines:
     def answered(self) -> None:
         """A response that refuses is begun: its body may take long, but the peer must read it."""
         self._handshake_by = None
-        self._body_begun = True
+        self._watch = _Watch.OUTPUT
 
     def opened(self, now: float) -> None:
         """The handshake is complete: start the keepalive."""
         self._handshake_by = None
-        self._keepalive = self._ping_after() > 0
+        self._watch = _Watch.ALL if self._ping_after() > 0 else _Watch.OFF
         self.heard = now
 
     def closing(self, now: float) -> None:
         """A step of the closing handshake is done: start the deadline of the next."""
         self._handshake_by = None
-        self._keepalive = self._body_begun = False
+        self._watch = _Watch.OFF
         if self._close_timeout:
             self._close_by = now + self._close_timeout
 
@@ -111,7 +119,7 @@ class Deadlines:
     def over(self) -> None:
         """Cancel all deadlines."""
         self._handshake_by = self._close_by = self._stalled = None
-        self._keepalive = self._body_begun = False
+        self._watch = _Watch.OFF
 
     def pause(self) -> None:
         """The caller stops reading: ignore that nothing is received.
@@ -142,9 +150,9 @@ class Deadlines:
     def next(self) -> float | None:
         """The next deadline; None for none."""
         stalled_by = None if self._stalled is None else self._stalled + self._timeout
-        if self._body_begun:
+        if self._watch is _Watch.OUTPUT:
             return stalled_by
-        if not self._keepalive:
+        if self._watch is _Watch.OFF:
             return self._close_by if self._handshake_by is None else self._handshake_by
         silent_by = self._silent_by()
         return silent_by if stalled_by is None else min(silent_by, stalled_by)
@@ -155,10 +163,10 @@ class Deadlines:
             return Expiry.HANDSHAKE
         if self._close_by is not None and now >= self._close_by:
             return Expiry.CLOSE
-        if self._stalled is not None and (self._keepalive or self._body_begun):
+        if self._stalled is not None and self._watch is not _Watch.OFF:
             if now >= self._stalled + self._timeout:
                 return Expiry.STALL
-        if self._keepalive and now >= self._silent_by():
+        if self._watch is _Watch.ALL and now >= self._silent_by():
             silent = self.heard is None and self.reading and self._timeout
             return Expiry.SILENCE if silent else Expiry.PING_DUE
         return None

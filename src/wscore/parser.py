@@ -61,13 +61,12 @@ class Parser:
 
     __slots__ = (
         "_all_decoders",
-        "_bits",
         "_bound",
         "_carry",
         "_charged",
+        "_chosen",
         "_encoded",
         "_decoded",
-        "_decoders",
         "_final",
         "_first",
         "_key",
@@ -91,8 +90,8 @@ class Parser:
         self.negotiated: NegotiatedExtensions = NO_EXTENSIONS
         # With their reserved bits, in order of use; created for the first encoded message.
         self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
-        self._decoders: tuple[Decoder, ...] = ()  # those for the last encoded message
-        self._bits = 0  # the reserved bits of that message
+        # The reserved bits of the last encoded message, and its decoders.
+        self._chosen: tuple[int, tuple[Decoder, ...]] = 0, ()
         self._encoded = False  # whether the current message is encoded
         self._decoded = 0  # its decoded size so far
         self._bound = 0  # the limit for its decoded size, as of its current frame
@@ -125,7 +124,7 @@ class Parser:
 
     def drop(self) -> None:
         """There will be no more input: free what was kept for it. Do not call `feed` again."""
-        self._all_decoders = self._decoders = ()
+        self._all_decoders, self._chosen = (), (0, ())
         self._rest = b""
         self.more = False
 
@@ -297,7 +296,7 @@ class Parser:
             self._first = True
             if bits:
                 self._encoded = True
-                if bits != self._bits:
+                if bits != self._chosen[0]:
                     self._choose(bits)
         self._bound = self._limit
         self._size += size
@@ -309,8 +308,7 @@ class Parser:
         """Choose the decoders of a message by its reserved bits."""
         if not self._all_decoders:
             self._all_decoders = self.negotiated.decoders()
-        self._bits = bits
-        self._decoders = tuple([decoder for own, decoder in self._all_decoders if own & bits])
+        self._chosen = bits, tuple([one for own, one in self._all_decoders if own & bits])
 
     def take(self, first: int, payload: bytes, events: list[Event]) -> bool:
         """Decode an unfragmented message: see `messages.Decoding`.
@@ -347,7 +345,7 @@ class Parser:
     def _decode(self, payload: bytes, events: list[Event]) -> None:
         """Decode some payload of an encoded message, or b"" to go on with pending output."""
         ended = self._final and not self._left
-        decoders = self._decoders
+        _, decoders = self._chosen
         pending = self._pending
         while True:
             # The last decoder with pending output goes first, before any decoder gets input.

@@ -46,11 +46,9 @@ class Intake:
     """Handles input in slices, in turn with other connections, and pauses reading meanwhile."""
 
     __slots__ = (
-        "_batch",
         "_core",
-        "_now",
         "_queued",
-        "_round_robin",
+        "_runtime",
         "_wakes",
         "link",
         "pause_reasons",
@@ -69,9 +67,7 @@ class Intake:
         """The stream is lost: reading never resumes."""
         self.link: Handler = handler
         self._core = core
-        self._now = runtime.now
-        self._batch = runtime.batch
-        self._round_robin = runtime.batch.round_robin
+        self._runtime = runtime
         self._queued = 0  # how many calls wait for a turn
         self._wakes = False  # the loop will call _wake
 
@@ -104,24 +100,25 @@ class Intake:
 
     def handle_rest(self, since: float, now: float) -> None:
         """Handle input that the core holds, in the time that began at `since`; then others do."""
-        core, round_robin = self._core, self._round_robin
+        core, runtime = self._core, self._runtime
+        round_robin = runtime.batch.round_robin
         while core.more and not self.pause_reasons:
             if round_robin.begin(since):
                 self._wake_later()
             if round_robin.over(now):
                 self.yield_to_loop()
             else:
-                self._batch.flush()
+                runtime.batch.flush()
                 self.link.handle(core.receive_data(b"", now))
-                now = self._now()
+                now = runtime.now()
 
     def take_turns(self, since: float) -> None:
         """A long read was handled, from `since` on: if others have had as many as there is time
         for, read on in turn with them."""
-        round_robin = self._round_robin
+        round_robin = self._runtime.batch.round_robin
         if self.pause_reasons or round_robin.is_alone(self):
             return
-        now = self._now()
+        now = self._runtime.now()
         if round_robin.begin(since):
             self._wake_later()
         if round_robin.over(now):
@@ -142,11 +139,11 @@ class Intake:
         self._schedule(partial(self.link.run_as_batch, call))
 
     def _schedule(self, call: Callable[[], None]) -> None:
-        self.pipe.call_at(self._now(), call)
+        self.pipe.call_at(self._runtime.now(), call)
 
     def _queue(self, call: Callable[[], None]) -> None:
         self._queued += 1
-        self._round_robin.append(partial(self._have_turn, call))
+        self._runtime.batch.round_robin.append(partial(self._have_turn, call))
         self._wake_later()
 
     def _have_turn(self, call: Callable[[], None]) -> None:
@@ -156,13 +153,13 @@ class Intake:
     def _wake_later(self) -> None:
         if not self._wakes:
             self._wakes = True
-            self._schedule(partial(self._wake, self._round_robin.number))
+            self._schedule(partial(self._wake, self._runtime.batch.round_robin.number))
 
     def _wake(self, number: int) -> None:
         """Let the waiting connections have their turns. Each calls this for itself, so that none
         depends on the stream of another."""
         self._wakes = False
-        if self._round_robin.run(number, self._now) or self._queued:
+        if self._runtime.batch.round_robin.run(number, self._runtime.now) or self._queued:
             self._wake_later()
 
     def _next_slice(self) -> None:
@@ -176,16 +173,16 @@ class Intake:
 
     def _read_in_turn(self, seconds: float) -> None:
         """Read on; the next read will take about so long."""
-        self._round_robin.spend(seconds)
+        self._runtime.batch.round_robin.spend(seconds)
         self._next_slice()
 
     def _handle_slice(self) -> None:
         core = self._core
-        self.link.handle(core.receive_data(b"", self._now()))
+        self.link.handle(core.receive_data(b"", self._runtime.now()))
         if core.more and not self.pause_reasons:
             self.yield_to_loop()
 
     def _read_on(self) -> None:
-        self._core.resume_reading(self._now())
+        self._core.resume_reading(self._runtime.now())
         self.pipe.resume_reading()
         self.link.arm()
