@@ -45,7 +45,7 @@ clients that have buffer space. Python does the rest: _method.h says how. */
     X(ADD_UNREAD, "add_unread") X(BEGIN, "begin") X(BREAK, "_break")                               \
     X(DATA_TO_SEND, "data_to_send") X(EXTEND, "extend") X(FAIL, "_fail") X(FILENO, "fileno")       \
     X(FULL, "full") X(IS_CLOSING, "is_closing") X(NOTE_LATE, "_note_late") X(RUN, "run")           \
-    X(SEND_TO, "_send_to") X(SESSION, "_session") X(SET, "set") X(WORK, "_work") X(WRITE, "write")
+    X(SEND_TO, "_send_to") X(SESSION, "_session") X(WAKE, "wake") X(WORK, "_work") X(WRITE, "write")
 #define AS_NUMBER(number, name) number,
 #define AS_NAME(number, name) name,
 enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, ONE, NOTHING, NAMED(AS_NUMBER) OBJECTS };
@@ -169,7 +169,7 @@ deliver_all(const State *state, const Taken *taken)
         return -1;
     }
     PyObject *const receiver = SLOT(inbox, Inbox__receiver);
-    return receiver == Py_None ? 0 : call_method(state, SET, receiver, NULL);
+    return receiver == Py_None ? 0 : call_method(state, WAKE, receiver, NULL);
 }
 
 /* connection/session.py */

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
@@ -10,7 +10,6 @@ from wscore import DataType, Reasons, Response, State
 
 from .connection.control import OnClosed, OnPing
 from .connection.session import Session
-from .errors import ConnectionClosedOK
 from .receiving.inbox import OnMessage
 from .receiving.json_message import parsed
 from .receiving.kind import Kind, converted, wants_text
@@ -243,11 +242,8 @@ class Client(Generic[DataT]):
         """
         return self
 
-    async def __anext__(self) -> str | bytes:
-        try:
-            return await self._session.inbox.receive()
-        except ConnectionClosedOK:
-            raise StopAsyncIteration from None
+    def __anext__(self) -> Coroutine[Any, Any, str | bytes]:
+        return self._session.inbox.receive(iterating=True)
 
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
         """Send a Close and wait until the connection is closed (RFC 6455 section 7.1.2).

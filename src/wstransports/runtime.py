@@ -141,6 +141,20 @@ class Signal(Protocol):
         """Await it to return when `set` has been called."""
 
 
+class Waiter(Protocol):
+    """What one task waits for, again and again."""
+
+    def wait(self) -> Awaitable[object]:
+        """Await it to return after the next call of `set` or `wake`."""
+
+    def set(self) -> None:
+        """Let the task that waits go on, now or later; nothing happens if none waits."""
+
+    def wake(self) -> None:
+        """As `set`, but the task goes on within this call if the loop can do that, and no other
+        task is running: call it only where a callback might run."""
+
+
 class Timer(Protocol):
     """A scheduled call, as `Pipe.call_at` returns it."""
 
@@ -190,6 +204,9 @@ class Runtime(Protocol):
 
     def signal(self) -> Signal:
         """A new Signal."""
+
+    def waiter(self) -> Waiter:
+        """A new Waiter."""
 
     def timeout_at(self, when: float) -> AbstractAsyncContextManager[object]:
         """A block that is cancelled, and raises TimeoutError, when the clock reaches `when`."""

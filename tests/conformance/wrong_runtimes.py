@@ -9,7 +9,7 @@ from wstransports.batch import Batch
 from wstransports.runtime import Sink
 from wstransports.testing import Rule
 from wstransports.testing.memory import MemoryEnd, MemoryListener, MemoryRuntime
-from wstransports.testing.memory_kernel import Cancelled, MemorySignal, MemoryTask
+from wstransports.testing.memory_kernel import Cancelled, MemorySignal, MemoryTask, MemoryWaiter
 
 T = TypeVar("T")
 
@@ -131,6 +131,54 @@ class RaisesWhereItWakes(_WrongSignal):
         async def wait(self) -> None:
             await super().wait()
             raise OSError("the signal came")
+
+
+class _WrongWaiter(MemoryRuntime):
+    made: type[MemoryWaiter]
+
+    def waiter(self) -> MemoryWaiter:
+        return self.made(self)
+
+
+@breaks(Rule.WAITER_WAITS)
+class KeepsACallForTheNextWait(_WrongWaiter):
+    class made(MemoryWaiter):
+        _kept = False
+
+        async def wait(self) -> None:
+            if not self._kept:
+                await super().wait()
+
+        def set(self) -> None:
+            self._kept = True
+            super().set()
+
+
+@breaks(Rule.WAITER_LATER)
+class RunsATaskWithinAnother(_WrongWaiter):
+    class made(MemoryWaiter):
+        def wake(self) -> None:
+            if self._task is not None:
+                self._task._step()
+
+
+@breaks(Rule.WAITER_WAKES)
+class WakesOnlyOnce(_WrongWaiter):
+    class made(MemoryWaiter):
+        _woken = False
+
+        def set(self) -> None:
+            if not self._woken:
+                self._woken = self._task is not None
+                super().set()
+
+
+@breaks(Rule.WAITER_WAKES)
+class RaisesAfterAWait(_WrongWaiter):
+    class made(MemoryWaiter):
+        async def wait(self) -> None:
+            await super().wait()
+            raise OSError("it went on")
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ from anyio.streams.tls import TLSAttribute
 from .anyio_pipe import AnyioPipe
 from .anyio_tasks import AnyioTasks
 from .listening import Listening
+from .signal_waiter import SignalWaiter
 from .time_limit import TimeLimit
 
 
@@ -90,6 +91,7 @@ class AnyioRuntime(AnyioTasks):
         self.batch: Batch = Batch()
         self.now = anyio.current_time
         self.signal = anyio.Event
+        self.waiter = partial(SignalWaiter, anyio.Event)
         self.checkpoint = checkpoint
         self.in_thread = partial(anyio.to_thread.run_sync, abandon_on_cancel=True)
         self._stream = stream

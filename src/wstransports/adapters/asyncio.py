@@ -23,6 +23,7 @@ from .asyncio_signals import AsyncioSignals
 from .asyncio_socket import writable
 from .asyncio_timers import AsyncioTimers
 from .asyncio_tls import TlsHandshake
+from .asyncio_waiter import AsyncioWaiter
 from .dialling import dial
 from .tls_watch import TlsWatch
 from .write_half import Room
@@ -336,6 +337,10 @@ class AsyncioRuntime:
     def large_read_buffer(self) -> memoryview:
         """For peers that send large messages."""
         return memoryview(bytearray(LARGE_READ_SIZE))
+
+    def waiter(self) -> AsyncioWaiter:
+        """A new Waiter."""
+        return AsyncioWaiter(self.loop)
 
     def stop_signals(self, stop: Callable[[], None]) -> AsyncioSignals:
         """A block in which signals call `stop`."""

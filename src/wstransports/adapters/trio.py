@@ -15,6 +15,7 @@ from ..listening_sockets import ListeningSockets
 from ..runtime import Sink, register
 from .dialling import dial
 from .far_timers import FarTimers
+from .signal_waiter import SignalWaiter
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
 from .time_limit import TimeLimit
@@ -111,6 +112,7 @@ class TrioRuntime:
         self.current_task = trio.lowlevel.current_task
         self.timers: FarTimers = TrioTimers(self.now)
         self.signal = trio.Event
+        self.waiter = partial(SignalWaiter, trio.Event)
         self.task_group = trio.open_nursery
         self.shield = partial(trio.CancelScope, shield=True)
         self.in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)

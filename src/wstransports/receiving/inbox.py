@@ -11,10 +11,10 @@ from wscore import ClientConnection, MessagePiece, Reasons, ServerConnection
 from wscore.states import MAY_RECEIVE, Phase
 
 from ..callbacks import Callbacks
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, ConnectionClosedOK
 from ..identity import Identity
 from ..options import ConnectionOptions
-from ..runtime import Runtime, Signal, read_arrived
+from ..runtime import Runtime, Signal, Waiter, read_arrived
 from .intake import BACKLOG, Intake
 from .reader import GET_LIMIT, WebSocketReader
 
@@ -72,6 +72,7 @@ class Consumer(Enum):
     """Nothing: the connection failed."""
 
 
+_OPEN = Phase.OPEN
 _RECEIVE = Consumer.RECEIVE
 _APPLICATION = Consumer.APPLICATION
 _RECEIVING = (_RECEIVE, _APPLICATION, Consumer.RECEIVE_AGAIN)
@@ -93,12 +94,14 @@ class Inbox:
         "_consumer",
         "_core",
         "_ending",
+        "_gathers",
         "_intake",
         "_limit",
         "_max_workers",
         "_receiver",
         "_runtime",
         "_setup_done",
+        "_waiter",
         "_waiting",
         "_workers",
         "callback",
@@ -131,8 +134,10 @@ class Inbox:
         self._waiting = _NOTHING
         self._arriving: WebSocketReader | None = None  # the message that is not complete
         self._consumer = Consumer.UNDECIDED
-        self._receiver: Signal | None = None  # of the task in receive()
+        self._waiter: Waiter | None = None  # of the task in receive(), kept for the next call
+        self._receiver: Waiter | None = None  # the same while a task waits
         self._setup_done = False  # on_connection has ended
+        self._gathers = False  # what the caller of receive() sends is gathered
         self._ending = False  # no further message is taken, but the consumer may finish
 
     # For the session.
@@ -175,7 +180,10 @@ class Inbox:
                 self._workers += 1
                 self._callbacks.begin(self._work())
         elif self._receiver is not None:
-            self._receiver.set()
+            if waiting:
+                self._receiver.wake()
+            else:
+                self._receiver.set()
         elif waiting and self._setup_done and self._consumer not in _RECEIVING:
             if self._consumer is Consumer.UNDECIDED:
                 self._consumer = Consumer.DISCARD
@@ -231,8 +239,8 @@ class Inbox:
         if self._waiting:  # deliver after this returns and on_connection suspends
             self._intake.call_soon(self.run)
 
-    async def receive(self) -> str | bytes:
-        """See `Client.receive`."""
+    async def receive(self, iterating: bool = False) -> str | bytes:
+        """See `Client.receive`, and `Client.__aiter__` if `iterating`."""
         if self._consumer is _APPLICATION:  # the usual case, without a call
             self._consumer = _RECEIVE
         else:
@@ -242,12 +250,13 @@ class Inbox:
             while not waiting:
                 if self._ending:
                     self.link.advance_close()
-                if self._consumer is _STOPPED or self._core.phase not in MAY_RECEIVE:
+                phase = self._core.phase
+                # OPEN first: the hash of an Enum is Python code.
+                if self._consumer is _STOPPED or (phase is not _OPEN and phase not in MAY_RECEIVE):
                     raise self.link.closed_error()
-                self.link.release()
-                self._receiver = self._runtime.signal()
+                self._receiver = waiter = self._ready_to_wait()
                 try:
-                    await self._receiver.wait()
+                    await waiter.wait()
                 finally:
                     self._receiver = None
                 waiting = self._waiting
@@ -258,20 +267,25 @@ class Inbox:
                 if message is None:
                     self.link.release()
                 message = await reader.get()
-        except ConnectionClosed:
+        except ConnectionClosed as error:
             if waiting:
                 waiting.popleft()
             self._set_consumer(Consumer.RECEIVE_AGAIN)
             self.link.advance_close()
+            if iterating and isinstance(error, ConnectionClosedOK):
+                raise StopAsyncIteration from None
             raise
         except BaseException:
             self._set_consumer(Consumer.RECEIVE_AGAIN)
             raise
         waiting.popleft()
         if reader._counted:  # without get()
-            self.add_unread(-reader._counted)
+            self.unread -= reader._counted
+            if self._intake.pause_reasons:
+                self.add_unread(0)
         self._consumer = _APPLICATION  # not stopped: that discards what waits
-        if waiting:
+        if waiting and not self._batch.active:
+            self._gathers = True
             self.link.gather()
         return message
 
@@ -285,7 +299,16 @@ class Inbox:
             self.link.ready()
         self._set_consumer(_RECEIVE)
 
-    def arrival(self) -> Signal | None:
+    def _ready_to_wait(self) -> Waiter:
+        """The caller of `receive` is about to wait: write what was gathered for it."""
+        if self._gathers:
+            self._gathers = False
+            self.link.release()
+        if self._waiter is None:
+            self._waiter = self._runtime.waiter()
+        return self._waiter
+
+    def arrival(self) -> Waiter | None:
         """What to wait for before `receive`, or None; `arrived` must follow. A caller that waits
         itself, and not in `receive`, holds 220 bytes less."""
         if self._waiting or self._ending or self._core.phase not in MAY_RECEIVE:
@@ -293,8 +316,7 @@ class Inbox:
         if self._consumer not in _RECEIVING:
             self.link.ready()
         self._consumer = Consumer.RECEIVE
-        self.link.release()
-        self._receiver = self._runtime.signal()
+        self._receiver = self._ready_to_wait()
         return self._receiver
 
     def arrived(self) -> None:

@@ -22,6 +22,7 @@ async def check_runtime(runtime: Runtime, host: Host, where: Address | None = No
     await checks.clock()
     await checks.checkpoints()
     await checks.signals()
+    await checks.waiters()
     await checks.timeouts()
     await checks.shields()
     await checks.tasks()
@@ -118,6 +119,27 @@ class _Checks:
         for job in waits:
             if job.error is not None:
                 raise BrokenRule(Rule.SIGNAL_WAKES, f"wait() raised {job.error!r}")
+
+    async def waiters(self) -> None:
+        """A task waits again and again, and goes on each time."""
+        waiter = self.runtime.waiter()
+        for go_on in (waiter.set, waiter.wake) * 2:
+            go_on()
+            job = self.host.job(waiter.wait)
+            await self.host.quiet()
+            if job.done:
+                raise BrokenRule(Rule.WAITER_WAITS, "it returned")
+            go_on()
+            if job.done:
+                raise BrokenRule(Rule.WAITER_LATER, "the task that waited has ended")
+            go_on()
+            await self.host.until(
+                lambda job=job: job.done,  # type: ignore[misc]
+                Rule.WAITER_WAKES,
+                "it did not return",
+            )
+            if job.error is not None:
+                raise BrokenRule(Rule.WAITER_WAKES, f"wait() raised {job.error!r}")
 
     async def timeouts(self) -> None:
         """Timeouts end a block that takes too long, and no other."""

@@ -158,6 +158,35 @@ class MemorySignal:
                 del self._waiters[task]
 
 
+class MemoryWaiter:
+    """The contract's Waiter."""
+
+    def __init__(self, runtime: "Kernel") -> None:
+        self._runtime = runtime
+        self._task: MemoryTask[Any] | None = None
+
+    async def wait(self) -> None:
+        """Return after the next call of `set` or `wake`."""
+        self._task = self._runtime._running_task()
+        try:
+            await _park()
+        finally:
+            self._task = None
+
+    def set(self) -> None:
+        """Let the task go on later."""
+        if self._task is not None:
+            self._task._wake()
+
+    def wake(self) -> None:
+        """Let the task go on within this call, unless another one runs."""
+        task = self._task
+        if task is None or task._queued or self._runtime._current is not None:
+            self.set()
+        else:
+            task._step()
+
+
 class MemoryTimer:
     """The contract's Timer."""
 
@@ -246,6 +275,10 @@ class Kernel:
     def signal(self) -> MemorySignal:
         """A new Signal."""
         return MemorySignal(self)
+
+    def waiter(self) -> MemoryWaiter:
+        """A new Waiter."""
+        return MemoryWaiter(self)
 
     def call_at(self, when: float, call: Callable[[], None]) -> MemoryTimer:
         """Call `call` when the clock shows `when`; soon, if it does already."""

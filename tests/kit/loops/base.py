@@ -13,7 +13,7 @@ from kit.raw_server import End, RawServer, Talk
 from wscore import ClientConnection, State
 from wstransports import Client, WebSocketReader, WebSocketServer
 from wstransports.address import Address
-from wstransports.runtime import Signal, running
+from wstransports.runtime import Signal, Waiter, running
 
 T = TypeVar("T")
 
@@ -66,6 +66,10 @@ class Loop(ABC):
     def signal(self) -> Signal:
         """Something to wait for."""
         return running().signal()
+
+    def waiter(self) -> Waiter:
+        """Something to wait for again and again."""
+        return running().waiter()
 
     async def checkpoint(self) -> None:
         """Let the others run once."""

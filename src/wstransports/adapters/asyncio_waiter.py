@@ -1,0 +1,69 @@
+"""What one task waits for on asyncio, again and again: `AsyncioWaiter`."""
+
+import asyncio
+import types
+from asyncio import current_task
+from collections.abc import Callable, Generator
+from contextvars import Context
+from typing import Any
+
+Step = Callable[["AsyncioWaiter"], object]
+
+
+class AsyncioWaiter:
+    """A Waiter. To asyncio it is a future, whose callback `wake` calls at once: a future of
+    asyncio's has the loop call it soon, which takes 12 k of an echo's 64 k instructions."""
+
+    __slots__ = ("_asyncio_future_blocking", "_context", "_error", "_loop", "_step")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._step: Step | None = None  # of the task that waits
+        self._context: Context | None = None  # of that task
+        self._error: asyncio.CancelledError | None = None
+
+    @types.coroutine
+    def wait(self) -> Generator[Any, None, None]:
+        """Return after the next call of `set` or `wake`."""
+        self._asyncio_future_blocking = True
+        yield self
+
+    def set(self) -> None:
+        """Let the task go on, in a later call of the loop."""
+        step, self._step = self._step, None
+        if step is not None:
+            context, self._context = self._context, None
+            self._loop.call_soon(step, self, context=context)
+
+    def wake(self) -> None:
+        """Let the task go on within this call, unless another one runs."""
+        step, context = self._step, self._context
+        if step is None or context is None or current_task(self._loop) is not None:
+            self.set()
+        else:
+            self._step = self._context = None
+            context.run(step, self)
+
+    # As a future: the task that waits calls these.
+
+    def add_done_callback(self, step: Step, *, context: Context) -> None:
+        """Call `step` when the task is to go on."""
+        self._step = step
+        self._context = context
+
+    def result(self) -> None:
+        """Raise CancelledError if the task was cancelled."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Let the task go on with CancelledError; returns False if it goes on already."""
+        if self._step is None:
+            return False
+        self._error = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self.set()
+        return True
