@@ -4,8 +4,9 @@ import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-# Seconds from which on a timer shares the loop's. Nearer ones are few.
-FAR = 1.0
+# Seconds from which on a timer shares the loop's: the one of each closed connection (`linger.py`)
+# does. Nearer ones are few.
+FAR = 0.005
 
 # The most cancelled timers that are kept while they outnumber the others.
 _MOST_CANCELLED = 64

@@ -9,16 +9,21 @@ from ..errors import ConnectionClosed, Peer, closed_error
 from ..identity import Identity
 
 
+def code_and_reason(core: ServerConnection | ClientConnection) -> tuple[Reasons | int, str]:
+    """The code and the reason with which a connection closed, as on_closed gets them."""
+    code, reason = core.close_code, core.close_reason
+    if code is None:
+        code = Reasons.ABNORMAL_CLOSE
+        for frame in core.close_frames:  # ours, unanswered
+            code, reason = frame.code, frame.reason
+    return code, reason
+
+
 def how_it_closed(
     core: ServerConnection | ClientConnection, client: Peer | None
 ) -> ConnectionClosed:
     """The error for reads and sends of a closed connection."""
-    code, reason, frames = core.close_code, core.close_reason, core.close_frames
-    if code is None:
-        code = Reasons.ABNORMAL_CLOSE
-        for frame in frames:  # ours, unanswered
-            code, reason = frame.code, frame.reason
-    return closed_error(code, reason, client, frames)
+    return closed_error(*code_and_reason(core), client, core.close_frames)
 
 
 class Ended:

@@ -34,7 +34,7 @@ from ..speedups import accelerated_method
 from ..tls import tls_cause
 from .alarm import Alarm
 from .control import Control
-from .ended import Ended, how_it_closed
+from .ended import Ended, code_and_reason, how_it_closed
 from .linger import Linger, awaits_end, close_stream
 
 _PLAIN = {"Content-Type": "text/plain"}
@@ -168,7 +168,10 @@ class Session:
 
     def eof_received(self) -> None:
         """As a Sink."""
-        self.run_as_batch(self._handle_eof)
+        if self._stream_closed:  # all is done but the loss of the stream
+            self.core.receive_eof(self._now())
+        else:
+            self.run_as_batch(self._handle_eof)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As a Sink."""
@@ -259,8 +262,7 @@ class Session:
         if self._over is not None:
             self._over.set()
         if self.client is not None:
-            closed = self.closed_error()
-            self.control.closed(closed.code, closed.reason)
+            self.control.closed(*code_and_reason(self.core))
 
     def _drop(self, error: Exception) -> None:
         """An extension, or our own code, raised `error` in handling input: drop the stream."""
