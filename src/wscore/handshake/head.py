@@ -73,6 +73,10 @@ class HeadLimits:
         self.size: int = size
         self.fields: int = fields
 
+    def allow(self, head: bytes) -> bool:
+        """Whether a complete head is neither too long nor has too many lines."""
+        return len(head) <= self.size and head.count(b"\n") - 2 <= self.fields
+
     def too_long(self) -> InvalidHead:
         """The error for a head of more bytes."""
         return InvalidHead(431, f"the head is longer than {self.size} bytes")

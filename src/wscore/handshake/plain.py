@@ -25,6 +25,6 @@ def plain_head(head: bytes) -> tuple[str, Headers] | None:
     if found is None:
         return None
     headers = Headers.decode(found[2])
-    if len(headers.get_all("Host")) != 1 or not _FRAMING.isdisjoint(headers):
+    if len(headers._values.get("host", ())) != 1 or not _FRAMING.isdisjoint(headers._values):
         return None
     return found[1].decode(), headers

@@ -155,6 +155,11 @@ class ServerHandshake:
             if len(self.trailing_data) > MAX_EARLY:
                 return self._fail(400, "data was sent before the response to the handshake")
             return None
+        if isinstance(data, bytes) and not self._buffer.data:
+            # Most heads come at once, and are plain: 0.9 of the instructions of a request.
+            found = plain_head(data) if self._limits.allow(data) else None
+            if found is not None:
+                return self._judge("GET", *found, b"1.1", b"")
         self._buffer.data += data
         try:
             if not self._line_seen:
@@ -410,7 +415,7 @@ class ServerHandshake:
 
     def _check_origin(self, headers: Headers) -> None:
         """RFC 6455 sections 4.2.2, item 4, and 10.2."""
-        origins = headers.get_all("Origin")
+        origins = headers._values.get("origin", ())
         if len(origins) > 1:
             raise Refusal(400, "the Origin header is repeated")
         origin = origins[0] if origins else None

@@ -17,7 +17,8 @@ _TARGET = re.compile(r"/[^#]*|[A-Za-z][A-Za-z0-9+.-]*+://[^/?#]++(?:[/?][^#]*)?"
 
 def check_request(request: Request, headers: Headers, http_version: bytes) -> None:
     """Check what holds for every request, upgrade or not. Raises Refusal."""
-    if http_version > b"1.1" and "Host" not in headers:  # h11 asks for it in 1.1 only
+    values = headers._values
+    if http_version > b"1.1" and "host" not in values:  # h11 asks for it in 1.1 only
         raise Refusal(400, "malformed HTTP request: the Host header is missing")
     if request.is_upgrade and request.method != "GET":
         # RFC 6455 section 4.2.1, item 1.
@@ -27,12 +28,12 @@ def check_request(request: Request, headers: Headers, http_version: bytes) -> No
     if not _TARGET.fullmatch(request.target):
         raise Refusal(400, "the request target is neither a path nor an absolute URI")
     # h11 has checked that there is one Host header (HTTP/1.0 may have none).
-    if "Host" in headers and not is_host(headers["Host"]):
+    if "host" in values and not is_host(values["host"][0]):
         raise Refusal(400, "the Host header is malformed")
-    body = "Content-Length" in headers and headers["Content-Length"].strip("0")
-    if body or "Transfer-Encoding" in headers:
+    body = "content-length" in values and headers["Content-Length"].strip("0")
+    if body or "transfer-encoding" in values:
         raise Refusal(400, "request bodies are not supported")
-    if "Sec-WebSocket-Key" in headers and not request.is_upgrade:
+    if not request.is_upgrade and "sec-websocket-key" in values:
         # Usually a proxy has dropped Upgrade: say so, instead of answering with a web page.
         raise Refusal(400, "the Upgrade header does not name websocket")
 
@@ -55,7 +56,7 @@ def checked_key(headers: Headers, http_version: bytes) -> str:
 
 
 def _only(headers: Headers, name: str) -> str:
-    values = headers.get_all(name)
+    values = headers._values.get(name.lower(), ())
     if len(values) != 1:
         raise Refusal(400, f"the {name} header is {'repeated' if values else 'missing'}")
     return values[0]
