@@ -36,7 +36,7 @@ from .identity import Identity
 from .options import ServerOptions
 from .parts import Parts
 from .request import Request
-from .runtime import Listener, Runtime, Signal, Sink, peer_name, wait_for
+from .runtime import Listener, Runtime, Signal, Sink, wait_for
 
 OnConnection = Callable[[Client], Awaitable[object]]
 
@@ -277,18 +277,25 @@ class Acceptor:
         assert isinstance(core, ServerConnection)
         now = session.runtime.now()
         subprotocol = core.accept(answer.subprotocol, answer.headers, now)
-        addr, port = peer_name(session.pipe) or (self._local_name, next(self._numbers))
+        addr, port = session.identity.peer or (self._local_name, next(self._numbers))
         client = Client(session, request, subprotocol, addr, port)
         session.open(client)
-        session.callbacks.start(self._set_up, session, client)
+        session.callbacks.begin(self._set_up(session, client))
 
     async def _set_up(self, session: Session, client: Client) -> None:
         """Run on_connection."""
+        callbacks = session.callbacks
         try:
+            # Callbacks.start and call inlined: two coroutines less for each connection.
             if self.on_connection is not None:
-                await session.callbacks.call("on_connection", self.on_connection, client)
+                await self.on_connection(client)
+        except BaseException as error:  # noqa: BLE001  # a callback may raise anything
+            callbacks.failed("on_connection", error)
         finally:
-            session.inbox.setup_done()
+            try:
+                session.inbox.setup_done()
+            finally:
+                callbacks.end()
 
     # The end.
 

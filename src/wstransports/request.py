@@ -73,8 +73,12 @@ class Request(wscore.Request):
         `id` is that of the connection.
         """
         self = cls.__new__(cls)  # saves parsing the head again
-        for name in wscore.Request.__slots__:
-            setattr(self, name, getattr(request, name))
+        self.method = request.method
+        self.target = request.target
+        self.is_upgrade = request.is_upgrade
+        self.subprotocols = request.subprotocols
+        self._fields = request._fields
+        self._state = request._state
         self.id = id
         self._pipe = pipe
         self._client_name = "sockname" if ours else "peername"
