@@ -19,6 +19,35 @@ _NOT_HERE = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _REUSE_ADDRESS = os.name == "posix"
 
 
+class _Stream(socket.socket):
+    """A socket that knows its family and type. The system's looks up members of enumerations each
+    time it is asked, which `accept` and loops do up to five times for each connection: 22k of the
+    670k instructions of a handshake and a Close."""
+
+    type = socket.SOCK_STREAM
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As the system's."""
+        descriptor, peer = self._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
+        return type(self)(self.family, self.type, self.proto, descriptor), peer
+
+
+class _Inet(_Stream):
+    family = socket.AF_INET
+
+
+class _Inet6(_Stream):
+    family = socket.AF_INET6
+
+
+_STREAMS: dict[int, type[socket.socket]] = {socket.AF_INET: _Inet, socket.AF_INET6: _Inet6}
+
+
+def _stream(family: int) -> socket.socket:
+    """A new socket of a family."""
+    return _STREAMS.get(family, socket.socket)(family, socket.SOCK_STREAM)
+
+
 class ListeningSockets:
     """Sockets that listen, and do not block.
 
@@ -128,7 +157,7 @@ def _at_one_port(where: Address, found: list[Any]) -> list[socket.socket]:
 def _bound(family: int, address: tuple[Any, ...], reuse_port: bool) -> socket.socket:
     """As socket.create_server() does, whose error messages say the address twice."""
     with ExitStack() as opened:
-        sock = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        sock = opened.enter_context(_stream(family))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, _REUSE_ADDRESS)
         if reuse_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

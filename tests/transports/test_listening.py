@@ -15,6 +15,7 @@ import pytest
 
 from kit.loops import Loop, echo, on_own_streams, on_sockets
 from wstransports import Client, WebSocketServer, listening_sockets
+from wstransports.adapters import socket_listener
 from wstransports.address import Address
 from wstransports.testing import MemoryRuntime
 
@@ -93,6 +94,26 @@ async def test_the_kernel_holds_little_for_a_client_that_reads_nothing(
         held = unsent(server)
         assert held > 2**20 if most is None else held < 2**18
         peer.reset()
+
+
+@pytest.mark.parametrize("inherited", [True, False])
+@on_sockets
+async def test_no_connection_waits_for_more_to_send(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, inherited: bool
+) -> None:
+    """Accepted sockets have TCP_NODELAY from the one that listens, or get it themselves."""
+    monkeypatch.setattr(socket_listener, "_INHERITED", inherited)
+    async with loop.serving(echo) as server:
+        if not inherited:
+            listener: Any = server._listener
+            for sock in listener.sockets:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        peer = await loop.connect(server)
+        [session] = server._acceptor._sessions
+        accepted = session.pipe.info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        peer.close()
+        await peer.closed()
 
 
 def is_full(server: WebSocketServer) -> bool:

@@ -1,5 +1,6 @@
 """A TLS client that renews its keys and reads nothing (RFC 8446 section 4.6.3)."""
 
+import asyncio
 import os
 import socket
 import ssl
@@ -88,6 +89,9 @@ class FakeTransport:
     def can_write_eof(self) -> bool:
         """It has no halves."""
         return False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """It calls none."""
 
     def is_closing(self) -> bool:
         """Whether it is dropped."""

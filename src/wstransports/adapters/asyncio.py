@@ -26,7 +26,7 @@ from .asyncio_tls import TlsHandshake
 from .asyncio_waiter import AsyncioWaiter
 from .dialling import dial
 from .tls_watch import TlsWatch
-from .write_half import Room
+from .write_half import LOW, Room
 
 # The most that one read takes, in bytes; and after a peer sent LARGE_READ at once. The large buffer
 # holds the longest message accepted by default, in one piece: 0.8 of the CPU time.
@@ -80,9 +80,8 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
         self._peername = peername or transport.get_extra_info("peername")
         self._descriptor = writable(transport)
-        limit_read_ahead = getattr(transport, "set_read_buffer_limits", None)
-        if limit_read_ahead is not None:  # a loop's own TLS, under uvicorn
-            limit_read_ahead(READ_AHEAD)
+        if self._descriptor is None and hasattr(transport, "set_read_buffer_limits"):
+            transport.set_read_buffer_limits(READ_AHEAD)  # a loop's own TLS, under uvicorn
         self.connected = True
         self._sink.connected(self)
 
@@ -109,11 +108,12 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._sink.connection_lost(exc or self._loss)
         self._loss = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
-        with suppress(AttributeError):  # it was never connected
-            if _is_plain(self._transport):
-                self._transport.close()  # again, for it breaks its own cycle
-            else:  # asyncio's TLS keeps our methods
-                self._transport.set_protocol(asyncio.BufferedProtocol())
+        if not self.connected:
+            return
+        if _is_plain(self._transport):
+            self._transport.close()  # again, for it breaks its own cycle
+        else:  # asyncio's TLS keeps our methods
+            self._transport.set_protocol(asyncio.BufferedProtocol())
 
     def drop(self, error: Exception) -> None:
         """Drop the stream because of `error`."""
@@ -176,7 +176,9 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
 
     def set_write_limit(self, size: int) -> None:
         """Set the high-water mark, which otherwise is eight times as much with asyncio's TLS."""
-        self._transport.set_write_buffer_limits(size)
+        transport = self._transport
+        if transport.get_write_buffer_limits() != (size // LOW, size):  # asking is cheaper
+            transport.set_write_buffer_limits(size)
 
     def waiting(self) -> int:
         """How many written bytes the kernel has not taken yet."""

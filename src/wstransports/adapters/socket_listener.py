@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -21,6 +22,9 @@ RETRY = 0.1
 # Seconds between two log lines about that.
 QUIET = 1.0
 
+# Whether an accepted socket has the options of the one that listens: a system call less for each.
+_INHERITED = sys.platform == "linux"
+
 
 class SocketListener(Listening):
     """A listener over sockets: an adapter calls `_accept_waiting` when one of them is readable."""
@@ -35,6 +39,8 @@ class SocketListener(Listening):
     ) -> None:
         super().__init__(where, make_sink, closed)
         self._listening = listening
+        for sock in listening.sockets:
+            _send_at_once(sock)
         self._address = bound_to(listening.sockets[0])
         self._now = now
         self._quiet_until = 0.0
@@ -72,8 +78,8 @@ class SocketListener(Listening):
             accepted.close()
             return None
         accepted.setblocking(False)
-        with suppress(OSError):  # a Unix socket; some systems, if the peer has left
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not _INHERITED:
+            _send_at_once(accepted)
         return sink
 
     def _log(self, error: OSError) -> None:
@@ -84,6 +90,12 @@ class SocketListener(Listening):
 
     def _stop(self) -> None:
         self._listening.close()
+
+
+def _send_at_once(sock: socket.socket) -> None:
+    """Have a socket, or those that it accepts, not wait for more to send."""
+    with suppress(OSError):  # a Unix socket; some systems, if the peer has left
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def not_connected(sink: Sink, peer: object, error: BaseException | None) -> None:
