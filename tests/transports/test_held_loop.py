@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from test_writer import only_client
 
-from kit.frames import CLOSE, FIN, PING
+from kit.frames import CLOSE, CONTINUATION, FIN, PING, TEXT
 from kit.log import Log
 from kit.loops import EACH, OWN_STREAMS, SOCKETS, Loop, MemoryLoop, echo, on, state_of
 from kit.peer import Peer
 from kit.raw_server import End
 from wscore import State
-from wstransports import Client, ConnectionClosed, WebSocketServer, connect
+from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer, connect
 from wstransports.tls_end import TlsEnd
 
 # The deadline of each test, and how long the loop is held up beyond it, in seconds.
@@ -179,6 +179,30 @@ async def test_output_that_was_taken_in_time(loop: Loop) -> None:
         loop.hold(HELD)
         await loop.until(lambda: peer.pong() or sending.done)  # type: ignore[func-returns-value]
         await sending.wait()
+
+
+@on_each_loop
+async def test_a_piece_of_what_is_fed_that_came_in_time(loop: Loop) -> None:
+    """It is a part of a message of the peer, which is fed back."""
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            await client.writer.feed(reader)
+
+    async with loop.serving(on_connection, timeout=LIMIT) as server:
+        for _ in CHANCES:
+            peer = await loop.connect(server)
+            peer.part("be")
+            frame = await peer.frame()
+            assert frame.payload == b"be"
+            peer.part("gun", last=True)
+            loop.hold(HELD)
+            while frame.opcode in (PING, TEXT):
+                frame = await peer.frame()
+            assert (frame.first, frame.payload) == (FIN | CONTINUATION, b"gun")
+            peer.reset()
+            await loop.until(lambda: not server.clients)
 
 
 @on_each_loop

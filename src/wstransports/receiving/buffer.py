@@ -118,6 +118,10 @@ class Buffer:
     def _signal(self) -> Signal:
         return running().signal()
 
+    def _is_readable(self) -> bool:
+        """Whether a read would not wait: for data, the end, or an error."""
+        return bool(self._data) or self._ended or self._error is not None
+
     async def _readable(self) -> bool:
         """Wait for data; returns False at the end."""
         while True:

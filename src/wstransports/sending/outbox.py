@@ -14,7 +14,7 @@ from wscore.states import MAY_RECEIVE
 from ..batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from ..errors import ConnectionClosed, closed_error
 from ..identity import Identity
-from ..runtime import Pipe, Runtime, checkpoint
+from ..runtime import Pipe, Runtime, checkpoint, read_arrived
 from ..speedups import accelerated_method
 from .fragment_lock import FREE, FragmentLock
 from .kernel_buffer import has_ended, unacknowledged, unsent
@@ -370,6 +370,9 @@ class Outbox:
         except TimeoutError:
             if runtime.now() < until:
                 raise  # the source's own
+            await read_arrived(runtime)
+            if source.is_ready():
+                return await source.next()
             reason = f"the source of a message brought nothing for {self._timeout:g} s"
             self.link.fail(Reasons.POLICY_VIOLATION, reason)
             raise self.closed_error() from None

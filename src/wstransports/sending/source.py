@@ -18,6 +18,9 @@ class Source(Protocol):
     async def next(self) -> tuple[Data, bool, DataType]:
         """The next piece, whether it is known to be the last, and the message's type."""
 
+    def is_ready(self) -> bool:
+        """Whether `next` would not wait, after a call of it that was cancelled."""
+
     async def close(self) -> None:
         """Release what it holds: no more pieces are needed."""
 
@@ -78,6 +81,12 @@ class _Passive:
         """Nothing to release."""
 
 
+class _Iterating:
+    def is_ready(self) -> bool:
+        """False: a generator that is cancelled ends."""
+        return False
+
+
 class _BufferSource(_Passive):
     """Reads a Buffer. A reader has its own type, and its text is known to be valid."""
 
@@ -95,8 +104,11 @@ class _BufferSource(_Passive):
             return piece, last, self._type
         return self._typing.typed(piece, last)
 
+    def is_ready(self) -> bool:
+        return self._buffer._is_readable()
 
-class _IterableSource(_Passive):
+
+class _IterableSource(_Passive, _Iterating):
     """Reads one piece ahead, in order to know which one is the last."""
 
     def __init__(self, pieces: Iterator[Data], op_code: DataType | None) -> None:
@@ -109,7 +121,7 @@ class _IterableSource(_Passive):
         return self._typing.typed(b"" if piece is _END else piece, self._ahead is _END)
 
 
-class _AsyncSource:
+class _AsyncSource(_Iterating):
     """Passes on each piece at once, without waiting for the next; so an empty frame ends it."""
 
     def __init__(self, pieces: AsyncIterator[Data], op_code: DataType | None) -> None:
