@@ -29,6 +29,7 @@ CORE_TAKES: dict[str, set[str] | None] = {
     "importlib": {"import_module"},
     "os": {"environ", "urandom"},
     "re": None,
+    "struct": {"iter_unpack"},
     "sys": None,
     "types": None,
     "typing": None,

@@ -243,7 +243,7 @@ class Client(Generic[DataT]):
         return self
 
     def __anext__(self) -> Coroutine[Any, Any, str | bytes]:
-        return self._session.inbox.receive(iterating=True)
+        return self._session.inbox.receive(True)
 
     async def close(self, code: int = Reasons.NORMAL, reason: str = "") -> None:
         """Send a Close and wait until the connection is closed (RFC 6455 section 7.1.2).

@@ -9,7 +9,7 @@ from kit.jobs import Job
 from kit.loops import Loop, on_asyncio, on_each_loop
 from wstransports.adapters.asyncio_event import AsyncioEvent
 from wstransports.adapters.asyncio_waiter import AsyncioWaiter
-from wstransports.runtime import Waiter
+from wstransports.runtime import Waiter, running
 
 
 @on_each_loop
@@ -103,9 +103,15 @@ async def test_a_task_waits_again_and_again(loop: Loop) -> None:
     await loop.until(lambda: job.done)
 
 
+def asyncio_waiter() -> AsyncioWaiter:
+    waiter = running().waiter()
+    assert isinstance(waiter, AsyncioWaiter)
+    return waiter
+
+
 async def waiting_on_asyncio() -> tuple[Waiting, "asyncio.Task[None]"]:
     """A task, and where it waits."""
-    waiting = Waiting(AsyncioWaiter(asyncio.get_running_loop()))
+    waiting = Waiting(asyncio_waiter())
     task = asyncio.create_task(waiting.run())
     await asyncio.sleep(0)
     return waiting, task
@@ -136,7 +142,7 @@ async def test_a_call_of_the_loop_wakes_a_task_at_once(loop: Loop) -> None:
 @on_asyncio
 async def test_a_task_that_is_woken_runs_in_its_own_context(loop: Loop) -> None:
     variable: ContextVar[str] = ContextVar("variable", default="none")
-    waiter = AsyncioWaiter(asyncio.get_running_loop())
+    waiter = asyncio_waiter()
     seen = []
 
     async def wait() -> None:
@@ -162,7 +168,7 @@ async def test_nothing_is_kept_of_a_task_that_went_on(loop: Loop) -> None:
     task.cancel("enough")
     with pytest.raises(asyncio.CancelledError, match="enough"):
         await task
-    assert (waiter._step, waiter._context, waiter._error) == (None, None, None)
+    assert (waiter._step, waiter._context) == (None, None)
     asyncio.get_running_loop().call_soon(waiter.wake)
     await asyncio.sleep(0)
     assert (waiting.woken, waiting.cancelled) == (0, 1)
@@ -182,7 +188,7 @@ async def test_a_task_that_is_cancelled_as_it_is_woken(loop: Loop) -> None:
 
 @on_asyncio
 async def test_a_timeout_ends_a_wait(loop: Loop) -> None:
-    waiter = AsyncioWaiter(asyncio.get_running_loop())
+    waiter = asyncio_waiter()
     for _ in range(2):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.0001):
@@ -196,7 +202,7 @@ async def test_a_timeout_ends_a_wait(loop: Loop) -> None:
 
 @on_asyncio
 async def test_what_ends_the_program_passes_a_wake(loop: Loop) -> None:
-    waiter = AsyncioWaiter(asyncio.get_running_loop())
+    waiter = asyncio_waiter()
     raised: list[BaseException] = []
 
     async def wait() -> None:

@@ -332,6 +332,8 @@ class AsyncioRuntime:
         self.loop = loop
         self.timers: AsyncioTimers = AsyncioTimers(loop, self.now)
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
+        self._done: asyncio.Future[None] = loop.create_future()
+        self._done.set_result(None)
         self.read_buffer: memoryview[int] = memoryview(bytearray(READ_SIZE))
         """What all pipes read into: each takes its bytes out at once."""
 
@@ -342,7 +344,7 @@ class AsyncioRuntime:
 
     def waiter(self) -> AsyncioWaiter:
         """A new Waiter."""
-        return AsyncioWaiter(self.loop)
+        return AsyncioWaiter(self._done)
 
     def stop_signals(self, stop: Callable[[], None]) -> AsyncioSignals:
         """A block in which signals call `stop`."""
