@@ -105,11 +105,11 @@ class Batch:
     """
 
     __slots__ = (
-        *("_waiting", "active", "active_until", "at_end", "held", "old_at", "quiet", "round_robin"),
-        "unfinished",
+        *("_waiting", "active", "active_until", "at_end", "held", "is_idle", "old_at", "quiet"),
+        *("round_robin", "unfinished"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, is_idle: Callable[[], bool] = lambda: False) -> None:
         self.active: int = 0
         """How many blocks are open; not 0 while output is gathered."""
         self.old_at: float = 0.0
@@ -117,6 +117,8 @@ class Batch:
         has set it for this input: then the first `put` does."""
         self.round_robin: RoundRobin = RoundRobin()
         """How the loop's connections share the time for input."""
+        self.is_idle: Callable[[], bool] = is_idle
+        """Whether no task, input or timer waits to run; False where the loop does not show it."""
         self.quiet: bool = True
         """Whether no input came since a broadcast set this: input makes it False."""
         self.active_until: float = 0.0

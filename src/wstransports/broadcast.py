@@ -372,11 +372,13 @@ def slice_end(runtime: Runtime) -> float:
 
 
 async def _pause(runtime: Runtime) -> float:
-    """Let others run: a few turns of the loop, or fewer if they take as long as a slice.
+    """Let others that wait run: a few turns of the loop, or fewer if they take as long as a slice.
 
     Returns when the next slice must end. While others are active, it takes as long as they did.
     """
     batch, turns, quiet = runtime.batch, _QUIET_TURNS, True
+    if batch.is_idle():
+        return slice_end(runtime)
     begin = now = runtime.now()
     while turns:
         batch.quiet = True

@@ -1,21 +1,26 @@
 """Broadcasts to thousands: in slices, with other tasks in between, and in order for each client."""
 
 import sys
+from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
+from threading import Thread
 from typing import Any, cast
 
 import pytest
 
 from kit.jobs import Job
-from kit.loops import Loop, MemoryLoop, OnConnection, on_each_loop, on_memory, on_own_streams
+from kit.loops import Loop, MemoryLoop, OnConnection, on, on_each_loop, on_memory, on_own_streams
 from kit.peer import Peer
 from kit.writes import CountingPipe
 from wstransports import Client, WebSocketReader, broadcast, broadcast_nowait
+from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.runtime import Pipe, running
 
 COUNT = 16
+
+RequestCall = Callable[[AbstractEventLoop, Callable[[], None]], object]
 
 # The package has the function by this name.
 MODULE = sys.modules["wstransports.broadcast"]
@@ -108,6 +113,73 @@ async def test_other_tasks_run_meanwhile(
         assert not (report.dropped or report.closed or report.failed)
         await here.got("hello")
         job.cancel()
+
+
+@on("asyncio")
+async def test_next_to_nobody_it_takes_no_turns(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's own loop shows whether anything waits. In memory all turns are taken."""
+    turns: list[int] = []
+    async with AsyncExitStack() as stack:
+        here = await crowd(loop, stack)
+        checkpoint = running().checkpoint
+
+        async def take_turn() -> None:
+            turns.append(len(turns))
+            await checkpoint()
+
+        monkeypatch.setattr(AsyncioRuntime, "checkpoint", staticmethod(take_turn))
+        for peer in here.peers:  # which are in the same loop
+            peer.wire.pause_reading()
+        await broadcast(here.clients, "hello")
+        for peer in here.peers:
+            peer.wire.resume_reading()
+        assert turns == []
+        await here.got("hello")
+
+
+def in_a_thread(loop: AbstractEventLoop, call: Callable[[], None]) -> None:
+    thread = Thread(target=loop.call_soon_threadsafe, args=[call])
+    thread.start()
+    thread.join()
+
+
+async def soon(call: Callable[[], None]) -> None:
+    call()
+
+
+@on("asyncio")
+@pytest.mark.parametrize(
+    "request_call",
+    [
+        lambda loop, call: loop.create_task(soon(call)),
+        lambda loop, call: loop.call_soon(call),
+        lambda loop, call: loop.call_later(0, call),
+        in_a_thread,
+    ],
+    ids=["a task", "a callback", "a timer", "a thread"],
+)
+async def test_what_waits_runs_before_the_next_slice(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, request_call: RequestCall
+) -> None:
+    here_is = get_running_loop()
+    ran_after: list[int] = []
+    delivered = 0
+    held: list[object] = []  # asyncio holds tasks weakly
+
+    def deliver() -> None:
+        nonlocal delivered
+        delivered += 1
+        if delivered == 5:
+            held.append(request_call(here_is, lambda: ran_after.append(delivered)))
+
+    async with AsyncExitStack() as stack:
+        here = await crowd(loop, stack)
+        at_each_delivery(monkeypatch, deliver)
+        await broadcast(here.clients, "hello")
+        assert ran_after == [5]
+        await here.got("hello")
 
 
 async def echo(client: Client) -> None:
