@@ -18,6 +18,7 @@ from ..runtime import LostSink, Sink, T, Timer, register
 from ..speedups import accelerated_method
 from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
+from .asyncio_idle import is_idle, shows_all
 from .asyncio_listener import AsyncioListener, is_patched, loop_tls
 from .asyncio_signals import AsyncioSignals
 from .asyncio_socket import writable
@@ -327,7 +328,7 @@ class AsyncioRuntime:
     task_group = shield = nullcontext
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.batch: Batch = Batch(partial(_is_idle, loop)) if _shows_all(loop) else Batch()
+        self.batch: Batch = Batch(partial(is_idle, loop)) if shows_all(loop) else Batch()
         self.now = _clock(loop)
         self.loop = loop
         self.timers: AsyncioTimers = AsyncioTimers(loop, self.now)
@@ -426,19 +427,6 @@ def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     still while a callback computes, and asyncio's takes twice the instructions."""
     own = isinstance(loop, asyncio.BaseEventLoop) and type(loop).time is not _USUAL_TIME
     return loop.time if own or abs(loop.time() - time.monotonic()) > 1 else time.monotonic
-
-
-def _shows_all(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether it is asyncio's own, with the attributes that `_is_idle` needs."""
-    needed = ("_ready", "_scheduled", "_selector")
-    return isinstance(loop, asyncio.SelectorEventLoop) and all(hasattr(loop, one) for one in needed)
-
-
-def _is_idle(loop: Any) -> bool:
-    """Whether nothing waits to run: to see that takes a tenth of the instructions of a turn."""
-    timers = loop._scheduled
-    waiting = loop._ready or (timers and timers[0].when() <= loop.time())
-    return not (waiting or loop._selector.select(0))
 
 
 def find() -> AsyncioRuntime | None:
