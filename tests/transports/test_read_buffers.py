@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from test_writer import only_client
@@ -11,11 +12,13 @@ from kit.loops import AsyncioLoop, echo, on_asyncio
 from kit.peer import Peer
 from wstransports import Client, DataType, WebSocketReader
 from wstransports.adapters.asyncio import (
+    COPIED_READ,
     LARGE_READ,
     READ_SIZE,
     AsyncioPipe,
     AsyncioRuntime,
     BufferedPipe,
+    UnbufferedPipe,
 )
 from wstransports.identity import Identity
 from wstransports.runtime import Pipe
@@ -108,6 +111,29 @@ def test_buffers_are_shared(loop: asyncio.AbstractEventLoop) -> None:
     for pipe in pipes:
         read(pipe, bytes(READ_SIZE))
     assert len({id(pipe.get_buffer(-1)) for pipe in pipes}) == 1
+
+
+class Settable:
+    """A transport whose protocol can be set."""
+
+    def __init__(self) -> None:
+        self.protocols: list[object] = []
+
+    def set_protocol(self, protocol: object) -> None:
+        self.protocols.append(protocol)
+
+
+def test_uvloop_copies_short_reads_only(loop: asyncio.AbstractEventLoop) -> None:
+    """64 KiB, four messages of 16 KiB, are read into our buffer, but not into the large one."""
+    sink, transport = Taker(), Settable()
+    pipe: Any = UnbufferedPipe(AsyncioRuntime(loop), sink)
+    pipe._transport = cast(Any, transport)
+    pipe.data_received(bytes(COPIED_READ - 1))
+    assert transport.protocols == []
+    pipe.data_received(bytes(COPIED_READ))
+    assert transport.protocols == [pipe]
+    assert read(pipe, b"z" * 65536) == READ_SIZE
+    assert sink.taken == [bytes(COPIED_READ - 1), bytes(COPIED_READ), b"z" * 65536]
 
 
 @pytest.mark.parametrize("tls", [False, True])
