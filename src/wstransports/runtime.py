@@ -298,16 +298,19 @@ def log_dropped(sink: Sink, error: Exception) -> None:
 @types.coroutine
 def in_context(coroutine: Coroutine[Any, Any, None], context: Context) -> Generator[Any, Any, None]:
     """Run a coroutine with each step in `context`, on a loop whose tasks cannot be given one."""
-    step, argument = coroutine.send, None
+    step: Callable[[Any], Any] = coroutine.send
+    arguments: list[Any] = [None]  # no name: a cancellation's traceback refers to this frame
     while True:
         try:
-            trap = context.run(step, argument)
+            trap = context.run(step, arguments.pop())
         except StopIteration:
             return
         try:
-            step, argument = coroutine.send, (yield trap)
+            step = coroutine.send
+            arguments.append((yield trap))
         except BaseException as error:  # noqa: BLE001  # it goes on inside
-            step, argument = coroutine.throw, error
+            step = coroutine.throw
+            arguments.append(error)
 
 
 _finders: list[Callable[[], LoopRuntime | None]] = []

@@ -393,6 +393,35 @@ async def test_after_a_time_limit(loop: Loop) -> None:
                 await visit()
 
 
+@on("asyncio", "uvloop", "trio", "anyio-on-asyncio", "anyio-on-trio")
+async def test_after_a_callback_whose_last_wait_was_cancelled(loop: Loop) -> None:
+    """As by a time limit of its own; on trio any sleep ends so."""
+    over: list[str] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            message = await reader.get(str)
+            runtime = client._session.runtime
+            with pytest.raises(TimeoutError):
+                async with runtime.timeout_at(runtime.now() + 0.001):
+                    await loop.signal().wait()
+            over.append(message)
+
+    async with loop.serving(on_connection) as server:
+
+        async def visit() -> None:
+            over.clear()
+            async with connect(uri(server)) as client:
+                await client.writer.send("once")
+                await loop.until(lambda: over)
+
+        await visit()
+        async with Freed(loop, server):
+            for _ in range(CONNECTIONS):
+                await visit()
+
+
 @on_sockets
 async def test_after_a_request_that_did_not_come_in_time(loop: Loop) -> None:
     async with loop.serving(open_timeout=0.01) as server:

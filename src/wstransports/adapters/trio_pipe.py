@@ -56,9 +56,13 @@ class Worker:
 
 
 @trio.lowlevel.disable_ki_protection
-def _step(coroutine: Coro, reply: Any) -> Any:
-    """Run a callback's next step: Ctrl-C ends one that never waits."""
-    return coroutine.send(reply)
+def _step(coroutine: Coro, replies: list[Any]) -> Any:
+    """Run a callback's next step: Ctrl-C ends one that never waits.
+
+    It takes the reply out of `replies`: if that is a cancellation, its traceback refers to this
+    frame, and a name here or in the caller would complete a cycle.
+    """
+    return coroutine.send(replies.pop())
 
 
 class Containing:
@@ -357,13 +361,13 @@ class TrioPipe(WriteHalf):
         coroutine, context = work
         runtime, batch = self._runtime, self._batch
         patience = PATIENCE
-        reply = None
+        replies: list[Any] = [None]
         try:
             while True:
                 batch.resume(worker.gathered)
                 runtime.at_checkpoint = False
                 try:
-                    trap = context.run(_step, coroutine, reply)
+                    trap = context.run(_step, coroutine, replies)
                 except StopIteration:
                     if self._todo and worker.reads:
                         worker.gathered = batch.suspend()  # the next callback gathers on
@@ -380,7 +384,7 @@ class TrioPipe(WriteHalf):
                     self._send_gathered(worker)
                     if worker.reads:
                         self._let_another_read(worker)
-                reply = yield trap
+                replies.append((yield trap))
         finally:
             coroutine.close()
 
