@@ -1,12 +1,26 @@
 """The timers that connections share: when they call, and what they hold."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from weakref import ref
 
 import pytest
 
-from wstransports.adapters.far_timers import FarTimer, FarTimers
+from wstransports.adapters.far_timers import FAR, FarTimer, FarTimers
+from wstransports.runtime import Timer
+
+
+@dataclass
+class Asked:
+    """What the loop is to call."""
+
+    when: float
+    call: Callable[[], None]
+    over: bool = False  # called or cancelled
+
+    def cancel(self) -> None:
+        self.over = True
 
 
 class Timers(FarTimers):
@@ -14,21 +28,31 @@ class Timers(FarTimers):
 
     def __init__(self) -> None:
         self.time = 0.0
-        super().__init__(lambda: self.time)
-        self.asked: float | None = None
+        super().__init__(lambda: self.time, self.ask)
+        self.asked: list[Asked] = []
         self.soon: list[Callable[[], None]] = []
 
-    def _wake_at(self, when: float | None) -> None:
-        self.asked = when
+    def ask(self, when: float, call: Callable[[], None]) -> Timer:
+        self.asked.append(Asked(when, call))
+        return self.asked[-1]
 
-    def call_at(self, when: float, call: Callable[[], None]) -> FarTimer:
-        return self.add(when, call, self.soon.append)
+    def far(self, when: float, call: Callable[[], None]) -> FarTimer:
+        timer = self.call_at(when, call, self.near)
+        assert isinstance(timer, FarTimer)
+        return timer
+
+    def near(self, when: float, call: Callable[[], None]) -> Timer:
+        assert when <= self.time
+        self.soon.append(call)
+        return Asked(when, call)
 
     def wake(self) -> None:
         self._call_due()
 
     def waits_for(self) -> float | None:
-        return self.asked
+        waiting = [asked.when for asked in self.asked if not asked.over]
+        assert len(waiting) <= 1
+        return waiting[0] if waiting else None
 
     def held(self) -> int:
         return len(self._heap)
@@ -36,8 +60,10 @@ class Timers(FarTimers):
     def move(self, time: float) -> None:
         """Move the clock: what is due is called."""
         self.time = time
-        if self.asked is not None and self.asked <= time:
-            self.wake()
+        for asked in self.asked:
+            if not asked.over and asked.when <= time:
+                asked.over = True
+                asked.call()
         while self.soon:
             self.soon.pop(0)()
 
@@ -50,7 +76,7 @@ def timers() -> Timers:
 def test_each_is_called_at_its_time(timers: Timers) -> None:
     called: list[str] = []
     for when, name in ((20, "b"), (10, "a"), (30, "c"), (20, "d")):
-        timers.call_at(when, partial(called.append, name))
+        timers.far(when, partial(called.append, name))
     assert timers.waits_for() == 10
     timers.move(9)
     assert called == []
@@ -62,17 +88,24 @@ def test_each_is_called_at_its_time(timers: Timers) -> None:
     assert (called[-1], timers.waits_for()) == ("c", None)
 
 
+def test_a_near_one_is_the_loops_own(timers: Timers) -> None:
+    called: list[int] = []
+    timer = timers.call_at(FAR / 2, lambda: called.append(1))
+    assert (timer, timers.waits_for(), timers.held()) == (timers.asked[0], FAR / 2, 0)
+    timers.move(FAR / 2)
+    assert called == [1]
+
+
 def test_one_that_is_woken_early_waits_again(timers: Timers) -> None:
     called: list[int] = []
-    timers.call_at(10, lambda: called.append(1))
-    timers.asked = None
+    timers.far(10, lambda: called.append(1))
     timers.wake()
     assert (called, timers.waits_for()) == ([], 10)
 
 
 def test_one_that_is_cancelled_is_not_called(timers: Timers) -> None:
     called: list[int] = []
-    first, second, third = (timers.call_at(10, partial(called.append, n)) for n in range(3))
+    first, second, third = (timers.far(10, partial(called.append, n)) for n in range(3))
     first.cancel()
     first.cancel()
     timers.time = 10
@@ -86,12 +119,12 @@ def test_one_that_is_cancelled_is_not_called(timers: Timers) -> None:
 
 def test_nobody_waits_for_those_that_are_cancelled(timers: Timers) -> None:
     called: list[int] = []
-    first, second = (timers.call_at(when, timers.soon.clear) for when in (10, 20))
+    first, second = (timers.far(when, timers.soon.clear) for when in (10, 20))
     first.cancel()
     assert timers.waits_for() == 10  # one early turn costs less than to look for the next
     second.cancel()
     assert (timers.waits_for(), timers.held()) == (None, 0)
-    timers.call_at(30, lambda: called.append(1))
+    timers.far(30, lambda: called.append(1))
     assert timers.waits_for() == 30
     timers.move(30)
     assert called == [1]
@@ -103,8 +136,8 @@ def test_the_error_of_one_keeps_no_other_from_being_called(timers: Timers) -> No
     def fail() -> None:
         raise ZeroDivisionError
 
-    timers.call_at(10, fail)
-    timers.call_at(10, lambda: called.append(1))
+    timers.far(10, fail)
+    timers.far(10, lambda: called.append(1))
     with pytest.raises(ZeroDivisionError):
         timers.move(10)
     timers.move(10)
@@ -115,21 +148,22 @@ def test_one_that_is_cancelled_keeps_nothing(timers: Timers) -> None:
     """It waits for its time: a connection that it kept would be in memory for that long."""
 
     class Pipe:
-        def soon(self, call: Callable[[], None]) -> None: ...
+        def near(self, when: float, call: Callable[[], None]) -> Timer:
+            return Asked(when, call)
 
         def call(self) -> None: ...
 
     pipe = Pipe()
     kept = ref(pipe)
-    timers.call_at(10, timers.soon.clear)
-    timers.add(20, pipe.call, pipe.soon).cancel()
+    timers.far(10, timers.soon.clear)
+    timers.call_at(20, pipe.call, pipe.near).cancel()
     del pipe
     assert timers.held() == 2
     assert kept() is None
 
 
 def test_those_that_are_cancelled_are_freed_once_they_are_most(timers: Timers) -> None:
-    made = [timers.call_at(10 + n, timers.soon.clear) for n in range(1000)]
+    made = [timers.far(10 + n, timers.soon.clear) for n in range(1000)]
     for timer in made[:990]:
         timer.cancel()
     assert timers.held() < 100

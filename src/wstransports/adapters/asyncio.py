@@ -22,10 +22,10 @@ from .asyncio_idle import is_idle, shows_all
 from .asyncio_listener import AsyncioListener, is_patched, loop_tls
 from .asyncio_signals import AsyncioSignals
 from .asyncio_socket import writable
-from .asyncio_timers import AsyncioTimers
 from .asyncio_tls import TlsHandshake
 from .asyncio_waiter import AsyncioWaiter
 from .dialling import dial
+from .far_timers import FarTimers
 from .tls_watch import TlsWatch
 from .write_half import LOW, Room
 
@@ -333,7 +333,8 @@ class AsyncioRuntime:
         self.batch: Batch = Batch(partial(is_idle, loop)) if shows_all(loop) else Batch()
         self.now = _clock(loop)
         self.loop = loop
-        self.timers: AsyncioTimers = AsyncioTimers(loop, self.now)
+        # In an empty context: what calls a user's callback sets that of its client.
+        self.timers: FarTimers = FarTimers(self.now, partial(loop.call_at, context=Context()))
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
         self._done: asyncio.Future[None] = loop.create_future()
         self._done.set_result(None)

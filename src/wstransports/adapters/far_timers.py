@@ -1,8 +1,9 @@
 """The timers of connections: those that are far away share one of the loop's."""
 
 import heapq
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+
+from ..runtime import Timer
 
 # Seconds from which on a timer shares the loop's: the one of each closed connection (`linger.py`)
 # does. Nearer ones are few.
@@ -11,21 +12,21 @@ FAR = 0.005
 # The most cancelled timers that are kept while they outnumber the others.
 _MOST_CANCELLED = 64
 
-Soon = Callable[[Callable[[], None]], object]
-"""Has the loop call a function in its next turn."""
+CallAt = Callable[[float, Callable[[], None]], Timer]
+"""Has the loop call a function when its clock shows a time; soon, if it has shown that."""
 
 
 class FarTimer:
     """A Timer. An idle connection has one: uvloop's own take 580 bytes, a task on trio 3,500."""
 
-    __slots__ = ("call", "soon", "timers", "when")
+    __slots__ = ("call", "call_at", "timers", "when")
 
     def __init__(
-        self, when: float, call: Callable[[], None], soon: Soon, timers: "FarTimers"
+        self, when: float, call: Callable[[], None], call_at: CallAt, timers: "FarTimers"
     ) -> None:
         self.when: float = when
         self.call: Callable[[], None] | None = call
-        self.soon: Soon | None = soon
+        self.call_at: CallAt | None = call_at
         self.timers: FarTimers | None = timers
         """Those that it waits with; None once its time has come."""
 
@@ -35,7 +36,7 @@ class FarTimer:
     def cancel(self) -> None:
         """Cancel the call."""
         if self.call is not None:
-            self.call = self.soon = None  # each may keep its connection
+            self.call = self.call_at = None  # each may keep its connection
             if self.timers is not None:
                 self.timers.forget()
 
@@ -46,24 +47,28 @@ class FarTimer:
             call()
 
 
-class FarTimers(ABC):
-    """The timers of a loop's connections that are at least `FAR` seconds away."""
+class FarTimers:
+    """The timers of a loop's connections, of which those wait here that are `FAR` seconds away.
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    `now` is the loop's clock, `call_at` its own timer.
+    """
+
+    def __init__(self, now: Callable[[], float], call_at: CallAt) -> None:
         self._now = now
+        self._call_at = call_at
+        self._waiting: Timer | None = None  # the loop's, for the first of these
         self._heap: list[FarTimer] = []
         self._cancelled = 0  # of those in the heap
 
-    @abstractmethod
-    def _wake_at(self, when: float | None) -> None:
-        """Have the loop call `_call_due` at `when` instead of earlier or later; None: never."""
-
-    def add(self, when: float, call: Callable[[], None], soon: Soon) -> FarTimer:
-        """Have `soon` call `call` when the clock shows `when`."""
-        timer = FarTimer(when, call, soon, self)
+    def call_at(self, when: float, call: Callable[[], None], near: CallAt | None = None) -> Timer:
+        """Call `call` when the clock shows `when`: by `near`, unless that is the loop's own."""
+        call_at = near or self._call_at
+        if when - self._now() < FAR:
+            return call_at(when, call)
+        timer = FarTimer(when, call, call_at, self)
         heapq.heappush(self._heap, timer)
         if self._heap[0] is timer:
-            self._wake_at(when)
+            self._wait()
         return timer
 
     def forget(self) -> None:
@@ -77,16 +82,20 @@ class FarTimers(ABC):
             self._wait()
 
     def _wait(self) -> None:
-        self._wake_at(self._heap[0].when if self._heap else None)
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+        if self._heap:
+            self._waiting = self._call_at(self._heap[0].when, self._call_due)
 
     def _call_due(self) -> None:
         heap, now = self._heap, self._now()
         while heap and heap[0].when <= now:
             timer = heapq.heappop(heap)
             timer.timers = None
-            if timer.soon is not None:
-                # Soon: its error is its own, and what has arrived is read before.
-                timer.soon(timer.run)
+            if timer.call_at is not None:
+                # Not now: its error is its own, and what has arrived is read before.
+                timer.call_at(timer.when, timer.run)
             else:
                 self._cancelled -= 1
         self._wait()

@@ -19,8 +19,7 @@ from .signal_waiter import SignalWaiter
 from .socket_listener import RETRY, SocketListener, not_connected
 from .stop_signals import StopSignals
 from .time_limit import TimeLimit
-from .trio_pipe import Coro, Group, TrioPipe, spawn
-from .trio_timers import TrioTimers
+from .trio_pipe import Coro, Group, TrioPipe, call_at, spawn
 from .trio_tls import Tls
 
 
@@ -110,7 +109,8 @@ class TrioRuntime:
         # Not trio.current_time, which looks this up: 2 % of the instructions of an echo.
         self.now = trio.lowlevel.current_clock().current_time
         self.current_task = trio.lowlevel.current_task
-        self.timers: FarTimers = TrioTimers(self.now)
+        own_timer = partial(call_at, trio.lowlevel.spawn_system_task)
+        self.timers: FarTimers = FarTimers(self.now, own_timer)
         self.signal = trio.Event
         self.waiter = partial(SignalWaiter, trio.Event)
         self.task_group = trio.open_nursery

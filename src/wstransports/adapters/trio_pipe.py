@@ -1,11 +1,11 @@
 """A byte stream on trio: its socket, its tasks, its timers."""
 
-import math
 import socket
 import ssl
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import trio
 
 from ..batch import NOTHING, Batch, Suspended
 from ..runtime import LostSink, Sink, Timer, log_dropped
-from .far_timers import FAR, FarTimers
+from .far_timers import FarTimers
 from .trio_tls import Tls
 from .write_half import WriteHalf
 
@@ -42,6 +42,20 @@ def spawn(group: Group, function: Callable[..., Any], *arguments: Any) -> None:
     """Start a task in `group`; without one, a system task."""
     start = trio.lowlevel.spawn_system_task if group is None else group.start_soon
     start(function, *arguments)
+
+
+def call_at(start: Callable[..., Any], when: float, call: Callable[[], None]) -> trio.CancelScope:
+    """Have `start` start a task that calls `call` at `when`: the scope cancels that."""
+    timer = trio.CancelScope()
+    start(_wait_and_call, timer, when, call)
+    return timer
+
+
+@trio.lowlevel.enable_ki_protection
+async def _wait_and_call(timer: trio.CancelScope, when: float, call: Callable[[], None]) -> None:
+    with timer:
+        await trio.sleep_until(when)
+        call()
 
 
 class Worker:
@@ -310,22 +324,14 @@ class TrioPipe(WriteHalf):
 
     def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         """As `Pipe.call_at`."""
-        runtime = self._runtime
-        if when - runtime.now() >= FAR:
-            return runtime.timers.add(when, call, self._call_soon)
-        timer = trio.CancelScope()
-        self._begin(self._call, when, call, timer)
-        return timer
+        return self._runtime.timers.call_at(when, call, self._call_near)
 
-    def _call_soon(self, call: Callable[[], None]) -> None:
-        self._begin(self._call, -math.inf, call, trio.CancelScope())
+    def _call_near(self, when: float, call: Callable[[], None]) -> Timer:
+        return call_at(self._begin, when, partial(self._contain, call))
 
-    @trio.lowlevel.enable_ki_protection
-    async def _call(self, when: float, call: Callable[[], None], timer: trio.CancelScope) -> None:
-        with timer:
-            await trio.sleep_until(when)
-            with Containing(self):
-                call()
+    def _contain(self, call: Callable[[], None]) -> None:
+        with Containing(self):
+            call()
 
     def _begin(self, function: Callable[..., Any], *arguments: Any) -> None:
         try:
