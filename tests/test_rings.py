@@ -236,7 +236,15 @@ def test_the_program_starts_without_its_extra() -> None:
 # What the contract mentions: all that an adapter has to import of ours.
 BENEATH_IT = {
     f"wstransports.{name}"
-    for name in ("listening_sockets", "log", "log_limit", "speedups", "tls_end", "tls_pipe")
+    for name in (
+        "listening_sockets",
+        "log",
+        "log_limit",
+        "signal_socket",
+        "speedups",
+        "tls_end",
+        "tls_pipe",
+    )
 }
 CONTRACT_IS = {"wstransports.runtime", *BENEATH_IT} | {
     module for module in modules(CONTRACT) if within(module, "wstransports")

@@ -67,6 +67,8 @@ class TlsPipe:
             if self._over is not None:
                 self._shake_hands(data)
             return
+        if self._ended:
+            return
         try:
             data, ended = tls.decrypt(data)
             if tls.outgoing.pending or tls.owing:
@@ -144,8 +146,8 @@ class TlsPipe:
             self._pipe.close()
 
     def abort(self) -> None:
-        """Drop the stream."""
-        self._closed = True
+        """Drop the stream; the sink gets no more of it."""
+        self._closed = self._ended = True
         if hasattr(self, "_pipe"):  # else it is aborted when it is connected
             self._pipe.abort()
 

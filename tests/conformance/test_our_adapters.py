@@ -40,9 +40,9 @@ def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_asyncio_where_writelines_joins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Python 3.11, and on Windows: the parts are written one by one."""
-    monkeypatch.setattr("wstransports.adapters.asyncio._SENDS_PARTS", False)
+def test_asyncio_where_sockets_are_not_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: the transport writes all, part by part."""
+    monkeypatch.setattr("wstransports.adapters.asyncio.writable", lambda transport: None)
 
     async def main() -> None:
         runtime = running()

@@ -20,7 +20,6 @@ from closes import Closes
 
 from kit.stream_peer import StreamPeer
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
-from wstransports.adapters.trio_tls import _receive, _send_all
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -228,40 +227,3 @@ def test_a_server_that_stops_during_the_handshake(how: str, tls: Certificates) -
 
     left = trio.Event()
     run(main)
-
-
-def test_a_part_of_the_handshake_that_the_socket_takes_in_pieces() -> None:
-    async def main() -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            left = 4_000_000
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_send_all, ours, bytes(left))
-                await trio.testing.wait_all_tasks_blocked()
-                while left:
-                    await trio.lowlevel.wait_readable(theirs)
-                    left -= len(theirs.recv(left))
-
-    run(main)
-
-
-def test_another_reader_takes_what_a_handshake_waited_for() -> None:
-    """The socket was readable and is not any more: the handshake goes on waiting."""
-    received: list[bytes] = []
-
-    async def receive(sock: socket.socket) -> None:
-        received.append(await _receive(sock))
-
-    async def main() -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs, ours.dup() as same:
-            ours.setblocking(False)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(receive, ours)
-                nursery.start_soon(receive, same)
-                await trio.testing.wait_all_tasks_blocked()
-                theirs.send(b"hello")
-
-    run(main)
-    assert sorted(received) == [b"", b"hello"]

@@ -22,7 +22,7 @@ closed = pytest.fixture(closed_address)
 
 
 class Blocking:
-    """A Dialler that waits as select() does; every name leads to the same addresses."""
+    """A loop that waits as select() does; every name leads to the same addresses."""
 
     def __init__(self, *found: Where) -> None:
         self._found = found
@@ -42,14 +42,15 @@ class Blocking:
             for where in self._found
         ]
 
-    async def writable(self, socks: Sequence[socket.socket], seconds: float) -> set[socket.socket]:
-        """As Dialler.writable."""
-        self.waits.append((len(socks), seconds < TIMEOUT))
-        return set(select.select([], socks, [], min(seconds, TIMEOUT))[1])
+    async def writable(self, socks: Sequence[socket.socket], seconds: float) -> None:
+        """Wait."""
+        self.waits.append((len(socks), seconds > 0))
+        select.select([], socks, [], seconds or TIMEOUT)
 
-    def proxies(self) -> Any:
-        """Nobody asks for it."""
-        raise NotImplementedError
+
+def dialled(where: Address, by: Blocking) -> Coroutine[Any, Any, socket.socket]:
+    """What `dial` does on that loop, which python-socks does not know."""
+    return dial(where, by.look_up, by.writable, "none")
 
 
 def run(coroutine: Coroutine[Any, Any, socket.socket]) -> socket.socket:
@@ -84,51 +85,54 @@ def test_the_families_take_turns(
 
     monkeypatch.setattr(dialling, "_begun", begin)
     hosts = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.2"]
-    run(dial(name(), Blocking(*((host, 80) for host in hosts)))).close()
+    run(dialled(name(), Blocking(*((host, 80) for host in hosts)))).close()
     assert begun == ["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2", "2001:db8::3"]
 
 
 def test_one_that_is_silent_goes_on_while_the_next_is_tried(
     silent: Where, listening: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dialling, "HEAD_START", 0)
+    monkeypatch.setattr(dialling, "HEAD_START", 0.001)
     dialler = Blocking(silent, silent, listening)
-    with run(dial(name(), dialler)) as sock:
+    with run(dialled(name(), dialler)) as sock:
         assert sock.getpeername() == listening
         assert not sock.getblocking()
     assert [number for number, _ in dialler.waits[:2]] == [1, 2]
 
 
 def test_the_first_may_still_answer_when_the_others_have_failed(
-    closed: Where, listening: Where
+    closed: Where, listening: Where, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Slow(Blocking):
-        async def writable(self, socks: Sequence[socket.socket], seconds: float) -> Any:
-            ready = await super().writable(socks, seconds)
-            return ready - {socks[0]} if len(self.waits) <= 2 else ready
-
-    dialler = Slow(listening, closed)
-    with run(dial(name(), dialler)) as sock:
+    dialler = Blocking(listening, closed)
+    connected_after(2, dialler, monkeypatch)
+    with run(dialled(name(), dialler)) as sock:
         assert sock.getpeername() == listening
     assert dialler.waits == [(1, True), (2, False), (1, False)]
 
 
-def test_where_two_answer_at_once_one_is_closed(listening: Where) -> None:
+def test_where_two_answer_at_once_one_is_closed(
+    listening: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A socket that is left open would warn."""
-
-    class Late(Blocking):
-        async def writable(self, socks: Sequence[socket.socket], seconds: float) -> Any:
-            ready = await super().writable(socks, seconds)
-            return ready if len(socks) == 2 else set()
-
-    with run(dial(name(), Late(listening, listening))) as sock:
+    dialler = Blocking(listening, listening)
+    connected_after(1, dialler, monkeypatch)
+    with run(dialled(name(), dialler)) as sock:
         assert sock.getpeername() == listening
+    assert dialler.waits == [(1, True), (2, False)]
+
+
+def connected_after(waits: int, dialler: Blocking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no attempt succeed before it was waited for more often than that."""
+    is_connected = dialling._is_connected
+    monkeypatch.setattr(
+        dialling, "_is_connected", lambda sock: len(dialler.waits) > waits and is_connected(sock)
+    )
 
 
 def test_where_none_answers_all_causes_are_named_once(closed: Where) -> None:
     group = ("224.0.0.1", 1)  # TCP leads to no group
     with pytest.raises(OSError, match=r"\S") as caught:
-        dial(name(), Blocking(group, closed, group, closed)).send(None)
+        dialled(name(), Blocking(group, closed, group, closed)).send(None)
     assert caught.value.errno == errno.ENETUNREACH
     causes = os.strerror(errno.ENETUNREACH), os.strerror(errno.ECONNREFUSED)
     assert caught.value.strerror == ", ".join(causes)
@@ -137,7 +141,7 @@ def test_where_none_answers_all_causes_are_named_once(closed: Where) -> None:
 def test_an_address_that_cannot_be_begun_is_passed_over(listening: Where) -> None:
     """Such as one of the other IP version than the local address has."""
     dialler = Blocking(("::1", listening[1]), listening)
-    with run(dial(name(("127.0.0.1", 0)), dialler)) as sock:
+    with run(dialled(name(("127.0.0.1", 0)), dialler)) as sock:
         assert sock.getpeername() == listening
 
 
@@ -148,5 +152,5 @@ def test_a_unix_socket_whose_queue_is_full_refuses(tmp_path: Path) -> None:
         listener.bind(path)
         listener.listen(0)
         where = Address(None, 0, unix_path=path)
-        with run(dial(where, Blocking())), pytest.raises(BlockingIOError, match="unavailable"):
-            dial(where, Blocking()).send(None)
+        with run(dialled(where, Blocking())), pytest.raises(BlockingIOError, match="unavailable"):
+            dialled(where, Blocking()).send(None)

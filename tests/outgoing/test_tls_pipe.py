@@ -154,6 +154,20 @@ def test_the_end_of_the_servers_half_is_reported_once(says_so: bool) -> None:
     assert joined.sink.calls == [("eof_received",), ("connection_lost", None)]
 
 
+@pytest.mark.parametrize("says_so", [False, True])
+def test_a_sink_that_drops_the_stream_gets_no_more(says_so: bool) -> None:
+    """Neither what came in the same read, nor the end of the peer's half."""
+    joined = Joined()
+    vars(joined.sink)["data_received"] = lambda data: joined.pipe.abort()
+    last = joined.server.encrypt(b"dropped at this")
+    end = joined.server.farewell() if says_so else b""
+    joined.pipe.data_received(last + end)
+    joined.pipe.data_received(joined.server.encrypt(b"late") if not says_so else b"")
+    joined.pipe.eof_received()
+    assert joined.below.calls == [("abort",)]
+    assert joined.sink.calls == []
+
+
 def test_after_a_failed_handshake_nothing_follows() -> None:
     joined = Joined(shakes_hands=False)
     joined.pipe.data_received(b"\x16\x03\x03\x00\x04\xff\x00\x00\x00")

@@ -18,7 +18,8 @@ from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
 from wstransports.address import Address
 from wstransports.listening_sockets import ListeningSockets
 from wstransports.log_limit import MOST, LogLimit
-from wstransports.runtime import running
+from wstransports.runtime import Sink, running
+from wstransports.testing.memory import MemoryRuntime
 
 NO_DESCRIPTOR = os.strerror(errno.EMFILE)
 LINE = f"cannot accept a connection: {NO_DESCRIPTOR}"
@@ -95,15 +96,20 @@ def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
     class Listener(SocketListener):
         """One that a test drives."""
 
-        def _drop_handshakes(self) -> None:
-            """There is no TLS."""
+        def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
+            """Nothing is accepted."""
+
+    class Clock(MemoryRuntime):
+        """One that a test moves."""
+
+        def now(self) -> float:
+            return now
 
     where = Address(None, 0, sock=exhausted)
-    listening = ListeningSockets([exhausted])
-    listener = Listener(listening, where, lambda: None, asyncio.Event(), lambda: now)
+    listener = Listener(Clock(), ListeningSockets([exhausted]), where, lambda: None)
     for _ in range(25):
         with pytest.raises(OSError, match=NO_DESCRIPTOR):
-            list(listener._accept_waiting(exhausted))
+            listener._accept_waiting(exhausted)
         now += RETRY
     assert messages(log) == [LINE] * 3
     assert now - 100 < 3 * QUIET

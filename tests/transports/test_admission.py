@@ -174,7 +174,7 @@ async def test_a_socket_that_gets_no_transport(
         listener: Any = server._listener
         listener._make_transport, listener._connect = None, refuse
         if not own:
-            listener._begin_tls = None
+            listener._tls = None
         with socket.create_connection(("127.0.0.1", server.port)):
             await loop.until(lambda: caplog.messages)
     [line] = caplog.messages

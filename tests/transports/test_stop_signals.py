@@ -90,9 +90,9 @@ def test_a_signal_wakes_a_loop_that_is_about_to_wait() -> None:
         with socket.socket(fileno=woken) as written:
             written.send(b"\x0f")
             loop.run_until_complete(asyncio.sleep(0))
-            assert signals._ends is not None
+            assert signals._socket is not None
             with pytest.raises(BlockingIOError):
-                signals._ends[0].recv(1)  # the loop has read the byte
+                signals._socket.woken.recv(1)  # the loop has read the byte
             written.detach()
     assert signal.set_wakeup_fd(-1) == -1
     loop.close()

@@ -74,18 +74,6 @@ class FakeTransport:
         """It waits, encrypted in records of 16 KiB."""
         self.size += len(data) + 22 * (len(data) // 16384 + 1)
 
-    def writelines(self, parts: list[bytes]) -> None:
-        """As `write`."""
-        for part in parts:
-            self.write(part)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Those of any transport."""
-        return 16384, 65536
-
-    def set_write_buffer_limits(self, high: int) -> None:
-        """They are as they were."""
-
     def can_write_eof(self) -> bool:
         """It has no halves."""
         return False
@@ -96,6 +84,9 @@ class FakeTransport:
     def is_closing(self) -> bool:
         """Whether it is dropped."""
         return self.aborted
+
+    def close(self) -> None:
+        """It is closed already."""
 
     def abort(self) -> None:
         """Drop it."""

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
 from contextvars import Context
 from functools import cached_property, partial
@@ -14,18 +15,17 @@ from typing import Any, cast
 from ..address import Address
 from ..batch import Batch
 from ..listening_sockets import ListeningSockets
-from ..runtime import LostSink, Sink, T, Timer, register
+from ..runtime import LostSink, Sink, Timer, register, wait_for
 from ..speedups import accelerated_method
-from .asyncio_dial import AsyncioDialler
 from .asyncio_event import AsyncioEvent
 from .asyncio_idle import is_idle, shows_all
 from .asyncio_listener import AsyncioListener, is_patched, loop_tls
 from .asyncio_signals import AsyncioSignals
 from .asyncio_socket import writable
-from .asyncio_tls import TlsHandshake
 from .asyncio_waiter import AsyncioWaiter
-from .dialling import dial
+from .dialling import HEAD_START, dial
 from .far_timers import FarTimers
+from .tls_handshake import through_tls
 from .tls_watch import TlsWatch
 from .write_half import LOW, Room
 
@@ -44,8 +44,8 @@ READ_AHEAD = 64 * 1024
 
 _USUAL_TIME = asyncio.BaseEventLoop.time
 
-# Elsewhere, writelines() of a transport joins the parts.
-_SENDS_PARTS = sys.version_info >= (3, 12) and hasattr(socket.socket, "sendmsg")
+# The most parts that one call writes: as many as POSIX promises.
+MOST_PARTS = 16
 
 
 class AsyncioPipe(Room, asyncio.BaseProtocol):
@@ -54,8 +54,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
     # The attributes that connection_made sets would give each pipe a dict of 900 bytes.
     __slots__ = (
         *("_buffer", "_closing", "_descriptor", "_ended", "_holds", "_loss"),
-        *("_more_tasks", "_peername", "_runtime", "_sink", "_starting"),
-        *("_task", "_transport", "_watch", "connected"),
+        *("_peername", "_runtime", "_sink", "_tasks", "_transport", "_watch", "connected"),
     )
 
     _transport: asyncio.Transport
@@ -66,10 +65,8 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._runtime = runtime
         self._sink = sink
         self._buffer = runtime.read_buffer
-        # What runs: most often one task. A set for it would be 216 bytes for each connection.
-        self._task: asyncio.Task[None] | None = None
-        self._more_tasks: set[asyncio.Task[None]] | None = None
-        self._starting = False  # a task, whose first step may run
+        # What runs, for the loop holds it weakly. A set would be 216 bytes for each connection.
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._closing = False
         self._ended = False  # the peer ended its half
         self._watch: TlsWatch | None = None  # while the stream is full
@@ -92,7 +89,7 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
     def pause_writing(self) -> None:
         self.full = True
         if self.info("ssl_object") is not None:
-            self._watch = TlsWatch(self, self._runtime.loop.call_later)
+            self._watch = TlsWatch(self.waiting, self._break, self._runtime.loop.call_later)
 
     def resume_writing(self) -> None:
         if self._watch is not None:
@@ -112,71 +109,49 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._sink.connection_lost(exc or self._loss)
         self._loss = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
-        if not self.connected:
-            return
-        if _is_plain(self._transport):
-            self._transport.close()  # again, for it breaks its own cycle
-        else:  # asyncio's TLS keeps our methods
+        if self.connected:
+            # asyncio's TLS keeps our methods; its other transports are a cycle until closed again.
             self._transport.set_protocol(asyncio.BufferedProtocol())
-
-    def drop(self, error: Exception) -> None:
-        """Drop the stream because of `error`."""
-        self._loss = error
-        self.abort()
+            self._transport.close()
 
     # As a Pipe.
 
     @accelerated_method
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
+        self.writelines((data,))
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Send them in one system call: 0.95 of the CPU time with 1 MiB a message."""
         if self._closing:
             return
-        transport = self._transport
-        fd = self._descriptor
+        transport, fd, sent = self._transport, self._descriptor, 0
         if fd is not None and not (self._holds and transport.get_write_buffer_size()):
             # The transport's write() would take seven times the instructions.
             try:
-                sent = os.write(fd if fd.__class__ is int else fd.fileno(), data)
+                sent = os.writev(fd if fd.__class__ is int else fd.fileno(), parts[:MOST_PARTS])
             except BlockingIOError:
-                sent = 0
+                pass
             except OSError as error:  # the kernel reports it once: the transport would see another
                 self._break(error)
                 return
-            self._holds = sent < len(data)
-            if not self._holds:
-                return
-            data = data[sent:]
-        if self._watch is not None:
-            self._watch.count(data)
-        transport.write(data)
-        if transport.is_closing():  # it broke; connection_lost() follows on the next turn
+            self._holds = False
+        for part in parts:
+            if sent < len(part):
+                self._holds = True
+                if self._watch is not None:
+                    self._watch.count(part)
+                transport.write(memoryview(part)[sent:] if sent else part)
+            sent = max(0, sent - len(part))
+        if self._holds and transport.is_closing():
+            # It broke; connection_lost() follows on the next turn.
             self._closing = self.full = True
 
-    def _break(self, error: OSError) -> None:
-        """Writing failed: drop the stream."""
+    def _break(self, error: Exception) -> None:
+        """Drop the stream because of `error`."""
         self._closing = self.full = True
-        self.drop(error)
-
-    def writelines(self, parts: list[bytes]) -> None:
-        """Send them in one system call: 0.95 of the CPU time with 1 MiB a message."""
-        if not _SENDS_PARTS:
-            for part in parts:
-                self.write(part)
-            return
-        transport = self._transport
-        # writelines() of some versions, such as 3.13.0, watches the socket of a lost stream again,
-        # and does not pause writing. Setting the limits again does that.
-        if not self._closing:
-            if self._watch is not None:
-                self._watch.count(*parts)
-            if not transport.is_closing():
-                transport.writelines(parts)
-            if transport.is_closing():
-                self._closing = self.full = True
-            elif transport.get_write_buffer_size():
-                self._holds = True
-                _, limit = transport.get_write_buffer_limits()
-                transport.set_write_buffer_limits(limit)
+        self._loss = error
+        self.abort()
 
     def set_write_limit(self, size: int) -> None:
         """Set the high-water mark, which otherwise is eight times as much with asyncio's TLS."""
@@ -228,35 +203,19 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         """Run a coroutine in a Task, its first step at once unless a task may be in `context`."""
         loop = self._runtime.loop
-        # Only our tasks are in it. To ask in any case takes 0.5 % of an echo's instructions.
-        starting, self._starting = self._starting, True
-        mine = starting or self._task or self._more_tasks
-        at_once = not mine or asyncio.current_task(loop) is None
-        try:
-            task = _start(coroutine, loop=loop, context=context, eager_start=at_once)
-        finally:
-            self._starting = starting
+        at_once = asyncio.current_task(loop) is None  # else that may be in `context`
+        task = _start(coroutine, loop=loop, context=context, eager_start=at_once)
         if not task.done():
-            # The loop itself holds tasks weakly.
-            if self._task is None:
-                self._task = task
-            elif self._more_tasks is None:
-                self._more_tasks = {task}
-            else:
-                self._more_tasks.add(task)
+            self._tasks += (task,)
             task.add_done_callback(self._task_ended, context=context)
 
     def cancel(self) -> None:
         """Cancel what `start` began and still runs."""
-        for task in (self._task, *(self._more_tasks or ())):
-            if task is not None:
-                task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        if self._more_tasks and task in self._more_tasks:
-            self._more_tasks.discard(task)
-        else:
-            self._task = None
+        self._tasks = tuple([other for other in self._tasks if other is not task])
 
     def call_at(self, when: float, call: Callable[[], None]) -> Timer:
         """Call `call` when the loop's clock shows `when`."""
@@ -304,9 +263,9 @@ else:  # pragma: no cover - only Python 3.11 comes here
     def _start(
         coroutine: Coroutine[Any, Any, None], loop: Any, context: Context, eager_start: bool
     ) -> asyncio.Task[None]:
-        """A Task whose first step runs now. A Task has its loop call that step soon: for a moment
-        the loop has a `call_soon` that gives the step to us instead."""
-        if not eager_start or asyncio.current_task(loop) is not None:
+        """A Task has its loop call its first step soon: where that is to run now, for a moment the
+        loop has a `call_soon` that gives the step to us instead."""
+        if not eager_start:
             return asyncio.Task(coroutine, loop=loop, context=context)
         steps: list[Callable[..., None]] = []
         loop.call_soon = lambda step, *, context: steps.append(step)
@@ -333,11 +292,14 @@ class AsyncioRuntime:
         self.batch: Batch = Batch(partial(is_idle, loop)) if shows_all(loop) else Batch()
         self.now = _clock(loop)
         self.loop = loop
+        self.in_thread = asyncio.to_thread
+        self.stop_signals = partial(AsyncioSignals, loop)
         # In an empty context: what calls a user's callback sets that of its client.
         self.timers: FarTimers = FarTimers(self.now, partial(loop.call_at, context=Context()))
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
-        self._done: asyncio.Future[None] = loop.create_future()
-        self._done.set_result(None)
+        done: asyncio.Future[None] = loop.create_future()
+        done.set_result(None)
+        self.waiter = partial(AsyncioWaiter, done)
         self.read_buffer: memoryview[int] = memoryview(bytearray(READ_SIZE))
         """What all pipes read into: each takes its bytes out at once."""
 
@@ -346,24 +308,12 @@ class AsyncioRuntime:
         """For peers that send large messages."""
         return memoryview(bytearray(LARGE_READ_SIZE))
 
-    def waiter(self) -> AsyncioWaiter:
-        """A new Waiter."""
-        return AsyncioWaiter(self._done)
-
-    def stop_signals(self, stop: Callable[[], None]) -> AsyncioSignals:
-        """A block in which signals call `stop`."""
-        return AsyncioSignals(self.loop, stop)
-
     def spawn(self, coroutine: Coroutine[Any, Any, None], group: Any = None) -> asyncio.Task[None]:
         """Run a coroutine in a Task."""
         task = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    async def in_thread(self, function: Callable[[], T]) -> T:
-        """Run a function that blocks in another thread."""
-        return await asyncio.to_thread(function)
 
     def is_cancellation(self, error: BaseException) -> bool:
         """Whether it is this task's own, not that of another which it awaited."""
@@ -375,31 +325,38 @@ class AsyncioRuntime:
     ) -> AsyncioListener:
         """Accept connections at `where`."""
         listening = await ListeningSockets.open(where, self.loop.getaddrinfo)
-        begin_tls = None
-        if where.tls is not None and not is_patched(self.loop):
-            begin_tls = partial(TlsHandshake, self, context=where.tls, server_side=True)
         return AsyncioListener(  # type: ignore[abstract, unused-ignore]  # new in Python 3.13
-            self.loop, listening, where, make_sink, self._pipe, begin_tls
+            self, listening, where, make_sink
         )
 
     async def connect(self, where: Address, sink: Sink, group: Any = None) -> None:
         """Connect to `where`, TLS and proxy included."""
-        sock = await dial(where, AsyncioDialler(self.loop))
-        handshake = None
-        tls: dict[str, Any] = {}
-        if where.tls is not None:
-            if is_patched(self.loop):
-                tls = {**loop_tls(where), "server_hostname": where.server_hostname}
-            else:
-                handshake = TlsHandshake(self, sink, where.tls, where.server_hostname)
-                sink = handshake.pipe
+        sock = await dial(where, self.loop.getaddrinfo, self._writable, "asyncio")
+        if where.tls is None:
+            await self._join(sock, sink)
+        elif is_patched(self.loop):
+            name = where.server_hostname
+            await self._join(sock, sink, **loop_tls(where), server_hostname=name)
+        else:
+            await through_tls(self, where, sink, partial(self._join, sock))
+
+    async def _join(self, sock: socket.socket, sink: Sink, **tls: Any) -> None:
         await self.loop.create_connection(partial(self._pipe, sink), sock=sock, **tls)
-        if handshake is not None:
-            try:
-                await handshake.wait(where.handshake_timeout)
-            except BaseException:
-                handshake.pipe.abort()
-                raise
+
+    async def _writable(self, socks: Sequence[socket.socket], seconds: float) -> None:
+        some = asyncio.Event()
+        try:
+            for sock in socks:
+                self.loop.add_writer(sock, some.set)
+        except NotImplementedError:  # Windows' own loop
+            seconds = min(seconds or HEAD_START, HEAD_START)
+            await asyncio.to_thread(select.select, (), socks, socks, seconds)
+            return
+        try:
+            await wait_for(self, some, seconds)
+        finally:
+            for sock in socks:
+                self.loop.remove_writer(sock)
 
     def take_over(self, transport: asyncio.Transport, sink: Sink) -> AsyncioPipe:
         """A pipe over a transport that is connected already, and calls `sink.connected`.
@@ -418,11 +375,6 @@ class AsyncioRuntime:
     def _pipe(self, sink: Sink, tls: bool = False) -> AsyncioPipe:
         buffered = tls or isinstance(self.loop, asyncio.BaseEventLoop)
         return (BufferedPipe if buffered else UnbufferedPipe)(self, sink)
-
-
-def _is_plain(transport: asyncio.BaseTransport) -> bool:
-    """Whether it is asyncio's own, over a socket, whose bytes it sends as they are."""
-    return type(transport).__module__ == "asyncio.selector_events"
 
 
 def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:

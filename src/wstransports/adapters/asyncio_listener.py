@@ -11,8 +11,7 @@ from typing import Any
 from ..address import Address
 from ..listening_sockets import ListeningSockets
 from ..runtime import Sink
-from .asyncio_tls import TlsHandshake
-from .socket_listener import RETRY, SocketListener, not_connected
+from .socket_listener import RETRY, SocketListener, not_connected, stopped
 
 
 class AsyncioListener(SocketListener, asyncio.AbstractServer):
@@ -24,21 +23,19 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        runtime: Any,
         listening: ListeningSockets,
         where: Address,
         make_sink: Callable[[], Sink | None],
-        make_pipe: Callable[[Sink], Any],
-        begin_tls: Callable[[Sink], TlsHandshake] | None,
     ) -> None:
-        super().__init__(listening, where, make_sink, asyncio.Event(), loop.time)
-        self._loop = loop
-        self._connect = _connect_accepted(loop, where)
-        self._make_transport = _transport_maker(loop, where)
-        self._make_pipe = make_pipe
-        self._begin_tls = begin_tls
-        self._tasks: dict[asyncio.Task[Any], Any] = {}  # those that connect, with their pipes
-        self._handshakes: dict[asyncio.Task[None], TlsHandshake] = {}
+        super().__init__(runtime, listening, where, make_sink)
+        self._loop: asyncio.AbstractEventLoop = runtime.loop
+        if is_patched(self._loop):
+            self._tls = None
+        self._connect = _connect_accepted(self._loop, where)
+        self._make_transport = _transport_maker(self._loop, where)
+        self._make_pipe: Callable[[Sink], Any] = runtime._pipe
+        self._opening: dict[asyncio.Task[Any], Any] = {}  # their pipes
         self._acceptors: list[asyncio.Task[None]] = []  # where the loop watches no sockets
         for sock in listening.sockets:
             self._watch(sock)
@@ -57,8 +54,7 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
 
     def _accept(self, sock: socket.socket) -> None:
         try:
-            for sink, accepted, peer in self._accept_waiting(sock):
-                self._begin(sink, accepted, peer)
+            self._accept_waiting(sock)
         except OSError:
             self._loop.remove_reader(sock)
             self._loop.call_later(RETRY, self._watch, sock)
@@ -66,22 +62,12 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
     async def _accept_each(self, sock: socket.socket) -> None:
         while True:
             try:
-                accepted, peer = await self._loop.sock_accept(sock)
+                self._begin(*await self._loop.sock_accept(sock))
             except OSError as error:
                 self._log(error)
                 await asyncio.sleep(RETRY)
-                continue
-            sink = self._admit(accepted)
-            if sink is not None:
-                self._begin(sink, accepted, peer)
 
-    def _begin(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
-        if self._begin_tls is not None:
-            handshake = self._begin_tls(sink)
-            task = self._loop.create_task(handshake.wait(self._where.handshake_timeout))
-            self._handshakes[task] = handshake
-            task.add_done_callback(partial(self._shook_hands, sink, peer))
-            sink = handshake.pipe
+    def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
         pipe = self._make_pipe(sink)
         if self._make_transport is not None:
             try:
@@ -91,23 +77,18 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
                 sink.connection_lost(error)
             return
         opening = self._loop.create_task(self._connect(lambda: pipe, accepted))
-        self._tasks[opening] = pipe
+        self._opening[opening] = pipe
         opening.add_done_callback(partial(self._opened, sink, peer))
 
     def _opened(self, sink: Sink, peer: object, task: asyncio.Task[Any]) -> None:
-        error = None if task.cancelled() else task.exception() or ConnectionResetError()
-        if self._tasks.pop(task).connected:
+        if self._opening.pop(task).connected:
             return
-        if self._where.tls is not None and self._begin_tls is None:
+        error = stopped() if task.cancelled() else task.exception()
+        error = error if isinstance(error, Exception) else ConnectionResetError()
+        if self._where.tls is not self._tls:
             not_connected(sink, peer, error)
         else:
-            sink.connection_lost(error if isinstance(error, Exception) else None)
-
-    def _shook_hands(self, sink: Sink, peer: object, task: asyncio.Task[None]) -> None:
-        handshake = self._handshakes.pop(task)
-        if not handshake.pipe.established:
-            handshake.pipe.abort()
-            not_connected(sink, peer, None if task.cancelled() else task.exception())
+            sink.connection_lost(error)
 
     def _stop(self) -> None:
         for sock in self._listening.sockets:
@@ -118,13 +99,11 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
         super()._stop()
 
     def _drop_handshakes(self) -> None:
-        for task, pipe in self._tasks.items():
+        super()._drop_handshakes()
+        for task, pipe in self._opening.items():
             if not pipe.connected:
                 # Soon, when it has begun: only then it closes its socket.
                 self._loop.call_soon(task.cancel)
-        for task, handshake in self._handshakes.items():
-            if not handshake.pipe.established:
-                task.cancel()
 
 
 MakeTransport = Callable[[socket.socket, asyncio.BaseProtocol, object], object]

@@ -1,11 +1,10 @@
 """The signals that stop a server on asyncio."""
 
 import asyncio
-import signal
-import socket
 from collections.abc import Callable
 from typing import Any
 
+from ..signal_socket import SignalSocket, is_woken
 from .stop_signals import StopSignals
 
 
@@ -20,34 +19,20 @@ class AsyncioSignals(StopSignals):
     def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
         super().__init__(lambda: loop.call_soon_threadsafe(stop))
         self._loop = loop
-        self._ends: tuple[socket.socket, socket.socket] | None = None
+        self._socket: SignalSocket | None = None
 
     def give_back(self) -> None:
         """Put the handlers back, and what wakes the loop."""
         super().give_back()
-        ends, self._ends = self._ends, None
-        if ends is None:
-            return
-        if not self._loop.is_closed():
-            self._loop.remove_reader(ends[0])
-        woken = signal.set_wakeup_fd(-1)
-        if woken != ends[1].fileno():  # the user's, by loop.add_signal_handler() for example
-            signal.set_wakeup_fd(woken)
-        for end in ends:
-            end.close()
+        if self._socket is not None:
+            if not self._loop.is_closed():
+                self._loop.remove_reader(self._socket.woken)
+            self._socket.close()
+            self._socket = None
 
     def _take(self, before: dict[int, Any]) -> None:
-        if before and isinstance(self._loop, asyncio.SelectorEventLoop):  # others do it themselves
-            self._watch()
+        # Other loops do it themselves; loop.add_signal_handler() has had this one woken, too.
+        if before and isinstance(self._loop, asyncio.SelectorEventLoop) and not is_woken():
+            self._socket = SignalSocket()
+            self._loop.add_reader(self._socket.woken, self._socket.empty)
         super()._take(before)
-
-    def _watch(self) -> None:
-        woken = signal.set_wakeup_fd(-1)
-        if woken != -1:  # something is woken already: by loop.add_signal_handler(), this loop
-            signal.set_wakeup_fd(woken)
-            return
-        self._ends = reads, written = socket.socketpair()
-        for end in self._ends:
-            end.setblocking(False)
-        self._loop.add_reader(reads, reads.recv, 4096)
-        signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)

@@ -5,12 +5,12 @@ import math
 import os
 import socket
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import zip_longest
-from typing import Any, Protocol
+from typing import Any
 
 from ..address import Address, LookUp, look_up
-from .proxy import through_proxy
+from .proxy import proxies, through_proxy
 
 # How long one address is given before the next one is tried as well, in seconds (RFC 8305, 5).
 HEAD_START = 0.25
@@ -23,40 +23,31 @@ _Info = tuple[int, int, int, str, Any]
 _BEGUN = {0, errno.EINPROGRESS, errno.EWOULDBLOCK} - {errno.EAGAIN}
 
 
-class Dialler(Protocol):
-    """What an adapter supplies."""
-
-    @property
-    def look_up(self) -> LookUp:
-        """The loop's own getaddrinfo()."""
-
-    async def writable(
-        self, socks: Sequence[socket.socket], seconds: float
-    ) -> Collection[socket.socket]:
-        """Wait until some of these are writable; return those, or none after so many seconds."""
-
-    def proxies(self) -> Any:
-        """The class Proxy of python-socks for the loop."""
+Writable = Callable[[Sequence[socket.socket], float], Awaitable[object]]
+"""Waits until one of these sockets may be writable, at most so many seconds (0: no limit)."""
 
 
-async def dial(where: Address, by: Dialler) -> socket.socket:
-    """A connected socket, which does not block. Raises OSError, and leaves nothing open then."""
+async def dial(where: Address, resolve: LookUp, writable: Writable, library: str) -> socket.socket:
+    """A connected socket, which does not block. Raises OSError, and leaves nothing open then.
+
+    `resolve` is the loop's own getaddrinfo(), `library` its name.
+    """
     sock = where.sock
     if sock is None:
         if where.unix_path is not None:
             path = os.fspath(where.unix_path)
-            sock = await _first([(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path)], None, by)
+            sock = await _first([(socket.AF_UNIX, socket.SOCK_STREAM, 0, "", path)], None, writable)
         elif where.proxy is not None:
-            sock = await _through_proxy(where.proxy, where, by)
+            sock = await _through_proxy(where.proxy, where, library)
         else:
-            infos = await look_up(where.host, where.port, by.look_up)
-            sock = await _first(_interleaved(infos), where.local_addr, by)
+            infos = await look_up(where.host, where.port, resolve)
+            sock = await _first(_interleaved(infos), where.local_addr, writable)
     sock.setblocking(False)
     return sock
 
 
 async def _first(
-    infos: Iterable[_Info], local: tuple[str, int] | None, by: Dialler
+    infos: Iterable[_Info], local: tuple[str, int] | None, writable: Writable
 ) -> socket.socket:
     """Try these, a head start apart, until one answers (RFC 8305)."""
     untried = deque(infos)
@@ -70,14 +61,16 @@ async def _first(
                 except OSError as error:
                     failures.append(error)
                     continue
-            ready = await by.writable(trying, HEAD_START if untried else math.inf)
-            for sock in [one for one in trying if one in ready]:
-                trying.remove(sock)
+            await writable(trying, HEAD_START if untried else 0)
+            for sock in list(trying):
                 number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if not number:
+                if number:
+                    trying.remove(sock)
+                    sock.close()
+                    failures.append(OSError(number, os.strerror(number)))
+                elif _is_connected(sock):
+                    trying.remove(sock)
                     return sock
-                sock.close()
-                failures.append(OSError(number, os.strerror(number)))
     finally:
         for sock in trying:
             sock.close()
@@ -111,9 +104,17 @@ def _begun(
     return sock
 
 
-async def _through_proxy(url: str, where: Address, by: Dialler) -> socket.socket:
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def _through_proxy(url: str, where: Address, library: str) -> socket.socket:
     with through_proxy():
-        proxy = by.proxies().from_url(url, rdns=True)
+        proxy = proxies(library).from_url(url, rdns=True)
         # The caller bounds the time.
         sock = await proxy.connect(where.host, where.port, math.inf, local_addr=where.local_addr)
         return socket.socket(fileno=sock.detach())  # trio's own is not a socket.socket

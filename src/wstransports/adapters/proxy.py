@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 from ..runtime import CredentialsRefused
 
@@ -21,6 +23,11 @@ def through_proxy() -> Iterator[None]:
     except (ProxyError, ValueError) as error:  # a refusal; an answer that makes no sense
         # Its text is the proxy's, unescaped, and a traceback would show it.
         raise _refused_by_proxy(error) from (error if str(error).isprintable() else None)
+
+
+def proxies(library: str) -> Any:
+    """The class Proxy of python-socks for a loop."""
+    return import_module(f"python_socks.async_.{library}").Proxy
 
 
 def _proxies_missing() -> ImportError:

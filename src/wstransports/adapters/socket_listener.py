@@ -3,14 +3,17 @@
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from ..address import Address, bound_to
 from ..listening_sockets import ListeningSockets
 from ..log import log
-from ..runtime import Signal, Sink
+from ..runtime import Runtime, Sink
 from .listening import Listening
+from .tls_handshake import TlsHandshake
 
 # The most connections accepted at once: what is refused or closed must be gone before more come,
 # or descriptors would pile up.
@@ -31,19 +34,26 @@ class SocketListener(Listening):
 
     def __init__(
         self,
+        runtime: Runtime,
         listening: ListeningSockets,
         where: Address,
         make_sink: Callable[[], Sink | None],
-        closed: Signal,
-        now: Callable[[], float],
+        group: Any = None,
     ) -> None:
-        super().__init__(where, make_sink, closed)
+        super().__init__(where, make_sink, runtime.signal())
+        self._runtime = runtime
         self._listening = listening
         for sock in listening.sockets:
             _send_at_once(sock)
         self._address = bound_to(listening.sockets[0])
-        self._now = now
+        self._group = group
+        self._tls = where.tls  # ours; None if there is none, or if the loop does it
+        self._handshakes: set[TlsHandshake] = set()  # in progress
         self._quiet_until = 0.0
+
+    @abstractmethod
+    def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
+        """Connect a sink to a stream over an accepted socket."""
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -54,8 +64,9 @@ class SocketListener(Listening):
         """Where it listens, or did."""
         return self._address
 
-    def _accept_waiting(self, sock: socket.socket) -> Iterator[tuple[Sink, socket.socket, object]]:
-        """Accept what waits: sinks with their sockets and their peers' addresses.
+    # A function of its own, so that what waits for the next connection does not keep the last one.
+    def _accept_waiting(self, sock: socket.socket) -> None:
+        """Begin the connections that wait.
 
         Raises OSError, and logs it, if the caller must wait for RETRY seconds.
         """
@@ -67,23 +78,41 @@ class SocketListener(Listening):
             except OSError as error:
                 self._log(error)
                 raise
-            sink = self._admit(accepted)
-            if sink is not None:
-                yield sink, accepted, peer
+            self._begin(accepted, peer)
 
-    def _admit(self, accepted: socket.socket) -> Sink | None:
-        """The sink of an accepted socket; None if that is closed."""
+    def _begin(self, accepted: socket.socket, peer: object) -> None:
         sink = self._begun(self._make_sink)
         if sink is None:
             accepted.close()
-            return None
+            return
         accepted.setblocking(False)
         if not _INHERITED:
             _send_at_once(accepted)
-        return sink
+        if self._tls is not None:
+            handshake = TlsHandshake(self._runtime, sink, self._tls, server_side=True)
+            self._handshakes.add(handshake)
+            self._runtime.spawn(self._shake_hands(handshake, sink, peer), self._group)
+            sink = handshake.pipe
+        self._join(sink, accepted, peer)
+
+    async def _shake_hands(self, handshake: TlsHandshake, sink: Sink, peer: object) -> None:
+        try:
+            await handshake.wait(self._where.handshake_timeout)
+        except OSError as error:
+            not_connected(sink, peer, error)
+        except BaseException:
+            not_connected(sink, peer, ConnectionAbortedError("the event loop ended"))
+            raise
+        finally:
+            self._handshakes.discard(handshake)
+
+    def _drop_handshakes(self) -> None:
+        for handshake in self._handshakes:
+            if not handshake.pipe.established:
+                handshake.end(stopped())
 
     def _log(self, error: OSError) -> None:
-        now = self._now()
+        now = self._runtime.now()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET
             log(self._where.logger, logging.ERROR, "cannot accept a connection: %s", error.strerror)
@@ -98,11 +127,15 @@ def _send_at_once(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def not_connected(sink: Sink, peer: object, error: BaseException | None) -> None:
-    """Log and report that an accepted connection ended in its TLS handshake: by `error`, or because
-    the listener was closed."""
+def stopped() -> ConnectionAbortedError:
+    """The error of what the end of the listener drops."""
+    return ConnectionAbortedError("the server stopped listening")
+
+
+def not_connected(sink: Sink, peer: object, error: Exception) -> None:
+    """Log and report that an accepted connection ended in its TLS handshake."""
     if isinstance(peer, tuple):
         sink.identity.peer = peer[:2]
-    cause = "the server stopped listening" if error is None else str(error) or "the client left"
+    cause = str(error) or "the client left"
     sink.identity.log(logging.INFO, f"the TLS handshake failed: {cause}")
-    sink.connection_lost(error if isinstance(error, Exception) else None)
+    sink.connection_lost(error)

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
 
 import trio
 
@@ -16,11 +15,11 @@ from ..runtime import Sink, register
 from .dialling import dial
 from .far_timers import FarTimers
 from .signal_waiter import SignalWaiter
-from .socket_listener import RETRY, SocketListener, not_connected
+from .socket_listener import RETRY, SocketListener
 from .stop_signals import StopSignals
 from .time_limit import TimeLimit
+from .tls_handshake import through_tls
 from .trio_pipe import Coro, Group, TrioPipe, call_at, spawn
-from .trio_tls import Tls
 
 
 class TrioListener(SocketListener):
@@ -28,74 +27,31 @@ class TrioListener(SocketListener):
 
     def __init__(
         self,
+        runtime: "TrioRuntime",
         listening: ListeningSockets,
         where: Address,
         make_sink: Callable[[], Sink | None],
-        runtime: "TrioRuntime",
         group: Group,
     ) -> None:
-        super().__init__(listening, where, make_sink, trio.Event(), runtime.now)
-        self._runtime = runtime
-        self._group = group
-        self._scope = trio.CancelScope(shield=group is not None)
-        self._accepting = trio.CancelScope()
+        super().__init__(runtime, listening, where, make_sink, group)
+        self._trio = runtime
+        self._accepting = [runtime.spawn(self._accept(s), group) for s in listening.sockets]
 
     def _stop(self) -> None:
-        self._accepting.cancel()
+        for scope in self._accepting:
+            scope.cancel()
         super()._stop()
 
-    def _drop_handshakes(self) -> None:
-        self._scope.cancel()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _run(self) -> None:
-        """Accept until `stop_accepting`; TLS handshakes go on until `close`."""
-        with self._scope:
-            async with trio.open_nursery() as handshakes:
-                with self._accepting:
-                    async with trio.open_nursery() as nursery:
-                        for sock in self.sockets:
-                            nursery.start_soon(self._accept_on, sock, handshakes)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _accept_on(self, sock: socket.socket, handshakes: trio.Nursery) -> None:
+    async def _accept(self, sock: socket.socket) -> None:
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
             try:
-                self._begin_waiting(sock, handshakes)
+                self._accept_waiting(sock)
             except OSError:
                 await trio.sleep(RETRY)
 
-    # A function of its own, so that the loop above does not keep the last connection alive.
-    def _begin_waiting(self, sock: socket.socket, handshakes: trio.Nursery) -> None:
-        for sink, accepted, peer in self._accept_waiting(sock):
-            if self._where.tls is None:
-                self._begin(sink, accepted, None)
-            else:
-                tls = Tls(self._where.tls, server_side=True)
-                handshakes.start_soon(self._shake_hands, sink, accepted, peer, tls)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _shake_hands(self, sink: Sink, sock: socket.socket, peer: object, tls: Tls) -> None:
-        failure: Exception | None = None
-        done = False
-        try:
-            with trio.move_on_after(self._where.handshake_timeout or math.inf) as limit:
-                await tls.shake_hands(sock)
-                done = True
-            if limit.cancelled_caught:
-                failure = TimeoutError("the client did not complete it in time")
-        except OSError as error:
-            failure = error
-        finally:
-            if not done:  # or it was cancelled
-                not_connected(sink, peer, failure)
-            del failure  # its traceback refers to this frame
-        if done:
-            self._begin(sink, sock, tls)
-
-    def _begin(self, sink: Sink, sock: socket.socket, tls: Tls | None) -> None:
-        spawn(self._group, TrioPipe(sock, sink, self._runtime, self._group, tls).live)
+    def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
+        spawn(self._group, TrioPipe(accepted, sink, self._trio, self._group).live)
 
 
 class TrioRuntime:
@@ -146,55 +102,41 @@ class TrioRuntime:
         """Accept connections at `where`."""
         await trio.lowlevel.checkpoint()
         listening = await ListeningSockets.open(where, trio.socket.getaddrinfo)
-        listener = TrioListener(listening, where, make_sink, self, group)
-        spawn(group, listener._run)
-        return listener
+        return TrioListener(self, listening, where, make_sink, group)
 
     async def connect(self, where: Address, sink: Sink, group: Group = None) -> None:
         """Connect to `where`, TLS and proxy included."""
         await trio.lowlevel.checkpoint()
-        sock = await dial(where, TrioDialler())
-        tls = None
-        if where.tls is not None:
-            tls = Tls(where.tls, False, where.server_hostname)
-            await tls.shake_hands(sock)
-        pipe = TrioPipe(sock, sink, self, group, tls)
+        sock = await dial(where, trio.socket.getaddrinfo, _writable, "trio")
+        join = partial(self._join, sock, group)
+        if where.tls is None:
+            await join(sink)
+        else:
+            await through_tls(self, where, sink, join)
+
+    async def _join(self, sock: socket.socket, group: Group, sink: Sink) -> None:
+        pipe = TrioPipe(sock, sink, self, group)
         spawn(group, pipe.live)
         with self.shield():  # a turn of the loop
             await pipe.connected.wait()
+
+
+async def _writable(socks: Sequence[socket.socket], seconds: float) -> None:
+
+    async def wait(sock: socket.socket) -> None:
+        await trio.lowlevel.wait_writable(sock)
+        nursery.cancel_scope.cancel()
+
+    with trio.move_on_after(seconds or math.inf):
+        async with trio.open_nursery() as nursery:
+            for sock in socks:
+                nursery.start_soon(wait, sock)
 
 
 @trio.lowlevel.enable_ki_protection
 async def _run(coroutine: Coro, scope: trio.CancelScope) -> None:
     with scope:
         await coroutine
-
-
-class TrioDialler:
-    """A Dialler."""
-
-    look_up = staticmethod(trio.socket.getaddrinfo)
-
-    async def writable(self, socks: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
-        """As `Dialler.writable`."""
-        ready: list[socket.socket] = []
-
-        async def wait(sock: socket.socket) -> None:
-            await trio.lowlevel.wait_writable(sock)
-            ready.append(sock)
-            nursery.cancel_scope.cancel()
-
-        with trio.move_on_after(seconds):
-            async with trio.open_nursery() as nursery:
-                for sock in socks:
-                    nursery.start_soon(wait, sock)
-        return ready
-
-    def proxies(self) -> Any:
-        """As `Dialler.proxies`."""
-        from python_socks.async_.trio import Proxy
-
-        return Proxy
 
 
 _running: trio.lowlevel.RunVar[TrioRuntime] = trio.lowlevel.RunVar("wstransports")

@@ -1,7 +1,6 @@
 """A byte stream on trio: its socket, its tasks, its timers."""
 
 import socket
-import ssl
 import types
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
@@ -13,8 +12,8 @@ import trio
 
 from ..batch import NOTHING, Batch, Suspended
 from ..runtime import LostSink, Sink, Timer, log_dropped
+from ..tls_pipe import TlsPipe
 from .far_timers import FarTimers
-from .trio_tls import Tls
 from .write_half import WriteHalf
 
 READ_SIZE = 65536
@@ -67,6 +66,11 @@ class Worker:
         self.reads: bool = reads
         self.gathered: Suspended = NOTHING
         """Has output that leaves when the callback ends or waits."""
+
+
+# Nor does Ctrl-C reach a step of TLS over a pipe.
+for step in (TlsPipe.write, TlsPipe.writelines, TlsPipe.close, TlsPipe.abort):
+    trio.lowlevel.enable_ki_protection(step)
 
 
 @trio.lowlevel.disable_ki_protection
@@ -123,9 +127,7 @@ class TrioPipe(WriteHalf):
     no task and no switch. Ctrl-C reaches callbacks and the main task, but no step of ours.
     """
 
-    def __init__(
-        self, sock: socket.socket, sink: Sink, runtime: Run, group: Group, tls: Tls | None
-    ) -> None:
+    def __init__(self, sock: socket.socket, sink: Sink, runtime: Run, group: Group) -> None:
         super().__init__(trio.Event)
         self.connected = trio.Event()  # the sink is
         self._sock = sock
@@ -134,7 +136,6 @@ class TrioPipe(WriteHalf):
         self._runtime = runtime
         self._batch = runtime.batch
         self._group = group
-        self._tls = tls
         self._peername = _name(sock.getpeername)
         self._writing = False  # a task sends what waits
         self._paused = False
@@ -143,8 +144,7 @@ class TrioPipe(WriteHalf):
         self._ended = False  # the peer's half
         self._broken = False  # the stream is gone; the task that reads tells the sink
         self._error: Exception | None = None  # the cause of that
-        self._fresh = tls is not None
-        self._take = sink.data_received if tls is None else self._take_encrypted
+        self._take = sink.data_received
         self._nursery: trio.Nursery
         self._scopes: set[trio.CancelScope] = set()  # what `cancel` cancels
         self._todo: list[Work] = []  # for the task that reads; an empty deque takes 700 bytes more
@@ -164,17 +164,26 @@ class TrioPipe(WriteHalf):
     @trio.lowlevel.enable_ki_protection
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
-        if self._closed:
-            return
-        self._send(data if self._tls is None else self._tls.encrypt(data))
+        if data and not self._closed:
+            if not self._unsent:
+                try:
+                    data = data[self._sock.send(data) :]
+                except BlockingIOError:
+                    pass
+                except OSError as error:
+                    self.abort(error)
+                    return
+            if data:
+                self._hold(data)
+                if not self._writing:
+                    self._writing = True
+                    self._begin(self._write_on)
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Send what is written, then end our half; see the contract."""
         if not self._closed:
             self._closed = True
-            if self._tls is not None:
-                self._send(self._tls.farewell())
             self._end_if_sent()
 
     @trio.lowlevel.enable_ki_protection
@@ -187,20 +196,6 @@ class TrioPipe(WriteHalf):
             self._wake.set()
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
-
-    def _send(self, data: bytes) -> None:
-        if data and not self._unsent and not self._broken:
-            try:
-                data = data[self._sock.send(data) :]
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self.abort(error)
-        if data and not self._broken:
-            self._hold(data)
-            if not self._writing:
-                self._writing = True
-                self._begin(self._write_on)
 
     @trio.lowlevel.enable_ki_protection
     async def _write_on(self) -> None:
@@ -258,9 +253,6 @@ class TrioPipe(WriteHalf):
                         elif self._paused or self._ended:
                             self._wake = trio.Event()
                             await self._wake.wait()
-                        elif self._fresh:  # something may have come with the end of the handshake
-                            self._fresh = False
-                            self._handle(worker, self._take, b"")
                         else:
                             try:
                                 await trio.lowlevel.wait_readable(self._fd)
@@ -287,21 +279,6 @@ class TrioPipe(WriteHalf):
             self.abort(error)
         else:
             self._handle(worker, self._take if data else self._take_end, data)
-
-    def _take_encrypted(self, data: bytes) -> None:
-        assert self._tls is not None
-        try:
-            decrypted, ended = self._tls.decrypt(data)
-            if self._tls.outgoing.pending or self._tls.owing:
-                self._send(self._tls.owed(bool(self._unsent)))
-        except ssl.SSLError as error:
-            self._send(self._tls.owed(False))
-            self.abort(error)
-            return
-        if decrypted:
-            self._sink.data_received(decrypted)
-        if ended:
-            self._take_end()
 
     def _take_end(self, _: bytes = b"") -> None:
         if not self._broken:
@@ -405,13 +382,11 @@ class TrioPipe(WriteHalf):
         self._begin(self._read)
 
     def info(self, name: str) -> Any:
-        """ "peername", "sockname", "socket", "ssl_object"."""
+        """ "peername", "sockname", "socket"."""
         if name == "peername":
             return self._peername
         if name == "sockname":
             return _name(self._sock.getsockname)
-        if name == "ssl_object" and self._tls is not None:
-            return self._tls.ssl_object
         return self._sock if name == "socket" else None
 
 

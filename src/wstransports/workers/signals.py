@@ -6,6 +6,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from ..signal_socket import SignalSocket
+
 # Windows lacks two of them, and imports this too.
 TAKEN = [
     number for number in signal.Signals if number.name in ("SIGHUP", "SIGINT", "SIGTERM", "SIGCHLD")
@@ -19,12 +21,11 @@ class Signals:
     """
 
     woken: socket.socket
+    _socket: SignalSocket
 
     def __init__(self) -> None:
         self._came: list[int] = []
         self._before: dict[int, Any] = {}
-        self._wakes: socket.socket
-        self._woken_before = -1
 
     def __enter__(self) -> Self:
         """Take the signals. Raises RuntimeError unless in the main thread."""
@@ -32,10 +33,8 @@ class Signals:
             raise RuntimeError(
                 "run(workers=...) works in the main thread only, for Python handles signals there"
             )
-        self.woken, self._wakes = socket.socketpair()
-        for end in (self.woken, self._wakes):
-            end.setblocking(False)
-        self._woken_before = signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        self._socket = SignalSocket()
+        self.woken = self._socket.woken
         for number in TAKEN:
             self._before[number] = signal.signal(number, self._handle)
         return self
@@ -48,17 +47,11 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(self._woken_before)
-        self.woken.close()
-        self._wakes.close()
+        self._socket.close()
 
     def take(self) -> list[int]:
         """The signals that came since the last call, in order."""
-        while True:
-            try:
-                self.woken.recv(4096)
-            except BlockingIOError:
-                break
+        self._socket.empty()
         came, self._came = self._came, []
         return came
 

@@ -1,0 +1,60 @@
+"""TLS over streams that an adapter connects: what waits for its handshake."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+
+from ..address import Address
+from ..runtime import Runtime, Sink, wait_for
+from ..tls_pipe import TlsPipe
+
+
+class TlsHandshake:
+    """The handshake of `pipe`, the TLS between a stream, whose sink it becomes, and `sink`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        sink: Sink,
+        context: ssl.SSLContext,
+        host: str | None = None,
+        server_side: bool = False,
+    ) -> None:
+        self._runtime = runtime
+        self._over = runtime.signal()
+        self._error: OSError | None = TimeoutError("it was not completed in time")
+        self.pipe: TlsPipe = TlsPipe(sink, context, host, self.end, server_side)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until it is complete, at most `seconds` (0: no limit).
+
+        Raises OSError, and drops the stream, if it fails.
+        """
+        try:
+            await wait_for(self._runtime, self._over, seconds)
+            error, self._error = self._error, None
+            if error is not None:
+                try:
+                    raise error
+                finally:  # its traceback refers to this frame
+                    del error
+        except BaseException:
+            self.pipe.abort()
+            raise
+
+    def end(self, error: OSError | None) -> None:
+        """It is complete, or has failed."""
+        self._error = error
+        self._over.set()
+
+
+async def through_tls(
+    runtime: Runtime, where: Address, sink: Sink, join: Callable[[Sink], Awaitable[object]]
+) -> None:
+    """Have `join` connect a sink to a stream to `where`, for `sink` to have TLS over it.
+
+    Raises OSError if the handshake fails.
+    """
+    assert where.tls is not None
+    handshake = TlsHandshake(runtime, sink, where.tls, where.server_hostname)
+    await join(handshake.pipe)
+    await handshake.wait(where.handshake_timeout)
