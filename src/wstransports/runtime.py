@@ -339,16 +339,6 @@ async def checkpoint(runtime: Runtime) -> None:
         await runtime.checkpoint()
 
 
-class Block(Protocol):
-    """A loop driven from outside, for the `with` form."""
-
-    def enter(self) -> Any:
-        """Take or make a loop, and enter the server in it; returns the loop's own server object."""
-
-    def exit(self, error: BaseException | None) -> bool:
-        """Exit the server and undo `enter`; returns whether our own stop caused `error`."""
-
-
 class Served(Protocol):
     """The server of a block."""
 
@@ -367,16 +357,20 @@ class Served(Protocol):
         """Close."""
 
 
-_blocks: list[Callable[[Served], Block]] = []
+Block = Callable[[Served], AbstractContextManager[Any]]
+"""A block of a server on a loop that it drives from outside: yields the loop's own server object,
+and suppresses the error that its own stop caused."""
+
+_blocks: list[Block] = []
 
 
-def register_block(make: Callable[[Served], Block]) -> None:
+def register_block(block: Block) -> None:
     """Register an adapter's Block, for a loop that can be driven from outside."""
-    _blocks.append(make)
+    _blocks.append(block)
 
 
-def block(server: Served) -> Block:
-    """Make the Block for a server. Raises RuntimeError inside a running loop."""
+def block(server: Served) -> AbstractContextManager[Any]:
+    """The Block of a server. Raises RuntimeError inside a running loop."""
     check_none_runs()
     return _blocks[0](server)
 

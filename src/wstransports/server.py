@@ -4,7 +4,7 @@ import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, cast
@@ -20,7 +20,6 @@ from .listening_server import ListeningServer
 from .options import ServerKeywords, ServerOptions
 from .parts import Part
 from .runtime import (
-    Block,
     Listener,
     Runner,
     Runtime,
@@ -149,7 +148,7 @@ class WebSocketServer:
         self._runtime: Runtime | None = None
         self._group: AbstractAsyncContextManager[Any]  # runs the connections' tasks
         self._listener: Listener | None = None
-        self._block: Block | None = None
+        self._block: AbstractContextManager[Any] | None = None
 
     @property
     def port(self) -> int:
@@ -290,7 +289,7 @@ class WebSocketServer:
         Raises RuntimeError inside a running loop: use `async with` there.
         """
         entered = block(self)
-        listener: ListeningServer = entered.enter()
+        listener: ListeningServer = entered.__enter__()
         self._block = entered
         return listener
 
@@ -304,7 +303,7 @@ class WebSocketServer:
         left, self._block = self._block, None
         if left is None:
             raise RuntimeError(_DOES_NOT_LISTEN)
-        return left.exit(error)
+        return bool(left.__exit__(kind, error, traceback))
 
     def run(
         self, *, workers: int | None = None, drain: float = 0, runner: Runner | None = None

@@ -4,7 +4,8 @@ import asyncio
 import sys
 import threading
 import warnings
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from ..runtime import Main, Served, register_block, register_runner
@@ -13,57 +14,41 @@ from .asyncio_signals import AsyncioSignals
 _STOPPED = "Event loop stopped before Future completed."
 
 
-class AsyncioBlock:
-    """Enters and leaves a server on a loop that does not run yet.
+@contextmanager
+def driven(server: Served) -> Iterator[Any]:
+    """A block of a server, on a loop that does not run yet; yields the listener.
 
-    While the block lasts, signals stop the loop, so that what follows `run_forever()` is run.
+    While it lasts, signals stop the loop, so that what follows `run_forever()` is run.
     """
-
-    def __init__(self, server: Served) -> None:
-        self._server = server
-        self._given = server.loop
-        self._loop: asyncio.AbstractEventLoop
-        self._runner: asyncio.Runner | None = None  # where the loop is ours to close
-        self._signals: AsyncioSignals
-
-    def enter(self) -> Any:
-        """Listen, and take the signals."""
-        self._loop = self._thread_loop() if self._given is None else _checked(self._given)
-        self._server.loop = self._loop
+    with ExitStack() as undo:
+        undo.callback(setattr, server, "loop", server.loop)
+        loop = _thread_loop(undo) if server.loop is None else _checked(server.loop)
+        server.loop = loop
+        listener = loop.run_until_complete(server.__aenter__())
+        signals = AsyncioSignals(loop, loop.stop)
+        signals.take_defaults()
         try:
-            listener = self._loop.run_until_complete(self._server.__aenter__())
-        except BaseException:
-            self._let_go_of_loop()
-            raise
-        self._signals = AsyncioSignals(self._loop, self._loop.stop)
-        self._signals.take_defaults()
-        return listener
-
-    def exit(self, error: BaseException | None) -> bool:
-        """Give the signals back, and close the server."""
-        self._signals.give_back()
-        try:
-            # A stop that came while the loop did not run would end our closing: let it pass.
-            self._loop.call_soon(self._loop.stop)
-            self._loop.run_forever()
-            self._loop.run_until_complete(self._server.__aexit__(None, None, None))
+            yield listener
+        except RuntimeError as error:
+            if not signals.came or str(error) != _STOPPED:
+                raise
         finally:
-            self._let_go_of_loop()
-        return self._signals.came and isinstance(error, RuntimeError) and str(error) == _STOPPED
+            signals.give_back()
+            # A stop that came while the loop did not run would end our closing: let it pass.
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            loop.run_until_complete(server.__aexit__(None, None, None))
 
-    def _thread_loop(self) -> asyncio.AbstractEventLoop:
-        """The thread's loop, or a new one, which is the thread's as long as the block lasts."""
-        with suppress(RuntimeError), _quiet():  # Python 3.14 raises where there is none
-            loop = asyncio.get_event_loop()
-            if not loop.is_closed():
-                return loop
-        self._runner = asyncio.Runner()
-        return self._runner.get_loop()
 
-    def _let_go_of_loop(self) -> None:
-        self._server.loop = self._given
-        if self._runner is not None:
-            self._runner.close()
+def _thread_loop(undo: ExitStack) -> asyncio.AbstractEventLoop:
+    """The thread's loop, or a new one, which is the thread's until `undo`."""
+    with suppress(RuntimeError), _quiet():  # Python 3.14 raises where there is none
+        loop = asyncio.get_event_loop()
+        if not loop.is_closed():
+            return loop
+    runner = asyncio.Runner()
+    undo.callback(runner.close)
+    return runner.get_loop()
 
 
 def _quiet() -> AbstractContextManager[object]:
@@ -94,5 +79,5 @@ def run(main: Main) -> None:
     asyncio.run(main())
 
 
-register_block(AsyncioBlock)
+register_block(driven)
 register_runner(run)
