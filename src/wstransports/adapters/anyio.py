@@ -63,9 +63,6 @@ class AnyioListener(Listening):
     def _stop(self) -> None:
         """Nothing to stop: the server answers 503 from now on."""
 
-    def _drop_handshakes(self) -> None:
-        """There are none: the streams are given when they have TLS."""
-
     async def _drop(self, stream: ByteStream) -> None:
         try:
             await anyio.aclose_forcefully(stream)

@@ -249,9 +249,6 @@ class MemoryListener(Listening):
     def _stop(self) -> None:
         del self._runtime._listeners[self._address]  # nobody else can have taken it meanwhile
 
-    def _drop_handshakes(self) -> None:
-        """There is no TLS."""
-
 
 class MemoryRuntime(Kernel):
     """The contract's Runtime: tasks, a clock that only the test turns, and streams in memory.
