@@ -1,6 +1,7 @@
 """What members get of a publication: the bytes of a message, made once for all of them."""
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 
 from wscore import PreparedMessage
@@ -25,7 +26,9 @@ class Rendering:
         """The application's."""
         self._logger = logger
         self._limit = LogLimit()
-        self._made: dict[tuple[str, Position], PreparedMessage] = {}  # the latest ones
+        # The latest ones. A dict would search the places of those that left for the oldest: that
+        # takes 5,000 instructions.
+        self._made: OrderedDict[tuple[str, Position], PreparedMessage] = OrderedDict()
         self._bytes = 0
 
     def message(self, publication: Publication) -> PreparedMessage | None:
@@ -44,7 +47,7 @@ class Rendering:
         self._made[key] = message
         self._bytes += len(message.payload)
         while len(self._made) > MOST or self._bytes > MOST_BYTES:
-            self._bytes -= len(self._made.pop(next(iter(self._made))).payload)
+            self._bytes -= len(self._made.popitem(last=False)[1].payload)
         return message
 
     def _log(self, publication: Publication, error: Exception) -> None:
