@@ -227,14 +227,13 @@ class Sending:
     def begin(self, until: float) -> bool:
         """Send to the first clients, as `send_slice`.
 
-        While others are unfinished, it sends to one of many, since many may begin in one turn of
-        the loop; to a few it sends at once, since a pause would last until the others end.
+        To a few it sends at once: a pause may last until other broadcasts end. While others are
+        unfinished, it sends to one of many, since many may begin in one turn of the loop.
         """
-        if self._runtime.batch.unfinished:
-            until = 0.0
-            if self._count <= self._step:
-                self.send_all()
-        return self.send_slice(until)
+        if self._count <= self._step:
+            self.send_all()
+            return False
+        return self.send_slice(0.0 if self._runtime.batch.unfinished else until)
 
     def send_slice(self, until: float) -> bool:
         """Send to clients up to a time of the clock; returns whether any are left."""
