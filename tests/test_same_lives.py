@@ -4,18 +4,28 @@ import logging
 import random
 import re
 from collections import Counter
+from contextlib import suppress
 from typing import Any, cast
 
 import pytest
 
 import wscore.connection
+import wscore.handshake.key
+import wscore.masking
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, Frame
 from kit.handshake import REQUEST
 from wscore import MessagePiece, ServerConnection
 from wscore.connection import Connection
 from wscore.frames import LARGE
 from wscore.sending import Sender
-from wstransports import Client, WebSocketReader, WebSocketServer, broadcast
+from wstransports import (
+    Client,
+    ConnectionClosed,
+    WebSocketReader,
+    WebSocketServer,
+    broadcast,
+    connect,
+)
 from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS, Batch
 from wstransports.connection.session import Session
 from wstransports.receiving.inbox import Inbox
@@ -66,7 +76,10 @@ class Lines(logging.Handler):
 
 
 class Life:
-    """A server with two clients, whose callbacks and peers do anything; all that shows of it."""
+    """A server with two raw clients and one of ours, which all do anything; all that shows of it.
+
+    Our client answers few messages, or the two would go on for ever.
+    """
 
     def __init__(self, seed: int, seen: Counter[str]) -> None:
         self.random = random.Random(seed)
@@ -86,6 +99,7 @@ class Life:
             concurrent_messages=self.random.choice([1, 1, 3]),
             timeout=20,
         )
+        self.logger = logger
         self.server.connection(self.on_connection)
 
     def note(self, *what: object) -> None:
@@ -212,9 +226,53 @@ class Life:
         await self.runtime.settle()
         self.note("sent at last", end.received_now(), end.at_eof)
 
+    async def visitor(self) -> None:
+        with suppress(ConnectionClosed, TimeoutError):
+            async with (
+                connect(
+                    f"ws://memory:{self.server.port}/",
+                    runtime=self.runtime,
+                    logger=self.logger,
+                    read_limit=self.random.choice([1000, 65536]),
+                    write_limit=self.random.choice([1000, 65536]),
+                ) as client,
+                self.runtime.timeout_at(self.runtime.now() + 20),
+            ):
+                await self.visit(client)
+
+    async def visit(self, client: Client) -> None:
+        left = 8  # messages that are answered
+
+        async def take(message: str | bytes) -> None:
+            nonlocal left
+            self.note("visited", message)
+            left -= 1
+            if left < 0:
+                return
+            if self.maybe(0.2):
+                await self.runtime.sleep(0.1)
+            for _ in range(self.random.choice([1, 1, 3])):
+                await client.writer.send(
+                    self.random.choice([message, "\u20ac" * 60, b"\xff" * 200])
+                )
+
+        async def on_message(reader: WebSocketReader) -> None:
+            await take(await reader.get())
+
+        await client.writer.send("first")
+        if self.maybe(0.5):
+            client.message(on_message)
+            await client.wait_closed()
+            return
+        async for message in client:
+            await take(message)
+            if self.maybe(0.02):
+                return
+
     async def main(self) -> None:
         await self.server.__aenter__()
         peers = [self.runtime.spawn(self.peer()) for _ in range(2)]
+        peers.append(self.runtime.spawn(self.visitor()))
         for peer in peers:
             while not peer.done:
                 await self.runtime.advance(1)
@@ -236,7 +294,9 @@ def lived(seed: int, seen: Counter[str]) -> list[object]:
     "block", [0, *(pytest.param(block, marks=pytest.mark.slow) for block in range(1, 5))]
 )
 def test_random_lives_are_the_same(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wscore.connection, "urandom", bytes)  # the keepalive's pings
+    for module in (wscore.connection, wscore.handshake.key):
+        monkeypatch.setattr(module, "urandom", bytes)  # the keepalive's pings
+    monkeypatch.setattr(wscore.masking, "urandom", lambda size: bytes(range(256)) * (size // 256))
     for seed in range(50 * block, 50 * block + 50):
         shown = lived(seed, Counter())
         with monkeypatch.context() as patch:
@@ -255,9 +315,8 @@ def test_the_lives_go_everywhere() -> None:
         life = Life(seed, seen)
         life.live()
         logged.update(line[1][:60] for line in life.log.lines)
-    assert {"on_message", "received", "got", "handled", "answered", "sent", "sent at last"} <= {
-        *seen
-    }
+    noted = {"on_message", "received", "got", "handled", "answered", "visited"}
+    assert {*noted, "sent", "sent at last"} <= {*seen}
     found = "\n".join(logged)
     for words in (
         "on_message raised",
