@@ -5,7 +5,7 @@ public is found out, so that none is forgotten.
 """
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any, get_origin
@@ -397,7 +397,7 @@ def is_awaited(function: object) -> bool:
     """Whether what it gives is to be awaited."""
     annotations = getattr(function, "__annotations__", {})
     return inspect.iscoroutinefunction(function) or (
-        get_origin(annotations.get("return")) is Awaitable
+        get_origin(annotations.get("return")) in (Awaitable, Coroutine)
     )
 
 
