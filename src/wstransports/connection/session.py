@@ -71,7 +71,7 @@ class Session:
     """
 
     __slots__ = (
-        *("_alarm", "_batch", "_client", "_ended", "_going_away", "_linger", "_now", "_over"),
+        *("_alarm", "_client", "_ended", "_going_away", "_linger", "_now", "_over"),
         "_stream_closed",
         "callbacks",
         "control",
@@ -119,7 +119,6 @@ class Session:
         self.loss: Exception | None = None
         """The error that ended the byte stream, if any."""
         self.owner: Owner = owner
-        self._batch = runtime.batch
         self._now = runtime.now
         self._going_away: Reasons | None = None  # the code for that, once the server stops
         self._stream_closed = False  # our half
@@ -150,7 +149,7 @@ class Session:
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
         # `run_as_batch` inlined: its calls would take 1 % of an echo's instructions.
-        batch = self._batch
+        batch = self.outbox.batch
         outermost = not batch.active
         if outermost:
             batch.active = 1
@@ -198,7 +197,7 @@ class Session:
 
     def run_as_batch(self, call: Callable[[], None]) -> None:
         """Run `call` as the handling of input: what it sends leaves in one write."""
-        with self._batch:
+        with self.outbox.batch:
             try:
                 call()
             except Exception as error:  # noqa: BLE001  # an extension may raise anything
