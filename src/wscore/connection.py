@@ -300,14 +300,14 @@ class Connection(Sender, Generic[Handshake]):
         """The caller reads again: the keepalive starts again at `now`."""
         self._deadlines.resume(now)
 
-    def output_progress(self, taken: int, waiting: int, now: float) -> None:
+    def output_progress(self, taken: int, waiting: int, now: float, held: int = 0) -> None:
         """Report how many bytes the peer has read in all, and how many are waiting for it.
 
         If bytes are waiting and the peer reads none for the keepalive time, `handle_timeout` ends
-        the connection. `taken` and `waiting` are in bytes; only a `taken` that is larger than the
-        last counts, so an estimate will do.
+        the connection. A peer that reads some, but not all, is not silent: a ping waits behind the
+        rest. The system may hold `held` more, unsent. Only a larger `taken` counts: estimate it.
         """
-        self._deadlines.output(now, taken, waiting)
+        self._deadlines.output(now, taken, waiting, held)
 
     # Closing.
 

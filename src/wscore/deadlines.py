@@ -75,7 +75,8 @@ class Deadlines:
                 "ping_interval must be in seconds, less than the timeout, None for half of it,"
                 f" not {ping_interval!r}"
             )
-        self.heard: float | None = 0.0  # when bytes were last received; None after a ping
+        # When the peer last sent bytes, or took some, but not all; None after a ping.
+        self.heard: float | None = 0.0
         self._open_timeout = open_timeout
         self._close_timeout = close_timeout
         self._timeout = timeout
@@ -134,8 +135,11 @@ class Deadlines:
         self.reading = True
         self.heard = now
 
-    def output(self, now: float, taken: int, waiting: int) -> None:
-        """The peer has read `taken` bytes in all, and `waiting` more are waiting for it."""
+    def output(self, now: float, taken: int, waiting: int, held: int) -> None:
+        """The peer has read `taken` bytes in all; `waiting` more are waiting for it, and the system
+        holds `held` more."""
+        if taken > self._taken and (waiting or held):
+            self.heard = now  # a ping, and its pong, may have to wait until all is read
         if not waiting or not self._timeout:
             self._stalled = None
         elif self._stalled is None or taken > self._taken:

@@ -429,7 +429,7 @@ def test_an_estimate_that_falls_is_not_progress(role: str) -> None:
     connection.output_progress(450, 150, now=100)
     assert connection.next_deadline() == 120
     connection.output_progress(451, 149, now=110)
-    assert connection.next_deadline() == 160
+    assert connection.next_deadline() == 170
     assert connection.handle_timeout(120) == []
 
 
@@ -458,6 +458,34 @@ def test_pausing_does_not_stop_the_clock_of_output(role: str) -> None:
     assert connection.handle_timeout(124) == []
     assert connection.handle_timeout(125) == [STALLED]
     gone(connection)
+
+
+@both_roles
+@pytest.mark.parametrize(("waiting", "held"), [(1000, 0), (0, 1000)])
+def test_a_slow_reader_is_not_silent(waiting: int, held: int, role: str) -> None:
+    """A ping waits behind the output that it reads."""
+    connection = open_end(role, timeout=120)
+    connection.output_progress(0, waiting, 60, held)
+    ping_at(connection, 60, role)
+    for now in range(120, 1000, 60):
+        connection.output_progress(now, waiting, now, held)
+        assert not connection.is_overdue(now)
+        assert connection.handle_timeout(now) == []
+        assert connection.next_deadline() == now + 60
+    assert connection.data_to_send() == b""
+    connection.output_progress(now, waiting, now + 60, held)
+    ping_at(connection, now + 60, role)
+    assert connection.handle_timeout(now + 119.9) == []
+    assert connection.handle_timeout(now + 120) == [STALLED if waiting else SILENT]
+
+
+@both_roles
+def test_a_peer_that_has_taken_all_must_answer(role: str) -> None:
+    connection = open_end(role, timeout=120)
+    connection.output_progress(0, 1000, now=60)
+    ping_at(connection, 60, role)
+    connection.output_progress(1000, 0, now=119)
+    assert connection.handle_timeout(120) == [SILENT]
 
 
 def test_output_during_the_handshake() -> None:

@@ -212,8 +212,8 @@ class Walk:
             self.call(role, "resume_reading", self.now)
 
     def output_progress(self, role: str) -> None:
-        taken, waiting = self.random.randrange(3), self.random.randrange(3)
-        self.call(role, "output_progress", taken, waiting, self.now)
+        taken, waiting, held = [self.random.randrange(3) for _ in range(3)]
+        self.call(role, "output_progress", taken, waiting, self.now, held)
 
     def flood(self, role: str) -> None:
         """Many messages at once."""

@@ -15,7 +15,7 @@ from raw import DEFLATE, close_all, compressed, connect, flood, frame, read_all
 from target import Target
 from tls_client import TlsClient
 
-from kit.frames import BINARY, FIN, PING, TEXT, parse
+from kit.frames import BINARY, FIN, PING, TEXT
 
 HERE = Path(__file__).parent
 
@@ -120,25 +120,18 @@ def crowd(target: Target) -> list[Figure]:
 
 @attack("a peer that reads slowly, timeout=2", timeout=2)
 def slow_reader(target: Target) -> list[Figure]:
-    """Reads 250 kB a second: slow, but steady."""
+    """Reads 250 kB a second: slow, but steady. A ping waits behind megabytes."""
     peer = connect(target, "/big", receive_buffer=32 * 1024)
     peer.sendall(frame(FIN | BINARY, b"go"))
-    dropped, end = 0, time.monotonic() + 9
-    received = bytearray()
-    while time.monotonic() < end and not dropped:
+    end = time.monotonic() + 9
+    while time.monotonic() < end:
         time.sleep(0.1)
-        try:
-            data = peer.recv(25_000)
-        except OSError:
-            data = b""
-        received += data
-        if not data:
-            dropped = 1
-        # A ping is answered: the connection is silent in one direction only.
-        if received[:1] == bytes([FIN | PING]) and (ping := parse(received)) is not None:
-            peer.sendall(frame(FIN | 10, ping.frame.payload))
+        with suppress(OSError):
+            peer.recv(25_000)
+    # The peer does not see it: what the kernel has comes after a drop, too.
+    drops = 1 - target.stats()["clients"]
     peer.close()
-    return [Figure("drops", dropped, 0)]
+    return [Figure("drops", drops, 0)]
 
 
 @attack("SIGTERM while 100 callbacks run")

@@ -6,7 +6,7 @@ from typing import Any
 
 if sys.platform == "linux":
     from fcntl import ioctl
-    from socket import IPPROTO_TCP, TCP_INFO
+    from socket import AF_UNIX, IPPROTO_TCP, TCP_INFO
     from termios import TIOCOUTQ
 
     # Of a tcp_info.
@@ -14,6 +14,7 @@ if sys.platform == "linux":
     _UNACKED = slice(24, 28)
 
     CLOSE_WAIT = 8  # linux/tcp_states.h
+    SIOCOUTQNSD = 0x894B  # linux/sockios.h
 
     def unsent(sock: Any) -> int:
         """How many bytes the peer has not taken, of those that the kernel has.
@@ -21,9 +22,19 @@ if sys.platform == "linux":
         A Unix socket counts the kernel's own memory in. 0 if the socket is closed, or is none that
         can be asked.
         """
+        return _queued(sock, TIOCOUTQ)
+
+    def not_sent(sock: Any) -> int:
+        """How many of those bytes the kernel has not even sent: most often the peer has no space.
+
+        What a hanging peer's kernel takes at once never counts. For a Unix socket as `unsent`.
+        """
+        return _queued(sock, SIOCOUTQNSD) or (unsent(sock) if sock.family == AF_UNIX else 0)
+
+    def _queued(sock: Any, which: int) -> int:
         size = array("i", [0])
         try:
-            ioctl(sock.fileno(), TIOCOUTQ, size)
+            ioctl(sock.fileno(), which, size)
         except (OSError, ValueError):
             return 0
         return size[0]
@@ -56,6 +67,10 @@ else:  # pragma: no cover - the tests run on Linux
 
     def unsent(sock: Any) -> int:
         """Elsewhere nobody can be asked: 0."""
+        return 0
+
+    def not_sent(sock: Any) -> int:
+        """The same."""
         return 0
 
     def unacknowledged(sock: Any) -> int:

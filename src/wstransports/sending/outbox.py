@@ -17,7 +17,7 @@ from ..identity import Identity
 from ..runtime import Pipe, Runtime, checkpoint, read_arrived
 from ..speedups import accelerated_method
 from .fragment_lock import FREE, FragmentLock
-from .kernel_buffer import has_ended, unacknowledged, unsent
+from .kernel_buffer import has_ended, not_sent, unacknowledged, unsent
 from .pongs import AwaitedPong, Pongs
 from .source import Source
 
@@ -224,14 +224,15 @@ class Outbox:
     def report_progress(self, now: float, paused: bool = False) -> None:
         """Report to the core what the peer took; it drops one that takes nothing for too long.
 
-        This asks the kernel: a slow peer takes from its buffer long before there is space for ours.
+        This asks the kernel: a slow peer takes from its buffer long before there is space for ours,
+        and a ping waits there, too.
         While reading is `paused`, what nobody acknowledges shows that a peer is gone. With TLS the
         end of its TCP does, too: under uvicorn, asyncio's TLS drops what is written after that, and
         says so to nobody.
         """
         waiting = self.pipe.waiting()
         self._watched = waiting > 0
-        sock = self.pipe.info("socket") if waiting or paused else None
+        sock = self.pipe.info("socket")
         if sock is None:
             self.core.output_progress(self._written - waiting, waiting, now)
         else:
@@ -239,7 +240,7 @@ class Outbox:
             if paused and self.pipe.info("ssl_object") is not None and has_ended(sock):
                 taken, waiting = 0, 1
             lost = unacknowledged(sock) if paused else 0
-            self.core.output_progress(taken, waiting or lost, now)
+            self.core.output_progress(taken, waiting or lost, now, not_sent(sock))
 
     async def checkpoint(self) -> None:
         """Let other tasks run once, on a loop with `checkpoints`."""
