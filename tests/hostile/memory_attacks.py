@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from attack import Figure, attack
-from raw import DEFLATE, close_all, compressed, connect, flood, frame, reset
+from raw import DEFLATE, close_all, compressed, connect, echoed, flood, frame, reset
 from target import Target
 
 from kit.frames import BINARY, CONTINUATION, FIN, PING
@@ -127,6 +127,18 @@ def dribbled_frame(target: Target) -> list[Figure]:
                 peer.sendall(bytes(1))
 
     return held(target, "/echo", dribble, 2, number=2)
+
+
+@attack("200 idle connections over TLS", tls=True)
+def idle_over_tls(target: Target) -> list[Figure]:
+    """Connections that have echoed once. asyncio's own TLS keeps 256 KiB for each."""
+    peers = [connect(target, "/echo") for _ in range(PEERS)]
+    before = target.memory()
+    peers += [connect(target, "/echo") for _ in range(200)]
+    unserved = sum(not echoed(peer) for peer in peers)
+    growth = (target.memory() - before) / 200 / KiB
+    close_all(peers)
+    return [Figure("KiB a connection", growth, 48), Figure("clients not served", unserved, 0)]
 
 
 @attack("long heads", open_timeout=20)

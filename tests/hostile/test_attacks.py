@@ -53,6 +53,12 @@ def test_what_is_measured(tmp_path: Path, loop: str, tls: bool) -> None:
         assert target.returncode == 0
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_idle_connection_over_tls_takes_little(loop: str) -> None:
+    [attack] = [one for one in ATTACKS if one.name == "200 idle connections over TLS"]
+    assert [figure for figure in attack.on(loop) if not figure.kept] == []
+
+
 def run(monkeypatch: pytest.MonkeyPatch, *attacks: Attack) -> int:
     monkeypatch.setattr(hostile, "ATTACKS", [*attacks])
     monkeypatch.setattr(sys, "argv", ["hostile.py", "--loop=asyncio"])
