@@ -24,6 +24,8 @@ class _Stream(socket.socket):
     time it is asked, which `accept` and loops do up to five times for each connection: 22k of the
     670k instructions of a handshake and a Close."""
 
+    __slots__ = ()
+
     type = socket.SOCK_STREAM
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -33,10 +35,14 @@ class _Stream(socket.socket):
 
 
 class _Inet(_Stream):
+    __slots__ = ()
+
     family = socket.AF_INET
 
 
 class _Inet6(_Stream):
+    __slots__ = ()
+
     family = socket.AF_INET6
 
 
