@@ -109,10 +109,10 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._sink.connection_lost(exc or self._loss)
         self._loss = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
-        if self.connected:
-            # asyncio's TLS keeps our methods; its other transports are a cycle until closed again.
+        if self.connected and self._transport.can_write_eof():
+            self._transport.close()  # again: asyncio's own breaks its cycle then
+        elif self.connected:  # asyncio's TLS keeps our methods
             self._transport.set_protocol(asyncio.BufferedProtocol())
-            self._transport.close()
 
     # As a Pipe.
 
@@ -294,8 +294,8 @@ class AsyncioRuntime:
         self.loop = loop
         self.in_thread = asyncio.to_thread
         self.stop_signals = partial(AsyncioSignals, loop)
-        # In an empty context: what calls a user's callback sets that of its client.
-        self.timers: FarTimers = FarTimers(self.now, partial(loop.call_at, context=Context()))
+        self.timers: FarTimers = FarTimers(self.now, self._call_at)
+        self._context = Context()  # empty: what calls a user's callback sets that of its client
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
         done: asyncio.Future[None] = loop.create_future()
         done.set_result(None)
@@ -314,6 +314,11 @@ class AsyncioRuntime:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _call_at(self, when: float, call: Callable[[], None]) -> Timer:
+        if when <= self.now():  # with a timer for these, a handshake takes 12 k instructions more
+            return self.loop.call_soon(call, context=self._context)
+        return self.loop.call_at(when, call, context=self._context)
 
     def is_cancellation(self, error: BaseException) -> bool:
         """Whether it is this task's own, not that of another which it awaited."""
