@@ -8,7 +8,7 @@ from .extensions import Extension
 from .handshake import ClientHandshake
 from .handshake.head import MAX_HEAD_FIELDS, MAX_HEAD_SIZE
 from .headers import HeaderFields
-from .masking import mask_keys
+from .masking import MaskKeys
 from .parser import Parser
 from .request import Request
 
@@ -56,7 +56,7 @@ class ClientConnection(Connection[ClientHandshake]):
         super().__init__(
             handshake,
             Parser(False, max_message_size),
-            mask_keys(),
+            MaskKeys(),
             Deadlines(open_timeout, close_timeout, timeout),
         )
         self.request: Request = handshake.request

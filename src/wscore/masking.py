@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from os import urandom
 from struct import iter_unpack
+from typing import Self
 
 from .speedups import accelerated
 
@@ -36,11 +37,23 @@ def apply_mask(
     return bytes(masked)
 
 
-def mask_keys() -> Iterator[bytes]:
+class MaskKeys:
     """Masking keys from the operating system's random generator (RFC 6455 section 10.3).
 
-    Read in blocks, because a system call for each frame would cost more than the frame.
+    Read in blocks, because a system call for each frame would cost more than the frame. Not a
+    generator: the garbage collector may end that before the connection sends its last frame.
     """
-    while True:
-        for (key,) in iter_unpack("4s", urandom(_BLOCK)):  # slices would take 1.5 times as long
-            yield key
+
+    __slots__ = ("_keys",)
+
+    def __init__(self) -> None:
+        self._keys: Iterator[tuple[bytes]] = iter(())
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        for (key,) in self._keys:
+            return key
+        self._keys = iter_unpack("4s", urandom(_BLOCK))
+        return next(self)

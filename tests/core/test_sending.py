@@ -1,5 +1,6 @@
 """What is sent, byte for byte, and what is refused."""
 
+import gc
 import re
 from collections.abc import Callable
 from functools import partial
@@ -619,3 +620,25 @@ def test_codes_that_may_be_sent_may_be_received(code: int, role: str) -> None:
     receive(peer, sent)
     assert peer.close_frames == (CloseFrame(False, reason_for(code), "why"),)
     assert type(peer.close_code) is type(reason_for(code))
+
+
+def test_a_client_can_send_while_the_collector_frees_it() -> None:
+    """The end of an event loop is such a moment: the collector may be what ends its tasks."""
+    sent: list[bytes] = []
+
+    class Holder:
+        def __init__(self, client: AnyConnection) -> None:
+            self.client = client
+            self.itself = self
+
+        def __del__(self) -> None:
+            self.client.send_ping(b"last")
+            sent.append(self.client.data_to_send())
+
+    client = open_end("client")
+    client.send_ping()
+    client.data_to_send()
+    Holder(client)
+    del client
+    gc.collect()
+    assert [sent_frames(data, "client") for data in sent] == [[(FIN | PING, b"last")]]

@@ -22,7 +22,7 @@ from ..headers import (
     token_list,
     upgrade_list,
 )
-from ..masking import mask_keys
+from ..masking import MaskKeys
 from ..reasons import Reasons, printable
 from ..request import Request
 from ..response import Response
@@ -282,7 +282,7 @@ class ClientHandshake:
         except (NegotiationError, MalformedHeader) as error:
             # RFC 6455 section 7.4.1, RFC 7692 section 7.1: for the server the connection is open.
             body = close_payload(Reasons.EXTENSION_NOT_PRESENT, truncated_reason(str(error)))
-            self.refusal = b"".join(encode_frame(FIN | DataType.CLOSE, body, next(mask_keys())))
+            self.refusal = b"".join(encode_frame(FIN | DataType.CLOSE, body, next(MaskKeys())))
             raise _Failure(str(error)) from None
         return negotiated_extensions([*chosen.values()])
 
