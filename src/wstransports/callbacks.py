@@ -114,7 +114,7 @@ class Callbacks:
             self._handle(name, own)
         if _ends_program(goes_on):
             self._stop()
-        elif goes_on and not self._cancelled and not isinstance(goes_on, GeneratorExit):
+        elif goes_on and not self._cancelled and not _is_closing(goes_on):
             self.stopped = True
             self.link.stop_messages()
             when = self._runtime.now() + _SHUTDOWN_SHOWS
@@ -134,8 +134,9 @@ class Callbacks:
     def _goes_on(self, error: BaseException) -> bool:
         if isinstance(error, Exception | BaseExceptionGroup):
             return False
-        ending = (KeyboardInterrupt, SystemExit, GeneratorExit)
-        return isinstance(error, ending) or self._runtime.is_cancellation(error)
+        if isinstance(error, KeyboardInterrupt | SystemExit) or _is_closing(error):
+            return True
+        return self._runtime.is_cancellation(error)
 
     def _handle(self, name: str, error: BaseException) -> None:
         link = self.link
@@ -171,6 +172,16 @@ def _ends_program(error: BaseException | None) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(map(_ends_program, error.exceptions))
     return isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def _is_closing(error: BaseException) -> bool:
+    """Whether `error` closes the coroutine that caught it, as where its loop is gone.
+
+    `coroutine.close()` raises a new GeneratorExit in each frame that it ends, so the traceback has
+    that one only. A GeneratorExit that the callback raised has passed through the callback's.
+    """
+    traceback = error.__traceback__
+    return isinstance(error, GeneratorExit) and traceback is not None and traceback.tb_next is None
 
 
 def _closed_connections(error: BaseException) -> list[ConnectionClosed]:

@@ -308,6 +308,9 @@ def in_context(coroutine: Coroutine[Any, Any, None], context: Context) -> Genera
         try:
             step = coroutine.send
             arguments.append((yield trap))
+        except GeneratorExit:  # thrown inside, it would look like one that was raised there
+            context.run(coroutine.close)
+            raise
         except BaseException as error:  # noqa: BLE001  # it goes on inside
             step = coroutine.throw
             arguments.append(error)

@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
@@ -25,9 +26,11 @@ from wstransports import (
     ConnectionClosed,
     Reasons,
     Request,
+    State,
     WebSocketReader,
     WebSocketServer,
 )
+from wstransports.runtime import in_context
 
 Failing = Callable[[Loop], Awaitable[None]]
 
@@ -42,6 +45,14 @@ async def odd(loop: Loop) -> None:
 
 async def pytests_failure(loop: Loop) -> None:
     pytest.fail("an assertion of the user's test")
+
+
+async def generators_end(loop: Loop) -> None:
+    raise GeneratorExit
+
+
+async def group_of_a_generators_end(loop: Loop) -> None:
+    raise BaseExceptionGroup("of a task group", [GeneratorExit()])
 
 
 async def odd_group(loop: Loop) -> None:
@@ -61,7 +72,14 @@ async def another_tasks_cancellation(loop: Loop) -> None:
     await job.wait()
 
 
-FAILINGS = [odd, pytests_failure, odd_group, another_tasks_cancellation]
+FAILINGS = [
+    odd,
+    pytests_failure,
+    generators_end,
+    group_of_a_generators_end,
+    odd_group,
+    another_tasks_cancellation,
+]
 
 
 @pytest.mark.parametrize("failing", FAILINGS)
@@ -321,6 +339,43 @@ async def test_so_it_does_in_a_group_with_harmless_departures(loop: AsyncioLoop,
     ours = [record.getMessage() for record in log.records if record.name == "wstransports"]
     assert [line.partition(": ")[2] for line in ours] == ["on_message was cancelled"]
     log.records.clear()  # and asyncio's line about the task
+
+
+@pytest.mark.parametrize("steps_in_context", [False, True])
+@on_memory
+async def test_the_closing_of_its_coroutine_is_not_a_failure(
+    loop: MemoryLoop, log: Log, steps_in_context: bool
+) -> None:
+    """As where the collector finds the task after the end of its loop."""
+    ended: list[BaseException] = []
+
+    @types.coroutine
+    def park() -> Generator[None, None, None]:
+        yield
+
+    async def hang() -> None:
+        try:
+            await park()
+        except GeneratorExit as error:
+            ended.append(error)
+            raise
+
+    clients: list[Client] = []
+
+    async def on_connection(client: Client) -> None:
+        clients.append(client)
+
+    async with loop.serving(on_connection) as server:
+        await loop.connect(server)
+        await loop.until(lambda: clients)
+        callbacks = clients[0]._session.callbacks
+        coroutine = callbacks.call("on_message", hang)
+        steps = in_context(coroutine, callbacks.context) if steps_in_context else coroutine
+        steps.send(None)
+        steps.close()
+        assert len(ended) == 1
+        assert log.lines() == []
+        assert clients[0].state is State.OPEN
 
 
 # --- After a failure
