@@ -269,7 +269,8 @@ class Client(Generic[DataT]):
         """Return when the connection is over, for any reason: see `close_code`.
 
         This neither closes the connection nor reads messages: with more than `read_limit` bytes
-        unread, the peer's Close is not seen. Callbacks may still run. Any number of tasks may wait.
+        unread, the peer's Close is not seen. In the task that calls `receive()`, its last message
+        counts as handled. Callbacks may still run. Any number of tasks may wait.
         """
         await self._session.wait_closed()
         await self._session.outbox.checkpoint()

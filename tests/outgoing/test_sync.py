@@ -448,6 +448,25 @@ def test_waiting_for_the_end(raw: Raw) -> None:
     raw.client.wait_closed()  # its thread has ended
 
 
+def test_the_thread_that_received_has_handled_its_message() -> None:
+    raw = Raw(close_timeout=0)
+    raw.send(Frame(FIN | TEXT, b"last"))
+    assert raw.client.receive() == "last"
+    waiting = background(partial(raw.client.wait_closed, timeout=0))
+    assert isinstance(waiting.exception(PATIENCE), TimeoutError)
+    assert not raw.client._client._session.inbox.is_idle()  # for another thread waited
+    raw.send(Frame(FIN | CLOSE, (1012).to_bytes(2)))
+
+    def answer() -> Frame:
+        with raw.socket:
+            return raw.frame()
+
+    answering = background(answer)
+    raw.client.wait_closed()
+    assert answering.result(PATIENCE) == Frame(FIN | CLOSE, (1012).to_bytes(2))
+    raw.client.close()
+
+
 def test_an_end_that_came_in_time_counts_though_the_loop_was_held_up(raw: Raw) -> None:
     def hold_the_loop() -> None:
         raw.send(Frame(FIN | CLOSE, (1000).to_bytes(2)))
@@ -456,7 +475,7 @@ def test_an_end_that_came_in_time_counts_though_the_loop_was_held_up(raw: Raw) -
 
     async def wait() -> None:
         asyncio.get_running_loop().call_soon(hold_the_loop)
-        await raw.client._wait_closed(0.05)
+        await raw.client._wait_closed(0.05, threading.current_thread())
 
     raw.client._thread.call(wait)
     assert raw.client.close_code == 1000

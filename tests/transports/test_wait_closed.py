@@ -1,10 +1,12 @@
 """`client.wait_closed()`: until the connection is over, however it ends."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
 from kit.connecting import connecting
+from kit.jobs import Job
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, state_of
 from kit.peer import Peer
@@ -98,3 +100,105 @@ async def test_it_waits_for_the_peers_close(loop: MemoryLoop) -> None:
         peer.acknowledge()
         await closing.wait()
         await waiting.wait()
+
+
+async def iterate(client: Client) -> str | bytes:
+    async for message in client:
+        return message
+    raise AssertionError
+
+
+@pytest.mark.parametrize("close_comes", ["with the message", "later"])
+@pytest.mark.parametrize(
+    "receive", [Client.receive, iterate, lambda client: client.receive(timeout=60)]
+)
+@on_each_loop
+async def test_the_task_that_received_has_handled_its_message(
+    loop: Loop, receive: Callable[[Client], Awaitable[str | bytes]], close_comes: str
+) -> None:
+    """The answer to the peer's Close waited for a call of receive(), up to `close_timeout`."""
+    ended: list[object] = []
+    received = loop.signal()
+
+    async def on_connection(client: Client) -> None:
+        ended.append(await receive(client))
+        received.set()
+        await client.wait_closed()
+        ended.append(client.close_code)
+
+    async with loop.serving(on_connection, close_timeout=0) as server:
+        peer = await loop.connect(server)
+        with peer.in_one_write():
+            peer.send("last")
+            if close_comes == "with the message":
+                peer.close()
+        await received.wait()
+        if close_comes == "later":
+            await peer.nothing()
+            peer.close()
+        assert await peer.closed() == (1000, "")
+        await loop.until(lambda: len(ended) == 2)
+        assert ended == ["last", 1000]
+
+
+@on_each_loop
+async def test_also_where_our_side_connected(loop: Loop) -> None:
+    async def on_connection(client: Client) -> None:
+        await client.writer.send("last")
+        client.close_nowait(1012, "restart")
+
+    async with (
+        loop.serving(on_connection) as server,
+        connecting(server, close_timeout=0) as client,
+    ):
+        assert await client.receive() == "last"
+        await client.wait_closed()
+        assert (client.state, client.close_code) == (State.CLOSED, 1012)
+
+
+@on_each_loop
+async def test_in_another_task_it_ends_no_handling(loop: Loop) -> None:
+    waiting: list[Job[None]] = []
+
+    async def on_connection(client: Client) -> None:
+        message = await client.receive()
+        await loop.until(lambda: client.state is State.CLOSING)
+        begun = loop.signal()
+
+        async def wait() -> None:
+            begun.set()
+            await client.wait_closed()
+
+        waiting.append(loop.spawn(wait()))
+        await begun.wait()
+        await client.writer.send(message)
+        await client.wait_closed()
+
+    async with loop.serving(on_connection, close_timeout=0) as server:
+        peer = await loop.connect(server)
+        with peer.in_one_write():
+            peer.send("answered")
+            peer.close()
+        assert await peer.message() == "answered"
+        assert await peer.closed() == (1000, "")
+        await waiting[0].wait()
+
+
+@on_memory
+async def test_the_receiving_task_may_receive_again(loop: MemoryLoop) -> None:
+    """After a wait that it gave up."""
+
+    async def on_connection(client: Client) -> None:
+        await client.receive()
+        with suppress(TimeoutError):
+            async with loop.runtime.timeout_at(loop.runtime.now()):
+                await client.wait_closed()
+        await client.writer.send(await client.receive())
+
+    async with loop.serving(on_connection, close_timeout=0) as server:
+        peer = await loop.connect(server)
+        peer.send("first")
+        peer.send("second")
+        assert await peer.message() == "second"
+        peer.close()
+        assert await peer.closed() == (1000, "")

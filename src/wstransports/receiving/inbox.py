@@ -65,14 +65,13 @@ class Consumer(Enum):
     APPLICATION = auto()
     """The caller of receive(), which is handling a message."""
     RECEIVE_AGAIN = auto()
-    """The next call of receive(): the last one raised."""
+    """The next call of receive(): the last one raised, or what it returned is handled."""
     DISCARD = auto()
     """Nothing: on_connection has ended without a choice, so messages are discarded."""
     STOPPED = auto()
     """Nothing: the connection failed."""
 
 
-_OPEN = Phase.OPEN
 _RECEIVE = Consumer.RECEIVE
 _APPLICATION = Consumer.APPLICATION
 _RECEIVING = (_RECEIVE, _APPLICATION, Consumer.RECEIVE_AGAIN)
@@ -107,6 +106,7 @@ class Inbox:
         "callback",
         "checkpoints",
         "link",
+        "taker",
         "unread",
     )
 
@@ -136,6 +136,7 @@ class Inbox:
         self._consumer = Consumer.UNDECIDED
         self._waiter: Waiter | None = None  # of the task in receive(), kept for the next call
         self._receiver: Waiter | None = None  # the same while a task waits
+        self.taker: int = 0  # hash of the task in receive(): the task would be in a cycle
         self._setup_done = False  # on_connection has ended
         self._gathers = False  # what the caller of receive() sends is gathered
         self._ending = False  # no further message is taken, but the consumer may finish
@@ -203,6 +204,12 @@ class Inbox:
         handling = self._consumer is Consumer.APPLICATION and not self._setup_done
         return not self._workers and not handling and not self._waiting
 
+    def handled(self) -> None:
+        """What receive() returned last is handled, before the next call."""
+        if self._consumer is _APPLICATION:
+            self._consumer = Consumer.RECEIVE_AGAIN
+            self.link.advance_close()
+
     def end_of_input(self) -> None:
         """No more input: fail the message that is not complete. `run` must follow."""
         if self._arriving is not None:
@@ -250,9 +257,7 @@ class Inbox:
             while not waiting:
                 if self._ending:
                     self.link.advance_close()
-                phase = self._core.phase
-                # OPEN first: the hash of an Enum is Python code.
-                if self._consumer is _STOPPED or (phase is not _OPEN and phase not in MAY_RECEIVE):
+                if self._consumer is _STOPPED or self._core.phase not in MAY_RECEIVE:
                     raise self.link.closed_error()
                 self._receiver = waiter = self._ready_to_wait()
                 try:
@@ -297,6 +302,7 @@ class Inbox:
             raise RuntimeError("another task is waiting in this client's receive(): use one only")
         if self._consumer not in _RECEIVING:
             self.link.ready()
+        self.taker = hash(self._runtime.current_task())
         self._set_consumer(_RECEIVE)
 
     def _ready_to_wait(self) -> Waiter:

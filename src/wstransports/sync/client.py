@@ -52,6 +52,7 @@ class Client:
         self._owns_thread = owns_thread  # which ends when the client is closed, or garbage
         self._closed = not owns_thread
         self._receiving = threading.Lock()
+        self._receiver: threading.Thread | None = None  # received last
         # What a call received, which may be interrupted before it returns that.
         self._received: deque[str | bytes] = deque()
         self._fragmenting: threading.Thread | None = None  # sends a message in parts
@@ -138,6 +139,7 @@ class Client:
                 "another thread is waiting in this client's receive(): use one thread only"
             )
         try:
+            self._receiver = threading.current_thread()
             if not self._received:
                 self._call(self._receive, timeout)
             message = self._received.popleft()
@@ -259,9 +261,11 @@ class Client:
         if timeout is not None:
             checked_timeout(timeout)
         with suppress(LoopStopped):
-            self._thread.call(self._wait_closed, timeout)
+            self._thread.call(self._wait_closed, timeout, threading.current_thread())
 
-    async def _wait_closed(self, seconds: float | None) -> None:
+    async def _wait_closed(self, seconds: float | None, caller: threading.Thread) -> None:
+        if self._receiver is caller:  # the loop knows only a task for each call
+            self._client._session.inbox.handled()
         runtime = running()
         limit = nullcontext() if seconds is None else runtime.timeout_at(runtime.now() + seconds)
         with suppress(TimeoutError):
