@@ -332,13 +332,13 @@ class Connection(Sender, Generic[Handshake]):
             raise ValueError("a Close without a code cannot have a reason: pass a code")
         self._put_close(code, reason)
         self._move(Step.SEND_CLOSE)
+        self._parser.pongs_first = True
         self._deadlines.closing(now)
 
     def acknowledge_close(self, now: float = 0.0) -> None:
         """Send the Close that responds to CloseReceived or ConnectionFailed (RFC 6455 5.5.1).
 
-        Call it once everything that should precede the Close was sent. Raises LocalProtocolError
-        if `owes_close` is not set.
+        Call it once what precedes the Close is sent. Raises LocalProtocolError unless `owes_close`.
         """
         if not self.owes_close:
             raise LocalProtocolError("there is no Close to acknowledge: check owes_close first")

@@ -82,11 +82,14 @@ class Parser:
         "negotiated",
         "more",
         "over",
+        "pongs_first",
     )
 
     def __init__(self, masked: bool, max_message_size: int | None) -> None:
         self.more: bool = False  # input was kept back: call feed(b"") again
         self.over: bool = False  # the last event was a CloseReceived or a ConnectionFailed
+        # A Close after a Ping is left for the next call, so that the Ping can be answered before.
+        self.pongs_first: bool = False
         self.negotiated: NegotiatedExtensions = NO_EXTENSIONS
         # With their reserved bits, in order of use; created for the first encoded message.
         self._all_decoders: tuple[tuple[int, Decoder], ...] = ()
@@ -192,6 +195,10 @@ class Parser:
                 break
             budget -= 1
             if end - position < 2:
+                break
+            is_close = data[position] & 0x0F == DataType.CLOSE
+            if is_close and self.pongs_first and Ping in map(type, events):
+                self.more = True
                 break
             after = self._frame(data, position, end, events)
             if after < 0:
