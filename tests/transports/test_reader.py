@@ -212,7 +212,8 @@ async def test_a_get_given_up_after_its_callback_counts_nothing(
         assert await peer.message() == "next"
         peer.send(b"whole")
         assert await peer.message() == "next"
-        with suppress(loop.cancelled):
+        # RuntimeError: woken by the rest, it went on only after the callback had returned.
+        with suppress(loop.cancelled, RuntimeError):
             await results[0].wait()
         assert results[1] == b"whole"
         [client] = server.clients.values()
