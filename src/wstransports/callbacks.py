@@ -158,7 +158,9 @@ class Callbacks:
 
     def _cancelled_by_others(self, name: str) -> None:
         if not self.link.is_ending():
-            self.link.identity.log(logging.WARNING, f"{name} was cancelled")
+            # A timer has no client's context, and the user's log filter may need it.
+            log = self.link.identity.log
+            self.context.run(lambda: log(logging.WARNING, f"{name} was cancelled"))
             self.link.callback_failed()
 
     async def _run(self, function: Callable[..., Awaitable[None]], *args: Any) -> None:

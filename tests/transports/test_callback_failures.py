@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import logging
 import types
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -204,6 +206,33 @@ async def test_a_callback_cancelled_from_outside_closes_its_client(
         assert await peer.closed() == (1011, "")
         assert len(tasks) == 1
         assert log.lines() == ["on_message was cancelled"]
+
+
+@on_asyncio
+async def test_that_is_logged_in_the_context_of_the_client(loop: AsyncioLoop, log: Log) -> None:
+    """Where a filter or formatter of the user finds what on_connection has set."""
+    name: ContextVar[str] = ContextVar("name")
+    tasks: list[Any] = []
+    names: list[str | None] = []
+    set_up = await cancelled_callback(loop, tasks)
+
+    async def on_connection(client: Client) -> None:
+        name.set("Ada")
+        await set_up(client)
+
+    def note(record: logging.LogRecord) -> bool:
+        names.append(name.get(None))
+        return True
+
+    log.addFilter(note)
+    async with loop.serving(on_connection) as server:
+        peer = await loop.connect(server)
+        peer.send("hang")
+        await loop.until(lambda: tasks)
+        tasks[0].cancel()
+        assert await peer.closed() == (1011, "")
+        assert log.lines() == ["on_message was cancelled"]
+        assert names == ["Ada"]
 
 
 @on_memory
