@@ -149,7 +149,9 @@ def _at_one_port(where: Address, found: list[Any]) -> list[socket.socket]:
                     raise
                 missing = missing or error
                 continue
-            if where.notsent_lowat is not None:  # accepted sockets inherit it
+            # Accepted sockets inherit options; those of a given socket are the user's.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if where.notsent_lowat is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, where.notsent_lowat)
             _listen(sock, where.backlog)
             port = sock.getsockname()[1]

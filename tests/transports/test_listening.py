@@ -104,16 +104,31 @@ async def test_no_connection_waits_for_more_to_send(
     """Accepted sockets have TCP_NODELAY from the one that listens, or get it themselves."""
     monkeypatch.setattr(socket_listener, "_INHERITED", inherited)
     async with loop.serving(echo) as server:
-        if not inherited:
-            listener: Any = server._listener
-            for sock in listener.sockets:
+        listener: Any = server._listener
+        for sock in listener.sockets:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+            if not inherited:  # as where the system does not do that
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
-        peer = await loop.connect(server)
-        [session] = server._acceptor._sessions
-        accepted = session.pipe.info("socket")
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-        peer.close()
-        await peer.closed()
+        await check_accepted(loop, server)
+
+
+@on_sockets
+async def test_a_given_socket_keeps_its_options(loop: Loop) -> None:
+    """It may be another program's, too: only what it accepts does not wait for more to send."""
+    given = socket.create_server(("127.0.0.1", 0))
+    async with loop.serving(echo, sock=given) as server:
+        await check_accepted(loop, server)
+        assert given.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+
+
+async def check_accepted(loop: Loop, server: WebSocketServer) -> None:
+    """Check that a connection does not wait for more to send."""
+    peer = await loop.connect(server)
+    [session] = server._acceptor._sessions
+    accepted = session.pipe.info("socket")
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    peer.close()
+    await peer.closed()
 
 
 def is_full(server: WebSocketServer) -> bool:

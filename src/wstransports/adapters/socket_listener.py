@@ -43,8 +43,7 @@ class SocketListener(Listening):
         super().__init__(where, make_sink, runtime.signal())
         self._runtime = runtime
         self._listening = listening
-        for sock in listening.sockets:
-            _send_at_once(sock)
+        self._inherited = _INHERITED and all(map(_sends_at_once, listening.sockets))
         self._address = bound_to(listening.sockets[0])
         self._group = group
         self._tls = where.tls  # ours; None if there is none, or if the loop does it
@@ -86,8 +85,9 @@ class SocketListener(Listening):
             accepted.close()
             return
         accepted.setblocking(False)
-        if not _INHERITED:
-            _send_at_once(accepted)
+        if not self._inherited:
+            with suppress(OSError):  # a Unix socket; some systems, if the peer has left
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
             handshake = TlsHandshake(self._runtime, sink, self._tls, server_side=True)
             self._handshakes.add(handshake)
@@ -121,10 +121,12 @@ class SocketListener(Listening):
         self._listening.close()
 
 
-def _send_at_once(sock: socket.socket) -> None:
-    """Have a socket, or those that it accepts, not wait for more to send."""
-    with suppress(OSError):  # a Unix socket; some systems, if the peer has left
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _sends_at_once(sock: socket.socket) -> bool:
+    """Whether a socket, and what it accepts, does not wait for more to send."""
+    try:
+        return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    except OSError:  # a Unix socket
+        return True
 
 
 def stopped() -> ConnectionAbortedError:
