@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
 from wstransports import Client, WebSocketServer, connect
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
 from wstransports.address import Address
+from wstransports.connection.session import Session
 from wstransports.listening_sockets import ListeningSockets
 from wstransports.log_limit import MOST, LogLimit
-from wstransports.runtime import Sink, running
+from wstransports.runtime import Pipe, Sink, running
 from wstransports.testing.memory import MemoryRuntime
 
 NO_DESCRIPTOR = os.strerror(errno.EMFILE)
@@ -255,3 +257,37 @@ def test_a_loop_that_watches_no_sockets(log: Log) -> None:
         NO_DESCRIPTOR,  # from the start
         "refused with 503: the server is full or closing",
     ]
+
+
+@on_sockets
+async def test_a_tls_handshake_whose_task_is_cancelled_when_it_is_complete(
+    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a loop ends: the connection ends once, and its handshake has not failed."""
+    caplog.set_level(logging.INFO, logger="wstransports")
+    authority = trustme.CA()
+    runtime = running()
+    spawn, connected, connection_lost = runtime.spawn, Session.connected, Session.connection_lost
+    started: list[Any] = []
+    lost: list[Session] = []
+
+    def noted(coroutine: Any, group: Any = None) -> Any:
+        started.append(spawn(coroutine, group))
+        return started[-1]
+
+    def connected_in_the_end(session: Session, pipe: Pipe) -> None:
+        connected(session, pipe)
+        started[-1].cancel()
+
+    def noted_loss(session: Session, error: Exception | None) -> None:
+        lost.append(session)
+        connection_lost(session, error)
+
+    monkeypatch.setattr(runtime, "spawn", noted)
+    monkeypatch.setattr(Session, "connected", connected_in_the_end)
+    monkeypatch.setattr(Session, "connection_lost", noted_loss)
+    async with loop.serving(echo, certs=server_context(authority, "127.0.0.1")) as server:
+        await loop.dial(server, tls=client_context(authority))
+        await loop.until(lambda: lost)
+    assert len(lost) == 1
+    assert "TLS" not in caplog.text

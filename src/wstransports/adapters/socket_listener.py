@@ -101,7 +101,8 @@ class SocketListener(Listening):
         except OSError as error:
             not_connected(sink, peer, error)
         except BaseException:
-            not_connected(sink, peer, ConnectionAbortedError("the event loop ended"))
+            if not handshake.pipe.established:  # else the stream reports its end
+                not_connected(sink, peer, ConnectionAbortedError("the event loop ended"))
             raise
         finally:
             self._handshakes.discard(handshake)
