@@ -235,19 +235,25 @@ put(State *state, PyObject *const *args, Py_ssize_t given)
         !has_less_than(state, outbox, GATHER_LIMIT)) {
         return NULL;
     }
-    if (gathered == Py_True && SLOT(outbox, Outbox__now) != NULL) {
+    if (PyList_GET_SIZE(waiting) > 0) {
         const double until = PyFloat_AS_DOUBLE(old_at);
-        PyObject *now = PyObject_CallNoArgs(SLOT(outbox, Outbox__now));
+        PyObject *const clock = SLOT(outbox, Outbox__now);
+        PyObject *now = clock == NULL ? NULL : PyObject_CallNoArgs(clock);
         const int young = holds(now, &PyFloat_Type) && PyFloat_AS_DOUBLE(now) < until;
         Py_XDECREF(now);
-        return young ? PyObject_GetAttr(pipe, OBJECT(FULL)) : NULL;
+        if (!young) {
+            return NULL;
+        }
     }
-    PyObject *full = gathered == Py_False ? PyObject_GetAttr(pipe, OBJECT(FULL)) : NULL;
-    if (full == NULL || PyList_Append(waiting, outbox) < 0) {
-        Py_XDECREF(full);
-        return NULL;
+    const int first = gathered == Py_False;
+    PyObject *full = first || gathered == Py_True ? PyObject_GetAttr(pipe, OBJECT(FULL)) : NULL;
+    if (full != NULL && first) {
+        if (PyList_Append(waiting, outbox) < 0) {
+            Py_DECREF(full);
+            return NULL;
+        }
+        Py_SETREF(SLOT(outbox, Outbox__gathered), Py_NewRef(Py_True));
     }
-    Py_SETREF(SLOT(outbox, Outbox__gathered), Py_NewRef(Py_True));
     return full;
 }
 

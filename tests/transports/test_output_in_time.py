@@ -62,6 +62,28 @@ async def test_what_was_sent_to_others_leaves_too(loop: Loop) -> None:
 
 
 @on_own_streams
+async def test_the_next_send_may_be_to_somebody_else(loop: Loop) -> None:
+    written: list[int] = []
+
+    async def on_connection(client: Client) -> None:
+        @client.message
+        async def on_message(reader: WebSocketReader) -> None:
+            for one in counted.server.clients.values():
+                await one.writer.send("from a loop that computes")
+                written.append(sum(len(writes) for writes in counted.runtime.writes) - before)
+                loop.hold(LONG)
+
+    async with counting(loop, on_connection) as counted:
+        peers = [(await counted.connect())[0] for _ in range(4)]
+        await loop.until(lambda: len(counted.server.clients) == 4)
+        before = sum(len(writes) for writes in counted.runtime.writes)
+        peers[0].send("")
+        for peer in peers:
+            assert await peer.message() == "from a loop that computes"
+        assert all(count >= earlier for earlier, count in enumerate(written))
+
+
+@on_own_streams
 async def test_slow_callbacks_for_one_read_write_as_they_go(loop: Loop) -> None:
     written: list[int] = []
 

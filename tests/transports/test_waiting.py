@@ -160,6 +160,21 @@ async def test_a_task_that_is_woken_runs_in_its_own_context(loop: Loop) -> None:
 
 
 @on_asyncio
+async def test_a_call_in_the_task_s_own_context_wakes_it(loop: Loop) -> None:
+    """Python enters no context twice; that must not cost the task its step."""
+    waiting = Waiting(asyncio_waiter())
+    context = copy_context()
+    task = asyncio.get_running_loop().create_task(waiting.run(), context=context)
+    await asyncio.sleep(0)
+    for number in range(3):
+        asyncio.get_running_loop().call_soon(waiting.waiter.wake, context=context)
+        await loop.until(lambda number=number: waiting.woken == number + 1)  # type: ignore[misc]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@on_asyncio
 async def test_nothing_is_kept_of_a_task_that_went_on(loop: Loop) -> None:
     """Its context may refer to the client, which refers to the waiter."""
     waiting, task = await waiting_on_asyncio()

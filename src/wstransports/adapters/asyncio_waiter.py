@@ -39,7 +39,10 @@ class AsyncioWaiter:
             self.set()
         else:
             self._step = self._context = None
-            context.run(step, self._done)
+            try:
+                context.run(step, self._done)
+            except RuntimeError:  # never the task's: this call was made in its context
+                self._loop.call_soon(step, self._done, context=context)
 
     # As a future: the task that waits calls these.
 

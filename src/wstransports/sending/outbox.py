@@ -128,12 +128,13 @@ class Outbox:
         """
         batch = self.batch
         if batch.active and self.core.unsent < GATHER_LIMIT:
+            nothing = batch.empty()  # none is old, so that the usual case needs no clock
             if not self._gathered:
                 self._gathered = True
                 batch.at_end(self)
-                if not batch.old_at:
-                    batch.old_at = self._now() + GATHER_SECONDS
-            elif self._now() >= batch.old_at:
+            if not batch.old_at:
+                batch.old_at = self._now() + GATHER_SECONDS
+            elif not nothing and self._now() >= batch.old_at:
                 batch.old_at = 0.0
                 batch.end()  # and nothing more is gathered for this input
             return self.pipe.full
