@@ -154,6 +154,16 @@ def test_what_is_left_to_h11(data: bytes) -> None:
     assert not is_plain(data)
 
 
+@pytest.mark.parametrize(
+    "before", [b"G", b"GET / HTTP/1.1\r\nHost: a\r\nCookie: ", b"POST / HTTP/1.1\r\nHost: a\r\nA: "]
+)
+def test_a_read_that_looks_like_a_head_inside_of_one(before: bytes) -> None:
+    """It is not a request of its own, which somebody could smuggle in."""
+    server = ServerHandshake()
+    assert server.receive_data(before) is None
+    assert isinstance(server.receive_data(opening()), HandshakeFailed)
+
+
 def check_mutated(count: int) -> int:
     """Compare the verdicts on mutated heads that are plain; returns how many are."""
     plain = list(filter(is_plain, mutated(count)))

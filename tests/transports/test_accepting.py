@@ -16,11 +16,12 @@ from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
 from wstransports import Client, WebSocketServer, connect
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
+from wstransports.adapters.tls_handshake import TlsHandshake
 from wstransports.address import Address
 from wstransports.connection.session import Session
 from wstransports.listening_sockets import ListeningSockets
 from wstransports.log_limit import MOST, LogLimit
-from wstransports.runtime import Pipe, Sink, running
+from wstransports.runtime import Sink, running
 from wstransports.testing.memory import MemoryRuntime
 
 NO_DESCRIPTOR = os.strerror(errno.EMFILE)
@@ -259,15 +260,23 @@ def test_a_loop_that_watches_no_sockets(log: Log) -> None:
     ]
 
 
+@pytest.mark.parametrize("ends", ["the task", "the listener"])
 @on_sockets
-async def test_a_tls_handshake_whose_task_is_cancelled_when_it_is_complete(
-    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_what_ends_when_a_tls_handshake_is_complete(
+    loop: Loop,
+    log: Log,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ends: str,
 ) -> None:
-    """As where a loop ends: the connection ends once, and its handshake has not failed."""
+    """Before the task that waits for it goes on: the connection ends once, its handshake is good.
+
+    A loop that ends cancels the task.
+    """
     caplog.set_level(logging.INFO, logger="wstransports")
     authority = trustme.CA()
     runtime = running()
-    spawn, connected, connection_lost = runtime.spawn, Session.connected, Session.connection_lost
+    spawn, end, connection_lost = runtime.spawn, TlsHandshake.end, Session.connection_lost
     started: list[Any] = []
     lost: list[Session] = []
 
@@ -275,19 +284,32 @@ async def test_a_tls_handshake_whose_task_is_cancelled_when_it_is_complete(
         started.append(spawn(coroutine, group))
         return started[-1]
 
-    def connected_in_the_end(session: Session, pipe: Pipe) -> None:
-        connected(session, pipe)
-        started[-1].cancel()
+    def end_of_more(handshake: TlsHandshake, error: OSError | None) -> None:
+        end(handshake, error)
+        if not handshake.pipe._server_side:  # the peer's
+            return
+        monkeypatch.setattr(TlsHandshake, "end", end)
+        if ends == "the task":
+            started[-1].cancel()
+        else:
+            listener.close()
 
     def noted_loss(session: Session, error: Exception | None) -> None:
         lost.append(session)
         connection_lost(session, error)
 
     monkeypatch.setattr(runtime, "spawn", noted)
-    monkeypatch.setattr(Session, "connected", connected_in_the_end)
+    monkeypatch.setattr(TlsHandshake, "end", end_of_more)
     monkeypatch.setattr(Session, "connection_lost", noted_loss)
     async with loop.serving(echo, certs=server_context(authority, "127.0.0.1")) as server:
-        await loop.dial(server, tls=client_context(authority))
-        await loop.until(lambda: lost)
+        listener: Any = server._listener
+        peer = await loop.dial(server, tls=client_context(authority))
+        if ends == "the task":
+            await loop.until(lambda: lost)
+        else:
+            peer.handshake()
+            assert (await peer.answer()).status == 101
+            peer.close()
+            await peer.closed()
     assert len(lost) == 1
     assert "TLS" not in caplog.text

@@ -1,12 +1,15 @@
 """Context variables: all callbacks of a client share one context, and no other sees it."""
 
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
 from kit.connecting import connecting
-from kit.loops import Loop, echo, on_each_loop
+from kit.loops import Loop, echo, on_each_loop, on_sockets
 from wstransports import Client, Request, WebSocketReader
+from wstransports.adapters.far_timers import FAR
+from wstransports.runtime import running
 
 trail: ContextVar[str] = ContextVar("trail", default="nothing")
 
@@ -184,3 +187,15 @@ async def test_outgoing_clients_have_one_too(loop: Loop) -> None:
         assert seen[-1] == "the caller's, a, and on, b, and on, closed"
         assert trail.get() == "later"
     trail.reset(before)
+
+
+@on_sockets
+async def test_no_timer_runs_in_the_context_of_what_set_it(loop: Loop) -> None:
+    """Connections share timers: one client's callback may set that of another client."""
+    runtime: Any = running()
+    trail.set("a client's")
+    seen: list[str] = []
+    for seconds in (0, FAR / 2, FAR * 2):
+        runtime.timers.call_at(runtime.now() + seconds, lambda: seen.append(trail.get()))
+    await loop.until(lambda: len(seen) == 3)
+    assert seen == ["nothing"] * 3

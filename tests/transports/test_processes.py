@@ -47,6 +47,19 @@ def signals() -> Iterator[Signals]:
         yield signals
 
 
+def test_what_signals_woke_before_is_put_back() -> None:
+    read, written = socket.socketpair()
+    with read, written:
+        written.setblocking(False)
+        before = signal.set_wakeup_fd(written.fileno())
+        try:
+            with Signals():
+                pass
+        finally:
+            woken = signal.set_wakeup_fd(before)
+        assert woken == written.fileno()
+
+
 class Puppet:
     """A worker's process that does only what the test says."""
 
