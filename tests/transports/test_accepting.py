@@ -278,6 +278,7 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
     runtime = running()
     spawn, end, connection_lost = runtime.spawn, TlsHandshake.end, Session.connection_lost
     started: list[Any] = []
+    over: list[TlsHandshake] = []
     lost: list[Session] = []
 
     def noted(coroutine: Any, group: Any = None) -> Any:
@@ -289,6 +290,7 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
         if not handshake.pipe._server_side:  # the peer's
             return
         monkeypatch.setattr(TlsHandshake, "end", end)
+        over.append(handshake)
         if ends == "the task":
             started[-1].cancel()
         else:
@@ -304,9 +306,8 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
     async with loop.serving(echo, certs=server_context(authority, "127.0.0.1")) as server:
         listener: Any = server._listener
         peer = await loop.dial(server, tls=client_context(authority))
-        if ends == "the task":
-            await loop.until(lambda: lost)
-        else:
+        await loop.until(lambda: over)
+        if ends == "the listener":
             peer.handshake()
             assert (await peer.answer()).status == 101
             peer.close()
