@@ -1,6 +1,7 @@
 """Signals and waiters: what tasks wait for, on every loop."""
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 
 import pytest
@@ -75,11 +76,13 @@ class Waiting:
         self.waiter = waiter
         self.woken = 0
         self.cancelled = 0
+        self.run_when_woken: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         while True:
             try:
                 await self.waiter.wait()
+                self.run_when_woken()
                 self.woken += 1
             except asyncio.CancelledError:
                 self.cancelled += 1
@@ -180,13 +183,18 @@ async def test_nothing_is_kept_of_a_task_that_went_on(loop: Loop) -> None:
     waiting, task = await waiting_on_asyncio()
     waiter = waiting.waiter
     assert isinstance(waiter, AsyncioWaiter)
+    kept: list[object] = []
+    waiting.run_when_woken = lambda: kept.extend((waiter._step, waiter._context))
+    asyncio.get_running_loop().call_soon(waiter.wake)
+    await loop.until(lambda: waiting.woken == 1)
+    assert kept == [None, None]
     task.cancel("enough")
     with pytest.raises(asyncio.CancelledError, match="enough"):
         await task
     assert (waiter._step, waiter._context) == (None, None)
     asyncio.get_running_loop().call_soon(waiter.wake)
     await asyncio.sleep(0)
-    assert (waiting.woken, waiting.cancelled) == (0, 1)
+    assert (waiting.woken, waiting.cancelled) == (1, 1)
 
 
 @on_asyncio
