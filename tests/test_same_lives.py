@@ -15,9 +15,7 @@ import wscore.masking
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, Frame
 from kit.handshake import REQUEST
 from wscore import MessagePiece, ServerConnection
-from wscore.connection import Connection
 from wscore.frames import LARGE
-from wscore.sending import Sender
 from wstransports import (
     Client,
     ConnectionClosed,
@@ -35,11 +33,8 @@ from wstransports.sending.outbox import Outbox
 from wstransports.testing import MemoryRuntime
 
 METHODS: list[tuple[type, str]] = [
-    (Connection, "receive_data"),
-    (Sender, "send_message"),
-    (Sender, "data_to_send"),
     (Session, "_take"),
-    (Outbox, "put"),
+    (Outbox, "send"),
     (Batch, "end"),
 ]
 needs_shortcuts = pytest.mark.skipif(
@@ -427,6 +422,9 @@ class Sent:
     def __init__(self) -> None:
         runtime = MemoryRuntime()
         self.core = ServerConnection()
+        self.core.receive_data(REQUEST)
+        self.core.accept()
+        self.core.data_to_send()
         self.outbox = Outbox(cast(Any, None), self.core, runtime, 0)
         self.pipe = self.outbox.pipe = cast(Any, Noting())
         self.batch = runtime.batch
@@ -442,10 +440,9 @@ def python(*_: object) -> None:
 @pytest.mark.parametrize("size", [GATHER_LIMIT - 1, GATHER_LIMIT])
 def test_they_gather_as_much(size: int) -> None:
     sent = Sent()
-    sent.core._put(bytes(size))
     if size < GATHER_LIMIT:
         sent.batch.at_end = python
-    sent.outbox.put()
+    sent.outbox.send(bytes(size - 4), None)
     assert sent.pipe.notes == ["write"] * (size >= GATHER_LIMIT)
 
 
@@ -453,7 +450,7 @@ def test_they_gather_as_much(size: int) -> None:
 @pytest.mark.parametrize("size", [LARGE - 1, LARGE])
 def test_they_join_as_much(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = Sent()
-    sent.outbox.put()
+    sent.batch.at_end(sent.outbox)
     sent.core._put(bytes(size))
     if size < LARGE:
         monkeypatch.setattr(Outbox, "flush", python)

@@ -1,17 +1,11 @@
-/* The module of an extension. The file that includes this one last first defines `shortcuts`,
-`methods` and `module_exec`. */
-
-static PyObject *
-method(PyObject *module, PyObject *definition)
-{
-    return new_method(module, shortcuts, definition);
-}
+/* The module of an extension. The file that includes this one last first defines `functions` and
+`module_exec`. */
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     State *const state = PyModule_GetState(module);
-    for (int i = 0; i < ALL_CLASSES + OBJECTS; i++) {
+    for (int i = 0; i < ALL_OBJECTS; i++) {
         Py_VISIT(state->held[i]);
     }
     return 0;
@@ -21,7 +15,7 @@ static int
 module_clear(PyObject *module)
 {
     State *const state = PyModule_GetState(module);
-    for (int i = 0; i < ALL_CLASSES + OBJECTS; i++) {
+    for (int i = 0; i < ALL_OBJECTS; i++) {
         Py_CLEAR(state->held[i]);
     }
     return 0;
@@ -42,7 +36,7 @@ static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = MODULE,
     .m_size = sizeof(State),
-    .m_methods = methods,
+    .m_methods = functions,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,

@@ -1,5 +1,4 @@
-/* The C extension: functions of masking.py, utf8.py, frames.py and messages.py, in C, and shortcuts
-of methods of connection.py and sending.py.
+/* The C extension: functions of masking.py, utf8.py, frames.py and messages.py, in C.
 
 Each function takes the arguments and returns the results of the Python function of its name, and
 the same tests run on both; speedups.py chooses. Python handles what is rare or invalid: no peer's
@@ -17,25 +16,15 @@ therefore read once, and text is decoded from a copy. */
 #include <string.h>
 
 #define MODULE "wscore._speedups"
-#define CLASSES(X)                                                                                 \
-    X(MessagePiece, "wscore.events") X(Connection, "wscore.connection")                            \
-    X(Sender, "wscore.sending") X(Parser, "wscore.parser")                                         \
-    X(Deadlines, "wscore.deadlines")
+#define IMPORTS(X) X(MessagePiece, "wscore.events")
 #define SLOTS(X)                                                                                   \
     X(MessagePiece, type) X(MessagePiece, data) X(MessagePiece, text) X(MessagePiece, first)       \
-    X(MessagePiece, last)                                                                          \
-    X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \
-    X(Connection, _keepalive_ping) X(Connection, _eof_held)                                        \
-    X(Sender, may_send) X(Sender, _fragmenting) X(Sender, _short_below) X(Sender, _out)            \
-    X(Sender, unsent) X(Sender, _keys)                                                             \
-    X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
-    X(Parser, _type) X(Parser, _pending)                                                           \
-    X(Deadlines, heard)
-/* Those of _messages.h, and the name of Decoding.take. */
-enum { TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TAKE, OBJECTS };
+    X(MessagePiece, last)
+#define NAMES(X) X(take)
+#define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE,
 
 #include "_encoding.h"
-#include "_method.h"
+#include "_state.h"
 #include "_messages.h"
 
 static int
@@ -171,8 +160,16 @@ next_key(char *to, PyObject *keys)
 }
 
 static PyObject *
-framed(PyObject *data, Py_ssize_t below, PyObject *keys)
+message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
 {
+    if (wrong_number("message_frame", given, 3, 3)) {
+        return NULL;
+    }
+    PyObject *const data = args[0], *const keys = args[2];
+    const Py_ssize_t below = PyLong_AsSsize_t(args[1]);
+    if (below == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
     PyObject *encoded = NULL;
     const char *payload = NULL;
     Py_ssize_t size;
@@ -243,16 +240,6 @@ framed(PyObject *data, Py_ssize_t below, PyObject *keys)
     }
     Py_XDECREF(encoded);
     return frame;
-}
-
-static PyObject *
-message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t given)
-{
-    if (wrong_number("message_frame", given, 3, 3)) {
-        return NULL;
-    }
-    const Py_ssize_t below = PyLong_AsSsize_t(args[1]);
-    return below == -1 && PyErr_Occurred() ? NULL : framed(args[0], below, args[2]);
 }
 
 /* utf8.py */
@@ -333,14 +320,15 @@ new_piece(const State *state, PyObject *type, PyObject *payload, PyObject *text)
     return piece;
 }
 
-/* Append a message to the list `events`, as a Take. */
+/* Append a message to the list `events`; steals the reference to `payload`. Returns 1, 0 if the
+payload of a text message is not valid UTF-8, and -1 for an error. */
 static int
-append_message(const State *state, void *events, int is_text, PyObject *payload)
+append_message(const State *state, PyObject *events, int is_text, PyObject *payload)
 {
-    PyObject *text;
-    const int done = text_of(is_text, payload, &text);
-    if (done <= 0) {
-        return done;
+    PyObject *text = is_text ? text_of(payload) : Py_NewRef(Py_None);
+    if (text == NULL) {
+        Py_DECREF(payload);
+        return PyErr_Occurred() ? -1 : 0;
     }
     PyObject *const type = OBJECT(is_text ? TEXT_TYPE : BINARY_TYPE);
     PyObject *piece = new_piece(state, type, payload, text);
@@ -361,7 +349,7 @@ take_encoded(const State *state, PyObject *decoding, int first, PyObject *payloa
     PyObject *byte = PyLong_FromLong(first);
     PyObject *const args[] = {decoding, byte, payload, events};
     PyObject *taken =
-        byte == NULL ? NULL : PyObject_VectorcallMethod(OBJECT(TAKE), args, 4, NULL);
+        byte == NULL ? NULL : PyObject_VectorcallMethod(OBJECT(NAME_take), args, 4, NULL);
     Py_XDECREF(byte);
     Py_DECREF(payload);
     const int more = taken == NULL ? -1 : PyObject_IsTrue(taken);
@@ -433,11 +421,9 @@ whole_messages(PyObject *module, PyObject *const *args, Py_ssize_t given)
     return PyLong_FromSsize_t(position);
 }
 
-#include "_connection.h"
-
 /* The module */
 
-static PyMethodDef methods[] = {
+static PyMethodDef functions[] = {
     {"apply_mask", (PyCFunction)(void (*)(void))apply_mask, METH_FASTCALL, apply_mask_doc},
     {"readable", readable, METH_O, readable_doc},
     {"decode", (PyCFunction)(void (*)(void))decode, METH_FASTCALL, decode_doc},
@@ -445,7 +431,6 @@ static PyMethodDef methods[] = {
     {"message_frame", (PyCFunction)(void (*)(void))message_frame, METH_FASTCALL, message_frame_doc},
     {"whole_messages", (PyCFunction)(void (*)(void))whole_messages, METH_FASTCALL,
      whole_messages_doc},
-    METHOD
     {NULL, NULL, 0, NULL},
 };
 
@@ -453,9 +438,9 @@ static int
 module_exec(PyObject *module)
 {
     State *const state = PyModule_GetState(module);
-    bind_objects(state, module);
-    OBJECT(TAKE) = PyUnicode_InternFromString("take");
-    return PyErr_Occurred() ? -1 : bind_class(state, MessagePiece, NULL);
+    NAMES(INTERN)
+    keep_types(state);
+    return PyErr_Occurred() ? -1 : import_below(state, ALL_IMPORTS);
 }
 
 #include "_module.h"

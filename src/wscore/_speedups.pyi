@@ -1,10 +1,7 @@
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from .events import Event
 from .messages import Decoding
-
-_Method = TypeVar("_Method", bound=Callable[..., object])
 
 _Buffer = bytes | bytearray | memoryview
 
@@ -12,7 +9,6 @@ def apply_mask(data: _Buffer, key: bytes, start: int = 0, stop: int = ..., /) ->
 def decode(data: bytes, final: bool, /) -> tuple[str, int]: ...
 def encode(text: str, /) -> bytes: ...
 def message_frame(data: object, below: int, keys: Iterator[bytes] | None, /) -> bytes | None: ...
-def method(definition: _Method, /) -> _Method: ...
 def readable(data: object, /) -> bytes | memoryview: ...
 def whole_messages(
     data: _Buffer,

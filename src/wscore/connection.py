@@ -21,7 +21,6 @@ from .handshake import ClientHandshake, ServerHandshake
 from .parser import SLICE, Parser
 from .reasons import Reasons, may_send, reason_for
 from .sending import Sender
-from .speedups import accelerated_method
 from .states import MAY_PONG, MAY_RECEIVE, MAY_SEND, OWES_CLOSE, STATES, TRANSITIONS, Phase, Step
 
 Handshake = TypeVar("Handshake", ServerHandshake, ClientHandshake)
@@ -175,7 +174,6 @@ class Connection(Sender, Generic[Handshake]):
 
     # Input.
 
-    @accelerated_method
     def receive_data(self, data: bytes | bytearray | memoryview, now: float = 0.0) -> list[Event]:
         """Receive bytes from the peer; returns the events.
 

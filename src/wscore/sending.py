@@ -17,7 +17,6 @@ from .frames import (
     payload_bytes,
 )
 from .prepared import PreparedMessage, prepared
-from .speedups import accelerated_method
 from .states import MAY_PONG, Phase
 from .utf8 import encode
 
@@ -51,7 +50,6 @@ class Sender:
         # Messages of fewer bytes are framed by message_frame.
         self._short_below = sys.maxsize
 
-    @accelerated_method
     def data_to_send(self) -> bytes:
         """The bytes to write now, b"" for none. Each byte is returned once."""
         out = self._out
@@ -88,7 +86,6 @@ class Sender:
         self._negotiated = negotiated
         self._short_below = min(negotiated.threshold, self._short_below)
 
-    @accelerated_method
     def send_message(self, data: Data | PreparedMessage, compress: bool | None = None) -> None:
         """Send a message in one frame: str as text, bytes-like as binary (RFC 6455 5.6).
 

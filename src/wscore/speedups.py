@@ -19,22 +19,7 @@ def extension(name: str) -> ModuleType | None:
         return None  # there was no compiler when the package was built
 
 
-def shortcuts(compiled: ModuleType | None) -> Callable[[_Function], _Function]:
-    """The decorator for the methods for which `compiled` has a shortcut.
-
-    The Python method is the definition: the shortcut does the same in the usual case, and else
-    runs the Python method. Subclasses have it too. A class shows the Python method itself.
-    """
-    return getattr(compiled, "method", _unchanged)
-
-
-def _unchanged(method: _Function) -> _Function:
-    return method
-
-
 _compiled = extension("wscore._speedups")
-
-accelerated_method = shortcuts(_compiled)
 
 # The Python functions by name, also those that the C extension replaces.
 PYTHON_FUNCTIONS: dict[str, Callable[..., object]] = {}

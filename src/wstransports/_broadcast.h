@@ -4,17 +4,11 @@
 static int
 sends_as_it_is(const State *state, PyObject *core, PyObject *negotiated)
 {
-    if (!holds(core, CLASS(ServerConnection))) {
-        return 0;
-    }
-    PyObject *const out = SLOT(core, ServerConnection__out);
-    PyObject *const encoders = SLOT(core, ServerConnection__encoders);
-    return SLOT(core, Sender_may_send) == Py_True &&
-           SLOT(core, ServerConnection__fragmenting) == OBJECT(NO_TYPE) &&
-           SLOT(core, ServerConnection__keys) == Py_None &&
-           SLOT(core, ServerConnection__negotiated) == negotiated && holds(out, &PyList_Type) &&
-           PyList_GET_SIZE(out) == 0 && holds(encoders, &PyTuple_Type) &&
-           PyTuple_GET_SIZE(encoders) == 0;
+    return holds(core, CLASS(ServerConnection)) && SLOT(core, Sender_may_send) == Py_True &&
+           SLOT(core, Sender__fragmenting) == OBJECT(NO_TYPE) &&
+           SLOT(core, Sender__negotiated) == negotiated &&
+           length_of(SLOT(core, Sender__encoders), &PyTuple_Type) == 0 &&
+           length_of(SLOT(core, Sender__out), &PyList_Type) == 0;
 }
 
 /* The outbox of a client with buffer space, if a frame for these extensions may go to it at once,
@@ -22,7 +16,7 @@ and no other output precedes it. NULL if not, or with an exception. */
 static PyObject *
 usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *negotiated)
 {
-    PyObject *const session = PyObject_GetAttr(client, OBJECT(SESSION));
+    PyObject *const session = PyObject_GetAttr(client, OBJECT(NAME__session));
     if (session == NULL || !PyObject_TypeCheck(session, CLASS(Session)) ||
         SLOT(session, Session_options) != SLOT(sending, Sending__options)) {
         Py_XDECREF(session);
@@ -30,8 +24,7 @@ usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *
     }
     PyObject *outbox = SLOT(session, Session_outbox);
     const int usual =
-        holds(outbox, CLASS(Outbox)) && SLOT(outbox, Outbox_pipe) != NULL &&
-        SLOT(outbox, Outbox__written) != NULL &&
+        holds(outbox, CLASS(Outbox)) &&
         SLOT(outbox, Outbox_batch) == SLOT(sending, Sending__batch) &&
         holds(SLOT(outbox, Outbox_lock), CLASS(FragmentLock)) &&
         SLOT(SLOT(outbox, Outbox_lock), FragmentLock_holder) == Py_None &&
@@ -62,7 +55,7 @@ fail_client(const State *state, PyObject *sending, PyObject *client)
     PyObject *error = PyErr_GetRaisedException();
 #endif
     PyObject *const args[] = {sending, client, error};
-    PyObject *result = PyObject_VectorcallMethod(OBJECT(FAIL), args, 3, NULL);
+    PyObject *result = PyObject_VectorcallMethod(OBJECT(NAME__fail), args, 3, NULL);
     Py_DECREF(error);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -72,15 +65,8 @@ fail_client(const State *state, PyObject *sending, PyObject *client)
 static int
 deliver(const State *state, PyObject *sending, PyObject *client, PyObject *outbox, PyObject *frame)
 {
-    PyObject *size = PyLong_FromSsize_t(PyBytes_GET_SIZE(frame));
-    PyObject *written = size == NULL ? NULL : PyNumber_Add(SLOT(outbox, Outbox__written), size);
-    Py_XDECREF(size);
-    if (written == NULL) {
-        return -1;
-    }
-    Py_SETREF(SLOT(outbox, Outbox__written), written);
     Py_XSETREF(SLOT(outbox, Outbox__congested_since), Py_NewRef(Py_None));
-    if (call_method(state, WRITE, SLOT(outbox, Outbox_pipe), frame) < 0) {
+    if (write_out(state, outbox, frame) < 0) {
         return fail_client(state, sending, client);
     }
     PyObject *const report = SLOT(sending, Sending_report);
@@ -88,20 +74,18 @@ deliver(const State *state, PyObject *sending, PyObject *client, PyObject *outbo
     if (full < 0 || PyList_Append(SLOT(report, BroadcastReport_sent), client) < 0) {
         return -1;
     }
-    return full ? call_method(state, NOTE_LATE, sending, client) : 0;
+    return full ? call_method(state, NAME__note_late, sending, client) : 0;
 }
 
 /* Sending._send(clients): clients that are not as usual get the message in Python. */
 static PyObject *
-send_to_each(State *state, PyObject *const *args, Py_ssize_t given)
+send_to_each(State *state, PyObject *const *args)
 {
     PyObject *const sending = args[0];
     PyObject *const message = SLOT(sending, Sending__message);
     PyObject *const report = SLOT(sending, Sending_report);
-    if (given != 2 || !PyList_CheckExact(args[1]) ||
-        !holds(message, CLASS(PreparedMessage)) ||
-        !holds(report, CLASS(BroadcastReport)) ||
-        !holds(SLOT(report, BroadcastReport_sent), &PyList_Type)) {
+    if (!PyList_CheckExact(args[1]) || !holds(message, CLASS(PreparedMessage)) ||
+        !holds(report, CLASS(BroadcastReport))) {
         return NULL;
     }
     int failed = 0;
@@ -118,7 +102,7 @@ send_to_each(State *state, PyObject *const *args, Py_ssize_t given)
             Py_DECREF(outbox);
         }
         else {
-            failed = PyErr_Occurred() ? -1 : call_method(state, SEND_TO, sending, client);
+            failed = PyErr_Occurred() ? -1 : call_method(state, NAME__send_to, sending, client);
         }
         Py_DECREF(latest);
         Py_DECREF(client);

@@ -1,5 +1,21 @@
 """Picks the shortcuts in C of methods, where the C extension was built."""
 
-from wscore.speedups import extension, shortcuts
+from collections.abc import Callable
+from typing import TypeVar
 
-accelerated_method = shortcuts(extension("wstransports._speedups"))
+from wscore.speedups import extension
+
+_Method = TypeVar("_Method", bound=Callable[..., object])
+
+
+def accelerated_method(method: _Method) -> _Method:
+    """Decorate a method for which the C extension has a shortcut.
+
+    The Python method is the definition: the shortcut does the same in the usual case, and else
+    runs the Python method. Subclasses have it too. A class shows the Python method itself.
+    """
+    shortcut: Callable[[_Method], _Method] | None = getattr(_compiled, "method", None)
+    return method if shortcut is None else shortcut(method)
+
+
+_compiled = extension("wstransports._speedups")

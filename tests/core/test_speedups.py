@@ -68,18 +68,6 @@ def test_where_nothing_was_compiled_python_runs(monkeypatch: pytest.MonkeyPatch)
     assert reloaded(monkeypatch, None, "").accelerated(function) is function
 
 
-def test_methods_get_a_shortcut_where_there_are_any(
-    monkeypatch: pytest.MonkeyPatch, extension: ModuleType
-) -> None:
-    """The C extension has none on builds without the GIL."""
-    assert reloaded(monkeypatch, None, "").accelerated_method(function) is function
-    assert reloaded(monkeypatch, extension, "").accelerated_method(function) is function
-    extension.method = lambda method: (method, "with a shortcut")  # type: ignore[attr-defined]
-    module = reloaded(monkeypatch, extension, "")
-    assert module.accelerated_method(function) == (function, "with a shortcut")
-    assert reloaded(monkeypatch, extension, "1").accelerated_method(function) is function
-
-
 @pytest.mark.slow
 @needs_compiled
 @pytest.mark.parametrize(("pure", "kind"), [("", "builtin_function_or_method"), ("1", "function")])
@@ -99,4 +87,4 @@ def test_a_new_interpreter(pure: str, kind: str) -> None:
 @needs_compiled
 def test_each_compiled_function_has_a_python_one() -> None:
     names = {name for name in vars(compiled) if not name.startswith("_")}
-    assert names - {"method"} == set(speedups.PYTHON_FUNCTIONS)
+    assert names == set(speedups.PYTHON_FUNCTIONS)

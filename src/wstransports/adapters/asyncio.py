@@ -125,8 +125,8 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         """Send them in one system call: 0.95 of the CPU time with 1 MiB a message."""
         if self._closing:
             return
-        transport, fd, sent = self._transport, self._descriptor, 0
-        if fd is not None and not (self._holds and transport.get_write_buffer_size()):
+        fd, sent = self._descriptor, 0
+        if fd is not None and not (self._holds and self._transport.get_write_buffer_size()):
             # The transport's write() would take seven times the instructions.
             try:
                 sent = os.writev(fd if fd.__class__ is int else fd.fileno(), parts[:MOST_PARTS])
@@ -136,14 +136,18 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
                 self._break(error)
                 return
             self._holds = False
+        self._write_rest(parts, sent)
+
+    def _write_rest(self, parts: Sequence[bytes], sent: int) -> None:
+        """Give the transport what follows the first `sent` bytes."""
         for part in parts:
             if sent < len(part):
                 self._holds = True
                 if self._watch is not None:
                     self._watch.count(part)
-                transport.write(memoryview(part)[sent:] if sent else part)
+                self._transport.write(memoryview(part)[sent:] if sent else part)
             sent = max(0, sent - len(part))
-        if self._holds and transport.is_closing():
+        if self._holds and self._transport.is_closing():
             # It broke; connection_lost() follows on the next turn.
             self._closing = self.full = True
 

@@ -144,12 +144,11 @@ class Exchange:
                 raise _wrong_data(data)
         elif data.__class__ is str:
             raise _wrong_data(data)
-        outbox = self._session.outbox
         try:
-            outbox.core.send_message(data)
+            is_full = self._session.outbox.send(data, None)
         except LocalProtocolError:
             raise self.disconnected(_GONE) from None
-        if outbox.put():
+        if is_full:
             await self._drain()
 
     # For the server.

@@ -24,7 +24,7 @@ OnMessage = Callable[[WebSocketReader], Awaitable[object]]
 MESSAGE_COST = 256
 
 # The queue before the first message, shared because an empty deque takes 760 bytes.
-_NOTHING: deque[WebSocketReader] = deque(maxlen=0)
+NO_MESSAGES: deque[WebSocketReader] = deque(maxlen=0)
 
 
 class Link(Protocol):
@@ -131,7 +131,7 @@ class Inbox:
         self._limit = options.read_limit
         self._max_workers = options.concurrent_messages
         self._workers = 0
-        self._waiting = _NOTHING
+        self._waiting = NO_MESSAGES
         self._arriving: WebSocketReader | None = None  # the message that is not complete
         self._consumer = Consumer.UNDECIDED
         self._waiter: Waiter | None = None  # of the task in receive(), kept for the next call
@@ -156,7 +156,7 @@ class Inbox:
         if self._ending:
             return
         reader = WebSocketReader(self, piece)
-        if self._waiting is _NOTHING:
+        if self._waiting is NO_MESSAGES:
             self._waiting = deque()
         self._waiting.append(reader)
         if not piece.last:

@@ -121,6 +121,14 @@ class Outbox:
     # Writing.
 
     @accelerated_method
+    def send(self, data: Data | PreparedMessage, compress: bool | None) -> bool:
+        """Send a message with the core, and write it; raises the core's errors.
+
+        Returns whether the sender should `drain`.
+        """
+        self.core.send_message(data, compress)
+        return self.put()
+
     def put(self) -> bool:
         """Write the core's output, at once or with the batch.
 

@@ -53,10 +53,10 @@ class WebSocketWriter:
             await outbox.send_after_fragments(data, compress)
             return
         try:
-            outbox.core.send_message(data, compress)
+            is_full = outbox.send(data, compress)
         except LocalProtocolError:
             raise outbox.closed_error() from None
-        if outbox.put():
+        if is_full:
             await outbox.drain()
 
     async def send_json(
