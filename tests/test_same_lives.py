@@ -2,7 +2,6 @@
 
 import logging
 import random
-import re
 from collections import Counter
 from contextlib import suppress
 from typing import Any, cast
@@ -14,6 +13,7 @@ import wscore.handshake.key
 import wscore.masking
 from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, Frame
 from kit.handshake import REQUEST
+from kit.shortcuts import METHODS, Lines, needs_shortcuts
 from wscore import MessagePiece, ServerConnection
 from wscore.frames import LARGE
 from wstransports import (
@@ -24,23 +24,12 @@ from wstransports import (
     broadcast,
     connect,
 )
-from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS, Batch
-from wstransports.connection.session import Session
+from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS
 from wstransports.receiving.inbox import Inbox
 from wstransports.receiving.intake import BACKLOG, LONG_READ
 from wstransports.receiving.reader import GET_LIMIT
 from wstransports.sending.outbox import Outbox
 from wstransports.testing import MemoryRuntime
-
-METHODS: list[tuple[type, str]] = [
-    (Session, "_take"),
-    (Outbox, "send"),
-    (Batch, "end"),
-]
-needs_shortcuts = pytest.mark.skipif(
-    any(vars(owner)[name] is getattr(owner, name) for owner, name in METHODS),
-    reason="the C extensions were not built, or have no shortcuts",
-)
 
 WHOLE = [
     *(Frame(FIN | TEXT, text) for text in (b"", b"text", "caf\u00e9 \u20ac".encode() * 30)),
@@ -54,20 +43,6 @@ ENDS = [
     Frame(FIN | RSV1 | TEXT, b"a"),
     Frame(TEXT, b"a", misdirected=True),
 ]
-
-
-class Lines(logging.Handler):
-    """What is logged, without the numbers of connections."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[tuple[str, ...]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        raised = record.exc_info[1] if record.exc_info else None
-        self.lines.append(
-            (record.levelname, re.sub(r"#\d+", "#", record.getMessage()), str(raised))
-        )
 
 
 class Life:

@@ -47,8 +47,8 @@ method_call(PyObject *object, PyObject *const *args, size_t flagged, PyObject *n
 static PyObject *
 method_get(PyObject *object, PyObject *instance, PyObject *Py_UNUSED(class))
 {
-    return instance == NULL || instance == Py_None ? Py_NewRef(((Method *)object)->definition)
-                                                   : PyMethod_New(object, instance);
+    return instance == NULL ? Py_NewRef(((Method *)object)->definition)
+                            : PyMethod_New(object, instance);
 }
 
 /* Its name, docstring and signature are those of the Python method. */

@@ -1,11 +1,12 @@
 /* The shortcut of whole messages on their way in, connection/session.py, for _speedups.c. */
 
-/* The parser of a connection, if it is between two messages and holds nothing. */
+/* The parser of a connection, if it is between two messages and holds nothing. What it keeps back
+for later is in `_rest`, or of a message that is not complete. */
 static PyObject *
 idle_parser(const State *state, PyObject *core)
 {
     PyObject *const parser = SLOT(core, Connection__parser);
-    const int idle = holds(parser, CLASS(Parser)) && SLOT(parser, Parser_more) == Py_False &&
+    const int idle = holds(parser, CLASS(Parser)) &&
                      SLOT(parser, Parser__type) == OBJECT(NO_TYPE) &&
                      length_of(SLOT(parser, Parser__rest), &PyBytes_Type) == 0 &&
                      SLOT(core, Connection__may_receive) == Py_True;

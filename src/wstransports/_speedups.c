@@ -24,8 +24,8 @@ clients that have buffer space. Python does the rest: _method.h says how. */
     X(BroadcastReport, "wstransports.broadcast") X(Sending, "wstransports.broadcast")              \
     X(AsyncioPipe, "wstransports.adapters.asyncio")
 #define SLOTS(X)                                                                                   \
-    X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, more) X(Parser, _rest)    \
-    X(Parser, _type) X(Deadlines, heard) X(PreparedMessage, _latest)                               \
+    X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, _rest) X(Parser, _type)   \
+    X(Deadlines, heard) X(PreparedMessage, _latest)                                                \
     X(Sender, may_send) X(Sender, _fragmenting) X(Sender, _short_below) X(Sender, _keys)           \
     X(Sender, _negotiated) X(Sender, _encoders) X(Sender, _out) X(Sender, unsent)                  \
     X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \

@@ -1,0 +1,42 @@
+"""The methods with a shortcut in C, and what shows of runs with and without them."""
+
+import logging
+import re
+import sys
+
+import pytest
+
+from wstransports.adapters.asyncio import AsyncioPipe
+from wstransports.batch import Batch
+from wstransports.connection.session import Session
+from wstransports.sending.outbox import Outbox
+
+# The package has the function by this name.
+Sending: type = sys.modules["wstransports.broadcast"].Sending
+
+METHODS: list[tuple[type, str]] = [
+    (Session, "_take"),
+    (Outbox, "send"),
+    (Batch, "end"),
+    (Sending, "_send"),
+    (AsyncioPipe, "write"),
+]
+
+needs_shortcuts = pytest.mark.skipif(
+    any(vars(owner)[name] is getattr(owner, name) for owner, name in METHODS),
+    reason="the C extension was not built, or has no shortcuts",
+)
+
+
+class Lines(logging.Handler):
+    """What is logged, without the numbers of connections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[str, ...]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raised = record.exc_info[1] if record.exc_info else None
+        self.lines.append(
+            (record.levelname, re.sub(r"#\d+", "#", record.getMessage()), str(raised))
+        )
