@@ -272,8 +272,13 @@ class Client(Generic[DataT]):
         unread, the peer's Close is not seen. In the task that calls `receive()`, its last message
         counts as handled. Callbacks may still run. Any number of tasks may wait.
         """
-        await self._session.wait_closed()
-        await self._session.outbox.checkpoint()
+        session = self._session
+        # This task will not call receive() meanwhile. If it only has the hash of the one that did,
+        # that one has ended, and handles nothing more.
+        if session.inbox.taker == hash(session.runtime.current_task()):
+            session.inbox.handled()
+        await session.wait_closed()
+        await session.outbox.checkpoint()
 
 
 MessageCallback = TypeVar("MessageCallback", bound=OnMessage)

@@ -352,8 +352,6 @@ class Session:
 
     async def wait_closed(self) -> None:
         """See `Client.wait_closed`."""
-        if self.inbox.taker == hash(self.runtime.current_task()):  # it will not call receive()
-            self.inbox.handled()
         if not self.lost:
             self._over = self.runtime.signal() if self._over is None else self._over
             await self._over.wait()

@@ -264,13 +264,14 @@ class Client:
             self._thread.call(self._wait_closed, timeout, threading.current_thread())
 
     async def _wait_closed(self, seconds: float | None, caller: threading.Thread) -> None:
-        if self._receiver is caller:  # the loop knows only a task for each call
-            self._client._session.inbox.handled()
+        session = self._client._session
+        if self._receiver is caller:  # for the loop, each call is another task
+            session.inbox.handled()
         runtime = running()
         limit = nullcontext() if seconds is None else runtime.timeout_at(runtime.now() + seconds)
         with suppress(TimeoutError):
             async with limit:
-                return await self._client.wait_closed()
+                return await session.wait_closed()
         await read_arrived(runtime)
         if self.state is not State.CLOSED:
             raise TimeoutError(f"the connection was not over within {seconds:g} s")
