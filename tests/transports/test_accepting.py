@@ -314,3 +314,35 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
             await peer.closed()
     assert len(lost) == 1
     assert "TLS" not in caplog.text
+
+
+@on_sockets
+async def test_a_loop_that_ends_during_a_tls_handshake(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cancels the task that waits for the handshake: the connection ends once."""
+    caplog.set_level(logging.INFO, logger="wstransports")
+    runtime = running()
+    spawn, connection_lost = runtime.spawn, Session.connection_lost
+    started: list[Any] = []
+    lost: list[Session] = []
+
+    def noted(coroutine: Any, group: Any = None) -> Any:
+        started.append(spawn(coroutine, group))
+        return started[-1]
+
+    def noted_loss(session: Session, error: Exception | None) -> None:
+        lost.append(session)
+        connection_lost(session, error)
+
+    monkeypatch.setattr(Session, "connection_lost", noted_loss)
+    certs = server_context(trustme.CA(), "127.0.0.1")
+    async with loop.serving(echo, certs=certs) as server:
+        monkeypatch.setattr(runtime, "spawn", noted)
+        await loop.dial(server)  # and sends nothing
+        await loop.until(lambda: started)
+        await loop.checkpoint()  # the task waits
+        started[-1].cancel()
+        await loop.until(lambda: lost)
+    assert len(lost) == 1
+    assert "the TLS handshake failed: the event loop ended" in caplog.text

@@ -12,6 +12,7 @@ from kit.loops import Loop, MemoryLoop, on_each_loop, on_memory
 from kit.peer import Peer
 from wscore import DataType
 from wstransports import Buffer, Client, ConnectionClosed, WebSocketReader
+from wstransports.runtime import running
 
 
 async def echo_by_feed(client: Client) -> None:
@@ -480,6 +481,30 @@ async def test_a_source_that_brings_something_now_and_then_may_take_its_time(
         buffer.feed_eof()
         await feeding.wait()
         assert await peer.message() == b"x" * 20
+
+
+@on_memory
+async def test_a_silent_generator_is_1008(loop: MemoryLoop) -> None:
+    never = running().signal()
+
+    async def silent() -> AsyncIterator[str]:
+        yield "begun"
+        await never.wait()
+
+    async with loop.serving(timeout=10) as server:
+        peer = await loop.connect(server)
+        client = await only_client(loop, server)
+        feeding = loop.spawn(client.writer.feed(silent()))
+        await loop.settle()
+        for _ in range(9):
+            await loop.advance(1)
+            peer.pong()  # the peer itself lives
+        await loop.advance(1.1)
+        with pytest.raises(ConnectionClosed) as caught:
+            await feeding.wait()
+        assert caught.value.code == 1008
+        assert await peer.frame() == Frame(TEXT, b"begun")
+        assert await peer.closed() == (1008, "the source of a message brought nothing for 10 s")
 
 
 @on_memory

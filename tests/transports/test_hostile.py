@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import wstransports.batch
-from kit.frames import CLOSE, masked
+from kit.frames import CLOSE, FIN, masked
 from kit.log import Log
 from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory, on_sockets
 from kit.peer import Peer
@@ -234,6 +234,24 @@ async def test_a_violation_is_a_close_and_one_line(
         await loop.until(lambda: here.told)
         assert here.told == [(code, reason)]
         assert log.lines() == [f"failed with {code}, {reason}"]
+        await here.undisturbed()
+
+
+@on_each_loop
+async def test_a_ping_and_a_violation_after_our_close(loop: Loop, log: Log) -> None:
+    """The connection has failed before the Ping is handled: no Pong may follow our Close."""
+    async with scene(loop) as here:
+        peer = await loop.connect(here.server)
+        await loop.until(lambda: len(here.server.clients) == 2)
+        [client] = [one for one in here.server.clients.values() if one.request.path != "/bystander"]
+        peer.answers_close = False
+        client.close_nowait()
+        assert (await peer.frame()).first == FIN | CLOSE
+        peer.raw(masked(0x89, b"?") + masked(0x83))
+        await peer.eof()
+        assert not peer.frames
+        await loop.until(lambda: here.told)
+        assert len(log.lines()) == 1
         await here.undisturbed()
 
 

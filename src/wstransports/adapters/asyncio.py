@@ -109,9 +109,9 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         self._sink.connection_lost(exc or self._loss)
         self._loss = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)
-        if self.connected and self._transport.can_write_eof():
+        if self._transport.can_write_eof():
             self._transport.close()  # again: asyncio's own breaks its cycle then
-        elif self.connected:  # asyncio's TLS keeps our methods
+        else:  # asyncio's TLS keeps our methods
             self._transport.set_protocol(asyncio.BufferedProtocol())
 
     # As a Pipe.

@@ -122,9 +122,7 @@ def _transport_maker(loop: asyncio.AbstractEventLoop, where: Address) -> MakeTra
             return None
         return lambda accepted, pipe, peer: kind(loop, accepted, pipe)
     make = getattr(loop, "_make_socket_transport", None)
-    if make is None:
-        return None
-    return lambda accepted, pipe, peer: make(accepted, pipe, extra={"peername": peer})
+    return make and (lambda accepted, pipe, peer: make(accepted, pipe, extra={"peername": peer}))
 
 
 def _connect_accepted(loop: asyncio.AbstractEventLoop, where: Address) -> Callable[..., Any]:

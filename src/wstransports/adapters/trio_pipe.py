@@ -258,7 +258,7 @@ class TrioPipe(WriteHalf):
                                 await trio.lowlevel.wait_readable(self._fd)
                             except trio.ClosedResourceError:
                                 continue
-                            if not self._paused:
+                            if not (self._paused or self._broken):  # by a task of the same turn
                                 self._receive(worker)
         finally:
             if worker.reads:
@@ -280,12 +280,11 @@ class TrioPipe(WriteHalf):
         else:
             self._handle(worker, self._take if data else self._take_end, data)
 
-    def _take_end(self, _: bytes = b"") -> None:
-        if not self._broken:
-            self._ended = True
-            self._sink.eof_received()
-            if self._closed:
-                self._end_if_sent()
+    def _take_end(self, _: bytes) -> None:
+        self._ended = True
+        self._sink.eof_received()
+        if self._closed:
+            self._end_if_sent()
 
     def start(self, coroutine: Coro, context: Context) -> None:
         """As `Pipe.start`: soon."""
