@@ -260,6 +260,27 @@ def test_a_loop_that_watches_no_sockets(log: Log) -> None:
     ]
 
 
+class Seen:
+    """What the running loop spawns from now on, and the sessions that end."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.started: list[Any] = []
+        self.lost: list[Session] = []
+        runtime = running()
+        spawn, connection_lost = runtime.spawn, Session.connection_lost
+
+        def noted(coroutine: Any, group: Any = None) -> Any:
+            self.started.append(spawn(coroutine, group))
+            return self.started[-1]
+
+        def noted_loss(session: Session, error: Exception | None) -> None:
+            self.lost.append(session)
+            connection_lost(session, error)
+
+        monkeypatch.setattr(runtime, "spawn", noted)
+        monkeypatch.setattr(Session, "connection_lost", noted_loss)
+
+
 @pytest.mark.parametrize("ends", ["the task", "the listener"])
 @on_sockets
 async def test_what_ends_when_a_tls_handshake_is_complete(
@@ -275,15 +296,9 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
     """
     caplog.set_level(logging.INFO, logger="wstransports")
     authority = trustme.CA()
-    runtime = running()
-    spawn, end, connection_lost = runtime.spawn, TlsHandshake.end, Session.connection_lost
-    started: list[Any] = []
+    seen = Seen(monkeypatch)
+    end = TlsHandshake.end
     over: list[TlsHandshake] = []
-    lost: list[Session] = []
-
-    def noted(coroutine: Any, group: Any = None) -> Any:
-        started.append(spawn(coroutine, group))
-        return started[-1]
 
     def end_of_more(handshake: TlsHandshake, error: OSError | None) -> None:
         end(handshake, error)
@@ -292,17 +307,11 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
         monkeypatch.setattr(TlsHandshake, "end", end)
         over.append(handshake)
         if ends == "the task":
-            started[-1].cancel()
+            seen.started[-1].cancel()
         else:
             listener.close()
 
-    def noted_loss(session: Session, error: Exception | None) -> None:
-        lost.append(session)
-        connection_lost(session, error)
-
-    monkeypatch.setattr(runtime, "spawn", noted)
     monkeypatch.setattr(TlsHandshake, "end", end_of_more)
-    monkeypatch.setattr(Session, "connection_lost", noted_loss)
     async with loop.serving(echo, certs=server_context(authority, "127.0.0.1")) as server:
         listener: Any = server._listener
         peer = await loop.dial(server, tls=client_context(authority))
@@ -312,7 +321,7 @@ async def test_what_ends_when_a_tls_handshake_is_complete(
             assert (await peer.answer()).status == 101
             peer.close()
             await peer.closed()
-    assert len(lost) == 1
+    assert len(seen.lost) == 1
     assert "TLS" not in caplog.text
 
 
@@ -322,27 +331,13 @@ async def test_a_loop_that_ends_during_a_tls_handshake(
 ) -> None:
     """It cancels the task that waits for the handshake: the connection ends once."""
     caplog.set_level(logging.INFO, logger="wstransports")
-    runtime = running()
-    spawn, connection_lost = runtime.spawn, Session.connection_lost
-    started: list[Any] = []
-    lost: list[Session] = []
-
-    def noted(coroutine: Any, group: Any = None) -> Any:
-        started.append(spawn(coroutine, group))
-        return started[-1]
-
-    def noted_loss(session: Session, error: Exception | None) -> None:
-        lost.append(session)
-        connection_lost(session, error)
-
-    monkeypatch.setattr(Session, "connection_lost", noted_loss)
     certs = server_context(trustme.CA(), "127.0.0.1")
     async with loop.serving(echo, certs=certs) as server:
-        monkeypatch.setattr(runtime, "spawn", noted)
+        seen = Seen(monkeypatch)
         await loop.dial(server)  # and sends nothing
-        await loop.until(lambda: started)
+        await loop.until(lambda: seen.started)
         await loop.checkpoint()  # the task waits
-        started[-1].cancel()
-        await loop.until(lambda: lost)
-    assert len(lost) == 1
+        seen.started[-1].cancel()
+        await loop.until(lambda: seen.lost)
+    assert len(seen.lost) == 1
     assert "the TLS handshake failed: the event loop ended" in caplog.text
