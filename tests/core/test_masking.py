@@ -1,13 +1,16 @@
 """Masking against RFC 6455 section 5.3, word for word; in Python and compiled."""
 
 from collections.abc import Callable
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
 
+import wscore.masking
 from kit.frames import xor
+from wscore.masking import MaskKeys
 
 ApplyMask = Callable[..., bytes]
 
@@ -96,3 +99,18 @@ def test_a_part_of_the_compiled_one_lies_within_the_data() -> None:
             assert (
                 compiled.apply_mask(b"12345678", bytes(4), start, stop) == b"12345678"[start:stop]
             )
+
+
+def test_each_key_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order in which the system gives them, over the ends of blocks."""
+    blocks: list[bytes] = []
+
+    def random_bytes(size: int) -> bytes:
+        blocks.append(bytes(len(blocks) + index & 0xFF for index in range(size)))
+        return blocks[-1]
+
+    monkeypatch.setattr(wscore.masking, "urandom", random_bytes)
+    used = b"".join(islice(MaskKeys(), 600))
+    assert len(blocks) == 3
+    assert b"".join(blocks).startswith(used)
+    assert len(used) == 2400
