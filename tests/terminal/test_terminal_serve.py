@@ -217,7 +217,7 @@ def interrupt(number: signal.Signals, port: int, host: str = "127.0.0.1") -> Non
     """Send a signal to the server in the main thread."""
     signal.pthread_kill(threading.main_thread().ident or 0, number)
     # A signal just before the loop waits does not wake it (no wakeup descriptor is set).
-    with suppress(ConnectionRefusedError):
+    with suppress(ConnectionError):  # refused, or reset while the server stops listening
         create_connection((host, port)).close()
 
 
