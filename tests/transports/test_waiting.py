@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar, copy_context
+from functools import partial
 
 import pytest
 
@@ -88,6 +89,9 @@ class Waiting:
                 self.cancelled += 1
                 raise
 
+    def was_woken(self, times: int) -> bool:
+        return self.woken == times
+
 
 @on_each_loop
 async def test_a_task_waits_again_and_again(loop: Loop) -> None:
@@ -169,9 +173,9 @@ async def test_a_call_in_the_task_s_own_context_wakes_it(loop: Loop) -> None:
     context = copy_context()
     task = asyncio.get_running_loop().create_task(waiting.run(), context=context)
     await asyncio.sleep(0)
-    for number in range(3):
+    for times in range(1, 4):
         asyncio.get_running_loop().call_soon(waiting.waiter.wake, context=context)
-        await loop.until(lambda number=number: waiting.woken == number + 1)  # type: ignore[misc]
+        await loop.until(partial(waiting.was_woken, times))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
