@@ -26,6 +26,9 @@ OPTIONS: dict[str, Any] = {"timeout": 4, "open_timeout": 3, "close_timeout": 2}
 SETTLE = 10
 SAMPLE_EVERY = 2
 
+# Descriptors that a sample may show and another not.
+PASSING = 1
+
 MiB = 2**20
 
 # Have glibc give back what is freed, so that a server's memory is what it holds.
@@ -50,13 +53,17 @@ def sample(target: Target) -> Sample:
 
 
 def settled(target: Target, first: Sample) -> Sample:
-    """Look at a server that nobody visits, when it is as it was at first, or after some time."""
+    """Look at a server that nobody visits, when it is as it was at first, or after some time.
+
+    What asks for a sample may show in it, or not: its descriptor, the task of its TLS handshake.
+    What is left shows in each, so the least of the samples counts.
+    """
     last = sample(target)
     for _ in range(SETTLE):
-        if last.descriptors <= first.descriptors and last.tasks <= first.tasks:
+        if last.descriptors <= first.descriptors + PASSING and last.tasks <= first.tasks:
             break
         time.sleep(1)
-        last = sample(target)
+        last = Sample._make(map(min, last, sample(target)))
     return last
 
 
@@ -98,7 +105,7 @@ def judge(target: Target, account: Account, samples: list[Sample]) -> list[Figur
         print(f"    {line}")
     return [
         Figure("MiB of growth", growth, GROWTH),
-        Figure("descriptors left", last.descriptors - first.descriptors, 1),
+        Figure("descriptors left", last.descriptors - first.descriptors, PASSING),
         Figure("tasks left", last.tasks - first.tasks, 0),
         Figure("clients left", stats["clients"], 0),
         Figure("tracebacks", sum("Traceback" in line for line in lines), 0),

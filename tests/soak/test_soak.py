@@ -45,6 +45,23 @@ class Quiet(Target):
         return self._stats
 
 
+@pytest.mark.parametrize(
+    "left, looks", [(0, 4), (1, soak.SETTLE + 1)], ids=["passing", "a task that stays"]
+)
+def test_what_passes_is_not_left(left: int, looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors, tasks = iter([14, 12, 9, 11] * 5), iter([10, 10, 10, 9 + left] * 5)
+    taken: list[Sample] = []
+
+    def sample(target: Target) -> Sample:
+        taken.append(Sample(10, next(descriptors), next(tasks)))
+        return taken[-1]
+
+    monkeypatch.setattr(soak, "sample", sample)
+    monkeypatch.setattr("soak.time.sleep", lambda seconds: None)
+    assert soak.settled(Quiet([]), Sample(10, 9, 9)) == Sample(10, 9, 9 + left)
+    assert len(taken) == looks
+
+
 def test_what_is_not_flat_and_does_not_add_up() -> None:
     account = Account(visits=3, sent=10, echoed=9, kept=9, faults=["a fault"])
     samples = [Sample(10 + number, 10 + number, 5 + number) for number in range(20)]
