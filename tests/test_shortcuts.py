@@ -328,6 +328,50 @@ def test_messages_in_each_state(before: Act, consumer: str, same: Same) -> None:
     same(act, consumer=consumer, read_limit=400)
 
 
+class NoPipe:
+    """A pipe that cannot be dropped."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+
+    def abort(self) -> None:
+        raise OSError("no")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+class Raising:
+    """What waits for a message, and cannot be told."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def wake(self) -> None:
+        raise self.error("not now")
+
+    def set(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("drops", [False, True])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_errors_of_delivery(error: type[BaseException], drops: bool, same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        if drops:
+            scene.session.outbox.pipe = scene.session.pipe = NoPipe(scene.session.pipe)
+        scene.session.inbox._receiver = Raising(error)
+        scene.session.core.send_message("sent in any case")
+        scene.runtime.batch.at_end(scene.session.outbox)
+        try:
+            scene.feed(MIXED[1])
+        except BaseException as caught:  # noqa: BLE001  # whatever it is, both must raise it
+            scene.note(type(caught), str(caught))
+        scene.session.inbox._receiver = None
+
+    same(act, consumer="none")
+
+
 @pytest.mark.parametrize("size", [LONG_READ - 15, LONG_READ - 14])
 def test_a_long_read(size: int, same: Same) -> None:
     async def act(scene: Scene) -> None:

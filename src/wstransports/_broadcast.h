@@ -42,18 +42,7 @@ fail_client(const State *state, PyObject *sending, PyObject *client)
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
         return -1;
     }
-#if PY_VERSION_HEX < 0x030c0000
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    if (traceback != NULL) {
-        PyException_SetTraceback(error, traceback);
-    }
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-#else
-    PyObject *error = PyErr_GetRaisedException();
-#endif
+    PyObject *error = raised();
     PyObject *const args[] = {sending, client, error};
     PyObject *result = PyObject_VectorcallMethod(OBJECT(NAME__fail), args, 3, NULL);
     Py_DECREF(error);

@@ -1,4 +1,5 @@
-/* The shortcut of a write to asyncio's transports, adapters/asyncio.py, for _speedups.c. */
+/* The shortcuts of writes to asyncio's transports, and of uvloop's reads, adapters/asyncio.py, for
+_speedups.c. */
 
 #include <errno.h>
 
@@ -54,4 +55,16 @@ write_to_pipe(State *state, PyObject *const *args)
     }
 #endif
     return NULL;
+}
+
+/* UnbufferedPipe.data_received(data), of a short read. To enter Python for it takes 2 % of the
+instructions of an echo. */
+static PyObject *
+pass_on(State *state, PyObject *const *args)
+{
+    PyObject *const given[] = {SLOT(args[0], AsyncioPipe__sink), args[1]};
+    const int is_short = PyBytes_CheckExact(args[1]) && PyBytes_GET_SIZE(args[1]) < COPIED_READ;
+    return given[0] == NULL || !is_short
+               ? NULL
+               : PyObject_VectorcallMethod(OBJECT(NAME_data_received), given, 2, NULL);
 }

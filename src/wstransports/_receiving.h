@@ -41,14 +41,47 @@ append_reader(const State *state, PyObject *inbox, PyObject *readers, int is_tex
     return failed ? -1 : 1;
 }
 
-/* Inbox.run. To call it where a task is in receive() takes 1 % of an echo's instructions. */
+/* Callbacks.begin, for a task of `Inbox._work`; returns 0, or -1 for an error. */
+static int
+begin_work(const State *state, PyObject *inbox, PyObject *callbacks)
+{
+    if (increase(&SLOT(inbox, Inbox__workers), 1) < 0) {
+        return -1;
+    }
+    PyObject *work = PyObject_CallMethodNoArgs(inbox, OBJECT(NAME__work));
+    PyObject *result = NULL;
+    if (work != NULL && increase(&SLOT(callbacks, Callbacks_running), 1) == 0) {
+        PyObject *const args[] = {SLOT(callbacks, Callbacks_pipe), work,
+                                  SLOT(callbacks, Callbacks_context)};
+        result = PyObject_VectorcallMethod(OBJECT(NAME_start), args, 3, NULL);
+    }
+    Py_XDECREF(work);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Inbox.run, for one message, or for a task in receive() */
 static int
 run_inbox(const State *state, PyObject *inbox)
 {
     PyObject *const receiver = SLOT(inbox, Inbox__receiver);
-    return SLOT(inbox, Inbox_callback) == Py_None && receiver != NULL && receiver != Py_None
-               ? call_method(state, NAME_wake, receiver, NULL)
-               : call_method(state, NAME_run, inbox, NULL);
+    PyObject *const callbacks = SLOT(inbox, Inbox__callbacks);
+    PyObject *const waiting = SLOT(inbox, Inbox__waiting);
+    const int receives = SLOT(inbox, Inbox_callback) == Py_None;
+    if (receives && receiver != NULL && receiver != Py_None) {
+        return call_method(state, NAME_wake, receiver, NULL);
+    }
+    const Py_ssize_t count = PyObject_Size(waiting);
+    if (count >= 0 && (count != 1 || receives || !holds(callbacks, CLASS(Callbacks)))) {
+        return call_method(state, NAME_run, inbox, NULL);
+    }
+    const long most = PyLong_AsLong(SLOT(inbox, Inbox__max_workers));
+    int failed = count < 0;
+    while (!failed && PyObject_Size(waiting) > 0 &&
+           PyLong_AsLong(SLOT(inbox, Inbox__workers)) < most) {
+        failed = begin_work(state, inbox, callbacks);
+    }
+    return failed ? -1 : 0;
 }
 
 /* Append a WebSocketReader for each message in `object`, if it holds whole plain messages only, and
@@ -90,40 +123,90 @@ read_messages(const State *state, PyObject *parser, PyObject *inbox, PyObject *o
     return done;
 }
 
-/* Session._take(data, now), of whole messages: `Inbox.put` for each, and `Inbox.run` */
+/* A WebSocketReader for each message in `data`, if a connection where all is as usual reads whole
+plain messages; `unread` then is what waits with them. NULL for other data, and for an error. */
 static PyObject *
-take(State *state, PyObject *const *args)
+read_input(const State *state, PyObject *session, PyObject *data, Py_ssize_t *unread)
 {
-    PyObject *const core = SLOT(args[0], Session_core);
-    PyObject *const inbox = SLOT(args[0], Session_inbox);
-    if (!holds(args[0], CLASS(Session)) || !holds(inbox, CLASS(Inbox)) || core == NULL ||
+    PyObject *const core = SLOT(session, Session_core);
+    PyObject *const inbox = SLOT(session, Session_inbox);
+    if (!holds(inbox, CLASS(Inbox)) || core == NULL ||
         !PyObject_TypeCheck(core, CLASS(Connection)) ||
-        !(PyBytes_CheckExact(args[1]) || is_plain_view(args[1])) ||
-        PyObject_Size(args[1]) >= LONG_READ) {
+        !(PyBytes_CheckExact(data) || is_plain_view(data)) || PyObject_Size(data) >= LONG_READ) {
         return NULL;
     }
     PyObject *const parser = idle_parser(state, core);
-    PyObject *const deadlines = SLOT(core, Connection__deadlines);
     PyObject *const waiting = SLOT(inbox, Inbox__waiting);
-    if (parser == NULL || !holds(deadlines, CLASS(Deadlines)) || waiting == NULL ||
-        waiting == OBJECT(NO_MESSAGES) || SLOT(inbox, Inbox__ending) != Py_False) {
+    if (parser == NULL || !holds(SLOT(core, Connection__deadlines), CLASS(Deadlines)) ||
+        waiting == NULL || waiting == OBJECT(NO_MESSAGES) ||
+        SLOT(inbox, Inbox__ending) != Py_False) {
         return NULL;
     }
-    Py_ssize_t unread = PyLong_AsSsize_t(SLOT(inbox, Inbox_unread));
+    *unread = PyLong_AsSsize_t(SLOT(inbox, Inbox_unread));
     const Py_ssize_t most = PyLong_AsSsize_t(SLOT(inbox, Inbox__limit));
     PyObject *readers = PyErr_Occurred() ? NULL : PyList_New(0);
-    int done = readers != NULL &&
-               read_messages(state, parser, inbox, args[1], readers, &unread) > 0 &&
-               (unread <= most || SLOT(core, Sender_may_send) == Py_True);
-    PyObject *count = done ? PyLong_FromSsize_t(unread) : NULL;
-    if (count != NULL) {
-        Py_XSETREF(SLOT(deadlines, Deadlines_heard), Py_NewRef(args[2]));
-        Py_XSETREF(SLOT(inbox, Inbox_unread), count);
-        done = call_method(state, NAME_extend, waiting, readers) == 0 &&
-               (unread <= most ||
-                call_method(state, NAME_add_unread, inbox, OBJECT(ZERO)) == 0) && /* pauses */
-               run_inbox(state, inbox) == 0;
+    if (readers != NULL && (read_messages(state, parser, inbox, data, readers, unread) <= 0 ||
+                            (*unread > most && SLOT(core, Sender_may_send) != Py_True))) {
+        Py_CLEAR(readers);
     }
-    Py_XDECREF(readers);
-    return count != NULL && done ? Py_NewRef(Py_None) : NULL;
+    return readers;
+}
+
+/* Session.data_received(data), of whole messages: `Inbox.put` for each, and `Inbox.run` */
+static PyObject *
+receive_data(State *state, PyObject *const *args)
+{
+    PyObject *const session = args[0];
+    PyObject *const outbox = SLOT(session, Session_outbox);
+    PyObject *const batch = holds(outbox, CLASS(Outbox)) ? SLOT(outbox, Outbox_batch) : NULL;
+    if (!holds(session, CLASS(Session)) || !holds(batch, CLASS(Batch)) ||
+        SLOT(batch, Batch_active) != OBJECT(ZERO)) {
+        return NULL;
+    }
+    Py_ssize_t unread;
+    PyObject *readers = read_input(state, session, args[1], &unread);
+    PyObject *now = readers == NULL ? NULL : PyObject_CallNoArgs(SLOT(session, Session__now));
+    PyObject *const seconds = OBJECT(GATHER_SECONDS);
+    PyObject *old_at = holds(now, &PyFloat_Type)
+                           ? PyFloat_FromDouble(PyFloat_AS_DOUBLE(now) + PyFloat_AS_DOUBLE(seconds))
+                           : NULL;
+    if (old_at == NULL) {
+        PyErr_Clear(); /* Python meets the error again, and handles it */
+        Py_XDECREF(readers);
+        Py_XDECREF(now);
+        return NULL;
+    }
+    PyObject *const inbox = SLOT(session, Session_inbox);
+    PyObject *const deadlines = SLOT(SLOT(session, Session_core), Connection__deadlines);
+    Py_XSETREF(SLOT(deadlines, Deadlines_heard), now);
+    Py_XSETREF(SLOT(batch, Batch_active), PyLong_FromLong(1));
+    Py_XSETREF(SLOT(batch, Batch_old_at), old_at);
+    Py_XSETREF(SLOT(batch, Batch_quiet), Py_NewRef(Py_False));
+    Py_XSETREF(SLOT(inbox, Inbox_unread), PyLong_FromSsize_t(unread));
+    int failed = call_method(state, NAME_extend, SLOT(inbox, Inbox__waiting), readers) < 0 ||
+                 (unread > PyLong_AsSsize_t(SLOT(inbox, Inbox__limit)) &&
+                  call_method(state, NAME_add_unread, inbox, OBJECT(ZERO)) < 0) || /* pauses */
+                 run_inbox(state, inbox) < 0 ||
+                 (SLOT(SLOT(session, Session_callbacks), Callbacks_closing) != Py_False &&
+                  call_method(state, NAME_advance_close, session, NULL) < 0);
+    PyObject *error = failed ? raised() : NULL;
+    failed = (error == NULL ? call_method(state, NAME_end, batch, NULL)
+                            : call_method(state, NAME__input_failed, session, error)) < 0;
+    Py_XDECREF(error);
+    Py_DECREF(readers);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+/* Client.__anext__(), which `async for` calls for each message. To enter Python for that takes 1 %
+of an echo's instructions. */
+static PyObject *
+next_message(State *state, PyObject *const *args)
+{
+    PyObject *session = PyObject_GetAttr(args[0], OBJECT(NAME__session));
+    PyObject *const inbox = holds(session, CLASS(Session)) ? SLOT(session, Session_inbox) : NULL;
+    PyObject *const given[] = {inbox, Py_True};
+    PyObject *result =
+        inbox == NULL ? NULL : PyObject_VectorcallMethod(OBJECT(NAME_receive), given, 2, NULL);
+    Py_XDECREF(session);
+    return result;
 }

@@ -1,8 +1,9 @@
 /* The C extension: shortcuts of methods on the way of a message to its callback and back.
 
 A shortcut does what the Python method of its name does in the usual case: whole messages for an
-on_message that is not running or for receive(), the output of one connection, and a broadcast to
-clients that have buffer space. Python does the rest: _method.h says how. */
+on_message that is not running or for receive(), their tasks on asyncio, the output of one
+connection, and a broadcast to clients that have buffer space. Python does the rest: _method.h says
+how. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -17,40 +18,52 @@ clients that have buffer space. Python does the rest: _method.h says how. */
     X(message_frame, "wscore.frames") X(Parser, "wscore.parser") X(Deadlines, "wscore.deadlines")  \
     X(PreparedMessage, "wscore.prepared") X(Sender, "wscore.sending")                              \
     X(Connection, "wscore.connection") X(ServerConnection, "wscore.server")                        \
-    X(Batch, "wstransports.batch") X(WebSocketReader, "wstransports.receiving.reader")             \
+    X(GATHER_SECONDS, "wstransports.batch") X(Batch, "wstransports.batch")                         \
+    X(Callbacks, "wstransports.callbacks") X(WebSocketReader, "wstransports.receiving.reader")     \
     X(NO_MESSAGES, "wstransports.receiving.inbox") X(Inbox, "wstransports.receiving.inbox")        \
     X(FragmentLock, "wstransports.sending.fragment_lock")                                          \
     X(Outbox, "wstransports.sending.outbox") X(Session, "wstransports.connection.session")         \
-    X(BroadcastReport, "wstransports.broadcast") X(Sending, "wstransports.broadcast")              \
-    X(AsyncioPipe, "wstransports.adapters.asyncio")
+    X(Client, "wstransports.client") X(BroadcastReport, "wstransports.broadcast")                  \
+    X(Sending, "wstransports.broadcast")                                                           \
+    X(AsyncioWaiter, "wstransports.adapters.asyncio_waiter") X(current_task, "asyncio")            \
+    X(Task, "asyncio") X(AsyncioPipe, "wstransports.adapters.asyncio")                             \
+    X(UnbufferedPipe, "wstransports.adapters.asyncio")
 #define SLOTS(X)                                                                                   \
     X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, _rest) X(Parser, _type)   \
     X(Deadlines, heard) X(PreparedMessage, _latest)                                                \
     X(Sender, may_send) X(Sender, _fragmenting) X(Sender, _short_below) X(Sender, _keys)           \
     X(Sender, _negotiated) X(Sender, _encoders) X(Sender, _out) X(Sender, unsent)                  \
     X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \
-    X(Batch, active) X(Batch, old_at) X(Batch, _waiting)                                           \
+    X(Batch, active) X(Batch, old_at) X(Batch, quiet) X(Batch, _waiting)                           \
     X(WebSocketReader, data_type) X(WebSocketReader, _flow) X(WebSocketReader, _counted)           \
     X(WebSocketReader, _whole)                                                                     \
     X(Inbox, callback) X(Inbox, unread) X(Inbox, _waiting) X(Inbox, _workers)                      \
-    X(Inbox, _ending) X(Inbox, _limit) X(Inbox, _receiver) X(FragmentLock, holder)                 \
+    X(Inbox, _max_workers) X(Inbox, _ending) X(Inbox, _limit) X(Inbox, _receiver)                  \
+    X(Inbox, _callbacks) X(Callbacks, closing) X(Callbacks, context) X(Callbacks, pipe)            \
+    X(Callbacks, running) X(FragmentLock, holder)                                                  \
     X(Outbox, batch) X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written)      \
     X(Outbox, _now) X(Outbox, lock) X(Outbox, _congested_since)                                    \
-    X(Session, inbox) X(Session, core) X(Session, options) X(Session, outbox)                      \
+    X(Session, inbox) X(Session, core) X(Session, options) X(Session, outbox) X(Session, _now)     \
+    X(Session, callbacks)                                                                          \
     X(BroadcastReport, sent) X(Sending, _message) X(Sending, _batch) X(Sending, _at_once)          \
     X(Sending, _options) X(Sending, _most) X(Sending, report)                                      \
-    X(AsyncioPipe, full) X(AsyncioPipe, _closing) X(AsyncioPipe, _descriptor)                      \
-    X(AsyncioPipe, _holds)
+    X(AsyncioWaiter, _done) X(AsyncioWaiter, _loop) X(AsyncioWaiter, _step)                        \
+    X(AsyncioWaiter, _context) X(AsyncioPipe, full) X(AsyncioPipe, _closing)                       \
+    X(AsyncioPipe, _descriptor) X(AsyncioPipe, _holds) X(AsyncioPipe, _runtime)               \
+    X(AsyncioPipe, _sink)
 #define NAMES(X)                                                                                   \
-    X(_fail) X(_note_late) X(_send_to) X(_session) X(add_unread) X(extend) X(fileno) X(full)       \
-    X(put) X(run) X(send_message) X(wake) X(write)
-#define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE,
+    X(_fail) X(_hold) X(_input_failed) X(_note_late) X(_send_to) X(_session) X(_work)              \
+    X(add_unread) X(advance_close) X(data_received) X(done) X(end) X(extend) X(fileno) X(full)     \
+    X(loop) X(put) X(receive) X(run) X(send_message) X(start) X(wake) X(write)
+#define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TASK_NAMES,
 
 #include "../wscore/_state.h"
 #include "../wscore/_messages.h"
 
-/* As inbox.MESSAGE_COST, batch.GATHER_LIMIT, intake.LONG_READ and frames.LARGE, in bytes. */
-enum { MESSAGE_COST = 256, GATHER_LIMIT = 1 << 16, LONG_READ = 1 << 17, LARGE = 1 << 18 };
+/* In bytes, as inbox.MESSAGE_COST, asyncio.COPIED_READ, batch.GATHER_LIMIT, intake.LONG_READ and
+frames.LARGE. */
+enum { MESSAGE_COST = 256, COPIED_READ = 1 << 15, GATHER_LIMIT = 1 << 16 };
+enum { LONG_READ = 1 << 17, LARGE = 1 << 18 };
 
 /* The length of a list, tuple or bytes; -1 for an object of any other class than this. */
 static inline Py_ssize_t
@@ -74,9 +87,8 @@ call_method(const State *state, int name, PyObject *object, PyObject *argument)
 static int
 increase(PyObject **number, Py_ssize_t by)
 {
-    PyObject *addend = PyLong_FromSsize_t(by);
-    PyObject *sum = addend == NULL ? NULL : PyNumber_Add(*number, addend);
-    Py_XDECREF(addend);
+    const Py_ssize_t before = PyLong_AsSsize_t(*number);
+    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromSsize_t(before + by);
     if (sum == NULL) {
         return -1;
     }
@@ -84,7 +96,26 @@ increase(PyObject **number, Py_ssize_t by)
     return 0;
 }
 
+/* The exception that is set, which it is not any more. */
+static PyObject *
+raised(void)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    PyErr_NormalizeException(&type, &error, &traceback);
+    PyException_SetTraceback(error, traceback == NULL ? Py_None : traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return error;
+#else
+    return PyErr_GetRaisedException();
+#endif
+}
+
 #include "_pipe.h"
+
+#include "_tasks.h"
 
 #include "_receiving.h"
 
@@ -95,11 +126,15 @@ increase(PyObject **number, Py_ssize_t by)
 /* The module */
 
 #define SHORTCUTS(X)                                                                               \
-    X(Session, _take, 3, take)                                                                     \
+    X(Session, data_received, 2, receive_data)                                                     \
     X(Outbox, send, 3, send_message)                                                               \
     X(Batch, end, 1, end)                                                                          \
     X(Sending, _send, 2, send_to_each)                                                             \
-    X(AsyncioPipe, write, 2, write_to_pipe)
+    X(AsyncioPipe, start, 3, start_task)                                                           \
+    X(AsyncioPipe, write, 2, write_to_pipe)                                                        \
+    X(UnbufferedPipe, data_received, 2, pass_on)                                                   \
+    X(Client, __anext__, 1, next_message)                                                          \
+    X(AsyncioWaiter, wake, 1, wake)
 
 #include "_method.h"
 
@@ -117,6 +152,7 @@ module_exec(PyObject *module)
     NAMES(INTERN)
     keep_types(state);
     OBJECT(ZERO) = PyLong_FromLong(0);
+    OBJECT(TASK_NAMES) = Py_BuildValue("(sss)", "loop", "context", "eager_start");
     OBJECT(METHOD_TYPE) = PyType_FromModuleAndSpec(module, &method_spec, NULL);
     return PyErr_Occurred() ? -1 : 0;
 }

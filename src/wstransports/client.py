@@ -15,6 +15,7 @@ from .receiving.json_message import parsed
 from .receiving.kind import Kind, converted, wants_text
 from .request import Request
 from .sending.writer import WebSocketWriter
+from .speedups import accelerated_method
 from .stream_info import stream_info
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Any])
@@ -242,6 +243,7 @@ class Client(Generic[DataT]):
         """
         return self
 
+    @accelerated_method
     def __anext__(self) -> Coroutine[Any, Any, str | bytes]:
         return self._session.inbox.receive(True)
 

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from wstransports.adapters.asyncio import AsyncioPipe
+from wstransports.adapters.asyncio import AsyncioPipe, UnbufferedPipe
+from wstransports.adapters.asyncio_waiter import AsyncioWaiter
 from wstransports.batch import Batch
+from wstransports.client import Client
 from wstransports.connection.session import Session
 from wstransports.sending.outbox import Outbox
 
@@ -15,11 +17,15 @@ from wstransports.sending.outbox import Outbox
 Sending: type = sys.modules["wstransports.broadcast"].Sending
 
 METHODS: list[tuple[type, str]] = [
-    (Session, "_take"),
+    (Session, "data_received"),
     (Outbox, "send"),
     (Batch, "end"),
     (Sending, "_send"),
+    (AsyncioPipe, "start"),
     (AsyncioPipe, "write"),
+    (UnbufferedPipe, "data_received"),
+    (Client, "__anext__"),
+    (AsyncioWaiter, "wake"),
 ]
 
 needs_shortcuts = pytest.mark.skipif(

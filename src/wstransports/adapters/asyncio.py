@@ -204,14 +204,18 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         except ValueError:  # uvloop's, once it is lost
             return None
 
+    @accelerated_method
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> None:
         """Run a coroutine in a Task, its first step at once unless a task may be in `context`."""
         loop = self._runtime.loop
         at_once = asyncio.current_task(loop) is None  # else that may be in `context`
         task = _start(coroutine, loop=loop, context=context, eager_start=at_once)
         if not task.done():
-            self._tasks += (task,)
-            task.add_done_callback(self._task_ended, context=context)
+            self._hold(task, context)
+
+    def _hold(self, task: asyncio.Task[None], context: Context) -> None:
+        self._tasks += (task,)
+        task.add_done_callback(self._task_ended, context=context)
 
     def cancel(self) -> None:
         """Cancel what `start` began and still runs."""
@@ -250,6 +254,7 @@ class UnbufferedPipe(AsyncioPipe, asyncio.Protocol):
 
     __slots__ = ()
 
+    @accelerated_method
     def data_received(self, data: bytes) -> None:
         """Pass on what was read; after a longer read, become a BufferedPipe, for uvloop copies what
         it reads for us: 0.82 of the CPU time with 1 MiB a message, 0.9 with four of 16 KiB."""

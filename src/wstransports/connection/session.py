@@ -146,24 +146,37 @@ class Session:
         """Control the byte stream by `pipe` from now on."""
         self.pipe = self.outbox.pipe = self.intake.pipe = self.callbacks.pipe = pipe
 
+    @accelerated_method
     def data_received(self, data: bytes | memoryview) -> None:
         """As a Sink."""
         # `run_as_batch` inlined: its calls would take 1 % of an echo's instructions.
         batch = self.outbox.batch
         outermost = not batch.active
-        if outermost:
-            batch.active = 1
+        batch.active = batch.active or 1
         try:
             now = self._now()
             batch.old_at, batch.quiet = now + GATHER_SECONDS, False
-            self._take(data, now)
+            self.handle(self.core.receive_data(data, now))
+            if self.core.more:  # no more of it now than others have time for
+                self.intake.handle_rest(now, self._now())
+            elif len(data) >= LONG_READ:
+                self.intake.take_turns(now)
             if self.callbacks.closing:
                 self.advance_close()
-        except Exception as error:  # noqa: BLE001  # an extension may raise anything
+        except BaseException as error:  # noqa: BLE001  # an extension may raise anything
+            return self._input_failed(error, outermost)
+        if outermost:
+            batch.end()
+
+    def _input_failed(self, error: BaseException, outermost: bool = True) -> None:
+        """Handling input raised `error`: drop the stream, but for what ends the program."""
+        try:
+            if not isinstance(error, Exception):
+                raise error
             self._drop(error)
         finally:
             if outermost:
-                batch.end()
+                self.outbox.batch.end()
 
     def eof_received(self) -> None:
         """As a Sink."""
@@ -184,16 +197,6 @@ class Session:
         self.run_as_batch(self._handle_loss)
 
     # Input.
-
-    @accelerated_method
-    def _take(self, data: bytes | memoryview, now: float) -> None:
-        """Handle input that arrived at `now`, and no more of it than others have time for."""
-        core = self.core
-        self.handle(core.receive_data(data, now))
-        if core.more:
-            self.intake.handle_rest(now, self._now())
-        elif len(data) >= LONG_READ:
-            self.intake.take_turns(now)
 
     def run_as_batch(self, call: Callable[[], None]) -> None:
         """Run `call` as the handling of input: what it sends leaves in one write."""

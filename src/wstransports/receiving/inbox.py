@@ -72,8 +72,7 @@ class Consumer(Enum):
     """Nothing: the connection failed."""
 
 
-_RECEIVE = Consumer.RECEIVE
-_APPLICATION = Consumer.APPLICATION
+_RECEIVE, _APPLICATION = Consumer.RECEIVE, Consumer.APPLICATION
 _RECEIVING = (_RECEIVE, _APPLICATION, Consumer.RECEIVE_AGAIN)
 _STOPPED = Consumer.STOPPED
 
@@ -259,7 +258,8 @@ class Inbox:
                     self.link.advance_close()
                 if self._consumer is _STOPPED or self._core.phase not in MAY_RECEIVE:
                     raise self.link.closed_error()
-                self._receiver = waiter = self._ready_to_wait()
+                waiter = None if self._gathers else self._waiter
+                self._receiver = waiter = waiter or self._ready_to_wait()
                 try:
                     await waiter.wait()
                 finally:

@@ -1,0 +1,369 @@
+"""The shortcuts in C of the asyncio adapter, in one unusual situation after the other: with and
+without them everything is the same."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kit.shortcuts import METHODS, needs_shortcuts
+from wstransports.adapters.asyncio import COPIED_READ, AsyncioPipe, AsyncioRuntime, UnbufferedPipe
+
+pytestmark = needs_shortcuts
+
+# More than a socket's buffers hold, in bytes.
+LONG = 2**22
+
+
+class Transport:
+    """What a pipe needs of one; it notes what it is given."""
+
+    def __init__(self, waiting: int = 0) -> None:
+        self.notes: list[Any] = []
+        self.size = waiting
+
+    def get_write_buffer_size(self) -> int:
+        return self.size
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.notes.append(("write", bytes(data)))
+        self.size += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.notes.append("abort")
+
+
+class Named:
+    """A socket that is known by its method `fileno` alone, as uvloop's are."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def fileno(self) -> int:
+        return self.number
+
+
+class Scene:
+    """A pipe over one end of a pair of sockets."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.theirs.setblocking(False)
+        self.transport = Transport()
+        runtime: Any = SimpleNamespace(read_buffer=None)
+        pipe: Any = AsyncioPipe(runtime, None)  # type: ignore[arg-type]
+        pipe._transport = self.transport
+        pipe._descriptor = self.ours.fileno()
+        pipe._holds = False
+        self.pipe = pipe
+
+    def write(self, data: Any) -> object:
+        try:
+            return self.pipe.write(data)
+        except Exception as error:  # noqa: BLE001  # whatever it is, both must raise it
+            return (type(error), str(error))
+
+    def fill(self) -> None:
+        """Leave no space in the kernel."""
+        while True:
+            try:
+                self.ours.send(bytes(65536))
+            except BlockingIOError:
+                return
+
+    def received(self) -> bytes:
+        data = b""
+        while self.theirs.fileno() >= 0:
+            try:
+                data += self.theirs.recv(2**20)
+            except BlockingIOError:
+                break
+        return data
+
+    def shows(self) -> list[Any]:
+        pipe = self.pipe
+        state = (pipe.full, pipe._closing, pipe._holds, pipe._descriptor is None)
+        loss = (type(pipe._loss), str(pipe._loss))
+        return [*state, loss, *self.transport.notes, self.received()]
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+def a_descriptor(scene: Scene) -> None:
+    pass
+
+
+def a_socket(scene: Scene) -> None:
+    scene.pipe._descriptor = Named(scene.ours.fileno())
+
+
+def no_descriptor(scene: Scene) -> None:
+    scene.pipe._descriptor = None
+
+
+def closed(scene: Scene) -> None:
+    scene.pipe._closing = True
+
+
+def output_that_waits(scene: Scene) -> None:
+    scene.pipe._holds, scene.transport.size = True, 5
+
+
+def output_that_waited(scene: Scene) -> None:
+    scene.pipe._holds = True
+
+
+def no_space(scene: Scene) -> None:
+    scene.fill()
+
+
+def a_peer_that_left(scene: Scene) -> None:
+    scene.theirs.close()
+
+
+def a_closed_socket(scene: Scene) -> None:
+    scene.pipe._descriptor = Named(-1)
+
+
+def a_number_of_nothing(scene: Scene) -> None:
+    scene.pipe._descriptor = 2**20
+
+
+def a_fileno_that_raises(scene: Scene) -> None:
+    def fileno() -> int:
+        raise ValueError("no file")
+
+    scene.pipe._descriptor = SimpleNamespace(fileno=fileno)
+
+
+STATES = [a_descriptor, a_socket, no_descriptor, closed, output_that_waits, output_that_waited]
+STATES += [no_space, a_peer_that_left, a_closed_socket, a_number_of_nothing, a_fileno_that_raises]
+MESSAGES: list[Any] = [b"", b"a message", bytes(LONG), bytearray(b"abc"), memoryview(b"abc")]
+MESSAGES += [type("Bytes", (bytes,), {})(b"abc"), "text", None, 5]
+
+
+def played(before: Callable[[Scene], None], messages: list[Any]) -> list[Any]:
+    scene = Scene()
+    try:
+        before(scene)
+        returned = [scene.write(message) for message in messages]
+        return [*returned, *scene.shows()]
+    finally:
+        scene.close()
+
+
+Same = Callable[..., list[Any]]
+
+
+@pytest.fixture(name="same")
+def _same(monkeypatch: pytest.MonkeyPatch) -> Same:
+    """A function that calls another with the shortcuts and without them: it returns the same."""
+
+    def same(function: Callable[..., list[Any]], *args: Any) -> list[Any]:
+        shown = function(*args)
+        with monkeypatch.context() as patch:
+            for owner, name in METHODS:
+                patch.setattr(owner, name, getattr(owner, name))
+            assert shown == function(*args)
+        return shown
+
+    return same
+
+
+@pytest.mark.parametrize("before", STATES)
+def test_writes_in_each_state(before: Callable[[Scene], None], same: Same) -> None:
+    for message in MESSAGES:
+        same(played, before, [message, b"after"])
+
+
+# Reads.
+
+
+class Sink:
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    def data_received(self, data: Any) -> None:
+        self.notes.append(data)
+        if data == b"raise":
+            raise ValueError("not this")
+
+
+def read(data: Any) -> list[Any]:
+    sink: Any = Sink()
+    runtime: Any = SimpleNamespace(read_buffer=None)
+    pipe: Any = UnbufferedPipe(runtime, sink)
+    pipe._transport = SimpleNamespace(set_protocol=sink.notes.append)
+    try:
+        sink.notes.append(pipe.data_received(data))
+    except Exception as error:  # noqa: BLE001  # whatever it is, both must raise it
+        sink.notes.append((type(error), str(error)))
+    return [type(one) if one is pipe else one for one in sink.notes]
+
+
+READS = [b"", b"data", b"raise", bytes(COPIED_READ - 1), bytes(COPIED_READ), bytearray(b"a"), None]
+
+
+@pytest.mark.parametrize("data", READS, ids=lambda data: repr(data)[:20])
+def test_reads_of_each_kind(data: Any, same: Same) -> None:
+    same(read, data)
+
+
+# Tasks.
+
+
+class Stage:
+    """A loop on which something is called, alone and in a task, and what shows of it."""
+
+    def __init__(self, context: Context) -> None:
+        self.notes: list[Any] = []
+        self.context = context
+        self.others = copy_context()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(
+            lambda loop, what: self.notes.append(type(what.get("exception")))
+        )
+        self.runtime = AsyncioRuntime(self.loop)
+
+    def note(self, call: Callable[[], object]) -> None:
+        """Note what a call returns, or raises."""
+        try:
+            self.notes.append(call())
+        except BaseException as error:  # noqa: BLE001  # whatever it is, both must raise it
+            self.notes.append((type(error), re.sub("0x[0-9a-f]+|Task-[0-9]+", "…", str(error))))
+
+    async def in_a_task(self, call: Callable[[], object]) -> None:
+        self.note(call)
+        self.notes.append("the end of a step")
+
+    def play(self, call: Callable[[], object], where: str) -> None:
+        """Have the loop call it there."""
+        if where == "in a task":
+            self.loop.create_task(self.in_a_task(call))
+        else:
+            context = self.context if where == "in the context" else self.others
+            self.loop.call_soon(self.note, call, context=context)
+
+    def run(self) -> None:
+        """Let the loop do what it has to."""
+        for _ in range(5):
+            self.loop.call_soon(self.loop.stop)
+            try:
+                self.loop.run_forever()
+            except (KeyboardInterrupt, SystemExit) as error:
+                self.notes.append(type(error))
+
+
+WHERE = ["alone", "in a task", "in the context"]
+
+
+async def at_once(stage: Stage) -> None:
+    stage.notes.append("ran")
+
+
+async def later(stage: Stage) -> None:
+    stage.notes.append("began")
+    await asyncio.sleep(0)
+    stage.notes.append("went on")
+
+
+async def raising(stage: Stage) -> None:
+    raise ValueError("a callback's")
+
+
+async def interrupted(stage: Stage) -> None:
+    raise KeyboardInterrupt
+
+
+async def for_ever(stage: Stage) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        stage.notes.append("ended")
+
+
+def no_coroutine(stage: Stage) -> Any:
+    return 5
+
+
+COROUTINES = [at_once, later, interrupted, for_ever]
+
+
+def started(where: str, make: Callable[[Stage], Coroutine[Any, Any, None]]) -> list[Any]:
+    stage = Stage(copy_context())
+    pipe: Any = AsyncioPipe(stage.runtime, None)  # type: ignore[arg-type]
+    for _ in range(2):
+        stage.play(lambda: pipe.start(make(stage), stage.context), where)
+    stage.run()
+    kept = [task.done() for task in pipe._tasks]
+    pipe.cancel()
+    stage.run()
+    stage.loop.close()
+    return [*stage.notes, kept, len(pipe._tasks)]
+
+
+# Not in the context: asyncio itself fails there, and its loop with it.
+@pytest.mark.parametrize("where", WHERE[:2])
+@pytest.mark.parametrize("make", [*COROUTINES, no_coroutine])
+def test_tasks_that_start(
+    where: str, make: Callable[[Stage], Coroutine[Any, Any, None]], same: Same
+) -> None:
+    same(started, where, make)
+
+
+def woken(where: str, waits: bool, make: Callable[[Stage], Coroutine[Any, Any, None]]) -> list[Any]:
+    stage = Stage(copy_context())
+    waiter: Any = stage.runtime.waiter()
+
+    async def wait() -> None:
+        await waiter.wait()
+        await make(stage)
+
+    task = stage.loop.create_task(wait(), context=stage.context) if waits else None
+    stage.run()
+    for call in (waiter.wake, waiter.wake, waiter.set):
+        stage.play(call, where)
+        stage.notes.append((waiter._step is None, waiter._context is None))
+    stage.run()
+    if task is not None and task.done():
+        stage.note(task.result)
+    elif task is not None:
+        task.cancel()
+        stage.run()
+    stage.loop.close()
+    return stage.notes
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("make", [*COROUTINES, raising])
+def test_tasks_that_are_woken(
+    where: str, waits: bool, make: Callable[[Stage], Coroutine[Any, Any, None]], same: Same
+) -> None:
+    same(woken, where, waits, make)
+
+
+def test_a_step_without_a_context(same: Same) -> None:
+    def call() -> list[Any]:
+        stage = Stage(copy_context())
+        waiter: Any = stage.runtime.waiter()
+        waiter.add_done_callback(stage.notes.append, context=None)
+        stage.play(waiter.wake, "alone")
+        stage.run()
+        stage.loop.close()
+        return [type(one) for one in stage.notes]
+
+    assert same(call) == [type(None), asyncio.Future]
