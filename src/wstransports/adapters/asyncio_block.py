@@ -1,14 +1,13 @@
 """The `with` form on asyncio: a loop driven from outside."""
 
 import asyncio
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
-from ..runtime import Main, Served, register_block, register_runner
+from ..runtime import Served, register_block, register_runner
 from .asyncio_signals import AsyncioSignals
 
 _STOPPED = "Event loop stopped before Future completed."
@@ -42,24 +41,17 @@ def driven(server: Served) -> Iterator[Any]:
 
 def _thread_loop(undo: ExitStack) -> asyncio.AbstractEventLoop:
     """The thread's loop, or a new one, which is the thread's until `undo`."""
-    with suppress(RuntimeError), _quiet():  # Python 3.14 raises where there is none
+    # Before Python 3.14, which raises where there is none, the main thread is warned. Warning
+    # filters are the process's: other threads must not change them.
+    is_main = threading.current_thread() is threading.main_thread()
+    quiet = warnings.catch_warnings(action="ignore", category=DeprecationWarning)
+    with suppress(RuntimeError), quiet if is_main else nullcontext():
         loop = asyncio.get_event_loop()
         if not loop.is_closed():
             return loop
     runner = asyncio.Runner()
     undo.callback(runner.close)
     return runner.get_loop()
-
-
-def _quiet() -> AbstractContextManager[object]:
-    """A block in which `get_event_loop` does not warn.
-
-    Warning filters are the process's, so that threads must not change them. Only the main thread
-    is warned, and only before Python 3.14.
-    """
-    if sys.version_info >= (3, 14) or threading.current_thread() is not threading.main_thread():
-        return nullcontext()
-    return warnings.catch_warnings(action="ignore", category=DeprecationWarning)
 
 
 def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
@@ -74,10 +66,5 @@ def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def run(main: Main) -> None:
-    """Run an async function in a loop of its own."""
-    asyncio.run(main())
-
-
 register_block(driven)
-register_runner(run)
+register_runner(lambda main: asyncio.run(main()))

@@ -11,9 +11,8 @@ from .stop_signals import StopSignals
 class AsyncioSignals(StopSignals):
     """Has SIGINT and SIGTERM call `stop` in the loop.
 
-    asyncio's own loops on Unix wait for sockets only: a signal that comes just before they wait
-    would be handled when something else wakes them. So the interpreter writes a byte for each
-    signal to a socket that the loop watches.
+    asyncio's own loops on Unix wait for sockets only: one that they watch wakes them for a signal
+    that comes just before they wait.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
