@@ -5,7 +5,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable, Coroutine
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from types import SimpleNamespace
 from typing import Any
 
@@ -225,12 +225,17 @@ def test_reads_of_each_kind(data: Any, same: Same) -> None:
 # Tasks.
 
 
+# Set in a client's context alone.
+CLIENT: ContextVar[str] = ContextVar("CLIENT", default="none")
+
+
 class Stage:
     """A loop on which something is called, alone and in a task, and what shows of it."""
 
     def __init__(self, context: Context) -> None:
         self.notes: list[Any] = []
         self.context = context
+        context.run(CLIENT.set, "a client")
         self.others = copy_context()
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(
@@ -271,7 +276,7 @@ WHERE = ["alone", "in a task", "in the context"]
 
 
 async def at_once(stage: Stage) -> None:
-    stage.notes.append("ran")
+    stage.notes.append(("ran", CLIENT.get()))
 
 
 async def later(stage: Stage) -> None:
@@ -302,17 +307,31 @@ def no_coroutine(stage: Stage) -> Any:
 COROUTINES = [at_once, later, interrupted, for_ever]
 
 
+class NotingPipe(AsyncioPipe):
+    """Notes, in the context itself, that a task ended there."""
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        CLIENT.set("a client whose task ended")
+        super()._task_ended(task)
+
+
 def started(where: str, make: Callable[[Stage], Coroutine[Any, Any, None]]) -> list[Any]:
     stage = Stage(copy_context())
-    pipe: Any = AsyncioPipe(stage.runtime, None)  # type: ignore[arg-type]
+    pipe: Any = NotingPipe(stage.runtime, None)  # type: ignore[arg-type]
+
+    def start() -> object:
+        returned = pipe.start(make(stage), stage.context)
+        stage.notes.append(len(pipe._tasks))  # what has ended is not held until the next turn
+        return returned
+
     for _ in range(2):
-        stage.play(lambda: pipe.start(make(stage), stage.context), where)
+        stage.play(start, where)
     stage.run()
     kept = [task.done() for task in pipe._tasks]
     pipe.cancel()
     stage.run()
     stage.loop.close()
-    return [*stage.notes, kept, len(pipe._tasks)]
+    return [*stage.notes, kept, len(pipe._tasks), stage.context[CLIENT]]
 
 
 # Not in the context: asyncio itself fails there, and its loop with it.
@@ -354,6 +373,28 @@ def test_tasks_that_are_woken(
     where: str, waits: bool, make: Callable[[Stage], Coroutine[Any, Any, None]], same: Same
 ) -> None:
     same(woken, where, waits, make)
+
+
+def test_a_step_that_cannot_run_now(same: Same) -> None:
+    """Python 3.14 refuses to where the loop does not run."""
+
+    def call() -> list[Any]:
+        stage = Stage(copy_context())
+        waiter: Any = stage.runtime.waiter()
+
+        def step(done: object) -> None:
+            stage.notes.append(CLIENT.get())
+            if len(stage.notes) == 1:
+                raise RuntimeError("not now")
+
+        waiter.add_done_callback(step, context=stage.context)
+        stage.note(waiter.wake)
+        stage.notes.append((waiter._step is None, waiter._context is None))
+        stage.run()
+        stage.loop.close()
+        return stage.notes
+
+    assert same(call) == ["a client", None, (True, True), "a client"]
 
 
 def test_a_step_without_a_context(same: Same) -> None:

@@ -328,6 +328,49 @@ def test_messages_in_each_state(before: Act, consumer: str, same: Same) -> None:
     same(act, consumer=consumer, read_limit=400)
 
 
+@pytest.mark.parametrize("most", [1, 3, 2**31, 2**63])
+def test_concurrent_messages(most: int, same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        for _ in range(5):
+            scene.feed(MIXED[1])
+
+    same(act, consumer="slow", concurrent_messages=most)
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_errors_of_the_clock(error: type[BaseException], same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        def now() -> float:
+            if error is KeyboardInterrupt:
+                scene.session._now = scene.runtime.now  # a signal comes only once
+            raise error("no time")
+
+        scene.session._now = now
+        try:
+            scene.feed(MIXED[1])
+        except BaseException as caught:  # noqa: BLE001  # whatever it is, both must raise it
+            scene.note(type(caught), str(caught))
+        scene.session._now = scene.runtime.now
+
+    same(act)
+
+
+@pytest.mark.parametrize("callbacks", [None, "unknown"])
+@pytest.mark.parametrize("before", [nothing, a_close_sent])
+def test_each_read_of_a_closing_connection_advances_the_close(
+    before: Act, callbacks: str | None, same: Same, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(scene: Scene) -> None:
+        await before(scene)
+        if callbacks is not None:
+            scene.session.callbacks = Standin(scene.session.callbacks)
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "advance_close", lambda session: scene.note("advance_close"))
+            scene.feed(MIXED[1])
+
+    assert (("advance_close",) in same(act)) is (before is a_close_sent)
+
+
 class NoPipe:
     """A pipe that cannot be dropped."""
 
@@ -486,7 +529,7 @@ class Standin:
 
 
 PLACES = ["core", "core._parser", "core._deadlines", "inbox", "inbox._waiting", "outbox.core"]
-PLACES += ["outbox.batch", "outbox.pipe", "outbox.lock", "outbox"]
+PLACES += ["outbox.batch", "outbox.pipe", "outbox.lock", "outbox", "callbacks", "inbox._callbacks"]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -75,13 +75,13 @@ run_inbox(const State *state, PyObject *inbox)
     if (count >= 0 && (count != 1 || receives || !holds(callbacks, CLASS(Callbacks)))) {
         return call_method(state, NAME_run, inbox, NULL);
     }
-    const long most = PyLong_AsLong(SLOT(inbox, Inbox__max_workers));
-    int failed = count < 0;
+    int failed = 0; /* the most workers may be more than any integer of C */
     while (!failed && PyObject_Size(waiting) > 0 &&
-           PyLong_AsLong(SLOT(inbox, Inbox__workers)) < most) {
+           PyObject_RichCompareBool(SLOT(inbox, Inbox__workers), SLOT(inbox, Inbox__max_workers),
+                                    Py_LT) > 0) {
         failed = begin_work(state, inbox, callbacks);
     }
-    return failed ? -1 : 0;
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 /* Append a WebSocketReader for each message in `object`, if it holds whole plain messages only, and
@@ -160,6 +160,7 @@ receive_data(State *state, PyObject *const *args)
     PyObject *const outbox = SLOT(session, Session_outbox);
     PyObject *const batch = holds(outbox, CLASS(Outbox)) ? SLOT(outbox, Outbox_batch) : NULL;
     if (!holds(session, CLASS(Session)) || !holds(batch, CLASS(Batch)) ||
+        !holds(SLOT(session, Session_callbacks), CLASS(Callbacks)) ||
         SLOT(batch, Batch_active) != OBJECT(ZERO)) {
         return NULL;
     }
@@ -171,7 +172,9 @@ receive_data(State *state, PyObject *const *args)
                            ? PyFloat_FromDouble(PyFloat_AS_DOUBLE(now) + PyFloat_AS_DOUBLE(seconds))
                            : NULL;
     if (old_at == NULL) {
-        PyErr_Clear(); /* Python meets the error again, and handles it */
+        if (PyErr_ExceptionMatches(PyExc_Exception)) {
+            PyErr_Clear(); /* Python meets the error again, and handles it */
+        }
         Py_XDECREF(readers);
         Py_XDECREF(now);
         return NULL;

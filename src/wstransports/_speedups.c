@@ -25,7 +25,7 @@ how. */
     X(Outbox, "wstransports.sending.outbox") X(Session, "wstransports.connection.session")         \
     X(Client, "wstransports.client") X(BroadcastReport, "wstransports.broadcast")                  \
     X(Sending, "wstransports.broadcast")                                                           \
-    X(AsyncioWaiter, "wstransports.adapters.asyncio_waiter") X(current_task, "asyncio")            \
+    X(current_task, "asyncio") X(AsyncioWaiter, "wstransports.adapters.asyncio_waiter")            \
     X(Task, "asyncio") X(AsyncioPipe, "wstransports.adapters.asyncio")                             \
     X(UnbufferedPipe, "wstransports.adapters.asyncio")
 #define SLOTS(X)                                                                                   \
@@ -54,7 +54,7 @@ how. */
 #define NAMES(X)                                                                                   \
     X(_fail) X(_hold) X(_input_failed) X(_note_late) X(_send_to) X(_session) X(_work)              \
     X(add_unread) X(advance_close) X(data_received) X(done) X(end) X(extend) X(fileno) X(full)     \
-    X(loop) X(put) X(receive) X(run) X(send_message) X(start) X(wake) X(write)
+    X(loop) X(put) X(receive) X(run) X(send_message) X(set) X(start) X(wake) X(write)
 #define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TASK_NAMES,
 
 #include "../wscore/_state.h"
@@ -87,8 +87,9 @@ call_method(const State *state, int name, PyObject *object, PyObject *argument)
 static int
 increase(PyObject **number, Py_ssize_t by)
 {
-    const Py_ssize_t before = PyLong_AsSsize_t(*number);
-    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromSsize_t(before + by);
+    /* 64 bits: where Py_ssize_t has 32, more may be written. */
+    const long long before = PyLong_AsLongLong(*number);
+    PyObject *sum = PyErr_Occurred() ? NULL : PyLong_FromLongLong(before + by);
     if (sum == NULL) {
         return -1;
     }

@@ -51,6 +51,12 @@ wake(State *state, PyObject *const *args)
     SLOT(args[0], AsyncioWaiter__context) = Py_NewRef(Py_None);
     PyObject *result = PyObject_CallOneArg(step, SLOT(args[0], AsyncioWaiter__done));
     PyContext_Exit(context);
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_RuntimeError)) { /* it cannot run now */
+        PyErr_Clear();
+        Py_XSETREF(SLOT(args[0], AsyncioWaiter__step), step);
+        Py_XSETREF(SLOT(args[0], AsyncioWaiter__context), context);
+        return PyObject_CallMethodNoArgs(args[0], OBJECT(NAME_set));
+    }
     Py_DECREF(step);
     Py_DECREF(context);
     return result;
