@@ -6,7 +6,7 @@ import socket
 import struct
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -60,6 +60,17 @@ class Watched:
         self.written.append(data)
         self._transport.write(data)
 
+
+def in_one(pipe: AsyncioPipe, data: bytes) -> None:
+    pipe.write(data)
+
+
+def in_parts(pipe: AsyncioPipe, data: bytes) -> None:
+    pipe.writelines([data[:2], data[2:]])
+
+
+Write = Callable[[AsyncioPipe, bytes], None]
+both_ways = pytest.mark.parametrize("write", [in_one, in_parts])
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
@@ -128,12 +139,33 @@ def test_nothing_overtakes_large_parts(run: Run) -> None:
     run(main)
 
 
-def test_the_loss_of_a_broken_stream_is_reported(run: Run) -> None:
+@both_ways
+def test_what_the_kernel_has_no_room_for_follows(run: Run, write: Write) -> None:
+    async def main() -> None:
+        async with connected() as (pipe, _, peer):
+            loop = asyncio.get_running_loop()
+            size = 0
+            with suppress(BlockingIOError):
+                while True:
+                    size += os.write(pipe.info("socket").fileno(), bytes(2**16))
+            write(pipe, b"one")
+            assert pipe.waiting() == 3
+            write(pipe, b"two")
+            got = b""
+            while len(got) < size + 6:
+                got += await loop.sock_recv(peer, 2**20)
+            assert got == bytes(size) + b"onetwo"
+
+    run(main)
+
+
+@both_ways
+def test_the_loss_of_a_broken_stream_is_reported(run: Run, write: Write) -> None:
     async def main() -> None:
         async with connected() as (pipe, sink, peer):
             pipe.pause_reading()
             peer.close()
-            pipe.write(b"nobody reads this")
+            write(pipe, b"nobody reads this")
             assert pipe.full, "connection_lost follows"
             pipe.write(b"ignored")
             assert isinstance(await sink.lost, OSError)
