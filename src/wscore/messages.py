@@ -5,7 +5,7 @@ from typing import Protocol
 from .enums import DataType
 from .events import Event, MessagePiece
 from .frames import FIN, MASKED, MAX_CONTROL
-from .masking import apply_mask
+from .masking import apply_mask, as_number
 from .speedups import accelerated
 
 _FIN_TEXT = FIN | DataType.TEXT
@@ -76,7 +76,7 @@ def whole_messages(
         elif size <= MAX_CONTROL:
             # Inlined: calls of apply_mask would make 16 short messages take 1.5 times as long.
             pad = (data[start - 4 : start] * 32)[:size]
-            payload = (int.from_bytes(data[start:stop]) ^ int.from_bytes(pad)).to_bytes(size)
+            payload = (as_number(data[start:stop]) ^ as_number(pad)).to_bytes(size)
         else:
             payload = apply_mask(data, data[start - 4 : start], start, stop)
         if encoded:
