@@ -337,6 +337,36 @@ def test_concurrent_messages(most: int, same: Same) -> None:
     same(act, consumer="slow", concurrent_messages=most)
 
 
+class Starting:
+    """A pipe that starts no task: it keeps them, or raises an error."""
+
+    def __init__(self, real: Any, error: Exception | None) -> None:
+        self.real = real
+        self.error = error
+        self.kept: list[Any] = []
+
+    def start(self, coroutine: Any, context: Any) -> None:
+        self.kept.append(coroutine)
+        if self.error is not None:
+            raise self.error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+@pytest.mark.parametrize("error", [None, OSError("no task")])
+def test_tasks_that_do_not_start_at_once(error: Exception | None, same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        scene.session.callbacks.pipe = pipe = Starting(scene.session.callbacks.pipe, error)
+        scene.feed(MIXED[1])
+        scene.note(len(pipe.kept), scene.session.callbacks.running)
+        scene.session.callbacks.pipe = pipe.real
+        for coroutine in pipe.kept:
+            pipe.real.start(coroutine, scene.session.callbacks.context)
+
+    assert ((1 if error else 3), (1 if error else 3)) in same(act, concurrent_messages=3)
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_errors_of_the_clock(error: type[BaseException], same: Same) -> None:
     async def act(scene: Scene) -> None:
