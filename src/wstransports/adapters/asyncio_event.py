@@ -5,7 +5,7 @@ import asyncio
 
 class AsyncioEvent:
     """A Signal. It holds no queue, and its `wait` is not a coroutine: an `asyncio.Event` would take
-    900 bytes more for each connection that waits for a message."""
+    800 bytes more, and each client keeps two; with a task that waits, 1.1 KB more."""
 
     __slots__ = ("_is_set", "_more", "_waiting")
 
