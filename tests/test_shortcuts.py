@@ -102,6 +102,8 @@ class Scene:
         elif self.consumer == "undecided":
             await self.released.wait()
             client.message(self.on_message(client))
+        elif self.consumer == "none_yet":
+            await self.released.wait()
         else:
             assert self.consumer == "none"
 
@@ -443,6 +445,46 @@ def test_errors_of_delivery(error: type[BaseException], drops: bool, same: Same)
         scene.session.inbox._receiver = None
 
     same(act, consumer="none")
+
+
+def test_a_read_after_a_broadcast(same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        scene.runtime.batch.quiet = True
+        scene.feed(MIXED[1])
+        assert not scene.runtime.batch.quiet
+
+    same(act)
+
+
+def test_a_clock_of_integers(same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        scene.session._now = lambda: 7
+        scene.feed(MIXED[1])
+
+    same(act)
+
+
+def test_iterating_over_a_client_whose_session_is_unknown(same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        client: Any = scene.clients[0]
+        client._session = Standin(client._session)
+        scene.feed(MIXED[1])
+        scene.note("received", await anext(client))
+        client._session = client._session.real
+
+    assert ("received", "first") in same(act, consumer="none_yet")
+
+
+def test_a_read_within_another(same: Same) -> None:
+    """What both send leaves at the end of the outer one."""
+
+    async def act(scene: Scene) -> None:
+        scene.answer = lambda client, message: client.writer.send(message)
+        with scene.runtime.batch:
+            scene.feed(MIXED[1])
+            scene.note("within", scene.runtime.batch.active)
+
+    assert ("within", 1) in same(act)
 
 
 @pytest.mark.parametrize("size", [LONG_READ - 15, LONG_READ - 14])
