@@ -62,9 +62,13 @@ instructions of an echo. */
 static PyObject *
 pass_on(State *state, PyObject *const *args)
 {
-    PyObject *const given[] = {SLOT(args[0], AsyncioPipe__sink), args[1]};
+    PyObject *sink = Py_XNewRef(SLOT(args[0], AsyncioPipe__sink));
+    PyObject *const given[] = {sink, args[1]};
     const int is_short = PyBytes_CheckExact(args[1]) && PyBytes_GET_SIZE(args[1]) < COPIED_READ;
-    return given[0] == NULL || !is_short
-               ? NULL
-               : PyObject_VectorcallMethod(OBJECT(NAME_data_received), given, 2, NULL);
+    PyObject *result = NULL;
+    if (sink != NULL && is_short) {
+        result = PyObject_VectorcallMethod(OBJECT(NAME_data_received), given, 2, NULL);
+    }
+    Py_XDECREF(sink);
+    return result;
 }

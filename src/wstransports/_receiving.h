@@ -49,12 +49,15 @@ begin_work(const State *state, PyObject *inbox, PyObject *callbacks)
         return -1;
     }
     PyObject *work = PyObject_CallMethodNoArgs(inbox, OBJECT(NAME__work));
+    PyObject *pipe = Py_XNewRef(SLOT(callbacks, Callbacks_pipe));
+    PyObject *context = Py_XNewRef(SLOT(callbacks, Callbacks_context)); /* the end takes another */
     PyObject *result = NULL;
-    if (work != NULL && increase(&SLOT(callbacks, Callbacks_running), 1) == 0) {
-        PyObject *const args[] = {SLOT(callbacks, Callbacks_pipe), work,
-                                  SLOT(callbacks, Callbacks_context)};
+    if (work != NULL && pipe != NULL && increase(&SLOT(callbacks, Callbacks_running), 1) == 0) {
+        PyObject *const args[] = {pipe, work, context};
         result = PyObject_VectorcallMethod(OBJECT(NAME_start), args, 3, NULL);
     }
+    Py_XDECREF(context);
+    Py_XDECREF(pipe);
     Py_XDECREF(work);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
