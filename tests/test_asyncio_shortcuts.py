@@ -19,6 +19,9 @@ pytestmark = needs_shortcuts
 # More than a socket's buffers hold, in bytes.
 LONG = 2**22
 
+# Of a pipe that reads nothing.
+NO_SINK: Any = None
+
 
 class Transport:
     """What a pipe needs of one; it notes what it is given."""
@@ -60,7 +63,7 @@ class Scene:
         self.theirs.setblocking(False)
         self.transport = Transport()
         runtime: Any = SimpleNamespace(read_buffer=None)
-        pipe: Any = AsyncioPipe(runtime, None)  # type: ignore[arg-type]
+        pipe: Any = AsyncioPipe(runtime, NO_SINK)
         pipe._transport = self.transport
         pipe._descriptor = self.ours.fileno()
         pipe._holds = False
@@ -317,7 +320,7 @@ class NotingPipe(AsyncioPipe):
 
 def started(where: str, make: Callable[[Stage], Coroutine[Any, Any, None]]) -> list[Any]:
     stage = Stage(copy_context())
-    pipe: Any = NotingPipe(stage.runtime, None)  # type: ignore[arg-type]
+    pipe: Any = NotingPipe(stage.runtime, NO_SINK)
 
     def start() -> object:
         returned = pipe.start(make(stage), stage.context)
