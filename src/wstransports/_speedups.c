@@ -52,7 +52,7 @@ how. */
     X(AsyncioPipe, _descriptor) X(AsyncioPipe, _holds) X(AsyncioPipe, _runtime)               \
     X(AsyncioPipe, _sink)
 #define NAMES(X)                                                                                   \
-    X(_fail) X(_hold) X(_input_failed) X(_note_late) X(_send_to) X(_session) X(_work)              \
+    X(_fail) X(_input_failed) X(_keep) X(_note_late) X(_send_to) X(_session) X(_work)              \
     X(add_unread) X(advance_close) X(data_received) X(done) X(end) X(extend) X(fileno) X(full)     \
     X(loop) X(put) X(receive) X(run) X(send_message) X(set) X(start) X(wake) X(write)
 #define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TASK_NAMES,

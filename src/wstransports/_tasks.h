@@ -17,10 +17,10 @@ start_task(State *state, PyObject *const *args)
     Py_XDECREF(current);
     Py_XDECREF(loop);
     PyObject *done = task == NULL ? NULL : PyObject_CallMethodNoArgs(task, OBJECT(NAME_done));
-    PyObject *const held[] = {args[0], task, args[2]};
+    PyObject *const kept[] = {args[0], task, args[2]};
     PyObject *result = done != Py_False
                            ? Py_XNewRef(done)
-                           : PyObject_VectorcallMethod(OBJECT(NAME__hold), held, 3, NULL);
+                           : PyObject_VectorcallMethod(OBJECT(NAME__keep), kept, 3, NULL);
     Py_XDECREF(done);
     Py_XDECREF(task);
     if (result != NULL) {

@@ -222,9 +222,9 @@ class AsyncioPipe(Room, asyncio.BaseProtocol):
         at_once = asyncio.current_task(loop) is None  # else that may be in `context`
         task = _start(coroutine, loop=loop, context=context, eager_start=at_once)
         if not task.done():
-            self._hold(task, context)
+            self._keep(task, context)
 
-    def _hold(self, task: asyncio.Task[None], context: Context) -> None:
+    def _keep(self, task: asyncio.Task[None], context: Context) -> None:
         self._tasks += (task,)
         task.add_done_callback(self._task_ended, context=context)
 
