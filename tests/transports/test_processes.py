@@ -135,6 +135,25 @@ def office(signals: Signals) -> Iterator[Office]:
     office.close()
 
 
+def test_one_that_ends_just_after_a_look_at_it(office: Office) -> None:
+    """The signal of its end comes then, and nothing else would wake the supervisor."""
+    [ending, _] = office.puppets
+
+    def look() -> int | None:
+        if ending.status is None:
+            ending.status = 0
+            os.kill(os.getpid(), signal.SIGCHLD)
+            return None
+        return ending.status
+
+    ending.poll = look  # type: ignore[method-assign]
+    ending.connection.close()  # which is heard before it has ended
+    office.turn()
+    assert office.lines == []
+    office.turn()
+    assert office.lines[0] == "worker 1 ended: status 0"
+
+
 def test_workers_are_told_and_heard(office: Office) -> None:
     office.supervisor.replace_all(office.now)
     office.processes.obey()

@@ -82,12 +82,13 @@ class Processes:
         for key, _ in ready:
             if key.data is not None:
                 self._hear(key.data)
+        came = signals.take()  # before the processes: the end of one later wakes the next call
         for number, process in list(self._processes.items()):
             status = process.poll()
             if status is not None:
                 self._ended(number, _in_words(status))
         self._supervisor.wake(self._now())
-        return signals.take()
+        return came
 
     def close(self) -> None:
         """Let go of all."""
