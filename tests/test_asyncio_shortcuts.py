@@ -3,7 +3,9 @@ without them everything is the same."""
 
 import asyncio
 import re
+import select
 import socket
+import struct
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from types import SimpleNamespace
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 
 from kit.shortcuts import METHODS, needs_shortcuts
-from wstransports.adapters.asyncio import COPIED_READ, AsyncioPipe, AsyncioRuntime, UnbufferedPipe
+from wstransports.adapters.asyncio import AsyncioRuntime
+from wstransports.adapters.asyncio_socket import SHORT_READ, AsyncioSocketPipe
+from wstransports.adapters.asyncio_transport import TransportPipe
 
 pytestmark = needs_shortcuts
 
@@ -63,7 +67,7 @@ class Scene:
         self.theirs.setblocking(False)
         self.transport = Transport()
         runtime: Any = SimpleNamespace(read_buffer=None)
-        pipe: Any = AsyncioPipe(runtime, NO_SINK)
+        pipe: Any = TransportPipe(runtime, NO_SINK)
         pipe._transport = self.transport
         pipe._descriptor = self.ours.fileno()
         pipe._holds = False
@@ -204,25 +208,71 @@ class Sink:
         if data == b"raise":
             raise ValueError("not this")
 
+    def eof_received(self) -> None:
+        self.notes.append("the end")
 
-def read(data: Any) -> list[Any]:
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.notes.append((type(exc), str(exc)))
+
+
+def sent(data: bytes) -> Callable[[socket.socket, Any], None]:
+    """A peer that has sent this."""
+    return lambda peer, _: peer.sendall(data)
+
+
+def left(peer: socket.socket, _: Any) -> None:
+    peer.close()
+
+
+def reset(peer: socket.socket, _: Any) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def read_much(peer: socket.socket, pipe: Any) -> None:
+    """Long reads came before."""
+    pipe._buffer = memoryview(bytearray(10))
+    peer.sendall(b"more than its space")
+
+
+def closed_pipe(_: socket.socket, pipe: Any) -> None:
+    pipe._descriptor = None
+    pipe._sock.close()
+
+
+def read(before: Callable[[socket.socket, Any], None]) -> list[Any]:
+    """What shows of reads, where this came before."""
+    stage = Stage(copy_context())
     sink: Any = Sink()
-    runtime: Any = SimpleNamespace(read_buffer=None)
-    pipe: Any = UnbufferedPipe(runtime, sink)
-    pipe._transport = SimpleNamespace(set_protocol=sink.notes.append)
-    try:
-        sink.notes.append(pipe.data_received(data))
-    except Exception as error:  # noqa: BLE001  # whatever it is, both must raise it
-        sink.notes.append((type(error), str(error)))
-    return [type(one) if one is pipe else one for one in sink.notes]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        peer = socket.create_connection(listening.getsockname())
+        sock, _ = listening.accept()
+    sock.setblocking(False)
+    with sock, peer:
+        pipe: Any = AsyncioSocketPipe(stage.runtime, sink, sock, "a name")
+        before(peer, pipe)
+        if before not in (silent, closed_pipe):
+            select.select([sock], [], [], 10)
+        for _ in range(2):
+            stage.note(pipe._readable)
+        stage.run()
+        buffer = pipe._buffer
+        state = (pipe._ended, pipe._lost, pipe._descriptor is None, buffer and len(buffer))
+    stage.loop.close()
+    return [*stage.notes, *sink.notes, *state]
 
 
-READS = [b"", b"data", b"raise", bytes(COPIED_READ - 1), bytes(COPIED_READ), bytearray(b"a"), None]
+def silent(_peer: socket.socket, _pipe: Any) -> None:
+    pass
 
 
-@pytest.mark.parametrize("data", READS, ids=lambda data: repr(data)[:20])
-def test_reads_of_each_kind(data: Any, same: Same) -> None:
-    same(read, data)
+READS = [sent(b"data"), sent(b"raise"), sent(bytes(SHORT_READ - 1)), sent(bytes(SHORT_READ))]
+READS += [sent(bytes(SHORT_READ + 1)), left, reset, read_much, closed_pipe, silent]
+
+
+@pytest.mark.parametrize("before", READS)
+def test_reads_of_each_kind(before: Callable[[socket.socket, Any], None], same: Same) -> None:
+    assert same(read, before)
 
 
 # Tasks.
@@ -310,7 +360,7 @@ def no_coroutine(stage: Stage) -> Any:
 COROUTINES = [at_once, later, interrupted, for_ever]
 
 
-class NotingPipe(AsyncioPipe):
+class NotingPipe(TransportPipe):
     """Notes, in the context itself, that a task ended there."""
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:

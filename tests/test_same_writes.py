@@ -1,4 +1,4 @@
-"""The shortcut in C of a write to asyncio's transports: with and without it peers get the same."""
+"""The shortcut in C of a write to a socket: with and without it peers get the same."""
 
 import asyncio
 import random
@@ -12,11 +12,12 @@ import trustme
 
 from kit.asyncio_pipes import ASYNCIO_LOOPS, PipeSink, new_loop
 from kit.certificates import client_context, server_context
-from wstransports.adapters.asyncio import AsyncioPipe, AsyncioRuntime
+from wstransports.adapters.asyncio import AsyncioRuntime
+from wstransports.adapters.direct_writes import DirectWrites
 from wstransports.address import Address
 
 needs_shortcut = pytest.mark.skipif(
-    vars(AsyncioPipe)["write"] is AsyncioPipe.write,
+    vars(DirectWrites)["write"] is DirectWrites.write,
     reason="the C extension was not built, or has no shortcuts",
 )
 
@@ -100,5 +101,5 @@ def test_random_writes_are_the_same(
     for seed in range(12):
         as_built = shown(seed)
         with monkeypatch.context() as patch:
-            patch.setattr(AsyncioPipe, "write", AsyncioPipe.write)
+            patch.setattr(DirectWrites, "write", DirectWrites.write)
             assert shown(seed) == as_built

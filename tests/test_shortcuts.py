@@ -25,7 +25,7 @@ from wstransports import (
     WebSocketServer,
     broadcast_nowait,
 )
-from wstransports.adapters.asyncio import AsyncioPipe
+from wstransports.adapters.asyncio_transport import TransportPipe
 from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS
 from wstransports.connection.session import Session
 from wstransports.receiving.inbox import Inbox
@@ -725,7 +725,7 @@ def test_broadcasts_in_each_state(before: Act, request_: bytes, same: Same) -> N
     same(act, request_, compression=Deflate(), write_limit=100)
 
 
-class FakePipe(AsyncioPipe):
+class FakePipe(TransportPipe):
     """An asyncio pipe without a transport."""
 
     def __init__(self, scene: Scene, full: bool, fills: bool) -> None:
@@ -771,8 +771,10 @@ def test_they_look_like_the_python_methods(owner: type, name: str) -> None:
     assert type(definition) is FunctionType
     assert method.__get__(None, owner) is definition
     assert (method.__name__, method.__doc__) == (name, definition.__doc__)
+    code = definition.__code__
+    named = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     with pytest.raises(AttributeError):
-        method(*["no such object"] * definition.__code__.co_argcount)
+        method(*["no such object"] * code.co_argcount, **dict.fromkeys(named))
     with pytest.raises(TypeError):
         method()
 

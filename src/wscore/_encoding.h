@@ -20,7 +20,8 @@ enum {
 
 /* Three functions for characters of one or two bytes each. encoded_size: their size in UTF-8, -1 if
 there is a surrogate. encode_group: encodes a group and returns its end, behind which up to three
-bytes may be overwritten. encode: encodes all of them, and writes nothing behind the end. */
+bytes may be overwritten. encode: encodes all of them, and writes nothing behind the end, which it
+returns. */
 #define DEFINE_ENCODE(encoded_size, encode_group, encode, unit)                                    \
     static Py_ssize_t encoded_size(const unit *from, Py_ssize_t size)                              \
     {                                                                                              \
@@ -74,7 +75,7 @@ bytes may be overwritten. encode: encodes all of them, and writes nothing behind
         return to;                                                                                 \
     }                                                                                              \
                                                                                                    \
-    static void encode(char *to, const unit *from, Py_ssize_t size)                                \
+    static char *encode(char *to, const unit *from, Py_ssize_t size)                               \
     {                                                                                              \
         while (size >= GROUP + 3) { /* room for what a group writes behind its end */             \
             to = encode_group(to, from);                                                           \
@@ -89,8 +90,20 @@ bytes may be overwritten. encode: encodes all of them, and writes nothing behind
             end = encode_group(end, last + GROUP);                                                 \
             size -= GROUP;                                                                         \
         }                                                                                          \
-        memcpy(to, bytes, (size_t)(end - (GROUP - size) - bytes));                                 \
+        const Py_ssize_t left = end - (GROUP - size) - bytes;                                      \
+        memcpy(to, bytes, (size_t)left);                                                           \
+        return to + left;                                                                          \
     }
 
 DEFINE_ENCODE(encoded_size_1, encode_group_1, encode_1, Py_UCS1)
 DEFINE_ENCODE(encoded_size_2, encode_group_2, encode_2, Py_UCS2)
+
+static int
+has_surrogates(const Py_UCS2 *from, Py_ssize_t size)
+{
+    uint16_t found = 0;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        found |= WITHIN(11, from[i] ^ 0xD800);
+    }
+    return found != 0;
+}

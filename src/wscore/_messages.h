@@ -103,9 +103,9 @@ frame_payload(const unsigned char *data, int masked, const Frame *frame)
 
 /* The text of a message; NULL without an exception if it is not valid UTF-8. */
 static PyObject *
-text_of(PyObject *payload)
+text_of(const char *payload, Py_ssize_t size)
 {
-    PyObject *text = decoded(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL);
+    PyObject *text = decoded(payload, size, NULL);
     if (text == NULL && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
         PyErr_Clear();
     }

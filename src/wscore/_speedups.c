@@ -114,6 +114,7 @@ PyDoc_STRVAR(message_frame_doc, "message_frame(data, below, keys, /)\n--\n\n"
                                 "See frames.message_frame.");
 
 enum { LARGE = 1 << 18 }; /* frames.LARGE */
+enum { SHORT_TEXT = 256 };  /* characters */
 
 /* The size in UTF-8 of text that is not ASCII; -1 if CPython is to encode it, or to raise. */
 static Py_ssize_t
@@ -140,6 +141,24 @@ encode_text(char *to, PyObject *text)
     }
     else {
         encode_2(to, PyUnicode_2BYTE_DATA(text), size);
+    }
+}
+
+/* Encode short text that is not ASCII, without a look at its size before: 500 instructions. Returns
+that size, or -1 if CPython is to encode it, or to raise. */
+static Py_ssize_t
+encode_short(char *to, PyObject *text)
+{
+    const Py_ssize_t size = PyUnicode_GET_LENGTH(text);
+    switch (PyUnicode_KIND(text)) {
+    case PyUnicode_1BYTE_KIND:
+        return encode_1(to, PyUnicode_1BYTE_DATA(text), size) - to;
+    case PyUnicode_2BYTE_KIND:
+        return has_surrogates(PyUnicode_2BYTE_DATA(text), size)
+                   ? -1
+                   : encode_2(to, PyUnicode_2BYTE_DATA(text), size) - to;
+    default:
+        return -1;
     }
 }
 
@@ -174,6 +193,7 @@ message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t giv
     const char *payload = NULL;
     Py_ssize_t size;
     char header[14];
+    char short_text[3 * SHORT_TEXT];
     if (PyBytes_CheckExact(data)) {
         header[0] = (char)0x82; /* FIN and BINARY */
         payload = PyBytes_AS_STRING(data);
@@ -195,7 +215,13 @@ message_frame(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t giv
             if (size >= below || 4 * size >= below) {
                 Py_RETURN_NONE;
             }
-            size = encoded_size(data);
+            if (size <= SHORT_TEXT) {
+                size = encode_short(short_text, data);
+                payload = short_text;
+            }
+            else {
+                size = encoded_size(data);
+            }
             if (size < 0) {
                 encoded = PyUnicode_AsUTF8String(data);
                 if (encoded == NULL) {
@@ -325,7 +351,8 @@ payload of a text message is not valid UTF-8, and -1 for an error. */
 static int
 append_message(const State *state, PyObject *events, int is_text, PyObject *payload)
 {
-    PyObject *text = is_text ? text_of(payload) : Py_NewRef(Py_None);
+    PyObject *text = is_text ? text_of(PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+                             : Py_NewRef(Py_None);
     if (text == NULL) {
         Py_DECREF(payload);
         return PyErr_Occurred() ? -1 : 0;

@@ -59,7 +59,7 @@ imported(const char *module, const char *name)
 
 /* Keep an object under its number in IMPORTS, and find its slots. */
 static int
-bind(State *state, int number, PyObject *object)
+bind_object(State *state, int number, PyObject *object)
 {
     for (int i = 0; i < ALL_SLOTS; i++) {
         if (slots[i].class != number) {
@@ -88,7 +88,7 @@ import_below(State *state, int number)
     for (int i = 0; i < number && !failed; i++) {
         if (OBJECT(i) == NULL) {
             PyObject *object = imported(imports[i].module, imports[i].name);
-            failed = object == NULL || bind(state, i, object) < 0;
+            failed = object == NULL || bind_object(state, i, object) < 0;
             Py_XDECREF(object);
         }
     }

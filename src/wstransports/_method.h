@@ -30,10 +30,13 @@ static PyObject *
 method_call(PyObject *object, PyObject *const *args, size_t flagged, PyObject *names)
 {
     const Method *const method = (Method *)object;
-    const Py_ssize_t given = PyVectorcall_NARGS(flagged);
+    /* One argument may be given by its name, the last. */
+    const int named = names != NULL && PyTuple_GET_SIZE(names) == 1 &&
+                      !PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "context");
+    const Py_ssize_t given = PyVectorcall_NARGS(flagged) + named;
     State *const state = method->state;
     PyTypeObject *const owner = CLASS(method->shortcut->owner);
-    if (names == NULL && given == method->shortcut->given && owner != NULL &&
+    if ((names == NULL || named) && given == method->shortcut->given && owner != NULL &&
         PyObject_TypeCheck(args[0], owner)) {
         PyObject *result = method->shortcut->run(state, args);
         if (result != NULL || PyErr_Occurred()) {
@@ -87,7 +90,7 @@ method_set_name(PyObject *object, PyObject *args)
     }
     const int number = method->shortcut->owner;
     const int failed =
-        import_below(method->state, number) < 0 || bind(method->state, number, owner) < 0;
+        import_below(method->state, number) < 0 || bind_object(method->state, number, owner) < 0;
     return failed ? NULL : Py_NewRef(Py_None);
 }
 

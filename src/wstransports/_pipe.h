@@ -1,16 +1,24 @@
-/* The shortcuts of writes to asyncio's transports, and of uvloop's reads, adapters/asyncio.py, for
-_speedups.c. */
+/* The shortcuts of writes to sockets, and of asyncio's short reads, adapters/direct_writes.py and
+adapters/asyncio_socket.py, for _speedups.c. */
 
 #include <errno.h>
+#ifdef MS_WINDOWS /* there, no pipe has a descriptor, because sockets are not files */
+#define recv(fd, data, size, flags) -1
+#define send(fd, data, size, flags) -1
+#define poll(watched, number, milliseconds) 0
+struct pollfd { int fd; short events, revents; };
+#else
+#include <poll.h>
+#include <sys/socket.h>
+#endif
 
 /* Whether a pipe is full; -1 for an error. To look up the attribute, twice for each client of a
 broadcast, takes 250 instructions. */
 static int
 is_full(const State *state, PyObject *pipe)
 {
-    PyTypeObject *const known = CLASS(AsyncioPipe);
-    if (known != NULL && PyObject_TypeCheck(pipe, known)) {
-        return SLOT(pipe, AsyncioPipe_full) != Py_False;
+    if (CLASS(DirectWrites) != NULL && PyObject_TypeCheck(pipe, CLASS(DirectWrites))) {
+        return SLOT(pipe, DirectWrites_full) != Py_False;
     }
     PyObject *full = PyObject_GetAttr(pipe, OBJECT(NAME_full));
     const int is_true = full == NULL ? -1 : PyObject_IsTrue(full);
@@ -18,16 +26,27 @@ is_full(const State *state, PyObject *pipe)
     return is_true;
 }
 
-/* AsyncioPipe.write(data), to a descriptor */
+/* What follows an error of a system call: `_break`, for it is reported only once; NULL if there is
+nothing to do, which Python sees again. */
+static PyObject *
+break_pipe(PyObject *pipe)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return NULL;
+    }
+    PyObject *error = PyObject_CallFunction(PyExc_OSError, "is", errno, strerror(errno));
+    return PyObject_CallMethod(pipe, "_break", "N", error);
+}
+
+/* DirectWrites.write(data), to a descriptor */
 static PyObject *
 write_to_pipe(State *state, PyObject *const *args)
 {
-#ifndef MS_WINDOWS /* there, no pipe has a descriptor, because sockets are not files */
     PyObject *const pipe = args[0];
-    PyObject *const descriptor = SLOT(pipe, AsyncioPipe__descriptor);
+    PyObject *const descriptor = SLOT(pipe, DirectWrites__descriptor);
     if (!PyBytes_CheckExact(args[1]) || descriptor == NULL || descriptor == Py_None ||
-        SLOT(pipe, AsyncioPipe__closing) != Py_False ||
-        SLOT(pipe, AsyncioPipe__holds) != Py_False) {
+        SLOT(pipe, DirectWrites__closing) != Py_False ||
+        SLOT(pipe, DirectWrites__holds) != Py_False) {
         return NULL;
     }
     /* PyObject_AsFileDescriptor takes 500 instructions more for uvloop's sockets. */
@@ -40,35 +59,40 @@ write_to_pipe(State *state, PyObject *const *args)
     if (fd < 0) { /* it is closed: Python says what follows */
         return NULL;
     }
-    const char *const data = PyBytes_AS_STRING(args[1]);
     const Py_ssize_t size = PyBytes_GET_SIZE(args[1]);
-    const Py_ssize_t sent = write(fd, data, (size_t)size);
+    const Py_ssize_t sent = send(fd, PyBytes_AS_STRING(args[1]), (size_t)size, MSG_DONTWAIT);
     if (sent == size) {
+        Py_XSETREF(SLOT(pipe, DirectWrites__unsure), Py_NewRef(Py_False));
         return Py_NewRef(Py_None);
     }
-    if (sent >= 0) {
-        return PyObject_CallMethod(pipe, "_write_rest", "(O)n", args[1], sent);
-    }
-    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) { /* it is reported only once */
-        PyObject *error = PyObject_CallFunction(PyExc_OSError, "is", errno, strerror(errno));
-        return PyObject_CallMethod(pipe, "_break", "N", error);
-    }
-#endif
-    return NULL;
+    return sent < 0 ? break_pipe(pipe)
+                    : PyObject_CallMethod(pipe, "_write_rest", "(O)n", args[1], sent);
 }
 
-/* UnbufferedPipe.data_received(data), of a short read. To enter Python for it takes 2 % of the
-instructions of an echo. */
+/* AsyncioSocketPipe._readable(), for a short read */
 static PyObject *
-pass_on(State *state, PyObject *const *args)
+read_socket(State *state, PyObject *const *args)
 {
-    PyObject *sink = Py_XNewRef(SLOT(args[0], AsyncioPipe__sink));
-    PyObject *const given[] = {sink, args[1]};
-    const int is_short = PyBytes_CheckExact(args[1]) && PyBytes_GET_SIZE(args[1]) < COPIED_READ;
-    PyObject *result = NULL;
-    if (sink != NULL && is_short) {
-        result = PyObject_VectorcallMethod(OBJECT(NAME_data_received), given, 2, NULL);
+    PyObject *const pipe = args[0];
+    PyObject *const descriptor = SLOT(pipe, DirectWrites__descriptor);
+    struct pollfd watched = {holds(descriptor, &PyLong_Type) ? (int)PyLong_AsLong(descriptor) : -1};
+    if (watched.fd < 0 || SLOT(pipe, AsyncioSocketPipe__buffer) != Py_None) {
+        return NULL;
     }
-    Py_XDECREF(sink);
-    return result;
+    char buffer[SHORT_READ];
+    const Py_ssize_t size = recv(watched.fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+    if (size <= 0) {
+        return size < 0 ? break_pipe(pipe) : NULL;
+    }
+    PyObject *data = PyBytes_FromStringAndSize(buffer, size);
+    PyObject *taker = Py_XNewRef(size < SHORT_READ ? SLOT(pipe, AsyncioPipe__sink) : pipe);
+    const int name = size < SHORT_READ ? NAME_data_received : NAME__take_long;
+    Py_XSETREF(SLOT(pipe, DirectWrites__unsure), Py_NewRef(SLOT(pipe, AsyncioSocketPipe__forgets)));
+    const int failed = data == NULL || taker == NULL ||
+                       call_method(state, name, taker, data) < 0 ||
+                       (SLOT(pipe, DirectWrites__unsure) == Py_True && poll(&watched, 1, 0) != 0 &&
+                        call_method(state, NAME__watch_again, pipe, NULL) < 0);
+    Py_XDECREF(taker);
+    Py_XDECREF(data);
+    return failed ? NULL : Py_NewRef(Py_None);
 }

@@ -47,11 +47,9 @@ put(const State *state, PyObject *outbox, PyObject *core)
         usual = holds(now, &PyFloat_Type) && PyFloat_AS_DOUBLE(now) < until;
         Py_XDECREF(now);
     }
-    if (usual && SLOT(outbox, Outbox__gathered) != Py_True) {
-        usual = PyList_Append(SLOT(batch, Batch__waiting), outbox) == 0;
-        if (usual) {
-            Py_XSETREF(SLOT(outbox, Outbox__gathered), Py_NewRef(Py_True));
-        }
+    if (usual && SLOT(outbox, Outbox__gathered) != Py_True &&
+        PyList_Append(SLOT(batch, Batch__waiting), outbox) == 0) {
+        Py_XSETREF(SLOT(outbox, Outbox__gathered), Py_NewRef(Py_True));
     }
     if (PyErr_Occurred()) {
         return NULL;

@@ -9,7 +9,6 @@ how. */
 #include <Python.h>
 #include <structmember.h>
 
-#include <stdint.h>
 #include <string.h>
 
 #define MODULE "wstransports._speedups"
@@ -21,48 +20,46 @@ how. */
     X(GATHER_SECONDS, "wstransports.batch") X(Batch, "wstransports.batch")                         \
     X(Callbacks, "wstransports.callbacks") X(WebSocketReader, "wstransports.receiving.reader")     \
     X(NO_MESSAGES, "wstransports.receiving.inbox") X(Inbox, "wstransports.receiving.inbox")        \
-    X(FragmentLock, "wstransports.sending.fragment_lock")                                          \
-    X(Outbox, "wstransports.sending.outbox") X(Session, "wstransports.connection.session")         \
-    X(Client, "wstransports.client") X(BroadcastReport, "wstransports.broadcast")                  \
-    X(Sending, "wstransports.broadcast")                                                           \
+    X(FragmentLock, "wstransports.sending.fragment_lock") X(Outbox, "wstransports.sending.outbox") \
+    X(Session, "wstransports.connection.session") X(Client, "wstransports.client")                 \
+    X(BroadcastReport, "wstransports.broadcast") X(Sending, "wstransports.broadcast")              \
     X(current_task, "asyncio") X(AsyncioWaiter, "wstransports.adapters.asyncio_waiter")            \
-    X(Task, "asyncio") X(AsyncioPipe, "wstransports.adapters.asyncio")                             \
-    X(UnbufferedPipe, "wstransports.adapters.asyncio")
+    X(DirectWrites, "wstransports.adapters.direct_writes") X(Task, "asyncio")                      \
+    X(AsyncioPipe, "wstransports.adapters.asyncio_pipe")                                           \
+    X(AsyncioSocketPipe, "wstransports.adapters.asyncio_socket")
 #define SLOTS(X)                                                                                   \
     X(Parser, _masked) X(Parser, _limit) X(Parser, max_frames) X(Parser, _rest) X(Parser, _type)   \
-    X(Deadlines, heard) X(PreparedMessage, _latest)                                                \
-    X(Sender, may_send) X(Sender, _fragmenting) X(Sender, _short_below) X(Sender, _keys)           \
-    X(Sender, _negotiated) X(Sender, _encoders) X(Sender, _out) X(Sender, unsent)                  \
-    X(Connection, _may_receive) X(Connection, _parser) X(Connection, _deadlines)                   \
-    X(Batch, active) X(Batch, old_at) X(Batch, quiet) X(Batch, _waiting)                           \
+    X(Deadlines, heard) X(PreparedMessage, _latest) X(Sender, may_send) X(Sender, _fragmenting)    \
+    X(Sender, _short_below) X(Sender, _keys) X(Sender, _negotiated) X(Sender, _encoders)           \
+    X(Sender, _out) X(Sender, unsent) X(Connection, _may_receive) X(Connection, _parser)           \
+    X(Connection, _deadlines) X(Batch, active) X(Batch, old_at) X(Batch, quiet) X(Batch, _waiting) \
     X(WebSocketReader, data_type) X(WebSocketReader, _flow) X(WebSocketReader, _counted)           \
-    X(WebSocketReader, _whole)                                                                     \
-    X(Inbox, callback) X(Inbox, unread) X(Inbox, _waiting) X(Inbox, _workers)                      \
-    X(Inbox, _max_workers) X(Inbox, _ending) X(Inbox, _limit) X(Inbox, _receiver)                  \
-    X(Inbox, _callbacks) X(Callbacks, closing) X(Callbacks, context) X(Callbacks, pipe)            \
-    X(Callbacks, running) X(FragmentLock, holder)                                                  \
-    X(Outbox, batch) X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written)      \
-    X(Outbox, _now) X(Outbox, lock) X(Outbox, _congested_since)                                    \
-    X(Session, inbox) X(Session, core) X(Session, options) X(Session, outbox) X(Session, _now)     \
-    X(Session, callbacks)                                                                          \
+    X(WebSocketReader, _whole) X(Inbox, callback) X(Inbox, unread) X(Inbox, _waiting)              \
+    X(Inbox, _workers) X(Inbox, _max_workers) X(Inbox, _ending) X(Inbox, _limit)                   \
+    X(Inbox, _receiver) X(Inbox, _callbacks) X(Callbacks, closing) X(Callbacks, context)           \
+    X(Callbacks, pipe) X(Callbacks, running) X(FragmentLock, holder) X(Outbox, batch)              \
+    X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written) X(Outbox, _now)       \
+    X(Outbox, lock) X(Outbox, _congested_since) X(Session, inbox) X(Session, core)                 \
+    X(Session, options) X(Session, outbox) X(Session, _now) X(Session, callbacks)                  \
     X(BroadcastReport, sent) X(Sending, _message) X(Sending, _batch) X(Sending, _at_once)          \
-    X(Sending, _options) X(Sending, _most) X(Sending, report)                                      \
-    X(AsyncioWaiter, _done) X(AsyncioWaiter, _loop) X(AsyncioWaiter, _step)                        \
-    X(AsyncioWaiter, _context) X(AsyncioPipe, full) X(AsyncioPipe, _closing)                       \
-    X(AsyncioPipe, _descriptor) X(AsyncioPipe, _holds) X(AsyncioPipe, _runtime)               \
-    X(AsyncioPipe, _sink)
+    X(Sending, _options) X(Sending, _most) X(Sending, report) X(AsyncioWaiter, _done)              \
+    X(AsyncioWaiter, _loop) X(AsyncioWaiter, _step) X(AsyncioWaiter, _context)                     \
+    X(DirectWrites, full) X(DirectWrites, _closing) X(DirectWrites, _descriptor)                   \
+    X(DirectWrites, _holds) X(DirectWrites, _unsure) X(AsyncioPipe, _runtime)                      \
+    X(AsyncioPipe, _sink) X(AsyncioSocketPipe, _buffer) X(AsyncioSocketPipe, _forgets)
 #define NAMES(X)                                                                                   \
-    X(_fail) X(_input_failed) X(_keep) X(_note_late) X(_send_to) X(_session) X(_work)              \
-    X(add_unread) X(advance_close) X(data_received) X(done) X(end) X(extend) X(fileno) X(full)     \
-    X(loop) X(put) X(receive) X(run) X(send_message) X(set) X(start) X(wake) X(write)
+    X(_fail) X(_input_failed) X(_keep) X(_note_late) X(_send_to) X(_session) X(_take_long)         \
+    X(_watch_again) X(_work) X(add_unread) X(advance_close) X(append) X(data_received) X(done)     \
+    X(end) X(extend) X(fileno) X(full) X(loop) X(put) X(receive) X(run) X(send_message) X(set)     \
+    X(start) X(wake) X(write)
 #define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TASK_NAMES,
 
 #include "../wscore/_state.h"
 #include "../wscore/_messages.h"
 
-/* In bytes, as inbox.MESSAGE_COST, asyncio.COPIED_READ, batch.GATHER_LIMIT, intake.LONG_READ and
-frames.LARGE. */
-enum { MESSAGE_COST = 256, COPIED_READ = 1 << 15, GATHER_LIMIT = 1 << 16 };
+/* In bytes, as inbox.MESSAGE_COST, asyncio_socket.SHORT_READ, batch.GATHER_LIMIT, intake.LONG_READ
+and frames.LARGE. */
+enum { MESSAGE_COST = 256, SHORT_READ = 1 << 15, GATHER_LIMIT = 1 << 16 };
 enum { LONG_READ = 1 << 17, LARGE = 1 << 18 };
 
 /* The length of a list, tuple or bytes; -1 for an object of any other class than this. */
@@ -132,9 +129,10 @@ raised(void)
     X(Batch, end, 1, end)                                                                          \
     X(Sending, _send, 2, send_to_each)                                                             \
     X(AsyncioPipe, start, 3, start_task)                                                           \
-    X(AsyncioPipe, write, 2, write_to_pipe)                                                        \
-    X(UnbufferedPipe, data_received, 2, pass_on)                                                   \
+    X(DirectWrites, write, 2, write_to_pipe)                                                       \
+    X(AsyncioSocketPipe, _readable, 1, read_socket)                                                \
     X(Client, __anext__, 1, next_message)                                                          \
+    X(AsyncioWaiter, add_done_callback, 3, keep_step)                                              \
     X(AsyncioWaiter, wake, 1, wake)
 
 #include "_method.h"

@@ -10,8 +10,7 @@ start_task(State *state, PyObject *const *args)
     PyObject *current = loop == NULL ? NULL : PyObject_CallOneArg(OBJECT(current_task), loop);
     PyObject *task = NULL;
     if (current != NULL) {
-        PyObject *const at_once = current == Py_None ? Py_True : Py_False;
-        PyObject *const given[] = {args[1], loop, args[2], at_once};
+        PyObject *const given[] = {args[1], loop, args[2], current == Py_None ? Py_True : Py_False};
         task = PyObject_Vectorcall(OBJECT(Task), given, 1, OBJECT(TASK_NAMES));
     }
     Py_XDECREF(current);
@@ -30,6 +29,15 @@ start_task(State *state, PyObject *const *args)
 #else
     return NULL;
 #endif
+}
+
+/* AsyncioWaiter.add_done_callback(step, context=...), which a task calls when it waits */
+static PyObject *
+keep_step(State *state, PyObject *const *args)
+{
+    Py_XSETREF(SLOT(args[0], AsyncioWaiter__step), Py_NewRef(args[1]));
+    Py_XSETREF(SLOT(args[0], AsyncioWaiter__context), Py_NewRef(args[2]));
+    return Py_NewRef(Py_None);
 }
 
 /* AsyncioWaiter.wake() */

@@ -51,6 +51,8 @@ class Address:
         if self.sock is not None:
             if not isinstance(self.sock, socket.socket):
                 raise TypeError(f"sock must be a socket.socket, not {self.sock!r}")
+            if isinstance(self.sock, ssl.SSLSocket):  # what is written would bypass its TLS
+                raise TypeError("sock must be a socket without TLS of its own: pass an SSLContext")
             if self.sock.type != socket.SOCK_STREAM or self.sock.fileno() < 0:
                 raise ValueError(f"sock must be an open stream socket, not {self.sock!r}")
         if self.unix_path is not None and not isinstance(self.unix_path, str | os.PathLike):

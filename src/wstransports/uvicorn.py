@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from wscore import ServerHandshake
 from wscore.handshake.head import MAX_HEAD_SIZE
 
-from .adapters.asyncio import AsyncioPipe, find
+from .adapters.asyncio import find
 from .asgi.application import Settings
 from .asgi.exchange import Exchange
 from .asgi.headers import decoded
@@ -65,7 +65,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         runtime = find()
         assert runtime is not None
-        self._pipe: AsyncioPipe = runtime.take_over(self._transport, self._sink)
+        self._pipe = runtime.take_over(self._transport, self._sink)
         self._trace("made")
 
     def data_received(self, data: bytes) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kit.asyncio_pipes import WatchesNoSockets
 from wstransports.address import Address
 from wstransports.runtime import running
 from wstransports.testing import Host, check_pipe, check_runtime, joined
@@ -39,20 +41,33 @@ def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
     run(main)
 
 
+def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets are not files there."""
+    for module in ("socket_pipe", "asyncio_transport"):
+        windows = SimpleNamespace(platform="win32")
+        monkeypatch.setattr(f"wstransports.adapters.{module}.sys", windows)
+
+
 @pytest.mark.slow
-def test_asyncio_where_sockets_are_not_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on Windows: the transport writes all, part by part."""
-    monkeypatch.setattr("wstransports.adapters.asyncio.writable", lambda transport: None)
+@pytest.mark.parametrize("kind", [asyncio.SelectorEventLoop, WatchesNoSockets])
+def test_asyncio_as_on_windows(
+    kind: type[asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_on_windows(monkeypatch)
 
     async def main() -> None:
         runtime = running()
         host = Host(asyncio.sleep, asyncio.create_task)
         await check_pipe(runtime, host, joined(runtime, Address("127.0.0.1", 0)))
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=kind) as runner:
+        runner.run(main())
 
 
-def test_trio(tmp_path: Path) -> None:
+@pytest.mark.parametrize("windows", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_trio(windows: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if windows:
+        as_on_windows(monkeypatch)
     trio = pytest.importorskip("trio", reason="trio is not installed")
 
     async def main() -> None:

@@ -236,7 +236,7 @@ def leave_out(name: str) -> None:
         ("asgi-gunicorn", "uvicorn_worker"),
         ("streams-", "anyio"),
         ("trio-", "trio"),
-        ("performance-aiofastnet", "aiofastnet"),
+        ("performance-uvloop", "uvloop"),
         ("counting-prometheus", "prometheus_client"),
         ("counting-opentelemetry", "opentelemetry.sdk"),
     ):
@@ -786,7 +786,7 @@ def _(server: Running) -> None:
 # docs/performance.md
 
 
-@scene("performance-aiofastnet", ASYNC_MAIN)
+@scene("performance-uvloop", ASYNC_MAIN)
 def _(server: Running) -> None:
     with server.connect() as peer:
         peer.send("Hello")

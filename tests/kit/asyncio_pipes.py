@@ -25,6 +25,14 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
     return loop
 
 
+class WatchesNoSockets(asyncio.SelectorEventLoop):
+    """As the loop that asyncio has on Windows."""
+
+    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
+        """Refused."""
+        raise NotImplementedError
+
+
 class PipeSink:
     """A Sink that has its pipe, and notes how the stream ended."""
 

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
-from wstransports.adapters.asyncio import AsyncioPipe, UnbufferedPipe
+from wstransports.adapters.asyncio_pipe import AsyncioPipe
+from wstransports.adapters.asyncio_socket import AsyncioSocketPipe
 from wstransports.adapters.asyncio_waiter import AsyncioWaiter
+from wstransports.adapters.direct_writes import DirectWrites
 from wstransports.batch import Batch
 from wstransports.client import Client
 from wstransports.connection.session import Session
@@ -22,9 +24,10 @@ METHODS: list[tuple[type, str]] = [
     (Batch, "end"),
     (Sending, "_send"),
     (AsyncioPipe, "start"),
-    (AsyncioPipe, "write"),
-    (UnbufferedPipe, "data_received"),
+    (DirectWrites, "write"),
+    (AsyncioSocketPipe, "_readable"),
     (Client, "__anext__"),
+    (AsyncioWaiter, "add_done_callback"),
     (AsyncioWaiter, "wake"),
 ]
 

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -534,6 +535,17 @@ def test_credentials_are_given_once() -> None:
 def test_a_socket_of_ones_own_is_connected() -> None:
     with socket.socket() as fresh, pytest.raises(ValueError, match="not connected"):
         connect("ws://h/", sock=fresh)
+
+
+def test_a_socket_of_ones_own_has_no_tls() -> None:
+    one, other = socket.socketpair()
+    context = ssl.create_default_context()
+    with (
+        other,
+        context.wrap_socket(one, server_hostname="h", do_handshake_on_connect=False) as wrapped,
+        pytest.raises(TypeError, match="without TLS of its own"),
+    ):
+        connect("ws://h/", sock=wrapped)
 
 
 def test_a_socket_of_ones_own_is_a_stream() -> None:

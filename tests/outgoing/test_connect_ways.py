@@ -213,6 +213,17 @@ async def test_local_addr_is_what_the_server_sees(loop: Loop, proxied: bool) -> 
 
 
 @on_sockets
+async def test_messages_do_not_wait_for_the_peers_acknowledgement(loop: Loop) -> None:
+    """As with Nagle's algorithm, which trio leaves on."""
+    async with loop.serving(echo) as server:
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        for given in (None, sock):
+            async with connect(uri_of(server), sock=given) as client:
+                found = client._session.pipe.info("socket")
+                assert found.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@on_sockets
 async def test_a_local_addr_of_another_machine(loop: Loop) -> None:
     async with loop.serving(echo) as server:
         with pytest.raises(OSError, match=f"cannot connect to ws://127.0.0.1:{server.port}/"):

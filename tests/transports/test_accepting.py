@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import trustme
 
+from kit.asyncio_pipes import WatchesNoSockets
 from kit.certificates import client_context, server_context
 from kit.log import Log
 from kit.loops import AsyncioLoop, Loop, echo, on, on_sockets
-from wstransports import Client, WebSocketServer, connect
+from wstransports import WebSocketServer, connect
+from wstransports.adapters.asyncio_socket import AsyncioSocketPipe
 from wstransports.adapters.socket_listener import QUIET, RETRY, SocketListener
 from wstransports.adapters.tls_handshake import TlsHandshake
 from wstransports.address import Address
@@ -169,60 +171,33 @@ async def test_a_connection_that_cannot_be_begun(
         assert await other.message() == "served"
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @on("asyncio")
-async def test_a_socket_that_gets_no_transport(
-    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
+async def test_a_socket_that_cannot_be_watched(
+    loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch, tls: bool
 ) -> None:
-    """Some systems raise for an option of a socket whose peer has left. It is forgotten, and the
-    next one is served at once."""
+    """A user may have too many of them. It is forgotten, and the next one is served at once."""
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def left(*_: Any, **__: Any) -> None:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    def full(*_: Any) -> None:
+        raise error
 
-    async with loop.serving(echo) as server:
+    authority = trustme.CA()
+    for_server = server_context(authority, "127.0.0.1") if tls else None
+    for_client = client_context(authority) if tls else None
+    async with loop.serving(echo, certs=for_server) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(server._listener, "_make_transport", left)
+            patch.setattr(AsyncioSocketPipe, "open", full)
             peer = await loop.dial(server)
             await peer.eof()
-        assert not server._acceptor._sessions
-        other = await loop.connect(server)
+            await loop.until(lambda: not server._acceptor._sessions)
+            url = f"ws{'s' if tls else ''}://127.0.0.1:{server.port}"
+            with pytest.raises(OSError, match=error.strerror):
+                await connect(url, ssl=for_client, proxy=None)
+        other = await loop.connect(server, tls=for_client)
         other.send("served")
         assert await other.message() == "served"
     assert messages(log) == []
-
-
-@pytest.mark.parametrize("tls", [False, True])
-@on("asyncio")
-async def test_transports_of_a_loop_that_aiofastnet_patched(loop: Loop, tls: bool) -> None:
-    """Its patch_loop() leaves out the method by which accepted sockets get a transport."""
-    aiofastnet = pytest.importorskip("aiofastnet", reason="aiofastnet is not installed")
-    aiofastnet.patch_loop()
-    authority = trustme.CA()
-    found: list[str] = []
-
-    async def on_connection(client: Client) -> None:
-        found.append(type(client._session.pipe._transport).__module__)  # type: ignore[attr-defined]
-
-    certs = server_context(authority, "127.0.0.1") if tls else None
-    async with loop.serving(on_connection, certs=certs) as server:
-        peer = await loop.connect(server, tls=client_context(authority) if tls else None)
-        await peer.nothing()
-        peer.close()
-        await peer.closed()
-        url = f"ws{'s' if tls else ''}://127.0.0.1:{server.port}"
-        trusting = client_context(authority) if tls else None
-        async with connect(url, ssl=trusting, proxy=None) as client:
-            await on_connection(client)
-            await loop.until(lambda: len(found) == 3)
-    assert [module.partition(".")[0] for module in found] == ["aiofastnet"] * 3
-
-
-class WatchesNoSockets(asyncio.SelectorEventLoop):
-    """As the loop that asyncio has on Windows."""
-
-    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
-        """Refused."""
-        raise NotImplementedError
 
 
 def test_a_loop_that_watches_no_sockets(log: Log) -> None:
@@ -258,6 +233,25 @@ def test_a_loop_that_watches_no_sockets(log: Log) -> None:
         NO_DESCRIPTOR,  # from the start
         "refused with 503: the server is full or closing",
     ]
+
+
+def test_a_loop_that_watches_no_sockets_and_makes_no_transport(log: Log) -> None:
+    class Full(WatchesNoSockets):
+        async def create_connection(self, *arguments: Any, **named: Any) -> Any:
+            if "sock" in named:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return await super().create_connection(*arguments, **named)
+
+    async def main() -> None:
+        server = WebSocketServer("127.0.0.1", 0)
+        async with server:
+            peer = await AsyncioLoop().dial(server)
+            await peer.eof()
+            assert not server._acceptor._sessions
+
+    with asyncio.Runner(loop_factory=Full) as runner:
+        runner.run(main())
+    assert messages(log) == []
 
 
 class Seen:

@@ -5,14 +5,13 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 
 from kit.certificates import client_context, server_context
 from kit.log import Log
-from kit.loops import SOCKETS, Loop, MemoryLoop, echo, on, on_asyncio, on_memory, on_sockets
+from kit.loops import SOCKETS, Loop, MemoryLoop, echo, on, on_memory, on_sockets
 from kit.sockets import open_sockets
 from wstransports import WebSocketServer
 from wstransports.admission import LINGER, MOST_LINGERING, MOST_OPENING
@@ -157,28 +156,6 @@ async def test_a_tls_handshake_that_fails_on_a_unix_path(
         await loop.until(lambda: caplog.messages)
     [line] = caplog.messages
     assert re.match(r"#\d+: the TLS handshake failed: .", line)
-
-
-@pytest.mark.parametrize("own", [True, False], ids=["", "TLS of the loop"])
-@on_asyncio
-async def test_a_socket_that_gets_no_transport(
-    loop: Loop, authority: trustme.CA, own: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "wstransports")
-
-    async def refuse(_: object, accepted: socket.socket) -> None:
-        accepted.close()
-        raise OSError("no transport")
-
-    async with loop.serving(certs=server_context(authority, "127.0.0.1")) as server:
-        listener: Any = server._listener
-        listener._make_transport, listener._connect = None, refuse
-        if not own:
-            listener._tls = None
-        with socket.create_connection(("127.0.0.1", server.port)):
-            await loop.until(lambda: caplog.messages)
-    [line] = caplog.messages
-    assert line.endswith(": the TLS handshake failed: no transport")
 
 
 def has_ended(peer: socket.socket) -> bool:

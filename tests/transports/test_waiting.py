@@ -9,7 +9,6 @@ import pytest
 
 from kit.jobs import Job
 from kit.loops import Loop, on_asyncio, on_each_loop
-from wstransports.adapters.asyncio_event import AsyncioEvent
 from wstransports.adapters.asyncio_waiter import AsyncioWaiter
 from wstransports.runtime import Waiter, running
 
@@ -52,22 +51,6 @@ async def test_a_signal_survives_those_that_give_up(loop: Loop) -> None:
     signal.set()
     await loop.until(lambda: first.done and second.done)
     await second.wait()
-
-
-@on_asyncio
-async def test_nothing_is_kept_of_those_that_give_up(loop: Loop) -> None:
-    """A program may look again and again, each time for a while."""
-    signal = AsyncioEvent()
-    staying = loop.spawn(asyncio.wait_for(signal.wait(), 10))
-    await loop.checkpoint()
-    for _ in range(20):
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(signal.wait(), 0.0001)
-    await loop.checkpoint()
-    assert not signal._more
-    assert not staying.done
-    signal.set()
-    await staying.wait()
 
 
 class Waiting:

@@ -13,14 +13,16 @@ from typing import Any, cast
 import pytest
 
 from kit.asyncio_pipes import ASYNCIO_LOOPS, PipeSink, new_loop
-from wstransports.adapters.asyncio import AsyncioPipe, AsyncioRuntime
+from wstransports.adapters.asyncio import AsyncioRuntime
+from wstransports.adapters.asyncio_transport import TransportPipe
+from wstransports.adapters.direct_writes import DirectWrites
 from wstransports.adapters.tls_watch import TlsWatch
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sockets are not files there")
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[AsyncioPipe, PipeSink, socket.socket]]:
+async def connected() -> AsyncIterator[tuple[TransportPipe, PipeSink, socket.socket]]:
     """A pipe of the running loop, its sink, and the other end of its stream."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
@@ -42,13 +44,13 @@ async def connected() -> AsyncIterator[tuple[AsyncioPipe, PipeSink, socket.socke
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write with the shortcut in C, where it was built, and without."""
     if request.param == "in Python":
-        monkeypatch.setattr(AsyncioPipe, "write", AsyncioPipe.write)
+        monkeypatch.setattr(DirectWrites, "write", DirectWrites.write)
 
 
 class Watched:
     """A transport, and what is written through it."""
 
-    def __init__(self, pipe: AsyncioPipe) -> None:
+    def __init__(self, pipe: TransportPipe) -> None:
         self.written: list[bytes] = []
         self._transport: Any = pipe._transport
         pipe._transport = cast(asyncio.Transport, self)
@@ -61,15 +63,15 @@ class Watched:
         self._transport.write(data)
 
 
-def in_one(pipe: AsyncioPipe, data: bytes) -> None:
+def in_one(pipe: TransportPipe, data: bytes) -> None:
     pipe.write(data)
 
 
-def in_parts(pipe: AsyncioPipe, data: bytes) -> None:
+def in_parts(pipe: TransportPipe, data: bytes) -> None:
     pipe.writelines([data[:2], data[2:]])
 
 
-Write = Callable[[AsyncioPipe, bytes], None]
+Write = Callable[[TransportPipe, bytes], None]
 both_ways = pytest.mark.parametrize("write", [in_one, in_parts])
 
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
@@ -127,8 +129,8 @@ def test_nothing_overtakes_large_parts(run: Run) -> None:
         async with connected() as (pipe, _, peer):
             transport = Watched(pipe)
             loop = asyncio.get_running_loop()
-            pipe.write(b"before")
-            pipe.writelines([bytes(1_000_000), bytes(1_000_000)])
+            pipe.write(b"bef")
+            pipe.writelines([b"ore", bytes(1_000_000), bytes(1_000_000)])
             pipe.write(b"after")
             assert transport.written[-1] == b"after"  # before it the parts, where each is written
             got = b""
@@ -198,6 +200,27 @@ def test_the_error_of_a_stream_that_was_reset_is_the_first(run: Run) -> None:
     run(main)
 
 
+def test_a_stream_that_was_reset_is_closed(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            peer = socket.create_connection(listening.getsockname())
+            accepted, _ = listening.accept()
+        accepted.setblocking(False)
+        sink = PipeSink()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
+        pipe = AsyncioRuntime(loop).take_over(transport, sink)
+        transport.set_protocol(pipe)
+        pipe.pause_reading()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        pipe.close()
+        await sink.lost
+        assert pipe.info("sockname") is None or isinstance(pipe.info("sockname"), tuple)
+
+    run(main)
+
+
 def test_a_stream_that_breaks_in_a_transports_write_takes_no_more(run: Run) -> None:
     class Breaking(Watched):
         def write(self, data: bytes) -> None:
@@ -252,7 +275,7 @@ def test_an_aborted_stream_takes_nothing(run: Run) -> None:
 def test_a_loop_that_is_closed_writes_to_no_other_socket() -> None:
     """uvloop closes the sockets of its transports: others get their descriptors."""
 
-    async def main() -> tuple[AsyncioPipe, int]:
+    async def main() -> tuple[TransportPipe, int]:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         descriptor = ours.fileno()

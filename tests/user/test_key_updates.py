@@ -16,8 +16,9 @@ from kit.key_updates import KeyUpdater
 from kit.log import one_line
 from kit.loops import Loop, on
 from wscore import ClientConnection
-from wstransports.adapters import asyncio as adapter
 from wstransports.adapters import tls_watch
+from wstransports.adapters.asyncio import AsyncioRuntime
+from wstransports.adapters.asyncio_transport import BufferedPipe
 from wstransports.runtime import running
 
 
@@ -110,7 +111,7 @@ async def test_only_what_tls_sends_by_itself_counts(
         connection_lost=lost.append,
     )
     transport = FakeTransport()
-    pipe = adapter.BufferedPipe(cast(adapter.AsyncioRuntime, running()), sink)
+    pipe = BufferedPipe(cast(AsyncioRuntime, running()), sink)
     pipe.connection_made(cast(Any, transport))
     look = tls_watch.TlsWatch._look
 

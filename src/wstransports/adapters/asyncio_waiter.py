@@ -49,6 +49,7 @@ class AsyncioWaiter:
 
     # As a future: the task that waits calls these.
 
+    @accelerated_method
     def add_done_callback(self, step: Step, *, context: Context) -> None:
         """Call `step` when the task is to go on."""
         self._step = step

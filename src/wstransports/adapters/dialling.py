@@ -6,6 +6,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from typing import Any
 
@@ -43,7 +44,14 @@ async def dial(where: Address, resolve: LookUp, writable: Writable, library: str
             infos = await look_up(where.host, where.port, resolve)
             sock = await _first(_interleaved(infos), where.local_addr, writable)
     sock.setblocking(False)
+    send_at_once(sock)
     return sock
+
+
+def send_at_once(sock: socket.socket) -> None:
+    """Have a connected socket not wait for more to send, as Nagle's algorithm would."""
+    with suppress(OSError):  # a Unix socket; some systems, if the peer has left
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 async def _first(

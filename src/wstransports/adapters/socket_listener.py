@@ -5,13 +5,13 @@ import socket
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from ..address import Address, bound_to
 from ..listening_sockets import ListeningSockets
 from ..log import log
 from ..runtime import Runtime, Sink
+from .dialling import send_at_once
 from .listening import Listening
 from .tls_handshake import TlsHandshake
 
@@ -86,8 +86,7 @@ class SocketListener(Listening):
             return
         accepted.setblocking(False)
         if not self._inherited:
-            with suppress(OSError):  # a Unix socket; some systems, if the peer has left
-                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            send_at_once(accepted)
         if self._tls is not None:
             handshake = TlsHandshake(self._runtime, sink, self._tls, server_side=True)
             self._handshakes.add(handshake)

@@ -3,6 +3,7 @@
 import socket
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from types import TracebackType
@@ -11,10 +12,10 @@ from typing import Any, Protocol
 import trio
 
 from ..batch import NOTHING, Batch, Suspended
-from ..runtime import LostSink, Sink, Timer, log_dropped
+from ..runtime import Sink, Timer, log_dropped
 from ..tls_pipe import TlsPipe
 from .far_timers import FarTimers
-from .write_half import WriteHalf
+from .socket_pipe import SocketPipe
 
 READ_SIZE = 65536
 
@@ -68,9 +69,10 @@ class Worker:
         """Has output that leaves when the callback ends or waits."""
 
 
-# Nor does Ctrl-C reach a step of TLS over a pipe.
-for step in (TlsPipe.write, TlsPipe.writelines, TlsPipe.close, TlsPipe.abort):
-    trio.lowlevel.enable_ki_protection(step)
+# Nor does Ctrl-C reach what a callback calls of a pipe, or of TLS over one.
+for kind in (SocketPipe, TlsPipe):
+    for step in (kind.write, kind.writelines, kind.close, kind.abort):
+        trio.lowlevel.enable_ki_protection(step)
 
 
 @trio.lowlevel.disable_ki_protection
@@ -113,13 +115,13 @@ class Containing:
             raise error
         except* Exception as errors:  # noqa: BLE001  # a callback's during its cancellation, too
             log_dropped(pipe._sink, errors)
-            pipe.abort(errors)
+            pipe._break(errors)
         finally:
             del error, traceback  # which refer to this frame
         return True
 
 
-class TrioPipe(WriteHalf):
+class TrioPipe(SocketPipe):
     """The contract's Pipe over a connected socket, and its tasks, in a nursery of their own.
 
     One task reads, and runs the callbacks that the input starts. Where a callback waits for
@@ -129,21 +131,14 @@ class TrioPipe(WriteHalf):
 
     def __init__(self, sock: socket.socket, sink: Sink, runtime: Run, group: Group) -> None:
         super().__init__(trio.Event)
+        self._own(sock, None)
         self.connected = trio.Event()  # the sink is
-        self._sock = sock
-        self._fd = sock.fileno()
         self._sink = sink
         self._runtime = runtime
         self._batch = runtime.batch
         self._group = group
-        self._peername = _name(sock.getpeername)
-        self._writing = False  # a task sends what waits
         self._paused = False
         self._wake = trio.Event()  # for the task that reads
-        self._closed = False  # our half, or all
-        self._ended = False  # the peer's half
-        self._broken = False  # the stream is gone; the task that reads tells the sink
-        self._error: Exception | None = None  # the cause of that
         self._take = sink.data_received
         self._nursery: trio.Nursery
         self._scopes: set[trio.CancelScope] = set()  # what `cancel` cancels
@@ -161,72 +156,21 @@ class TrioPipe(WriteHalf):
                 self.connected.set()
                 await self._read()
 
-    @trio.lowlevel.enable_ki_protection
-    def write(self, data: bytes) -> None:
-        """Send `data`; ignored once the stream is closed."""
-        if data and not self._closed:
-            if not self._unsent:
-                try:
-                    data = data[self._sock.send(data) :]
-                except BlockingIOError:
-                    pass
-                except OSError as error:
-                    self.abort(error)
-                    return
-            if data:
-                self._hold(data)
-                if not self._writing:
-                    self._writing = True
-                    self._begin(self._write_on)
+    def _watch_writable(self) -> None:
+        self._begin(self._write_all)
 
     @trio.lowlevel.enable_ki_protection
-    def close(self) -> None:
-        """Send what is written, then end our half; see the contract."""
-        if not self._closed:
-            self._closed = True
-            self._end_if_sent()
-
-    @trio.lowlevel.enable_ki_protection
-    def abort(self, error: Exception | None = None) -> None:
-        """Drop the stream at once; the task that reads tells the sink, by which `error`."""
-        if not self._broken:
-            self._broken = self._closed = self.full = True
-            self._error = error
-            self._unsent.clear()
-            self._wake.set()
-            trio.lowlevel.notify_closing(self._sock)
-            self._sock.close()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _write_on(self) -> None:
-        """Send what waits."""
-        while self._unsent:
-            try:
+    async def _write_all(self) -> None:
+        with suppress(trio.ClosedResourceError):
+            while self._holds:
                 await trio.lowlevel.wait_writable(self._sock)
-                with memoryview(self._unsent) as view:
-                    sent = self._sock.send(view)
-            except (BlockingIOError, trio.ClosedResourceError):
-                pass
-            except OSError as error:
-                self.abort(error)
-            else:
-                self._sent(sent)
-        self._writing = False
-        if self._closed:
-            self._end_if_sent()
+                self._write_on()
 
-    def _end_if_sent(self) -> None:
-        """End our half, which is closed, unless something of it waits."""
-        if self._ended and not self._unsent:
-            self.abort()
-        if self._unsent or self._broken:
-            return
-        # The kernel answers with a reset when it closes a socket with unread input, and a reset
-        # may overtake our Close: so only our half ends, until the peer ends its own.
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self.abort(error)
+    def _drop(self) -> None:
+        self._wake.set()
+        trio.lowlevel.notify_closing(self._sock)
+        self._descriptor = None
+        self._sock.close()
 
     def pause_reading(self) -> None:
         """Read no more until `resume_reading`."""
@@ -243,31 +187,28 @@ class TrioPipe(WriteHalf):
         worker = Worker()
         todo = self._todo
         try:
-            while worker.reads and (todo or not self._broken):  # again after `cancel`, or an error
+            while worker.reads and (todo or not self._lost):  # again after `cancel`, or an error
                 with Containing(self):
                     while worker.reads:
                         if todo:
                             await self._run(todo.pop(0), worker)
-                        elif self._broken:
+                        elif self._lost:
                             break
                         elif self._paused or self._ended:
                             self._wake = trio.Event()
                             await self._wake.wait()
                         else:
                             try:
-                                await trio.lowlevel.wait_readable(self._fd)
+                                await trio.lowlevel.wait_readable(self._sock)
                             except trio.ClosedResourceError:
                                 continue
-                            if not (self._paused or self._broken):  # by a task of the same turn
+                            if not (self._paused or self._lost):  # by a task of the same turn
                                 self._receive(worker)
         finally:
             if worker.reads:
                 with Containing(self):
                     self.abort()  # or this task was cancelled
-                    self._make_room()
-                    self._sink.connection_lost(self._error)
-                    self._error = None  # its traceback refers to this pipe
-                    self._sink = LostSink(self._sink)
+                    self._lose()
                     self._take = self._sink.data_received
 
     def _receive(self, worker: Worker) -> None:
@@ -276,15 +217,12 @@ class TrioPipe(WriteHalf):
         except BlockingIOError:
             pass
         except OSError as error:
-            self.abort(error)
+            self._break(error)
         else:
             self._handle(worker, self._take if data else self._take_end, data)
 
     def _take_end(self, _: bytes) -> None:
-        self._ended = True
-        self._sink.eof_received()
-        if self._closed:
-            self._end_if_sent()
+        self._end()
 
     def start(self, coroutine: Coro, context: Context) -> None:
         """As `Pipe.start`: soon."""
@@ -324,7 +262,7 @@ class TrioPipe(WriteHalf):
             take(data)
         except Exception as error:  # noqa: BLE001  # what was started before it runs on
             log_dropped(self._sink, error)
-            self.abort(error)
+            self._break(error)
         finally:
             self._handling = False
             if self._todo:
@@ -379,18 +317,3 @@ class TrioPipe(WriteHalf):
         while self._todo:
             self._begin(self._run_apart, self._todo.pop(0))
         self._begin(self._read)
-
-    def info(self, name: str) -> Any:
-        """ "peername", "sockname", "socket"."""
-        if name == "peername":
-            return self._peername
-        if name == "sockname":
-            return _name(self._sock.getsockname)
-        return self._sock if name == "socket" else None
-
-
-def _name(look_up: Callable[[], Any]) -> Any:
-    try:
-        return look_up()
-    except OSError:  # the socket is closed already
-        return None

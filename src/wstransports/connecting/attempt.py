@@ -20,7 +20,7 @@ from ..connection.traced import traced
 from ..errors import ConnectionClosed, HandshakeError, Peer
 from ..options import ConnectionOptions
 from ..request import Request
-from ..runtime import Runtime, Timer, peer_name, read_arrived, wait_for
+from ..runtime import Runtime, Signal, Timer, peer_name, read_arrived, wait_for
 from ..tls import tls_cause
 from .tunnel import Tunnel, is_http_proxy, proxy_address
 from .uri import URI, shown
@@ -50,8 +50,9 @@ class Attempt:
         self._tunnel: Tunnel | None = None
         self._failure: Exception | None = None
         self._close_pending = False  # a Close follows an invalid 101 (RFC 7692 section 7)
-        self._answered = runtime.signal()
-        self._gone = runtime.signal()
+        # While somebody waits: an idle connection would keep 1.5 KB of signals on asyncio.
+        self._answered: Signal | None = runtime.signal()
+        self._gone: Signal | None = None
         self._session: Session | None = None  # set once the byte stream is connected
         self._client: Client | None = None
         self._opened_at = 0.0
@@ -98,6 +99,7 @@ class Attempt:
                 raise failure
             finally:  # its traceback refers to this frame
                 del failure
+        self._answered = None
         return self._client
 
     def send_close(self) -> None:
@@ -107,14 +109,14 @@ class Attempt:
     async def close(self) -> None:
         """Close, and wait until the connection and its callbacks have ended, for a bounded time."""
         self.send_close()
-        try:
-            await wait_for(self.runtime, self._gone, self._options.close_timeout)
-        finally:
-            self.abort()
-        try:
-            await wait_for(self.runtime, self._gone, self._options.close_timeout)
-        finally:
-            self.abort()
+        self._gone = self.runtime.signal()
+        if self._ended_at is not None:
+            self._gone.set()
+        for _ in range(2):  # for the peer, and then for the callbacks
+            try:
+                await wait_for(self.runtime, self._gone, self._options.close_timeout)
+            finally:
+                self.abort()
 
     def close_in_background(self) -> None:
         """Close as `close` does, but without a task: a loop that ends now would complain about a
@@ -181,7 +183,7 @@ class Attempt:
                 self._failure = ConnectionResetError(ECONNRESET, text)
             else:
                 self._failure = HandshakeError(text)
-        self._answered.set()
+        self._answer()
 
     def client_ready(self, session: Session) -> None:
         """Nothing to do: there is no list of clients."""
@@ -201,7 +203,8 @@ class Attempt:
         if self._guard is not None:
             _finish(self._guard)
             self._guard = None
-        self._gone.set()
+        if self._gone is not None:
+            self._gone.set()
 
     # Inside.
 
@@ -230,6 +233,7 @@ class Attempt:
         except OSError as error:
             session.finish()  # it is not connected, and never will be
             raise self._with_address(error) from error
+        assert self._answered is not None
         await self._answered.wait()
 
     async def _at_end_of_loop(self) -> AsyncGenerator[None, None]:
@@ -254,6 +258,10 @@ class Attempt:
     def _tunnel_failed(self, error: OSError) -> None:
         self._failure = self._with_address(error)
         self._failure.__cause__ = error
+        self._answer()
+
+    def _answer(self) -> None:
+        assert self._answered is not None
         self._answered.set()
 
     def _started_session(self) -> Session:
