@@ -11,16 +11,15 @@ from .direct_writes import DirectWrites
 from .unsent import Unsent
 from .write_half import LOW
 
-# The attributes of a SocketPipe are slots of those that inherit from it, two of which have other
-# slots too.
+# Its attributes are slots of its subclasses: of two classes with slots, none can inherit from both.
 _NO_SLOTS: tuple[str, ...] = ()
 
 
 class SocketPipe(DirectWrites):
-    """Its writes, and its ends. A pipe inherits from it, and calls `_own` first.
+    """What all pipes over sockets do. A subclass calls `_own` first.
 
     It calls `_write_on` when the socket is writable while `_holds`, `_end` when the peer has ended
-    its half, `_break` when the stream is broken, and after `_drop` `_lose`.
+    its half, `_break` when the stream is broken, and `_lose` after `_drop`.
     """
 
     __slots__ = _NO_SLOTS
