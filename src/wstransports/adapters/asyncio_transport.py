@@ -149,7 +149,7 @@ class TransportPipe(AsyncioPipe, asyncio.BaseProtocol):
             return self._peername
         try:
             return self._transport.get_extra_info(name)
-        except ValueError:  # uvloop's, once it is lost
+        except (AttributeError, ValueError):  # uvloop's, once it is lost
             return None
 
 
