@@ -73,9 +73,10 @@ class TlsEnd:
         return encrypted
 
     def decrypt(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bool]:
-        """What the peer's `data` holds, and whether it has ended its half. Raises ssl.SSLError.
+        """What the peer's `data` holds, and whether it has ended its half. `owed` may have answers.
 
-        A memoryview's memory is reused by the next call in this thread, for any stream.
+        Raises ssl.SSLError. A memoryview's memory is reused by the next call in this thread, for
+        any stream.
         """
         if self._ended:  # what follows is ignored (RFC 8446 section 6.1): it could fill the memory
             return b"", True
@@ -99,6 +100,8 @@ class TlsEnd:
                 pass
             except ssl.SSLZeroReturnError:
                 self._ended = True
+            if self.outgoing.pending > MAX_OWED:  # nobody needs so many new keys in one read
+                raise too_much_owed()
             if self._ended:
                 incoming.read()
                 break

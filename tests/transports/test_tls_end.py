@@ -1,13 +1,16 @@
 """One end of a TLS stream: what OpenSSL's buffers hold, which never shrink."""
 
 import os
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
 from kit.certificates import client_context, server_context
-from wstransports.tls_end import BUFFER_SIZE, CHUNK, RECORD, TlsEnd
+from kit.key_updates import KeyUpdater
+from wstransports.tls_end import BUFFER_SIZE, CHUNK, MAX_OWED, RECORD, TlsEnd
 
 
 class Noting:
@@ -34,9 +37,11 @@ class Noting:
 
 
 @pytest.fixture
-def ends() -> tuple[TlsEnd, TlsEnd]:
+def ends(tmp_path: Path) -> tuple[TlsEnd, TlsEnd]:
     authority = trustme.CA()
-    client = TlsEnd(client_context(authority), False, "h")
+    trusting = client_context(authority)
+    KeyUpdater.prepare(trusting, tmp_path / "keys")
+    client = TlsEnd(trusting, False, "h")
     server = TlsEnd(server_context(authority, "h"), True)
     data, done = b"", False
     while not done:
@@ -57,6 +62,21 @@ def test_they_are_given_little_at_once(ends: tuple[TlsEnd, TlsEnd], size: int) -
     assert server.decrypt(b"".join(client.encrypt_parts([b"one", data]))) == (b"one" + data, False)
     assert sent.most <= CHUNK + CHUNK // RECORD * 64
     assert got.most <= CHUNK + RECORD + 64
+
+
+def test_many_requests_for_new_keys_in_one_read(
+    ends: tuple[TlsEnd, TlsEnd], tmp_path: Path
+) -> None:
+    """The answers to all of them would take as many bytes as the read."""
+    _, server = ends
+    client = KeyUpdater(tmp_path / "keys")
+    some = b"".join([client.key_update() for _ in range(2000)])
+    assert server.decrypt(some) == (b"", False)
+    assert 0 < len(server.owed(False)) <= MAX_OWED
+    many = b"".join([client.key_update() for _ in range(10_000)])
+    with pytest.raises(ssl.SSLError, match="renews keys"):
+        server.decrypt(many)
+    assert len(server.owed(False)) <= MAX_OWED + CHUNK
 
 
 def test_what_follows_the_end_is_ignored(ends: tuple[TlsEnd, TlsEnd]) -> None:

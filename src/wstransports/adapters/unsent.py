@@ -19,10 +19,11 @@ class Unsent:
     def append(self, data: memoryview) -> None:
         """Add bytes, whose memory must not change."""
         self.size += len(data)
+        last = self._parts[-1] if self._parts else b""
         if len(data) >= LONG:
             self._parts.append(data)
-        elif self._parts and isinstance(self._parts[-1], bytearray):
-            self._parts[-1] += data
+        elif isinstance(last, bytearray) and len(last) < LONG:
+            last += data
         elif data:
             self._parts.append(bytearray(data))
 
