@@ -175,23 +175,33 @@ def test_the_loss_of_a_broken_stream_is_reported(run: Run, write: Write) -> None
     run(main)
 
 
+async def paused_over_tcp() -> tuple[TransportPipe, PipeSink, socket.socket]:
+    """A pipe that does not read, its sink, and its peer's socket."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        peer = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+    accepted.setblocking(False)
+    sink = PipeSink()
+    transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
+    pipe = AsyncioRuntime(loop).take_over(transport, sink)
+    transport.set_protocol(pipe)
+    pipe.pause_reading()
+    return pipe, sink, peer
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
 def test_the_error_of_a_stream_that_was_reset_is_the_first(run: Run) -> None:
     """The kernel reports it once, and a broken pipe afterwards."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            peer = socket.create_connection(listening.getsockname())
-            accepted, _ = listening.accept()
-        accepted.setblocking(False)
-        sink = PipeSink()
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
-        pipe = AsyncioRuntime(loop).take_over(transport, sink)
-        transport.set_protocol(pipe)
-        pipe.pause_reading()
+        pipe, sink, peer = await paused_over_tcp()
         pipe.write(b"first")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        reset(peer)
         pipe.write(b"nobody reads this")
         assert pipe.full, "connection_lost follows"
         pipe.write(b"ignored")
@@ -202,18 +212,8 @@ def test_the_error_of_a_stream_that_was_reset_is_the_first(run: Run) -> None:
 
 def test_a_stream_that_was_reset_is_closed(run: Run) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            peer = socket.create_connection(listening.getsockname())
-            accepted, _ = listening.accept()
-        accepted.setblocking(False)
-        sink = PipeSink()
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=accepted)
-        pipe = AsyncioRuntime(loop).take_over(transport, sink)
-        transport.set_protocol(pipe)
-        pipe.pause_reading()
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        peer.close()
+        pipe, sink, peer = await paused_over_tcp()
+        reset(peer)
         pipe.close()
         await sink.lost
 
