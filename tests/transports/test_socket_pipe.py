@@ -161,6 +161,42 @@ def test_a_loop_that_calls_for_nothing(run: Callable[[Main], None]) -> None:
     run(main)
 
 
+def test_it_has_room_again_when_a_quarter_of_the_limit_waits(run: Callable[[Main], None]) -> None:
+    async def main() -> None:
+        pipe, sink, theirs = opened(socket.socketpair())
+        limit = 2**20
+        pipe.set_write_limit(limit)
+        pipe.write(bytes(limit // 2))
+        assert not pipe.full
+        pipe.write(bytes(4 * limit))
+        seen = set()
+        with theirs:
+            while pipe.waiting():
+                theirs.recv(2**16)
+                pipe._write_on()
+                seen.add((pipe.full, pipe.waiting() > limit // 4))
+            assert seen == {(True, True), (False, False)}
+            pipe.abort()
+            await sink.lost.wait()
+
+    run(main)
+
+
+def test_more_parts_than_a_system_takes_at_once(run: Callable[[Main], None]) -> None:
+    async def main() -> None:
+        pipe, sink, theirs = opened(socket.socketpair())
+        parts = [bytes([number % 256]) for number in range(3000)]
+        with theirs:
+            pipe.writelines(parts)
+            await turns()
+            assert theirs.recv(10_000) == b"".join(parts)
+            pipe.abort()
+            await sink.lost.wait()
+            assert sink.notes == [None]
+
+    run(main)
+
+
 @pytest.mark.parametrize("close", [True, False])
 def test_a_stream_that_breaks_while_output_waits(run: Callable[[Main], None], close: bool) -> None:
     async def main() -> None:
