@@ -1,4 +1,5 @@
-/* The shortcuts of tasks on asyncio, adapters/asyncio.py and asyncio_waiter.py, for _speedups.c. */
+/* The shortcuts of tasks on asyncio, adapters/asyncio_pipe.py and asyncio_waiter.py, for
+_speedups.c. */
 
 /* AsyncioPipe.start(coroutine, context), where Python itself can run the first step at once */
 static PyObject *

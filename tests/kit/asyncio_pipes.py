@@ -1,7 +1,7 @@
 """Pipes of asyncio's kind without a server: the loops that have them, and a sink."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -25,12 +25,15 @@ def new_loop(name: str) -> asyncio.AbstractEventLoop:
     return loop
 
 
+def refuse(*_: object) -> NoReturn:
+    """As the methods that a loop does not have."""
+    raise NotImplementedError
+
+
 class WatchesNoSockets(asyncio.SelectorEventLoop):
     """As the loop that asyncio has on Windows."""
 
-    def add_reader(self, *arguments: Any) -> None:  # type: ignore[override]
-        """Refused."""
-        raise NotImplementedError
+    add_reader: Any = refuse
 
 
 class PipeSink:

@@ -135,7 +135,9 @@ def office(signals: Signals) -> Iterator[Office]:
     office.close()
 
 
-def test_one_that_ends_just_after_a_look_at_it(office: Office) -> None:
+def test_one_that_ends_just_after_a_look_at_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The signal of its end comes then, and nothing else would wake the supervisor."""
     [ending, _] = office.puppets
 
@@ -146,7 +148,7 @@ def test_one_that_ends_just_after_a_look_at_it(office: Office) -> None:
             return None
         return ending.status
 
-    ending.poll = look  # type: ignore[method-assign]
+    monkeypatch.setattr(ending, "poll", look)
     ending.connection.close()  # which is heard before it has ended
     office.turn()
     assert office.lines == []
