@@ -7,13 +7,16 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kit.shortcuts import METHODS, needs_shortcuts
+from wstransports import ConnectionClosed, WebSocketServer, broadcast_nowait, connect
 from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.adapters.asyncio_socket import SHORT_READ, AsyncioSocketPipe
 from wstransports.adapters.asyncio_transport import TransportPipe
@@ -192,6 +195,53 @@ def _same(monkeypatch: pytest.MonkeyPatch) -> Same:
 def test_writes_in_each_state(before: Callable[[Scene], None], same: Same) -> None:
     for message in MESSAGES:
         same(played, before, [message, b"after"])
+
+
+async def announced(number: Callable[[Any], int]) -> list[Any]:
+    """What a broadcast reports, and the last of its clients gets, where `number` looks up its
+    descriptor. The first one is Python's."""
+    server = WebSocketServer("127.0.0.1", 0, compression=None)
+    clients: list[Any] = []
+    notes: list[Any] = []
+
+    @server.connection
+    async def on_connection(client: Any) -> None:
+        clients.append(client)
+        if len(clients) == 2:
+            pipe = client._session.pipe
+            assert type(pipe) is AsyncioSocketPipe
+            pipe._descriptor = SimpleNamespace(fileno=partial(number, pipe))
+            report = broadcast_nowait(clients, "news")
+            notes.append((len(report.sent), [int(error.code) for error in report.failed.values()]))
+            await client.close()
+
+    async with server:
+        url = f"ws://127.0.0.1:{server.port}"
+        async with connect(url) as first, connect(url) as last:
+            assert await first.receive() == "news"
+            with suppress(ConnectionClosed):
+                while True:
+                    notes.append(await last.receive())
+    return [*notes, last.close_code]
+
+
+def as_it_is(pipe: Any) -> int:
+    return int(pipe._sock.fileno())
+
+
+def raising_once(pipe: Any) -> int:
+    pipe._descriptor = pipe._sock.fileno()
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "number, expected",
+    [(as_it_is, [(2, []), "news", 1000]), (raising_once, [(1, [1011]), 1011])],
+)
+def test_broadcasts_to_a_socket(
+    number: Callable[[Any], int], expected: list[Any], same: Same
+) -> None:
+    assert same(lambda: asyncio.run(announced(number))) == expected
 
 
 # Reads.

@@ -16,13 +16,12 @@ and no other output precedes it. NULL if not, or with an exception. */
 static PyObject *
 usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *negotiated)
 {
-    PyObject *const session = PyObject_GetAttr(client, OBJECT(NAME__session));
+    PyObject *const session = holds(client, CLASS(Client)) ? SLOT(client, Client__session) : NULL;
     if (session == NULL || !PyObject_TypeCheck(session, CLASS(Session)) ||
         SLOT(session, Session_options) != SLOT(sending, Sending__options)) {
-        Py_XDECREF(session);
         return NULL;
     }
-    PyObject *outbox = SLOT(session, Session_outbox);
+    PyObject *const outbox = SLOT(session, Session_outbox);
     const int usual =
         holds(outbox, CLASS(Outbox)) &&
         SLOT(outbox, Outbox_batch) == SLOT(sending, Sending__batch) &&
@@ -30,9 +29,7 @@ usual_outbox(const State *state, PyObject *sending, PyObject *client, PyObject *
         SLOT(SLOT(outbox, Outbox_lock), FragmentLock_holder) == Py_None &&
         sends_as_it_is(state, SLOT(outbox, Outbox_core), negotiated) &&
         is_full(state, SLOT(outbox, Outbox_pipe)) == 0;
-    outbox = usual ? Py_NewRef(outbox) : NULL;
-    Py_DECREF(session);
-    return outbox;
+    return usual ? Py_NewRef(outbox) : NULL;
 }
 
 /* Sending._fail, with the exception that is set. */
@@ -52,7 +49,7 @@ fail_client(const State *state, PyObject *sending, PyObject *client)
 
 /* Outbox.try_send, and what follows it. Returns 0, or -1 for an error. */
 static int
-deliver(const State *state, PyObject *sending, PyObject *client, PyObject *outbox, PyObject *frame)
+deliver(State *state, PyObject *sending, PyObject *client, PyObject *outbox, PyObject *frame)
 {
     Py_XSETREF(SLOT(outbox, Outbox__congested_since), Py_NewRef(Py_None));
     if (write_out(state, outbox, frame) < 0) {

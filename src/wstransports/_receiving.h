@@ -183,10 +183,9 @@ receive_data(State *state, PyObject *const *args)
     Py_ssize_t unread;
     PyObject *readers = read_input(state, session, args[1], &unread);
     PyObject *now = readers == NULL ? NULL : PyObject_CallNoArgs(SLOT(session, Session__now));
-    PyObject *const seconds = OBJECT(GATHER_SECONDS);
-    PyObject *old_at = holds(now, &PyFloat_Type)
-                           ? PyFloat_FromDouble(PyFloat_AS_DOUBLE(now) + PyFloat_AS_DOUBLE(seconds))
-                           : NULL;
+    const double seconds = PyFloat_AS_DOUBLE(OBJECT(GATHER_SECONDS));
+    PyObject *old_at =
+        holds(now, &PyFloat_Type) ? PyFloat_FromDouble(PyFloat_AS_DOUBLE(now) + seconds) : NULL;
     if (old_at == NULL) {
         if (PyErr_ExceptionMatches(PyExc_Exception)) {
             PyErr_Clear(); /* Python meets the error again, and handles it */
@@ -223,11 +222,8 @@ of an echo's instructions. */
 static PyObject *
 next_message(State *state, PyObject *const *args)
 {
-    PyObject *session = PyObject_GetAttr(args[0], OBJECT(NAME__session));
+    PyObject *const session = SLOT(args[0], Client__session);
     PyObject *const inbox = holds(session, CLASS(Session)) ? SLOT(session, Session_inbox) : NULL;
     PyObject *const given[] = {inbox, Py_True};
-    PyObject *result =
-        inbox == NULL ? NULL : PyObject_VectorcallMethod(OBJECT(NAME_receive), given, 2, NULL);
-    Py_XDECREF(session);
-    return result;
+    return inbox == NULL ? NULL : PyObject_VectorcallMethod(OBJECT(NAME_receive), given, 2, NULL);
 }

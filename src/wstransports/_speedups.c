@@ -39,8 +39,8 @@ how. */
     X(Inbox, _receiver) X(Inbox, _callbacks) X(Callbacks, closing) X(Callbacks, context)           \
     X(Callbacks, pipe) X(Callbacks, running) X(FragmentLock, holder) X(Outbox, batch)              \
     X(Outbox, core) X(Outbox, pipe) X(Outbox, _gathered) X(Outbox, _written) X(Outbox, _now)       \
-    X(Outbox, lock) X(Outbox, _congested_since) X(Session, inbox) X(Session, core)                 \
-    X(Session, options) X(Session, outbox) X(Session, _now) X(Session, callbacks)                  \
+    X(Outbox, lock) X(Outbox, _congested_since) X(Session, inbox) X(Session, options)              \
+    X(Session, core) X(Session, outbox) X(Session, _now) X(Session, callbacks) X(Client, _session) \
     X(BroadcastReport, sent) X(Sending, _message) X(Sending, _batch) X(Sending, _at_once)          \
     X(Sending, _options) X(Sending, _most) X(Sending, report) X(AsyncioWaiter, _done)              \
     X(AsyncioWaiter, _loop) X(AsyncioWaiter, _step) X(AsyncioWaiter, _context)                     \
@@ -48,10 +48,10 @@ how. */
     X(DirectWrites, _holds) X(DirectWrites, _unsure) X(AsyncioPipe, _runtime)                      \
     X(AsyncioPipe, _sink) X(AsyncioSocketPipe, _buffer) X(AsyncioSocketPipe, _forgets)
 #define NAMES(X)                                                                                   \
-    X(_fail) X(_input_failed) X(_keep) X(_note_late) X(_send_to) X(_session) X(_take_long)         \
-    X(_watch_again) X(_work) X(add_unread) X(advance_close) X(append) X(data_received) X(done)     \
-    X(end) X(extend) X(fileno) X(full) X(loop) X(put) X(receive) X(run) X(send_message) X(set)     \
-    X(start) X(wake) X(write)
+    X(_fail) X(_input_failed) X(_keep) X(_note_late) X(_send_to) X(_take_long) X(_watch_again)     \
+    X(_work) X(add_unread) X(advance_close) X(append) X(data_received) X(done) X(end) X(extend)    \
+    X(fileno) X(full) X(loop) X(put) X(receive) X(run) X(send_message) X(set) X(start) X(wake)     \
+    X(write)
 #define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TASK_NAMES,
 
 #include "../wscore/_state.h"

@@ -63,6 +63,11 @@ class Client(Generic[DataT]):
         `subprotocol`: the negotiated subprotocol, or None.
     """
 
+    __slots__ = (
+        *("_data", "_session", "addr", "port", "request", "response", "subprotocol", "writer"),
+        *("__dict__", "__weakref__"),  # for what your program adds
+    )
+
     def __init__(
         self, session: Session, request: Request, subprotocol: str | None, addr: str, port: int
     ) -> None:
