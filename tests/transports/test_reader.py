@@ -13,6 +13,7 @@ from kit.loops import Loop, MemoryLoop, echo, on_each_loop, on_memory
 from kit.peer import Peer
 from wscore import DataType
 from wstransports import Client, ConnectionClosed, WebSocketReader, WebSocketServer
+from wstransports.receiving.reader import GET_LIMIT, LONG, latest
 
 Use = Callable[[WebSocketReader], Awaitable[object]]
 
@@ -59,6 +60,28 @@ async def test_get_is_str_for_text_and_bytes_for_binary(
         assert await peer.message() == "next"
         assert results == [message * 2 if in_parts else message]
         assert type(results[0]) is type(message)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@on_memory
+async def test_the_latest_two_long_messages_stay(loop: MemoryLoop, in_parts: bool) -> None:
+    """Longer ones than usual do not: they may be of any size."""
+    loop.runtime.chunk = 2 * GET_LIMIT
+    sizes = [LONG, LONG + 1, GET_LIMIT, LONG - 1, GET_LIMIT + 1]
+    reads = [get] * 2 * len(sizes)
+    async with reading(loop, *reads, max_message_size=2 * GET_LIMIT) as (peer, results, _):
+        for size in sizes:
+            for message in ("x" * size, bytes(size)):
+                if in_parts:
+                    peer.part(message[:5000])
+                    peer.part(message[5000:], last=True)
+                else:
+                    peer.send(message)
+                assert await peer.message() == "next"
+    assert [len(one) for one in results] == [size for size in sizes for _ in range(2)]
+    assert latest[0] is results[4]
+    assert latest[1] is results[5]
+    assert len(latest) == 2
 
 
 @pytest.mark.parametrize(
