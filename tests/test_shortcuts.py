@@ -12,11 +12,12 @@ import pytest
 
 import wscore.connection
 import wstransports.speedups
-from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, RSV1, TEXT, Frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, KEY, PING, RSV1, TEXT, Frame, masked
 from kit.handshake import REQUEST
 from kit.shortcuts import METHODS, Lines, needs_shortcuts
 from wscore import DataType, PreparedMessage
 from wscore.extensions.deflate import Deflate
+from wscore.frames import LARGE
 from wscore.parser import Parser
 from wstransports import (
     Client,
@@ -568,6 +569,32 @@ def test_what_two_connections_send_in_one_read(same: Same) -> None:
         scene.feed(MIXED[1], MIXED[1])
 
     same(act)
+
+
+class Interrupted:
+    """A client's masking keys; a handler, as of a signal, runs while the first is made."""
+
+    def __init__(self, handler: Callable[[], object]) -> None:
+        self.handlers = [handler]
+
+    def __iter__(self) -> "Interrupted":
+        return self
+
+    def __next__(self) -> bytes:
+        if self.handlers:
+            self.handlers.pop()()
+        return KEY
+
+
+def test_a_message_while_another_is_framed(same: Same) -> None:
+    async def act(scene: Scene) -> None:
+        outbox = scene.session.outbox
+        scene.session.core._keys = Interrupted(lambda: outbox.send("x" * LARGE, None))
+        outbox.send("text", None)
+        await scene.runtime.settle()
+        scene.note("received", scene.ends[0].received_now()[-10:])
+
+    assert ("received", masked(FIN | TEXT, b"text")) in same(act)
 
 
 # Objects of other classes.

@@ -12,13 +12,13 @@ sender_of(const State *state, PyObject *outbox)
 static int
 send_by_core(const State *state, PyObject *core, PyObject *data, PyObject *compress)
 {
-    PyObject *const out = SLOT(core, Sender__out);
     if ((compress == Py_None || compress == Py_False) && SLOT(core, Sender_may_send) == Py_True &&
-        SLOT(core, Sender__fragmenting) == OBJECT(NO_TYPE) && holds(out, &PyList_Type)) {
+        SLOT(core, Sender__fragmenting) == OBJECT(NO_TYPE) &&
+        holds(SLOT(core, Sender__out), &PyList_Type)) {
         PyObject *const args[] = {data, SLOT(core, Sender__short_below), SLOT(core, Sender__keys)};
         PyObject *frame = PyObject_Vectorcall(OBJECT(message_frame), args, 3, NULL);
-        if (frame != Py_None) {
-            const int failed = frame == NULL || PyList_Append(out, frame) < 0 ||
+        if (frame != Py_None) { /* meanwhile a signal's handler may have replaced the list */
+            const int failed = frame == NULL || PyList_Append(SLOT(core, Sender__out), frame) < 0 ||
                                increase(&SLOT(core, Sender_unsent), PyBytes_GET_SIZE(frame)) < 0;
             Py_XDECREF(frame);
             return failed ? -1 : 0;
