@@ -20,6 +20,7 @@ from wstransports import ConnectionClosed, WebSocketServer, broadcast_nowait, co
 from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.adapters.asyncio_socket import SHORT_READ, AsyncioSocketPipe
 from wstransports.adapters.asyncio_transport import TransportPipe
+from wstransports.adapters.asyncio_waiter import AsyncioWaiter
 
 pytestmark = needs_shortcuts
 
@@ -498,6 +499,36 @@ def test_a_step_that_cannot_run_now(same: Same) -> None:
         return stage.notes
 
     assert same(call) == ["a client", None, (True, True), "a client"]
+
+
+class Hashed(asyncio.SelectorEventLoop):
+    """A loop whose tasks are looked up with code in Python, where a signal's handler may run."""
+
+    handler: Callable[[], object] | None = None
+
+    def __hash__(self) -> int:
+        handler, self.handler = self.handler, None
+        if handler is not None:
+            handler()
+        return id(self)
+
+
+def test_a_step_that_is_taken_while_the_task_is_looked_up(same: Same) -> None:
+    """It is neither freed before its call nor called twice."""
+
+    def call() -> list[Any]:
+        loop = Hashed()
+        steps: list[Any] = []
+        waiter: Any = AsyncioWaiter(loop.create_future())
+        waiter.add_done_callback(lambda _: steps.append("a step"), context=copy_context())
+        loop.handler = waiter.cancel
+        waiter.wake()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        return steps
+
+    assert same(call) == ["a step"]
 
 
 def test_a_step_without_a_context(same: Same) -> None:

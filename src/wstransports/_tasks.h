@@ -45,14 +45,12 @@ keep_step(State *state, PyObject *const *args)
 static PyObject *
 wake(State *state, PyObject *const *args)
 {
-    PyObject *step = SLOT(args[0], AsyncioWaiter__step);
-    PyObject *context = SLOT(args[0], AsyncioWaiter__context);
-    if (step == NULL || context == NULL || !PyContext_CheckExact(context)) {
-        return NULL;
-    }
     PyObject *task = PyObject_CallOneArg(OBJECT(current_task), SLOT(args[0], AsyncioWaiter__loop));
     Py_XDECREF(task);
-    if (task != Py_None || PyContext_Enter(context) < 0) { /* entered already */
+    PyObject *step = SLOT(args[0], AsyncioWaiter__step); /* that call may have taken it away */
+    PyObject *context = SLOT(args[0], AsyncioWaiter__context);
+    if (task != Py_None || step == NULL || context == NULL || !PyContext_CheckExact(context) ||
+        PyContext_Enter(context) < 0) { /* entered already */
         PyErr_Clear();
         return NULL;
     }

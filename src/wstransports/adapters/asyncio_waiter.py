@@ -37,8 +37,9 @@ class AsyncioWaiter:
     @accelerated_method
     def wake(self) -> None:
         """Let the task go on within this call, unless another one runs."""
+        alone = current_task(self._loop) is None
         step, context = self._step, self._context
-        if step is None or context is None or current_task(self._loop) is not None:
+        if step is None or context is None or not alone:
             self.set()
         else:
             self._step = self._context = None
