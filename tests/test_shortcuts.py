@@ -4,8 +4,9 @@ everything is the same, down to what each object holds."""
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -495,6 +496,28 @@ def test_a_long_read(size: int, same: Same) -> None:
         scene.feed(Frame(FIN | BINARY, bytes(size)))
 
     same(act)
+
+
+@pytest.mark.parametrize("number", range(15))
+def test_a_read_without_memory(number: int) -> None:
+    """It is handled as any error is, and leaves no object without what it holds."""
+    memory = pytest.importorskip("_testcapi")
+
+    async def act(scene: Scene) -> None:
+        data = MIXED[1].encode(masked=True)
+        scene.session.inbox._receiver = SimpleNamespace(wake=bool)
+        with suppress(MemoryError):
+            try:
+                memory.set_nomemory(number, number + 1)
+                scene.session.data_received(data)
+            finally:
+                memory.remove_mem_hooks()
+        scene.session.inbox._receiver = None
+        scene.note("unread", isinstance(scene.session.inbox.unread, int))
+
+    shown = Scene(consumer="none").played(act, REQUEST)
+    assert ("unread", True) in shown
+    assert "exception set" not in str(shown)  # as a SystemError says
 
 
 # Output.

@@ -52,7 +52,8 @@ append_reader(const State *state, PyObject *inbox, PyObject *readers, int is_tex
     SLOT(reader, WebSocketReader__flow) = Py_NewRef(inbox);
     SLOT(reader, WebSocketReader__counted) = PyLong_FromSsize_t(counted);
     SLOT(reader, WebSocketReader__whole) = whole;
-    const int failed = PyList_Append(readers, reader);
+    const int failed =
+        SLOT(reader, WebSocketReader__counted) == NULL || PyList_Append(readers, reader) < 0;
     Py_DECREF(reader);
     return failed ? -1 : 1;
 }
@@ -200,9 +201,10 @@ receive_data(State *state, PyObject *const *args)
     Py_XSETREF(SLOT(batch, Batch_active), PyLong_FromLong(1));
     Py_XSETREF(SLOT(batch, Batch_old_at), old_at);
     Py_XSETREF(SLOT(batch, Batch_quiet), Py_NewRef(Py_False));
-    Py_XSETREF(SLOT(inbox, Inbox_unread), PyLong_FromSsize_t(unread));
     const int one = PyList_GET_SIZE(readers) == 1; /* extend() takes 500 instructions more */
-    int failed = call_method(state, one ? NAME_append : NAME_extend, SLOT(inbox, Inbox__waiting),
+    const Py_ssize_t before = PyLong_AsSsize_t(SLOT(inbox, Inbox_unread));
+    int failed = increase(&SLOT(inbox, Inbox_unread), unread - before) < 0 ||
+                 call_method(state, one ? NAME_append : NAME_extend, SLOT(inbox, Inbox__waiting),
                              one ? PyList_GET_ITEM(readers, 0) : readers) < 0 ||
                  (unread > PyLong_AsSsize_t(SLOT(inbox, Inbox__limit)) &&
                   call_method(state, NAME_add_unread, inbox, OBJECT(ZERO)) < 0) || /* pauses */
