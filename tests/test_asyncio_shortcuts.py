@@ -326,6 +326,28 @@ def test_reads_of_each_kind(before: Callable[[socket.socket, Any], None], same: 
     assert same(read, before)
 
 
+def test_a_read_without_memory_loses_the_stream_or_nothing() -> None:
+    memory = pytest.importorskip("_testcapi")
+    stage = Stage(copy_context())
+    sink: Any = Sink()
+    sock, peer = socket.socketpair()
+    sock.setblocking(False)
+    with sock, peer:
+        pipe: Any = AsyncioSocketPipe(stage.runtime, sink, sock, "a name")
+        peer.sendall(b"data")
+        readable = pipe._readable
+        with suppress(MemoryError):
+            try:
+                memory.set_nomemory(0, 1)
+                readable()
+            finally:
+                memory.remove_mem_hooks()
+        stage.note(readable)
+        stage.run()
+    stage.loop.close()
+    assert sink.notes in ([b"data"], [(OSError, "[Errno 12] Cannot allocate memory")])
+
+
 # Tasks.
 
 

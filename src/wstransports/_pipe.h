@@ -85,14 +85,18 @@ read_socket(State *state, PyObject *const *args)
         return size < 0 ? break_pipe(pipe) : NULL;
     }
     PyObject *data = PyBytes_FromStringAndSize(buffer, size);
+    if (data == NULL) { /* what was read is lost, and so is the stream */
+        PyErr_Clear();
+        errno = ENOMEM;
+        return break_pipe(pipe);
+    }
     PyObject *taker = Py_XNewRef(size < SHORT_READ ? SLOT(pipe, AsyncioPipe__sink) : pipe);
     const int name = size < SHORT_READ ? NAME_data_received : NAME__take_long;
     Py_XSETREF(SLOT(pipe, DirectWrites__unsure), Py_NewRef(SLOT(pipe, AsyncioSocketPipe__forgets)));
-    const int failed = data == NULL || taker == NULL ||
-                       call_method(state, name, taker, data) < 0 ||
+    const int failed = taker == NULL || call_method(state, name, taker, data) < 0 ||
                        (SLOT(pipe, DirectWrites__unsure) == Py_True && poll(&watched, 1, 0) != 0 &&
                         call_method(state, NAME__watch_again, pipe, NULL) < 0);
     Py_XDECREF(taker);
-    Py_XDECREF(data);
+    Py_DECREF(data);
     return failed ? NULL : Py_NewRef(Py_None);
 }
