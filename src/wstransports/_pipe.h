@@ -81,14 +81,11 @@ read_socket(State *state, PyObject *const *args)
     }
     char buffer[SHORT_READ];
     const Py_ssize_t size = recv(watched.fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-    if (size <= 0) {
-        return size < 0 ? break_pipe(pipe) : NULL;
-    }
-    PyObject *data = PyBytes_FromStringAndSize(buffer, size);
-    if (data == NULL) { /* what was read is lost, and so is the stream */
+    PyObject *data = size > 0 ? PyBytes_FromStringAndSize(buffer, size) : NULL;
+    if (data == NULL) {
+        errno = size > 0 ? ENOMEM : errno; /* what was read is lost, and so is the stream */
         PyErr_Clear();
-        errno = ENOMEM;
-        return break_pipe(pipe);
+        return size != 0 ? break_pipe(pipe) : NULL;
     }
     PyObject *taker = Py_XNewRef(size < SHORT_READ ? SLOT(pipe, AsyncioPipe__sink) : pipe);
     const int name = size < SHORT_READ ? NAME_data_received : NAME__take_long;

@@ -47,8 +47,7 @@ append_reader(const State *state, PyObject *inbox, PyObject *readers, int is_tex
         Py_XDECREF(whole);
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *const type = OBJECT(is_text ? TEXT_TYPE : BINARY_TYPE);
-    SLOT(reader, WebSocketReader_data_type) = Py_NewRef(type);
+    SLOT(reader, WebSocketReader_data_type) = Py_NewRef(OBJECT(is_text ? TEXT_TYPE : BINARY_TYPE));
     SLOT(reader, WebSocketReader__flow) = Py_NewRef(inbox);
     SLOT(reader, WebSocketReader__counted) = PyLong_FromSsize_t(counted);
     SLOT(reader, WebSocketReader__whole) = whole;
