@@ -19,7 +19,10 @@ from wstransports.sending import outbox
 ROOT = Path(__file__).parent
 
 # They compare the shortcuts in C with the Python methods. All other runs have them.
-SHORTCUTS = ["tests/core/test_shortcuts.py", *glob("tests/test_same_*.py", root_dir=ROOT)]
+SHORTCUTS = [
+    *glob("tests/test_*shortcuts.py", root_dir=ROOT),
+    *glob("tests/test_same_*.py", root_dir=ROOT),
+]
 collect_ignore = SHORTCUTS if os.environ.get("WSCORE_PURE") == "1" else []
 
 # A busy machine is no failure: only pytest limits how long a random test takes, all its examples
