@@ -1,5 +1,6 @@
 """Who closes TCP first, and when (RFC 6455 section 7.1.1)."""
 
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -220,10 +221,15 @@ class LostBelow:
         self.aborted = True
 
 
-def test_a_socket_that_is_lost_below_tls_is_not_asked() -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_socket_that_is_lost_below_tls_is_not_asked(closed: bool) -> None:
+    """Our own pipes still have it then, closed."""
     pipe = LostBelow()
     Linger(cast(Pipe, pipe), lambda: 0.0)
     pipe.socket = None
+    if closed:
+        with socket.socket() as pipe.socket:
+            pass
     while pipe.calls:
         pipe.calls.pop()()
     assert pipe.aborted

@@ -91,7 +91,8 @@ class Linger:
         # Below TLS asyncio has another buffer, and does not show it: it is empty by this turn if
         # the kernel's has space.
         sock = pipe.info("socket")
-        if sock is None:  # lost below TLS: nothing is sent any more, and asyncio is about to say so
+        # Lost below TLS: nothing is sent any more, and the adapter is about to say so.
+        if sock is None or sock.fileno() < 0:
             return True
         space: int = sock.getsockopt(SOL_SOCKET, SO_SNDBUF)
         return unsent(sock) < space / 4
