@@ -75,8 +75,7 @@ class TlsPipe:
                 self._pipe.write(tls.owed(self._pipe.waiting() > 0))
         except ssl.SSLError as error:
             self._pipe.write(tls.owed(False))  # an alert
-            self._error = error
-            self.abort()
+            self._break(error)
             return
         if data:
             self._sink.data_received(data)
@@ -115,12 +114,22 @@ class TlsPipe:
     def write(self, data: bytes) -> None:
         """Send `data`; ignored once the stream is closed."""
         if not self._closed:
-            self._pipe.write(self._tls.encrypt(data))
+            try:
+                encrypted = self._tls.encrypt(data)
+            except ssl.SSLError as error:
+                self._break(error)
+            else:
+                self._pipe.write(encrypted)
 
     def writelines(self, parts: list[bytes]) -> None:
         """Send `parts` in order."""
         if not self._closed:
-            self._pipe.writelines(self._tls.encrypt_parts(parts))
+            try:
+                encrypted = self._tls.encrypt_parts(parts)
+            except ssl.SSLError as error:
+                self._break(error)
+            else:
+                self._pipe.writelines(encrypted)
 
     def waiting(self) -> int:
         """How many encrypted bytes are waiting to be sent."""
@@ -186,6 +195,12 @@ class TlsPipe:
             self.data_received(b"")  # what came with the end of the handshake
         if len(data) > CHUNK:
             self.data_received(data[CHUNK:])
+
+    def _break(self, error: ssl.SSLError) -> None:
+        """Drop the stream because of `error`. Nothing can be written while a peer of TLS 1.2 that
+        asked for another handshake does not go on with it."""
+        self._error = error
+        self.abort()
 
     def _fail(self, error: OSError) -> None:
         over, self._over = self._over, None

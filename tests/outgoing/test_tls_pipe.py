@@ -1,10 +1,13 @@
 """TLS inside of a stream, and a tunnel to it: what no server or proxy of the other tests does."""
 
+import hmac
 import ssl
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kit.certificates import client_context, server_context
 from wstransports.address import Address
@@ -166,6 +169,54 @@ def test_a_sink_that_drops_the_stream_gets_no_more(says_so: bool) -> None:
     joined.pipe.eof_received()
     assert joined.below.calls == [("abort",)]
     assert joined.sink.calls == []
+
+
+def hello_request(keylog: Path, server_hello: bytes) -> bytes:
+    """The request of a TLS 1.2 server for another handshake (RFC 5246 section 7.4.1.1), as the
+    first record after its handshake."""
+    [_, client_random, master] = keylog.read_text().splitlines()[-1].split()
+    seed = b"key expansion" + server_hello[11:43] + bytes.fromhex(client_random)
+    keys, a = b"", seed
+    while len(keys) < 40:  # of both ends, then the fixed parts of their nonces
+        a = hmac.digest(bytes.fromhex(master), a, "sha256")
+        keys += hmac.digest(bytes.fromhex(master), a + seed, "sha256")
+    number = (1).to_bytes(8)
+    record = AESGCM(keys[16:32]).encrypt(keys[36:40] + number, bytes(4), number + b"\x16\3\3\0\4")
+    return b"\x16\3\3\0\x1c" + number + record
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_what_is_sent_while_the_peer_renegotiates_and_is_silent(
+    tmp_path: Path, parts: bool
+) -> None:
+    authority = trustme.CA()
+    ours, theirs = client_context(authority), server_context(authority, "h")
+    ours.maximum_version = ssl.TLSVersion.TLSv1_2
+    ours.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    ours.keylog_filename = str(tmp_path / "keys")
+    server, below, sink = TlsEnd(theirs, True), Recorder(), Recorder()
+    pipe = TlsPipe(cast(Sink, sink), ours, "h", lambda error: None)
+    pipe.connected(cast(Pipe, below))
+    sent, done = [b""], False
+    while not done:
+        done = server.handshake(below.taken())
+        sent.append(server.owed(False))
+        pipe.data_received(sent[-1])
+    assert pipe.established
+    pipe.data_received(hello_request(tmp_path / "keys", sent[1]))
+    assert below.taken().startswith(b"\x16")
+    assert below.calls == []
+    if parts:
+        pipe.writelines([b"two ", b"parts"])
+    else:
+        pipe.write(b"one part")
+    assert below.calls == [("abort",)]
+    pipe.write(b"late")
+    assert below.taken() == b""
+    pipe.connection_lost(None)
+    [*_, (call, error)] = sink.calls
+    assert call == "connection_lost"
+    assert isinstance(error, ssl.SSLError)
 
 
 def test_after_a_failed_handshake_nothing_follows() -> None:
