@@ -60,7 +60,8 @@ class connect:  # lower case: it is used like a function
         `ssl`: the ssl.SSLContext for wss; None for one that verifies the server.
         `server_hostname`: the host name that the server's certificate must match; None for the
             host of `uri`.
-        `sock`: a connected stream socket to use. The connection owns and closes it.
+        `sock`: a connected stream socket to use. The connection takes it over: this object is
+            closed at once, the socket with the connection.
         `unix_path`: the path of a Unix socket to connect to instead of the host of `uri`.
         `proxy`: a proxy's URL (http, https, or socks4 and socks5, which need the extra `proxy`);
             True for the environment's proxy, which is never used for loopback; None for no proxy.

@@ -104,6 +104,26 @@ async def test_a_socket_of_ones_own(loop: Loop) -> None:
         assert sock.fileno() == -1  # it is ours, and closed
 
 
+@on_sockets
+async def test_one_that_its_first_owner_closes(loop: Loop) -> None:
+    """It is closed already: what gets its number next gets nothing of the connection's."""
+    async with loop.serving(echo) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as sock:
+            connecting = connect("ws://example.com/", sock=sock)
+            client = await connecting.__aenter__()
+            with pytest.raises(ValueError, match="open"):
+                connect("ws://example.com/", sock=sock)
+        strangers = socket.socketpair()
+        with strangers[0], strangers[1]:
+            await client.writer.send("private")
+            for stranger in strangers:
+                stranger.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    stranger.recv(100)
+            assert await client.receive() == "private"
+            await connecting.__aexit__(None, None, None)
+
+
 @on_asyncio
 async def test_half_of_a_socket_pair(loop: AsyncioLoop) -> None:
     ours, theirs = socket.socketpair()

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -364,10 +365,13 @@ def test_a_given_socket_that_blocks_does_so_no_more(run: Callable[[Main], None])
     async def main() -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            sink = Sink(AsyncioSocketPipe.abort)
+            pipes: list[AsyncioSocketPipe] = []
+            sink = Sink(pipes.append)
             runtime = AsyncioRuntime(asyncio.get_running_loop())
             await runtime.connect(Address(None, 0, sock=ours), sink)
-            assert ours.gettimeout() == 0
+            assert not os.get_blocking(pipes[0].info("socket").fileno())
+            assert pipes[0].info("socket").gettimeout() == 0
+            pipes[0].abort()
             await sink.lost.wait()
 
     run(main)
