@@ -7,6 +7,21 @@ from .runtime import Pipe
 NAMES = ("peername", "sockname", "socket", "ssl_object", "peercert", "cipher")
 
 
+class StreamSocket:
+    """A connection's socket, as users have it: without what would close it below the connection,
+    which would write on to its number, another's by then."""
+
+    __slots__ = ("_sock",)
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("close", "detach"):
+            raise AttributeError(f"a connection's socket has no {name}(): close the client")
+        return getattr(self._sock, name)
+
+
 def stream_info(pipe: Pipe, name: str, default: Any = None) -> Any:
     """Look up one of NAMES, as asyncio's `get_extra_info` does; `default` if there is none.
 
@@ -21,4 +36,6 @@ def stream_info(pipe: Pipe, name: str, default: Any = None) -> Any:
         found = tls.getpeercert() or None if name == "peercert" else tls.cipher()
     else:
         found = pipe.info(name)
+        if name == "socket" and found is not None:
+            return StreamSocket(found)
     return default if found is None else found

@@ -1,6 +1,7 @@
 """What `process_request` sees and may answer, and `subprotocols` as a function."""
 
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -64,6 +65,19 @@ async def test_the_address_of_a_request(loop: Loop, either: Either) -> None:
         for name in ("ssl_object", "peercert", "cipher"):
             assert request.info(name) is client.info(name) is None
             assert request.info(name, "none") == client.info(name, "none") == "none"
+
+
+@on_sockets
+async def test_a_socket_from_info_cannot_be_closed(loop: Loop) -> None:
+    """Its connection would write on to its number, which others get."""
+    async with loop.serving() as server, connect(f"ws://127.0.0.1:{server.port}/") as client:
+        sock = client.info("socket")
+        assert sock.getpeername() == client.info("peername")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        for name in ("close", "detach"):
+            with pytest.raises(AttributeError, match=rf"no {name}\(\): close the client"):
+                getattr(sock, name)()
 
 
 @on_each_loop
