@@ -527,6 +527,14 @@ def test_mistakes_raise_at_the_call(
         connect("ws://h/", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", [".h", "a..b", "a" * 64, "a\0b", 7])
+def test_a_name_that_tls_cannot_ask_for_raises_at_the_call(name: Any) -> None:
+    """Else it raises once the stream is connected, and leaves that open."""
+    kind = TypeError if name == 7 else ValueError
+    with pytest.raises(kind, match="server_hostname must be a host name"):
+        connect("wss://h/", server_hostname=name)
+
+
 def test_credentials_are_given_once() -> None:
     with pytest.raises(ValueError, match="remove one"):
         connect("ws://user:pass@h/", headers={"authorization": "Bearer x"})

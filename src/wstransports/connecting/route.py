@@ -43,6 +43,8 @@ class Route:
                 raise ValueError(f"{name} is an SSLContext for servers: use PROTOCOL_TLS_CLIENT")
         if (self.ssl or self.server_hostname) and not self.uri.secure:
             raise ValueError("ssl and server_hostname need a wss:// address; this one is ws://")
+        if self.server_hostname is not None:
+            _check_name(self.server_hostname)
         if not isinstance(self.proxy, bool | None):
             object.__setattr__(self, "proxy", checked_proxy(self.proxy))
         if self.host is not None and not isinstance(self.host, str):
@@ -121,6 +123,17 @@ class Route:
 async def _context(given: tls.SSLContext | None, runtime: Runtime) -> tls.SSLContext:
     context = given or kept_default_context()
     return await runtime.in_thread(default_context) if context is None else context
+
+
+def _check_name(name: object) -> None:
+    mistake = f"server_hostname must be a host name or IP address, not {name!r}"
+    if not isinstance(name, str):
+        raise TypeError(mistake)
+    try:  # as OpenSSL is given it: what raises there leaves a connected stream
+        if b"\0" in name.encode("idna"):
+            raise ValueError(mistake)
+    except UnicodeError:
+        raise ValueError(mistake) from None
 
 
 def _check_local(local_addr: object) -> None:
