@@ -95,6 +95,19 @@ async def test_nothing_follows_the_end_of_the_block(
     assert exhausted.tries == tries
 
 
+@on_sockets
+async def test_a_given_socket_that_is_closed_meanwhile(
+    loop: Loop, log: Log, exhausted: Exhausted
+) -> None:
+    async with WebSocketServer("127.0.0.1", 0, sock=exhausted):
+        with socket.create_connection(exhausted.getsockname()):
+            await loop.until(lambda: exhausted.tries)
+        exhausted.close()
+        before = running().now()
+        await loop.until(lambda: running().now() > before + 2 * RETRY)
+    assert messages(log) == [LINE]
+
+
 def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
     now = 100.0
 

@@ -38,7 +38,7 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
         return self._loop
 
     def _watch(self, sock: socket.socket) -> None:
-        if not self._serving:
+        if not self._serving or sock.fileno() < 0:  # its owner has closed it
             return
         try:
             self._loop.add_reader(sock, self._accept, sock)
