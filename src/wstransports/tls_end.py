@@ -4,7 +4,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 READ_SIZE = 65536
 
@@ -22,7 +22,15 @@ BUFFER_SIZE = LARGEST + RECORD
 # updates of keys (RFC 8446 section 4.6.3).
 MAX_OWED = 65536
 
-_memory = threading.local()
+
+class _Memory(threading.local):
+    """What the thread that runs decrypts into: a loop may be run by one thread, then by another."""
+
+    def __init__(self) -> None:
+        self.buffer: memoryview = memoryview(bytearray(BUFFER_SIZE))
+
+
+_memory = _Memory()
 
 
 class TlsEnd:
@@ -38,7 +46,6 @@ class TlsEnd:
         # Looked up once: each message needs them.
         self._read: Callable[[int, memoryview], Any] = self.ssl_object.read
         self._write = self.ssl_object.write
-        self._buffer = _thread_buffer()
         self._ended = False  # the peer's half
         self.owing: int = 0
         """How many bytes TLS itself has sent since the peer took all."""
@@ -80,7 +87,7 @@ class TlsEnd:
         """
         if self._ended:  # what follows is ignored (RFC 8446 section 6.1): it could fill the memory
             return b"", True
-        incoming, read, buffer = self._incoming, self._read, self._buffer
+        incoming, read, buffer = self._incoming, self._read, _memory.buffer
         before = b""  # what the buffer has no space for
         size = 0
         for chunk in (data,) if len(data) <= CHUNK else _chunks(data):
@@ -130,12 +137,6 @@ def _chunks(data: bytes | memoryview) -> Iterator[memoryview]:
     view = memoryview(data)
     for start in range(0, len(view), CHUNK):
         yield view[start : start + CHUNK]
-
-
-def _thread_buffer() -> memoryview:
-    if not hasattr(_memory, "buffer"):
-        _memory.buffer = memoryview(bytearray(BUFFER_SIZE))
-    return cast(memoryview, _memory.buffer)
 
 
 def too_much_owed() -> ssl.SSLError:

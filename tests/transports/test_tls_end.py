@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def test_many_requests_for_new_keys_in_one_read(
     with pytest.raises(ssl.SSLError, match="renews keys"):
         server.decrypt(many)
     assert len(server.owed(False)) <= MAX_OWED + CHUNK
+
+
+def test_in_another_thread_it_decrypts_into_other_memory(ends: tuple[TlsEnd, TlsEnd]) -> None:
+    """As where a loop connects in one thread, and is run in another next to the loop of the
+    first."""
+    client, server = ends
+    here, _ = server.decrypt(client.encrypt(b"one"))
+    with ThreadPoolExecutor(1) as threads:
+        there, _ = threads.submit(server.decrypt, client.encrypt(b"two")).result(20)
+    assert (here, there) == (b"one", b"two")
 
 
 def test_what_follows_the_end_is_ignored(ends: tuple[TlsEnd, TlsEnd]) -> None:
