@@ -8,8 +8,8 @@ NAMES = ("peername", "sockname", "socket", "ssl_object", "peercert", "cipher")
 
 
 class StreamSocket:
-    """A connection's socket, as users have it: without what would close it below the connection,
-    which would write on to its number, another's by then."""
+    """A connection's socket, as users have it, without what would harm the connection: to close it
+    below that, which would write on to its number, another's by then, and to have it block."""
 
     __slots__ = ("_sock",)
 
@@ -19,6 +19,8 @@ class StreamSocket:
     def __getattr__(self, name: str) -> Any:
         if name in ("close", "detach"):
             raise AttributeError(f"a connection's socket has no {name}(): close the client")
+        if name in ("setblocking", "settimeout"):
+            raise AttributeError(f"a connection's socket has no {name}(): it never blocks")
         return getattr(self._sock, name)
 
 

@@ -80,6 +80,18 @@ async def test_a_socket_from_info_cannot_be_closed(loop: Loop) -> None:
                 getattr(sock, name)()
 
 
+@on_sockets
+async def test_a_socket_from_info_cannot_be_made_to_block(loop: Loop) -> None:
+    """A peer that reads nothing would hold up the loop."""
+    async with loop.serving() as server, connect(f"ws://127.0.0.1:{server.port}/") as client:
+        sock = client.info("socket")
+        assert sock.gettimeout() == 0
+        for name in ("setblocking", "settimeout"):
+            with pytest.raises(AttributeError, match=rf"no {name}\(\): it never blocks"):
+                getattr(sock, name)(None)
+        assert sock.gettimeout() == 0
+
+
 @on_each_loop
 async def test_a_name_that_info_does_not_know_is_refused(loop: Loop) -> None:
     faults: list[str] = []
