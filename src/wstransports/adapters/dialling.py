@@ -43,11 +43,10 @@ async def dial(where: Address, resolve: LookUp, writable: Writable, library: str
         else:
             infos = await look_up(where.host, where.port, resolve)
             sock = await _first(_interleaved(infos), where.local_addr, writable)
-    sock.setblocking(False)
-    send_at_once(sock)
     if sock is where.sock:  # its first owner could close it, and others get the number that we use
         sock = socket.socket(fileno=sock.detach())
-        sock.setblocking(False)
+    sock.setblocking(False)
+    send_at_once(sock)
     return sock
 
 
