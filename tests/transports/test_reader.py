@@ -62,6 +62,46 @@ async def test_get_is_str_for_text_and_bytes_for_binary(
         assert type(results[0]) is type(message)
 
 
+async def get_all(reader: WebSocketReader) -> Any:
+    return await reader.get(max_size=4 * GET_LIMIT)
+
+
+async def get_text(reader: WebSocketReader) -> Any:
+    return (await reader.get(str, max_size=4 * GET_LIMIT)).encode()
+
+
+async def read_all(reader: WebSocketReader) -> Any:
+    return await reader.read(5) + await reader.read(-1)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("use", [get_all, get_text, read_all])
+@pytest.mark.parametrize("size", [GET_LIMIT, GET_LIMIT + 1, 3 * GET_LIMIT])
+@on_memory
+async def test_long_binary_messages_in_parts(
+    loop: MemoryLoop, use: Use, size: int, waits: bool
+) -> None:
+    """Read as they arrive, or once they are there."""
+    arrived = loop.runtime.signal()
+
+    async def later(reader: WebSocketReader) -> Any:
+        if waits:
+            await arrived.wait()
+        return await use(reader)
+
+    message = (bytes(range(128)) * (size // 128 + 1))[:size]
+    options = {"max_message_size": None, "read_limit": 8 * GET_LIMIT}
+    async with reading(loop, later, **options) as (peer, results, _):
+        for start in range(0, size, GET_LIMIT // 2):
+            peer.part(message[start : start + GET_LIMIT // 2])
+            await loop.settle()
+        peer.part(b"end", last=True)
+        await loop.settle()
+        arrived.set()
+        assert await peer.message() == "next"
+    assert results == [message + b"end"]
+
+
 @pytest.mark.parametrize("in_parts", [False, True])
 @on_memory
 async def test_the_latest_two_long_messages_stay(loop: MemoryLoop, in_parts: bool) -> None:

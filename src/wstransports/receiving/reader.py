@@ -3,6 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from io import SEEK_END, BytesIO
 from json import loads as json_loads
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, overload
 
@@ -99,7 +100,7 @@ class WebSocketReader(Buffer):
         self._whole = None
         # get() joins the parts, which takes 0.03 ms for 1 MiB, and 1.7 ms through the Buffer. They
         # move there with the first low-level read.
-        self._parts: list[str | bytes | bytearray] | None = []
+        self._parts: list[str | bytes | bytearray] | BytesIO | None = []
         self._held = 0  # bytes in them
         self._add_part(piece)
         self._space_left: float | None = None  # bytes that a waiting get() still accepts
@@ -192,15 +193,17 @@ class WebSocketReader(Buffer):
                 self._flow.count(self, self._held)
             raise
 
-    def _joined(self, parts: list[str | bytes | bytearray], as_text: bool) -> str | bytes:
+    def _joined(self, parts: list[str | bytes | bytearray] | BytesIO, as_text: bool) -> str | bytes:
         """The whole message; nothing is left to read afterwards."""
         message: str | bytes
-        if as_text and self.data_type is DataType.TEXT:
+        if isinstance(parts, BytesIO):
+            message = parts.getvalue()
+            if as_text:
+                message = message.decode()
+        elif as_text:
             message = "".join([part if isinstance(part, str) else part.decode() for part in parts])
         else:
             message = b"".join(map(_encoded, parts))
-            if as_text:
-                message = message.decode()
         self._parts = self._space_left = None
         self._whole = "" if self.data_type is DataType.TEXT else b""
         if LONG <= len(message) <= GET_LIMIT:
@@ -255,6 +258,14 @@ class WebSocketReader(Buffer):
         parts, data = self._parts, piece.data
         assert parts is not None
         self._held += len(data)
+        if self._held > GET_LIMIT and self.data_type is DataType.BINARY:
+            # Its value is not a copy, as that of join(): with 16 MiB, 0.35 of the CPU time.
+            if not isinstance(parts, BytesIO):
+                self._parts = parts = BytesIO(b"".join(map(_encoded, parts)))
+                parts.seek(0, SEEK_END)
+            parts.write(data)
+            return
+        assert not isinstance(parts, BytesIO)
         if len(data) >= _SMALL:
             parts.append(data if piece.text is None else piece.text)
             return
@@ -335,8 +346,11 @@ class WebSocketReader(Buffer):
         state = self._ended, self._error, self._reader
         super().__init__()
         self._ended, self._error, self._reader = state
-        for part in parts or ():
-            self._data += _encoded(part)
+        if isinstance(parts, BytesIO):
+            self._data += parts.getbuffer()
+        else:
+            for part in parts or ():
+                self._data += _encoded(part)
         if self._space_left is not None:  # the waiting get() continues with the Buffer
             self._space_left = None
             self._flow.count(self, len(self._data))
