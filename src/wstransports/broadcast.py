@@ -55,7 +55,7 @@ _QUIET_TURNS = 3
 _TURNS = 4
 
 # The most clients, and the most bytes to them, between two looks at the clock.
-_STEP = 16
+_STEP = 32
 _STEP_BYTES = 2**18
 
 # A delivery counts as at least so many seconds: a clock may show the same time after it.
@@ -212,7 +212,7 @@ class Sending:
         self._policy = policy
         self._runtime = runtime
         self._step = min(_STEP, _STEP_BYTES // (len(message.payload) + 1)) or 1
-        self._seconds = SLICE / _STEP  # what a delivery takes
+        self._seconds = 2 * SLICE / _STEP  # what a delivery takes: at first, rather too much
         # As they were for the last client: most often the next one's too.
         self._batch: Batch | None = None
         self._at_once = False
