@@ -198,12 +198,12 @@ class WebSocketReader(Buffer):
         message: str | bytes
         if isinstance(parts, BytesIO):
             message = parts.getvalue()
-            if as_text:
-                message = message.decode()
-        elif as_text:
+        elif as_text and self.data_type is DataType.TEXT:
             message = "".join([part if isinstance(part, str) else part.decode() for part in parts])
         else:
             message = b"".join(map(_encoded, parts))
+        if as_text and isinstance(message, bytes):
+            message = message.decode()
         self._parts = self._space_left = None
         self._whole = "" if self.data_type is DataType.TEXT else b""
         if LONG <= len(message) <= GET_LIMIT:
