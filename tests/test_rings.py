@@ -95,7 +95,7 @@ ADAPTERS = files("wstransports/adapters")
 ENTERS = {
     "__init__.py": (set(), "wstransports.adapters"),
     "anyio.py": ({"anyio"}, "wstransports.adapters.anyio"),
-    "uvicorn.py": ({"asyncio"}, "wstransports.adapters.asyncio"),
+    "uvicorn.py": ({"asyncio"}, "wstransports.adapters.transport_take_over"),
 }
 ENTRIES = [SRC / "wstransports" / name for name in ENTERS]
 # The terminal program, which is written as our users write theirs.
@@ -257,6 +257,10 @@ def test_the_contract_knows_nobody_who_uses_it(path: Path) -> None:
     assert ours <= CONTRACT_IS
 
 
+# An adapter that builds on another: it imports the other's files, and its loop.
+BUILDS_ON = {"transport": "asyncio"}
+
+
 def adapter_breaks(path: Path, root: Path = SRC) -> set[str]:
     """What an adapter imports and may not: other loops, other adapters, the API, the core.
 
@@ -264,19 +268,21 @@ def adapter_breaks(path: Path, root: Path = SRC) -> set[str]:
     gives its name to are for all.
     """
     name = path.stem.partition("_")[0]
+    loop = BUILDS_ON.get(name, name)
+    others = (LOOPS | BUILDS_ON.keys() | {""}) - {name, loop}
     breaks = set()
     for module in modules(path, root):
         top, _, rest = module.partition(".")
         if top == "wstransports":
             folder, _, file = rest.partition(".")
             named = file.partition("_")[0]
-            own = folder == "adapters" and named not in (LOOPS | {""}) - {name}
+            own = folder == "adapters" and named not in others
             allowed = own or module in CONTRACT_IS
         else:
             stdlib = top in sys.stdlib_module_names and top not in LOOPS
             # python-socks has a folder for each loop.
-            socks = module in {"python_socks", f"python_socks.async_.{name}"}
-            allowed = top == name or stdlib or socks
+            socks = module in {"python_socks", f"python_socks.async_.{loop}"}
+            allowed = top == loop or stdlib or socks
         if not allowed:
             breaks.add(module)
     return breaks
@@ -449,12 +455,45 @@ def test_a_break_in_the_core_shows(source: str, breaks: set[str], tmp_path: Path
     ],
 )
 def test_a_break_in_an_adapter_shows(source: str, breaks: set[str], tmp_path: Path) -> None:
-    path = tmp_path / "wstransports" / "adapters" / "trio.py"
+    assert breaks_of("trio.py", source, tmp_path) == breaks
+
+
+def breaks_of(name: str, source: str, root: Path) -> set[str]:
+    """The breaks in an adapter's file with this text."""
+    path = root / "wstransports" / "adapters" / name
     path.parent.mkdir(parents=True)
-    for name in ("asyncio.py", "trio_kernel.py"):
-        path.with_name(name).touch()
+    for other in ("asyncio.py", "transport_pipe.py", "trio_kernel.py"):
+        path.with_name(other).touch()
     path.write_text(source)
-    assert adapter_breaks(path, tmp_path) == breaks
+    return adapter_breaks(path, root)
+
+
+PIPE = "wstransports.adapters.transport_pipe"
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "breaks"),
+    [
+        ("transport.py", "import asyncio", set()),
+        ("transport.py", "from .asyncio import AsyncioRuntime", set()),
+        ("transport.py", "from .transport_pipe import TransportPipe", set()),
+        ("transport.py", "import trio", {"trio"}),
+        (
+            "asyncio.py",
+            "from .transport_pipe import TransportPipe",
+            {PIPE},
+        ),
+        (
+            "trio_kernel.py",
+            "from .transport_pipe import TransportPipe",
+            {PIPE},
+        ),
+    ],
+)
+def test_an_adapter_that_builds_on_another(
+    name: str, source: str, breaks: set[str], tmp_path: Path
+) -> None:
+    assert breaks_of(name, source, tmp_path) == breaks
 
 
 @pytest.mark.parametrize(

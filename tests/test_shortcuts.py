@@ -27,7 +27,7 @@ from wstransports import (
     WebSocketServer,
     broadcast_nowait,
 )
-from wstransports.adapters.asyncio_transport import TransportPipe
+from wstransports.adapters.transport_pipe import TransportPipe
 from wstransports.batch import GATHER_LIMIT, GATHER_SECONDS
 from wstransports.connection.session import Session
 from wstransports.receiving.inbox import Inbox

@@ -44,21 +44,12 @@ write_to_pipe(State *state, PyObject *const *args)
 {
     PyObject *const pipe = args[0];
     PyObject *const descriptor = SLOT(pipe, DirectWrites__descriptor);
-    if (!PyBytes_CheckExact(args[1]) || descriptor == NULL || descriptor == Py_None ||
+    if (!PyBytes_CheckExact(args[1]) || !holds(descriptor, &PyLong_Type) ||
         SLOT(pipe, DirectWrites__closing) != Py_False ||
         SLOT(pipe, DirectWrites__holds) != Py_False) {
         return NULL;
     }
-    /* PyObject_AsFileDescriptor takes 500 instructions more for uvloop's sockets. */
-    PyObject *number =
-        holds(descriptor, &PyLong_Type)
-            ? Py_NewRef(descriptor)
-            : PyObject_VectorcallMethod(OBJECT(NAME_fileno), &descriptor, 1, NULL);
-    const int fd = number == NULL ? -1 : (int)PyLong_AsLong(number);
-    Py_XDECREF(number);
-    if (fd < 0) { /* it is closed: Python says what follows */
-        return NULL;
-    }
+    const int fd = (int)PyLong_AsLong(descriptor);
     const Py_ssize_t size = PyBytes_GET_SIZE(args[1]);
     const Py_ssize_t sent = send(fd, PyBytes_AS_STRING(args[1]), (size_t)size, MSG_DONTWAIT);
     if (sent == size) {

@@ -50,8 +50,7 @@ how. */
 #define NAMES(X)                                                                                   \
     X(_fail) X(_input_failed) X(_keep) X(_note_late) X(_send_to) X(_take_long) X(_watch_again)     \
     X(_work) X(add_unread) X(advance_close) X(append) X(data_received) X(done) X(end) X(extend)    \
-    X(fileno) X(full) X(loop) X(put) X(receive) X(run) X(send_message) X(set) X(start) X(wake)     \
-    X(write)
+    X(full) X(loop) X(put) X(receive) X(run) X(send_message) X(set) X(start) X(wake) X(write)
 #define OTHERS TEXT_TYPE, BINARY_TYPE, NO_TYPE, ZERO, METHOD_TYPE, TASK_NAMES,
 
 #include "../wscore/_state.h"

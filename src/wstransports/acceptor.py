@@ -203,6 +203,9 @@ class Acceptor:
             session.pause_for_answer()
             session.callbacks.start(self._answer_later, session, request, hooks, awaited)
 
+    def input_ended(self, session: Session) -> None:
+        """Nothing to do: a client that has asked still gets its answer."""
+
     def client_ready(self, session: Session) -> None:
         """The client is set up: list it."""
         self._clients._add(_client_of(session))

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from wscore import ServerHandshake
 from wscore.handshake.head import MAX_HEAD_SIZE
 
-from .adapters.asyncio import find
+from .adapters.transport_take_over import take_over
 from .asgi.application import Settings
 from .asgi.exchange import Exchange
 from .asgi.headers import decoded
@@ -24,6 +24,7 @@ from .connection.session import Session
 from .connection.traced import traced
 from .log import log
 from .options import ConnectionOptions
+from .runtime import running
 
 _LOGGER = logging.getLogger("uvicorn.error")
 
@@ -37,7 +38,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
     `config`, `server_state` and `app_state` are uvicorn's.
     """
 
-    __slots__ = ("_connections", "_pipe", "_sink", "_task", "_tasks", "_transport")
+    __slots__ = ("_connections", "_protocol", "_sink", "_task", "_tasks")
 
     disconnected = ClientDisconnected
 
@@ -51,9 +52,7 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         attributes = vars(server_state)
         if _SETTINGS not in attributes:
             attributes[_SETTINGS] = _settings(config, server_state)
-        runtime = find()
-        assert runtime is not None  # uvicorn calls this in its loop
-        super().__init__(attributes[_SETTINGS], app_state, runtime)
+        super().__init__(attributes[_SETTINGS], app_state, running())
         self._connections: set[Any] = server_state.connections  # of uvicorn's own classes
         self._tasks = server_state.tasks
         self._sink = traced(self._session)
@@ -62,23 +61,28 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.add(self)
-        self._transport = cast(asyncio.Transport, transport)
-        runtime = find()
-        assert runtime is not None
-        self._pipe = runtime.take_over(self._transport, self._sink)
+        transport = cast(asyncio.Transport, transport)
+        self._protocol = take_over(transport, self._sink)
+        # uvicorn sets this object as the protocol once `data_received` has returned.
+        asyncio.get_running_loop().call_soon(self._hand_over, transport)
         self._trace("made")
 
     def data_received(self, data: bytes) -> None:
         self._sink.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pipe.connection_lost(exc)
+        self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._pipe.pause_writing()
+        self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        self._pipe.resume_writing()
+        self._protocol.resume_writing()
+
+    def _hand_over(self, transport: asyncio.Transport) -> None:
+        """Have the transport call its protocol, without the way through this object."""
+        if not transport.is_closing():
+            transport.set_protocol(self._protocol)
 
     # As an Exchange.
 
@@ -87,9 +91,6 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         scope: Any = self.scope
         client, path = get_client_addr(scope), get_path_with_query_string(scope)
         log(_LOGGER, logging.INFO, '%s - "WebSocket %s" %s', client, path, answer)
-        if answer == "[accepted]":
-            # uvicorn sets this object as the protocol once `data_received` has returned.
-            asyncio.get_running_loop().call_soon(self._hand_over)
 
     def started(self) -> None:
         """Have uvicorn wait for the application's task when it stops."""
@@ -113,11 +114,6 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         if _LOGGER.isEnabledFor(TRACE_LOG_LEVEL):
             peer = f"{self.addr}:{self.port} - " if self.addr else ""
             log(_LOGGER, TRACE_LOG_LEVEL, "%sWebSocket connection %s", peer, what)
-
-    def _hand_over(self) -> None:
-        """Have the transport call the pipe, without the way through this object."""
-        if not self._transport.is_closing():
-            self._transport.set_protocol(self._pipe)
 
 
 def _settings(config: Config, server_state: ServerState) -> Settings:

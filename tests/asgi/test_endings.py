@@ -27,6 +27,37 @@ def logged(log: Log) -> list[str]:
     return lines
 
 
+# The client leaves before the answer.
+
+
+@on_loops
+async def test_one_that_can_send_no_close_is_not_waited_for(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        events.extend([await receive(), await receive()])
+
+    events: list[Message] = []
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        peer.end()
+        await loop.until(lambda: served.exchanges[0].over)
+    assert events[1] == {"type": "websocket.disconnect", "code": 1006}
+
+
+@on_loops
+async def test_one_that_has_begun_to_read_a_denial_gets_all_of_it(loop: Loop) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send({**BODY, "more_body": True})
+        await loop.until(lambda: served.exchanges[0]._session.core.input_ended)
+        await send(BODY)
+
+    async with serving(loop, app) as served:
+        peer = await served.dial()
+        await loop.until(lambda: served.exchanges[0].answers)
+        peer.end()
+        assert (await peer.answer()).body == b"nono"
+
+
 # The application ends.
 
 

@@ -452,7 +452,7 @@ async def test_a_connection_that_is_lost_as_it_is_accepted(loop: Loop) -> None:
         [protocol] = await connections(loop, running)
         await receive()
         await send(ACCEPT)
-        protocol._transport.abort()
+        protocol._session.pipe.abort()
         events.append(await receive())
 
     events: list[Message] = []

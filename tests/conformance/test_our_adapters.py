@@ -43,9 +43,8 @@ def test_asyncio(run: Callable[[Main], None], tmp_path: Path) -> None:
 
 def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sockets are not files there."""
-    for module in ("socket_pipe", "asyncio_transport"):
-        windows = SimpleNamespace(platform="win32")
-        monkeypatch.setattr(f"wstransports.adapters.{module}.sys", windows)
+    windows = SimpleNamespace(platform="win32")
+    monkeypatch.setattr("wstransports.adapters.socket_pipe.sys", windows)
 
 
 @pytest.mark.slow

@@ -1,10 +1,27 @@
-"""What a test leaves open."""
+"""Sockets that are connected, and what a test leaves open of them."""
 
 import gc
 import os
+import socket
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def over_tcp() -> Pair:
+    """Two sockets that are connected."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        theirs = socket.create_connection(listening.getsockname())
+        return listening.accept()[0], theirs
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a socket such that its peer sees a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def open_sockets() -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kit.asyncio_pipes import WatchesNoSockets
 from kit.connecting import talk_with, uri_of
 from kit.loops import (
     AsyncioLoop,
@@ -366,14 +367,6 @@ async def test_an_address_that_never_answers_holds_up_no_other(
         monkeypatch.setattr(dialling, "HEAD_START", 0.001)
         async with connect(f"ws://example.com:{server.port}/", proxy=None) as client:
             await talk_with(client)
-
-
-class WatchesNoSockets(asyncio.SelectorEventLoop):
-    """As the loop that asyncio has on Windows."""
-
-    def add_writer(self, *arguments: Any) -> None:  # type: ignore[override]
-        """Refused."""
-        raise NotImplementedError
 
 
 def test_a_loop_that_watches_no_sockets(closed: Where) -> None:

@@ -114,6 +114,9 @@ def test_one_line_a_second(log: Log, exhausted: Exhausted) -> None:
     class Listener(SocketListener):
         """One that a test drives."""
 
+        def _watch(self, sock: socket.socket) -> None:
+            """The test calls instead."""
+
         def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
             """Nothing is accepted."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from wstransports.adapters.asyncio_idle import is_idle, shows_all
+from wstransports.adapters.asyncio_loop import is_idle, shows_all
 
 
 @pytest.fixture

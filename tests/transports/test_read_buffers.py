@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
 from test_writer import only_client
@@ -12,13 +11,9 @@ from kit.loops import AsyncioLoop, echo, on_asyncio
 from kit.peer import Peer
 from wstransports import Client, DataType, WebSocketReader
 from wstransports.adapters.asyncio import AsyncioRuntime
-from wstransports.adapters.asyncio_socket import (
-    LARGE_READ,
-    READ_SIZE,
-    SHORT_READ,
-    AsyncioSocketPipe,
-)
-from wstransports.adapters.asyncio_transport import BufferedPipe, UnbufferedPipe
+from wstransports.adapters.asyncio_loop import LARGE_READ, READ_SIZE
+from wstransports.adapters.asyncio_socket import AsyncioSocketPipe
+from wstransports.adapters.transport_pipe import TransportPipe
 from wstransports.identity import Identity
 from wstransports.runtime import Pipe
 from wstransports.tls_pipe import TlsPipe
@@ -51,7 +46,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def read(pipe: BufferedPipe, data: bytes) -> int:
+def read(pipe: TransportPipe, data: bytes) -> int:
     """Read as a transport does; returns the size of the buffer."""
     buffer = pipe.get_buffer(-1)
     buffer[: len(data)] = data
@@ -63,7 +58,7 @@ def test_a_peer_that_sends_much_at_once_gets_the_large_buffer(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     runtime, sink, other_sink = AsyncioRuntime(loop), Taker(), Taker()
-    pipe, other = BufferedPipe(runtime, sink), BufferedPipe(runtime, other_sink)
+    pipe, other = TransportPipe(runtime, sink), TransportPipe(runtime, other_sink)
     reads = [b"few", b"x" * (LARGE_READ - 1), b"y" * LARGE_READ]
     assert [read(pipe, data) for data in reads] == [READ_SIZE] * 3
     large = read(pipe, b"z" * (READ_SIZE + 1))
@@ -105,34 +100,11 @@ async def test_one_whose_input_must_wait_gets_small_reads_again(loop: AsyncioLoo
 def test_buffers_are_shared(loop: asyncio.AbstractEventLoop) -> None:
     """Ten thousand connections have no more of them than one."""
     runtime = AsyncioRuntime(loop)
-    pipes = [BufferedPipe(runtime, Taker()) for _ in range(3)]
+    pipes = [TransportPipe(runtime, Taker()) for _ in range(3)]
     assert len({id(pipe.get_buffer(-1)) for pipe in pipes}) == 1
     for pipe in pipes:
         read(pipe, bytes(READ_SIZE))
     assert len({id(pipe.get_buffer(-1)) for pipe in pipes}) == 1
-
-
-class Settable:
-    """A transport whose protocol can be set."""
-
-    def __init__(self) -> None:
-        self.protocols: list[object] = []
-
-    def set_protocol(self, protocol: object) -> None:
-        self.protocols.append(protocol)
-
-
-def test_uvloop_copies_short_reads_only(loop: asyncio.AbstractEventLoop) -> None:
-    """64 KiB, four messages of 16 KiB, are read into our buffer, but not into the large one."""
-    sink, transport = Taker(), Settable()
-    pipe: Any = UnbufferedPipe(AsyncioRuntime(loop), sink)
-    pipe._transport = cast(Any, transport)
-    pipe.data_received(bytes(SHORT_READ - 1))
-    assert transport.protocols == []
-    pipe.data_received(bytes(SHORT_READ))
-    assert transport.protocols == [pipe]
-    assert read(pipe, b"z" * 65536) == READ_SIZE
-    assert sink.taken == [bytes(SHORT_READ - 1), bytes(SHORT_READ), b"z" * 65536]
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from kit.asyncio_pipes import new_loop
+from kit.sockets import over_tcp, reset
 from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.adapters.asyncio_socket import SHORT_READ, AsyncioSocketPipe
 from wstransports.address import Address
@@ -65,12 +65,6 @@ def opened(
     pipe = AsyncioSocketPipe(AsyncioRuntime(asyncio.get_running_loop()), sink, ours, None)
     pipe.open()
     return pipe, sink, theirs
-
-
-def over_tcp() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        theirs = socket.create_connection(listening.getsockname())
-        return listening.accept()[0], theirs
 
 
 async def turns() -> None:
@@ -209,8 +203,7 @@ def test_a_stream_that_breaks_while_output_waits(run: Callable[[Main], None], cl
         assert pipe.full
         waiting = pipe.waiting()
         assert waiting
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        theirs.close()
+        reset(theirs)
         await sink.lost.wait()
         [error] = sink.notes
         assert isinstance(error, OSError)
@@ -223,19 +216,13 @@ def test_a_stream_that_breaks_while_output_waits(run: Callable[[Main], None], cl
 def test_a_stream_that_breaks_at_the_end_of_our_half(run: Callable[[Main], None]) -> None:
     async def main() -> None:
         pipe, sink, theirs = opened(over_tcp(), AsyncioSocketPipe.pause_reading)
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        theirs.close()
+        reset(theirs)
         pipe.close()
         await sink.lost.wait()
         [error] = sink.notes
         assert isinstance(error, OSError)
 
     run(main)
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 # uvloop calls once more what watches a socket with an error, and never again: not even if it has

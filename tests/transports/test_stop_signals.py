@@ -11,7 +11,9 @@ import pytest
 
 from kit.loops import Loop, on_each_loop
 from wstransports import WebSocketServer
-from wstransports.adapters.asyncio_signals import AsyncioSignals
+from wstransports.adapters import asyncio_signals
+from wstransports.adapters.asyncio_signals import stop_signals
+from wstransports.signal_socket import SignalSocket
 
 BOTH_SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
@@ -78,21 +80,22 @@ def test_another_thread_cannot_take_signals() -> None:
     assert str(error).startswith("signals=True works in the main thread only")
 
 
-def test_a_signal_wakes_a_loop_that_is_about_to_wait() -> None:
+def test_a_signal_wakes_a_loop_that_is_about_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such a signal has tripped, and the interpreter does not run before the loop waits: the byte
     that it wrote is all that wakes the loop."""
     loop = asyncio.SelectorEventLoop()
-    signals = AsyncioSignals(loop, loop.stop)
-    with signals:
+    end = SignalSocket()
+    monkeypatch.setattr(asyncio_signals, "SignalSocket", lambda: end)
+    monkeypatch.setattr(asyncio_signals, "is_woken", lambda: False)
+    with stop_signals(loop, loop.stop):
         woken = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         assert woken != -1
         with socket.socket(fileno=woken) as written:
             written.send(b"\x0f")
             loop.run_until_complete(asyncio.sleep(0))
-            assert signals._socket is not None
             with pytest.raises(BlockingIOError):
-                signals._socket.woken.recv(1)  # the loop has read the byte
+                end.woken.recv(1)  # the loop has read the byte
             written.detach()
     assert signal.set_wakeup_fd(-1) == -1
     loop.close()
@@ -103,7 +106,7 @@ def test_what_is_woken_already_stays() -> None:
     loop.add_signal_handler(signal.SIGUSR1, loop.stop)
     woken = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(woken)
-    with AsyncioSignals(loop, loop.stop):
+    with stop_signals(loop, loop.stop):
         assert signal.set_wakeup_fd(woken) == woken
     assert signal.set_wakeup_fd(woken) == woken
     loop.close()
@@ -111,7 +114,7 @@ def test_what_is_woken_already_stays() -> None:
 
 def test_what_is_woken_since_stays() -> None:
     loop = asyncio.SelectorEventLoop()
-    with AsyncioSignals(loop, loop.stop):
+    with stop_signals(loop, loop.stop):
         loop.add_signal_handler(signal.SIGUSR1, loop.stop)
         woken = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(woken)
@@ -121,6 +124,6 @@ def test_what_is_woken_since_stays() -> None:
 
 def test_a_loop_that_is_closed_in_the_block() -> None:
     loop = asyncio.SelectorEventLoop()
-    with AsyncioSignals(loop, loop.stop):
+    with stop_signals(loop, loop.stop):
         loop.close()
     assert signal.set_wakeup_fd(-1) == -1

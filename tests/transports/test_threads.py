@@ -51,10 +51,10 @@ def test_a_loop_takes_its_runtime_along() -> None:
 def test_what_goes_wrong_inside_a_running_loop_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not read as if no loop ran."""
 
-    def fail(loop: asyncio.AbstractEventLoop) -> None:
+    def fail(self: object, loop: asyncio.AbstractEventLoop) -> None:
         raise RuntimeError("no runtime today")
 
-    monkeypatch.setattr(adapter, "AsyncioRuntime", fail)
+    monkeypatch.setattr(adapter.AsyncioRuntime, "__init__", fail)
     with pytest.raises(RuntimeError, match="no runtime today"):
         find_in_a_new_loop()
 

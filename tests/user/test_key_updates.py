@@ -18,7 +18,7 @@ from kit.loops import Loop, on
 from wscore import ClientConnection
 from wstransports.adapters import tls_watch
 from wstransports.adapters.asyncio import AsyncioRuntime
-from wstransports.adapters.asyncio_transport import BufferedPipe
+from wstransports.adapters.transport_pipe import TransportPipe
 from wstransports.runtime import running
 
 
@@ -111,7 +111,7 @@ async def test_only_what_tls_sends_by_itself_counts(
         connection_lost=lost.append,
     )
     transport = FakeTransport()
-    pipe = BufferedPipe(cast(AsyncioRuntime, running()), sink)
+    pipe = TransportPipe(cast(AsyncioRuntime, running()), sink)
     pipe.connection_made(cast(Any, transport))
     look = tls_watch.TlsWatch._look
 

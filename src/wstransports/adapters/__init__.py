@@ -7,6 +7,7 @@ from ..runtime import LoopRuntime, register
 # Importing an adapter makes it known to `runtime`.
 from . import asyncio as asyncio
 from . import asyncio_block as asyncio_block
+from . import transport as transport
 
 
 def _find_trio() -> LoopRuntime | None:

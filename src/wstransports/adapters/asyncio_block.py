@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from ..runtime import Served, register_block, register_runner
-from .asyncio_signals import AsyncioSignals
+from .asyncio_signals import stop_signals
 
 _STOPPED = "Event loop stopped before Future completed."
 
@@ -24,7 +24,7 @@ def driven(server: Served) -> Iterator[Any]:
         loop = _thread_loop(undo) if server.loop is None else _checked(server.loop)
         server.loop = loop
         listener = loop.run_until_complete(server.__aenter__())
-        signals = AsyncioSignals(loop, loop.stop)
+        signals = stop_signals(loop, loop.stop)
         signals.take_defaults()
         try:
             yield listener

@@ -1,31 +1,15 @@
-"""A byte stream on asyncio: its tasks and timers."""
+"""What byte streams on asyncio have in common: their tasks and timers."""
 
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any
 
 from ..runtime import Sink, Timer
 from ..speedups import accelerated_method
+from .asyncio_loop import Loop
 from .direct_writes import DirectWrites
-from .far_timers import FarTimers
-
-
-class Loop(Protocol):
-    """What pipes need of the runtime."""
-
-    loop: asyncio.AbstractEventLoop
-    timers: FarTimers
-    forgets_broken: bool
-    """Whether the loop calls only once what watches a socket with an error, as uvloop does, even if
-    that leaves something to read."""
-    read_buffer: memoryview
-    """What all pipes read into: each takes its bytes out at once."""
-
-    @property
-    def large_read_buffer(self) -> memoryview:
-        """For peers that send large messages."""
 
 
 class AsyncioPipe(DirectWrites):
@@ -71,11 +55,10 @@ if sys.version_info >= (3, 12):
 
 else:  # pragma: no cover - only Python 3.11 comes here
 
-    def _start(
-        coroutine: Coroutine[Any, Any, None], loop: Any, context: Context, eager_start: bool
-    ) -> asyncio.Task[None]:
+    def _start(coroutine: Any, loop: Any, context: Context, eager_start: bool) -> Any:
         """A Task has its loop call its first step soon: where that is to run now, for a moment the
-        loop has a `call_soon` that gives the step to us instead."""
+        loop has a `call_soon` that gives the step to us instead, for 0.66 of an echo's 72 k
+        instructions."""
         if not eager_start:
             return asyncio.Task(coroutine, loop=loop, context=context)
         steps: list[Callable[..., None]] = []

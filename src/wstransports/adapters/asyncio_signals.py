@@ -1,37 +1,31 @@
 """The signals that stop a server on asyncio."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from ..signal_socket import SignalSocket, is_woken
 from .stop_signals import StopSignals
 
 
-class AsyncioSignals(StopSignals):
-    """Has SIGINT and SIGTERM call `stop` in the loop.
+def stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> StopSignals:
+    """Have SIGINT and SIGTERM call `stop` in the loop."""
+    return StopSignals(partial(loop.call_soon_threadsafe, stop), _waking(loop))
 
-    asyncio's own loops on Unix wait for sockets only: one that they watch wakes them for a signal
-    that comes just before they wait.
+
+@contextmanager
+def _waking(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Have a signal wake a loop that is about to wait: asyncio's own on Unix wait for sockets only.
+
+    Other loops are woken anyhow, and so is one whose add_signal_handler() was called.
     """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> None:
-        super().__init__(lambda: loop.call_soon_threadsafe(stop))
-        self._loop = loop
-        self._socket: SignalSocket | None = None
-
-    def give_back(self) -> None:
-        """Put the handlers back, and what wakes the loop."""
-        super().give_back()
-        if self._socket is not None:
-            if not self._loop.is_closed():
-                self._loop.remove_reader(self._socket.woken)
-            self._socket.close()
-            self._socket = None
-
-    def _take(self, before: dict[int, Any]) -> None:
-        # Other loops do it themselves; loop.add_signal_handler() has had this one woken, too.
-        if before and isinstance(self._loop, asyncio.SelectorEventLoop) and not is_woken():
-            self._socket = SignalSocket()
-            self._loop.add_reader(self._socket.woken, self._socket.empty)
-        super()._take(before)
+    if not isinstance(loop, asyncio.SelectorEventLoop) or is_woken():
+        yield
+        return
+    signals = SignalSocket()
+    loop.add_reader(signals.woken, signals.empty)
+    yield
+    if not loop.is_closed():
+        loop.remove_reader(signals.woken)
+    signals.close()

@@ -7,17 +7,12 @@ from typing import Any
 
 from ..runtime import Sink
 from ..speedups import accelerated_method
-from .asyncio_pipe import AsyncioPipe, Loop
+from .asyncio_loop import LARGE_READ, Loop
+from .asyncio_pipe import AsyncioPipe
 from .socket_pipe import SocketPipe
 
 # The most that a short read takes, in bytes; one that takes as much is followed by longer ones.
 SHORT_READ = 32 * 1024
-
-# The most that one read takes after that; and after a peer sent LARGE_READ at once. The large
-# buffer holds the longest message accepted by default, in one piece: 0.8 of the CPU time.
-READ_SIZE = 256 * 1024
-LARGE_READ = 128 * 1024
-LARGE_READ_SIZE = 1088 * 1024
 
 
 class AsyncioSocketPipe(AsyncioPipe, SocketPipe):
@@ -28,30 +23,23 @@ class AsyncioSocketPipe(AsyncioPipe, SocketPipe):
         *("_peername", "_sock", "_unsent"),
     )
 
-    def __init__(
-        self, runtime: Loop, sink: Sink, sock: socket.socket, peername: Any = None
-    ) -> None:
+    def __init__(self, runtime: Loop, sink: Sink, sock: socket.socket, peer: Any = None) -> None:
         super().__init__(runtime, sink)
-        self._own(sock, peername)
+        self._own(sock, peer)
         self._buffer: memoryview | None = None  # what longer reads go into
         self._paused = False
         self._forgets = runtime.forgets_broken  # once the socket has an error
 
     def open(self) -> None:
-        """Connect the sink, and read. Raises NotImplementedError, before that, on Windows' own
-        loop, which watches no sockets."""
+        """Connect the sink, and read."""
         self._runtime.loop.add_reader(self._sock.fileno(), self._readable)
         self._sink.connected(self)
 
     @accelerated_method
     def _readable(self) -> None:
-        buffer = self._buffer
-        data: bytes | memoryview
+        sock, buffer = self._sock, self._buffer
         try:
-            if buffer is None:
-                data = self._sock.recv(SHORT_READ)
-            else:
-                data = buffer[: self._sock.recv_into(buffer)]
+            data = buffer[: sock.recv_into(buffer)] if buffer else sock.recv(SHORT_READ)
         except BlockingIOError:
             return
         except OSError as error:
@@ -70,7 +58,11 @@ class AsyncioSocketPipe(AsyncioPipe, SocketPipe):
 
     def _watch_again(self) -> None:
         """If the socket has an error, the loop has forgotten it, with what there is to read."""
-        if not (self._lost or self._paused) and _has_error(self._sock):
+        if self._lost or self._paused:
+            return
+        poll = select.poll()
+        poll.register(self._sock, 0)  # errors are always reported, and the end of both halves
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
             self._runtime.loop.remove_reader(self._sock.fileno())
             self.resume_reading()
 
@@ -116,9 +108,3 @@ class AsyncioSocketPipe(AsyncioPipe, SocketPipe):
         self._descriptor = None
         self._sock.close()
         loop.call_soon(self._lose)
-
-
-def _has_error(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock, 0)  # errors are always reported, and the end of both halves
-    return any(event & select.POLLERR for _, event in poll.poll(0))

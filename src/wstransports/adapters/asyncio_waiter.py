@@ -37,16 +37,16 @@ class AsyncioWaiter:
     @accelerated_method
     def wake(self) -> None:
         """Let the task go on within this call, unless another one runs."""
-        alone = current_task(self._loop) is None
+        alone = current_task(self._loop) is None  # first, for that may call what takes the step
         step, context = self._step, self._context
         if step is None or context is None or not alone:
             self.set()
-        else:
-            self._step = self._context = None
-            try:
-                context.run(step, self._done)
-            except RuntimeError:  # never the task's: this call was made in its context
-                self._loop.call_soon(step, self._done, context=context)
+            return
+        self._step = self._context = None
+        try:
+            context.run(step, self._done)
+        except RuntimeError:  # never the task's: this call was made in its context
+            self._loop.call_soon(step, self._done, context=context)
 
     # As a future: the task that waits calls these.
 

@@ -3,7 +3,6 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..runtime import Signal
 from ..speedups import accelerated_method
@@ -25,8 +24,7 @@ class DirectWrites(Room, ABC):
     def __init__(self, new_signal: Callable[[], Signal]) -> None:
         super().__init__(new_signal)
         self._closing = False  # our half, or all
-        # What is written to, or what knows its number; None where `_write_rest` writes all.
-        self._descriptor: Any = None
+        self._descriptor: int | None = None  # None where `_write_rest` writes all
         self._holds = False  # earlier bytes wait
         self._unsure = False  # the stream may be broken: a write that succeeds shows that it is not
 
@@ -45,7 +43,7 @@ class DirectWrites(Room, ABC):
         if fd is None or self._closing or self._holds:
             return self.writelines((data,))
         try:  # not as one of several parts: 0.74 of a broadcast's instructions in pure Python
-            sent = os.write(fd if fd.__class__ is int else fd.fileno(), data)
+            sent = os.write(fd, data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -63,7 +61,7 @@ class DirectWrites(Room, ABC):
         fd, sent = self._descriptor, 0
         if fd is not None and not self._holds:
             try:
-                sent = os.writev(fd if fd.__class__ is int else fd.fileno(), parts[:MOST_PARTS])
+                sent = os.writev(fd, parts[:MOST_PARTS])
             except BlockingIOError:
                 pass
             except OSError as error:  # the kernel reports it only once

@@ -10,7 +10,7 @@ from typing import Any
 from ..address import Address, bound_to
 from ..listening_sockets import ListeningSockets
 from ..log import log
-from ..runtime import Runtime, Sink
+from ..runtime import Runtime, Sink, Task
 from .dialling import send_at_once
 from .listening import Listening
 from .tls_handshake import TlsHandshake
@@ -30,7 +30,10 @@ _INHERITED = sys.platform == "linux"
 
 
 class SocketListener(Listening):
-    """A listener over sockets: an adapter calls `_accept_waiting` when one of them is readable."""
+    """A listener over sockets: an adapter calls `_accept_waiting` when one of them is readable.
+
+    Or it has a task of `_acceptors` accept at each.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,13 @@ class SocketListener(Listening):
         self._tls = where.tls  # ours; None if there is none, or if the loop does it
         self._handshakes: set[TlsHandshake] = set()  # in progress
         self._quiet_until = 0.0
+        self._acceptors: list[Task] = []
+        for sock in listening.sockets:
+            self._watch(sock)
+
+    @abstractmethod
+    def _watch(self, sock: socket.socket) -> None:
+        """Accept connections at a socket from now on."""
 
     @abstractmethod
     def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
@@ -92,7 +102,14 @@ class SocketListener(Listening):
             self._handshakes.add(handshake)
             self._runtime.spawn(self._shake_hands(handshake, sink, peer), self._group)
             sink = handshake.pipe
-        self._join(sink, accepted, peer)
+        try:
+            self._join(sink, accepted, peer)
+        except (OSError, RuntimeError) as error:  # the latter: its number is a lost transport's
+            self._not_joined(sink, accepted, error)
+
+    def _not_joined(self, sink: Sink, accepted: socket.socket, error: Exception) -> None:
+        accepted.close()
+        sink.connection_lost(error)
 
     async def _shake_hands(self, handshake: TlsHandshake, sink: Sink, peer: object) -> None:
         try:
@@ -118,6 +135,8 @@ class SocketListener(Listening):
             log(self._where.logger, logging.ERROR, "cannot accept a connection: %s", error.strerror)
 
     def _stop(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.cancel()
         self._listening.close()
 
 

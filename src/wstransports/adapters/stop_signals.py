@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import FrameType
 from typing import Any, Self
 
@@ -16,13 +17,18 @@ class StopSignals:
     """Has SIGINT and SIGTERM call `stop`, which must be safe to call within a signal handler.
 
     The first signal puts the handlers back: a second one interrupts at once. As a block it takes
-    both signals, whatever their handlers are, and puts those back at its end.
+    both signals, whatever their handlers are, and puts those back at its end. While it has them, it
+    is in the block `waking`, if one is given.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(
+        self, stop: Callable[[], object], waking: AbstractContextManager[object] | None = None
+    ) -> None:
         self.came: bool = False
         """Whether a signal called `stop`."""
         self._stop = stop
+        self._waking = waking or nullcontext()
+        self._undo = ExitStack()
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -46,6 +52,7 @@ class StopSignals:
     def give_back(self) -> None:
         """Put the handlers back, unless the user has set others since."""
         self._restore()
+        self._undo.close()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -54,6 +61,8 @@ class StopSignals:
         self._before = {}
 
     def _take(self, before: dict[int, Any]) -> None:
+        if before:
+            self._undo.enter_context(self._waking)
         self._before = before
         for number in before:
             signal.signal(number, self._handle)

@@ -1,5 +1,6 @@
 """TLS over streams that an adapter connects: what waits for its handshake."""
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -47,14 +48,22 @@ class TlsHandshake:
         self._over.set()
 
 
-async def through_tls(
-    runtime: Runtime, where: Address, sink: Sink, join: Callable[[Sink], Awaitable[object]]
+async def join(
+    runtime: Runtime,
+    where: Address,
+    sink: Sink,
+    sock: socket.socket,
+    connect: Callable[[socket.socket, Sink], Awaitable[object]],
 ) -> None:
-    """Have `join` connect a sink to a stream to `where`, for `sink` to have TLS over it.
+    """Have `connect` connect a socket to `sink`, or to the TLS of it that `where` demands.
 
-    Raises OSError if the handshake fails.
+    Raises OSError if the handshake fails. Whatever fails, the socket is closed.
     """
-    assert where.tls is not None
-    handshake = TlsHandshake(runtime, sink, where.tls, where.server_hostname)
-    await join(handshake.pipe)
-    await handshake.wait(where.handshake_timeout)
+    handshake = where.tls and TlsHandshake(runtime, sink, where.tls, where.server_hostname)
+    try:
+        await connect(sock, handshake.pipe if handshake else sink)
+    except BaseException:
+        sock.close()
+        raise
+    if handshake:
+        await handshake.wait(where.handshake_timeout)

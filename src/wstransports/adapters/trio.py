@@ -18,29 +18,17 @@ from .signal_waiter import SignalWaiter
 from .socket_listener import RETRY, SocketListener
 from .stop_signals import StopSignals
 from .time_limit import TimeLimit
-from .tls_handshake import through_tls
+from .tls_handshake import join
 from .trio_pipe import Coro, Group, TrioPipe, call_at, spawn
 
 
 class TrioListener(SocketListener):
     """The contract's Listener."""
 
-    def __init__(
-        self,
-        runtime: "TrioRuntime",
-        listening: ListeningSockets,
-        where: Address,
-        make_sink: Callable[[], Sink | None],
-        group: Group,
-    ) -> None:
-        super().__init__(runtime, listening, where, make_sink, group)
-        self._trio = runtime
-        self._accepting = [runtime.spawn(self._accept(s), group) for s in listening.sockets]
+    _runtime: "TrioRuntime"
 
-    def _stop(self) -> None:
-        for scope in self._accepting:
-            scope.cancel()
-        super()._stop()
+    def _watch(self, sock: socket.socket) -> None:
+        self._acceptors.append(self._runtime.spawn(self._accept(sock), self._group))
 
     async def _accept(self, sock: socket.socket) -> None:
         while sock.fileno() >= 0:
@@ -51,7 +39,7 @@ class TrioListener(SocketListener):
                 await trio.sleep(RETRY)
 
     def _join(self, sink: Sink, accepted: socket.socket, peer: object) -> None:
-        spawn(self._group, TrioPipe(accepted, sink, self._trio, self._group).live)
+        spawn(self._group, TrioPipe(accepted, sink, self._runtime, self._group).live)
 
 
 class TrioRuntime:
@@ -108,13 +96,9 @@ class TrioRuntime:
         """Connect to `where`, TLS and proxy included."""
         await trio.lowlevel.checkpoint()
         sock = await dial(where, trio.socket.getaddrinfo, _writable, "trio")
-        join = partial(self._join, sock, group)
-        if where.tls is None:
-            await join(sink)
-        else:
-            await through_tls(self, where, sink, join)
+        await join(self, where, sink, sock, partial(self._join, group))
 
-    async def _join(self, sock: socket.socket, group: Group, sink: Sink) -> None:
+    async def _join(self, group: Group, sock: socket.socket, sink: Sink) -> None:
         pipe = TrioPipe(sock, sink, self, group)
         spawn(group, pipe.live)
         with self.shield():  # a turn of the loop

@@ -220,6 +220,11 @@ class Exchange:
         )
         session.callbacks.begin(self.serve())
 
+    def input_ended(self, session: Session) -> None:
+        """As an Owner: a client that cannot send a Close any more is not waited for."""
+        if self._stage is Stage.ASKED:
+            session.pipe.abort()
+
     def client_ready(self, session: Session) -> None:
         """As an Owner."""
 

@@ -185,6 +185,9 @@ class Attempt:
                 self._failure = HandshakeError(text)
         self._answer()
 
+    def input_ended(self, session: Session) -> None:
+        """Nothing to do: a response that is not complete has failed."""
+
     def client_ready(self, session: Session) -> None:
         """Nothing to do: there is no list of clients."""
 

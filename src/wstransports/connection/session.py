@@ -50,6 +50,9 @@ class Owner(Protocol):
     def handshake(self, session: "Session", event: Event) -> None:
         """A request or response arrived, or the handshake failed; call `session.open` to accept."""
 
+    def input_ended(self, session: "Session") -> None:
+        """The peer has ended its half of the stream."""
+
     def client_ready(self, session: "Session") -> None:
         """The client is set up, and open."""
 
@@ -72,20 +75,8 @@ class Session:
 
     __slots__ = (
         *("_alarm", "_client", "_ended", "_going_away", "_linger", "_now", "_over"),
-        "_stream_closed",
-        "callbacks",
-        "control",
-        "core",
-        "identity",
-        "inbox",
-        "intake",
-        "loss",
-        "lost",
-        "options",
-        "outbox",
-        "owner",
-        "pipe",
-        "runtime",
+        *("_stream_closed", "callbacks", "control", "core", "identity", "inbox", "intake"),
+        *("loss", "lost", "options", "outbox", "owner", "pipe", "runtime"),
     )
 
     callbacks: Callbacks
@@ -238,6 +229,7 @@ class Session:
 
     def _handle_eof(self) -> None:
         self.handle(self.core.receive_eof(self._now()))
+        self.owner.input_ended(self)
 
     def _handle_loss(self) -> None:
         """The stream is lost: handle what had arrived, if the application keeps up with it, then

@@ -1,13 +1,12 @@
-"""A byte stream over a transport: where another program has it, as uvicorn, and on Windows."""
+"""A byte stream over a transport, where there is no socket to read: `TransportPipe`."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from typing import Any, cast
 
 from ..runtime import LostSink, Sink
-from .asyncio_pipe import AsyncioPipe, Loop
-from .asyncio_socket import LARGE_READ, SHORT_READ
+from .asyncio_loop import LARGE_READ, Loop
+from .asyncio_pipe import AsyncioPipe
 from .tls_watch import TlsWatch
 from .write_half import LOW
 
@@ -15,18 +14,11 @@ from .write_half import LOW
 # A record is less, so that a peer can complete one.
 READ_AHEAD = 64 * 1024
 
-# Transports that send bytes as they are, and close their socket only after connection_lost(): while
-# they hold no bytes, their socket may be written to without them.
-_PLAIN = {
-    ("asyncio.selector_events", "_SelectorSocketTransport"),
-    ("aiofastnet.selector_transport", "SelectorSocketTransport"),
-    ("uvloop.loop", "TCPTransport"),
-    ("uvloop.loop", "UnixTransport"),
-}
 
-
-class TransportPipe(AsyncioPipe, asyncio.BaseProtocol):
-    """A Pipe, and the protocol that a transport calls."""
+class TransportPipe(AsyncioPipe, asyncio.BufferedProtocol):
+    """The contract's Pipe, and the protocol that a transport calls. As a BufferedProtocol, for
+    loops allocate 256 KiB for each read of others: with 256 bytes a message, a bare echo takes
+    10 us of CPU instead of 30."""
 
     # The attributes that connection_made sets would give each pipe a dict of 900 bytes.
     __slots__ = ("_buffer", "_ended", "_loss", "_peername", "_transport", "_watch")
@@ -42,15 +34,23 @@ class TransportPipe(AsyncioPipe, asyncio.BaseProtocol):
 
     # As a protocol.
 
-    def connection_made(self, transport: asyncio.BaseTransport, peername: Any = None) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's do not inherit from it
         # Log lines need it after the end, when uvloop and TLS streams have forgotten it.
-        self._peername = peername or transport.get_extra_info("peername")
-        self._holds = True  # the transport may hold bytes
-        self._descriptor = _writable(transport)
-        if self._descriptor is None and hasattr(transport, "set_read_buffer_limits"):
+        self._peername = transport.get_extra_info("peername")
+        if hasattr(transport, "set_read_buffer_limits"):
             transport.set_read_buffer_limits(READ_AHEAD)  # a loop's own TLS
         self._sink.connected(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        # Passed on where it lies: 0.83 of the CPU time with 1 MiB a message.
+        data = self._buffer[:nbytes]
+        if nbytes >= LARGE_READ:
+            self._buffer = self._runtime.large_read_buffer
+        self._sink.data_received(data)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -80,24 +80,14 @@ class TransportPipe(AsyncioPipe, asyncio.BaseProtocol):
         else:  # asyncio's TLS keeps our methods
             self._transport.set_protocol(asyncio.BufferedProtocol())
 
-    # As a Pipe.
-
-    def writelines(self, parts: Sequence[bytes]) -> None:
-        """As DirectWrites, unless the transport holds bytes."""
-        self._holds = self._holds and self._transport.get_write_buffer_size() > 0
-        super().writelines(parts)
+    # As a Pipe. It has no descriptor: all that is written comes to `_write_rest`.
 
     def _write_rest(self, parts: Sequence[bytes], sent: int) -> None:
-        """Give the transport what follows the first `sent` bytes."""
-        for part in parts:
-            if sent < len(part):
-                self._holds = True
-                if self._watch is not None:
-                    self._watch.count(part)
-                self._transport.write(memoryview(part)[sent:] if sent else part)
-            sent = max(0, sent - len(part))
-        if self._holds and self._transport.is_closing():
-            # It broke; connection_lost() follows on the next turn.
+        if self._watch is not None:
+            self._watch.count(*parts)
+        for part in parts:  # Python 3.13.0 calls no pause_writing() in its writelines()
+            self._transport.write(part)
+        if self._transport.is_closing():  # it broke; connection_lost() follows on the next turn
             self._closing = self.full = True
 
     def _break(self, error: Exception | None) -> None:
@@ -140,7 +130,6 @@ class TransportPipe(AsyncioPipe, asyncio.BaseProtocol):
 
     def abort(self) -> None:
         """Drop the stream at once."""
-        self._descriptor = None
         self._transport.abort()
 
     def info(self, name: str) -> Any:
@@ -151,46 +140,3 @@ class TransportPipe(AsyncioPipe, asyncio.BaseProtocol):
             return self._transport.get_extra_info(name)
         except (AttributeError, ValueError):  # uvloop's, once it is lost
             return None
-
-
-class BufferedPipe(TransportPipe, asyncio.BufferedProtocol):
-    """For asyncio's own transports, which otherwise allocate 256 KiB for each read: with 256 bytes
-    a message, a bare echo takes 10 us of CPU instead of 30."""
-
-    __slots__ = ()
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to read into."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Pass on what was read, where it lies: 0.83 of the CPU time with 1 MiB a message."""
-        data = self._buffer[:nbytes]
-        if nbytes >= LARGE_READ:
-            self._buffer = self._runtime.large_read_buffer
-        self._sink.data_received(data)
-
-
-class UnbufferedPipe(TransportPipe, asyncio.Protocol):
-    """For uvloop, which allocates only what a read needs: 7 us instead of 8. Its own TLS allocates
-    256 KiB, too: under uvicorn, an echo of 256 bytes over it would take twice the CPU time."""
-
-    __slots__ = ()
-
-    def data_received(self, data: bytes) -> None:
-        """Pass on what was read; after a longer read, become a BufferedPipe, for uvloop copies what
-        it reads for us: 0.82 of the CPU time with 1 MiB a message, 0.9 with four of 16 KiB."""
-        if len(data) >= SHORT_READ:
-            self.__class__ = BufferedPipe  # type: ignore[assignment]
-            self._transport.set_protocol(self)
-        self._sink.data_received(data)
-
-
-def _writable(transport: asyncio.BaseTransport) -> Any:
-    """The descriptor of a transport's socket, or the socket itself; None for other transports."""
-    kind = type(transport)
-    if (kind.__module__, kind.__name__) not in _PLAIN or sys.platform == "win32":
-        return None  # on Windows, sockets are not files
-    sock = transport.get_extra_info("socket")
-    # uvloop closes its sockets with the loop. Then another may have the number.
-    return sock if kind.__module__ == "uvloop.loop" else sock.fileno()
