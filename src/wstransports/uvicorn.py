@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -28,8 +30,9 @@ from .runtime import running
 
 _LOGGER = logging.getLogger("uvicorn.error")
 
-# An attribute of uvicorn's ServerState: the settings of its connections.
+# Attributes of uvicorn's ServerState: the settings of its connections, and what drops them.
 _SETTINGS = "_wstransports"
+_AT_END = "_wstransports_at_end"
 
 
 class WebSocketProtocol(Exchange, asyncio.Protocol):
@@ -52,6 +55,9 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         attributes = vars(server_state)
         if _SETTINGS not in attributes:
             attributes[_SETTINGS] = _settings(config, server_state)
+            attributes[_AT_END] = at_end = _drop_at_end(server_state.connections)
+            with suppress(StopIteration):
+                at_end.__anext__().send(None)
         super().__init__(attributes[_SETTINGS], app_state, running())
         self._connections: set[Any] = server_state.connections  # of uvicorn's own classes
         self._tasks = server_state.tasks
@@ -62,7 +68,11 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._connections.add(self)
         transport = cast(asyncio.Transport, transport)
-        self._protocol = take_over(transport, self._sink)
+        # Until it is answered, uvicorn's httptools class writes to the transport, too.
+        request = getattr(transport.get_protocol(), "cycle", None)
+        is_alone = request is None or request.response_complete
+        self._protocol = take_over(transport, self._sink, is_alone)
+        self._hand_over(transport)
         # uvicorn sets this object as the protocol once `data_received` has returned.
         asyncio.get_running_loop().call_soon(self._hand_over, transport)
         self._trace("made")
@@ -114,6 +124,17 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
         if _LOGGER.isEnabledFor(TRACE_LOG_LEVEL):
             peer = f"{self.addr}:{self.port} - " if self.addr else ""
             log(_LOGGER, TRACE_LOG_LEVEL, "%sWebSocket connection %s", peer, what)
+
+
+async def _drop_at_end(connections: set[Any]) -> AsyncGenerator[None]:
+    """Drop what is connected when the loop ends its generators, for a loop closes no sockets of
+    others: if uvicorn is stopped by force, or waits no longer."""
+    try:
+        yield
+    finally:
+        for connection in tuple(connections):
+            if isinstance(connection, WebSocketProtocol):
+                connection._session.pipe.abort()
 
 
 def _settings(config: Config, server_state: ServerState) -> Settings:

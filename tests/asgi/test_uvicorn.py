@@ -6,21 +6,26 @@ import logging
 import re
 import socket
 import ssl
+import threading
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trustme
 import uvicorn
 from serving_app import ACCEPT, CLOSE, App, text
 
+from kit.asyncio_pipes import ASYNCIO_LOOPS, new_loop
 from kit.certificates import client_context
 from kit.loops import Loop, on, on_asyncio
 from wscore import State
 from wstransports import ConnectionClosed, HandshakeError, connect
+from wstransports.adapters import transport_take_over
 from wstransports.asgi.application import Message, Receive, Send
 from wstransports.asgi.scope import Scope
 from wstransports.uvicorn import WebSocketProtocol
@@ -126,6 +131,37 @@ async def test_over_tls(loop: Loop, tmp_path: Path) -> None:
             for message in "text", b"x" * 2**20:
                 await client.writer.send(message)
                 assert await client.receive() == message
+        await loop.until(running.is_idle)
+
+
+@pytest.mark.parametrize("over", ["a socket", "a transport", "TLS"])
+@on_asyncio
+async def test_an_application_that_sends_much_at_once_has_to_wait(
+    loop: Loop, over: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first step runs before uvicorn sets our protocol."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        for _ in range(20):
+            await send(text("x" * size))
+            sent.append(1)
+
+    size = 2**22
+    sent: list[int] = []
+    if over != "a socket":
+        monkeypatch.setattr(transport_take_over, "_PLAIN", set())
+    context = certified(tmp_path / "pem") if over == "TLS" else None
+    tls = {} if context is None else {"ssl_certfile": tmp_path / "pem"}
+    async with serving(app, "wss" if tls else "ws", **tls) as running:
+        options: Any = {"ssl": context, "max_message_size": size, "compression": None}
+        async with connect(running.uri, **options) as client:
+            [protocol] = await connections(loop, running)
+            await loop.until(lambda: protocol._session.pipe.full)
+            assert len(sent) < 5  # the loop's TLS takes one more than it says
+            for _ in range(20):
+                assert len(await client.receive()) == size
         await loop.until(running.is_idle)
 
 
@@ -347,17 +383,35 @@ async def test_debug_shows_what_passes(loop: Loop, caplog: pytest.LogCaptureFixt
 # The end.
 
 
+@pytest.mark.parametrize("tls", [False, True])
 @on_asyncio
-async def test_a_client_that_leaves_before_the_answer(loop: Loop) -> None:
+async def test_a_client_that_leaves_before_the_answer(
+    loop: Loop, tls: bool, tmp_path: Path
+) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        events.extend([await receive(), await receive()])
+        events.append(await receive())
+        asked.set()
+        events.append(await receive())
 
+    def leave(address: tuple[str, int]) -> bytes:
+        """Ask, end our half, and read the end of the other."""
+        with socket.create_connection(address, timeout=10) as raw:
+            if context is None:
+                raw.sendall(REQUEST)
+                raw.shutdown(socket.SHUT_WR)
+                return raw.recv(10)
+            with context.wrap_socket(raw, server_hostname="127.0.0.1") as secured:
+                secured.sendall(REQUEST)
+                assert asked.wait(10)
+                with secured.unwrap() as plain:  # raises unless it is answered
+                    return plain.recv(10)
+
+    asked = threading.Event()
     events: list[Message] = []
-    async with serving(app) as running:
-        with socket.create_connection(running.address) as raw:
-            raw.sendall(REQUEST)
-            await loop.until(lambda: running.server.server_state.tasks)
-        await loop.until(lambda: events)
+    context = certified(tmp_path / "pem") if tls else None
+    files = {"ssl_certfile": tmp_path / "pem"} if tls else {}
+    async with serving(app, "wss" if tls else "ws", **files) as running:
+        assert await asyncio.to_thread(leave, running.address) == b""
         await loop.until(running.is_idle)
     assert events[1] == {"type": "websocket.disconnect", "code": 1006}
 
@@ -478,6 +532,113 @@ async def test_a_connection_that_is_over_is_freed_without_the_collector(loop: Lo
             await loop.until(lambda: held() is None)
     finally:
         gc.enable()
+
+
+@on_asyncio
+async def test_a_transport_leaves_nothing_to_the_collector(loop: Loop) -> None:
+    async with serving(echo, http="h11") as running:  # httptools' parser makes a cycle itself
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            async with connect(running.uri):
+                pass
+            await loop.until(running.is_idle)
+            await asyncio.sleep(0)
+            gc.collect()
+            kinds = {type(one).__name__ for one in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert not {name for name in kinds if "Transport" in name}
+
+
+@on_asyncio
+async def test_a_request_that_is_not_answered_yet_gets_its_answer(loop: Loop) -> None:
+    """httptools' class goes on to the upgrade meanwhile, and writes to the transport later."""
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = [(b"content-length", b"5")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await asked.wait()
+            await send({"type": "http.response.body", "body": b"hello"})
+            answered.set()
+        else:
+            asked.set()
+            await answered.wait()
+            await echo(scope, receive, send)
+
+    asked, answered = asyncio.Event(), asyncio.Event()
+    async with serving(app, http="httptools") as running:
+        reader, writer = await asyncio.open_connection(*running.address)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + REQUEST)
+        answer = await reader.readuntil(b"hello")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        upgraded = await reader.readuntil(b"\r\n\r\n")
+        assert upgraded.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+        writer.close()
+        await loop.until(running.is_idle)
+
+
+@pytest.mark.parametrize("kind", ASYNCIO_LOOPS[:2])
+def test_a_loop_that_ends_drops_what_is_connected(kind: str) -> None:
+    """No loop closes sockets of others."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(ACCEPT)
+        await receive()
+
+    async def main(raw: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(app) as running:
+            running.server.server_state.connections.add(cast(Any, UvicornsOwn()))
+            await loop.sock_connect(raw, running.address)
+            await loop.sock_sendall(raw, REQUEST)
+            assert (await loop.sock_recv(raw, 1000)).startswith(b"HTTP/1.1 101 ")
+            running.server.force_exit = True
+            await running.server.shutdown()
+            raise Stopped
+
+    gc.disable()
+    try:
+        with socket.socket() as raw:
+            raw.setblocking(False)
+            with (
+                pytest.raises(Stopped),
+                asyncio.Runner(loop_factory=partial(new_loop, kind)) as runner,
+            ):
+                runner.run(main(raw))
+            raw.settimeout(10)
+            assert raw.recv(100).startswith(b"\x88")
+            assert raw.recv(100) == b""
+    finally:
+        gc.enable()
+
+
+class UvicornsOwn:
+    """A connection of another class."""
+
+    def shutdown(self) -> None:
+        """It goes on."""
+
+
+class Stopped(Exception):
+    """The program goes on without uvicorn."""
+
+
+def test_without_a_turn_between_the_transport_calls_it() -> None:
+    """uvloop may, until uvicorn's choice of the protocol is undone."""
+    noted: list[str] = []
+    protocol: Any = WebSocketProtocol.__new__(WebSocketProtocol)
+    protocol._protocol = SimpleNamespace(
+        pause_writing=lambda: noted.append("full"), resume_writing=lambda: noted.append("room")
+    )
+    protocol.pause_writing()
+    protocol.resume_writing()
+    assert noted == ["full", "room"]
 
 
 @on_asyncio

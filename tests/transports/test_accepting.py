@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -225,8 +225,9 @@ def test_a_loop_that_watches_no_sockets(log: Log) -> None:
         exhausted = Exhausted()
         exhausted.bind(("127.0.0.1", 0))
         failing = WebSocketServer("127.0.0.1", 0, sock=exhausted)
-        async with server, failing:
+        async with server as listening, failing:
             loop = AsyncioLoop()
+            assert cast(Any, listening).get_loop() is asyncio.get_running_loop()
             peer = await loop.connect(server)
             refused = await loop.dial(server)
             await refused.eof()

@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -121,6 +121,7 @@ def test_a_transport_that_holds_bytes_stays(
         size = 2**23
         async with taken_over(pair(), bytes(size)) as (pipe, sink, protocol, peer):
             assert pipe is protocol
+            assert cast(Any, pipe).full
             await talk(pipe, sink, peer, size)
 
     run(main)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -62,6 +63,8 @@ class FakeTransport:
     def __init__(self) -> None:
         self.size = 600_000
         self.aborted = False
+        self.on_write: Callable[[], None] = lambda: None
+        """Called at the end of the first write."""
 
     def get_extra_info(self, name: str) -> object:
         """It has TLS."""
@@ -71,9 +74,15 @@ class FakeTransport:
         """What waits."""
         return self.size
 
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Less waits."""
+        return 2**18, 2**20
+
     def write(self, data: bytes) -> None:
         """It waits, encrypted in records of 16 KiB."""
         self.size += len(data) + 22 * (len(data) // 16384 + 1)
+        on_write, self.on_write = self.on_write, lambda: None
+        on_write()
 
     def can_write_eof(self) -> bool:
         """It has no halves."""
@@ -95,7 +104,7 @@ class FakeTransport:
 
 
 @pytest.mark.parametrize(
-    "what", ["our output", "our large output", "TLS", "less", "closed", "resumed"]
+    "what", ["our output", "our large output", "what fills it", "TLS", "less", "closed", "resumed"]
 )
 @on("asyncio")
 async def test_only_what_tls_sends_by_itself_counts(
@@ -120,7 +129,11 @@ async def test_only_what_tls_sends_by_itself_counts(
         look(watch, least)
 
     monkeypatch.setattr(tls_watch.TlsWatch, "_look", noted)
-    pipe.pause_writing()
+    if what == "what fills it":
+        transport.on_write = pipe.pause_writing
+        pipe.writelines([b"header", bytes(10**7)])
+    else:
+        pipe.pause_writing()
     if what == "our output":
         for _ in range(10_000):
             pipe.write(b"x")
@@ -136,7 +149,7 @@ async def test_only_what_tls_sends_by_itself_counts(
     elif what == "closed":
         pipe.abort()
         pipe.close()
-    else:
+    elif what == "resumed":
         pipe.resume_writing()
     seen = len(looks)
     if what == "resumed":

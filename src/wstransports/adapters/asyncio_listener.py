@@ -13,7 +13,7 @@ class AsyncioListener(SocketListener, asyncio.AbstractServer):
     """The contract's Listener. The loop's own server would set the queue of a given socket, and log
     each failure to accept."""
 
-    _runtime: Any  # with a Loop
+    _runtime: Any  # AsyncioRuntime, which imports this module
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The loop it runs on."""

@@ -24,7 +24,8 @@ _USUAL_TIME = asyncio.BaseEventLoop.time
 
 
 class Loop:
-    """Its clock, its timers, and what its streams read into: each takes its bytes out at once."""
+    """Its clock, its timers, and the buffers of its streams. They share these, because each takes
+    its bytes out at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop

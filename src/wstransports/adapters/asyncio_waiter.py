@@ -37,7 +37,7 @@ class AsyncioWaiter:
     @accelerated_method
     def wake(self) -> None:
         """Let the task go on within this call, unless another one runs."""
-        alone = current_task(self._loop) is None  # first, for that may call what takes the step
+        alone = current_task(self._loop) is None  # first: this may run what takes the step
         step, context = self._step, self._context
         if step is None or context is None or not alone:
             self.set()

@@ -30,9 +30,10 @@ _INHERITED = sys.platform == "linux"
 
 
 class SocketListener(Listening):
-    """A listener over sockets: an adapter calls `_accept_waiting` when one of them is readable.
+    """A listener over sockets.
 
-    Or it has a task of `_acceptors` accept at each.
+    An adapter calls `_accept_waiting` when one of them is readable, or keeps a task that accepts in
+    `_acceptors` for each.
     """
 
     def __init__(
@@ -49,7 +50,6 @@ class SocketListener(Listening):
         self._inherited = _INHERITED and all(map(_sends_at_once, listening.sockets))
         self._address = bound_to(listening.sockets[0])
         self._group = group
-        self._tls = where.tls  # ours; None if there is none, or if the loop does it
         self._handshakes: set[TlsHandshake] = set()  # in progress
         self._quiet_until = 0.0
         self._acceptors: list[Task] = []
@@ -97,14 +97,14 @@ class SocketListener(Listening):
         accepted.setblocking(False)
         if not self._inherited:
             send_at_once(accepted)
-        if self._tls is not None:
-            handshake = TlsHandshake(self._runtime, sink, self._tls, server_side=True)
+        if self._where.tls is not None:
+            handshake = TlsHandshake(self._runtime, sink, self._where.tls, server_side=True)
             self._handshakes.add(handshake)
             self._runtime.spawn(self._shake_hands(handshake, sink, peer), self._group)
             sink = handshake.pipe
         try:
             self._join(sink, accepted, peer)
-        except (OSError, RuntimeError) as error:  # the latter: its number is a lost transport's
+        except (OSError, RuntimeError) as error:  # RuntimeError: a lost transport has its number
             self._not_joined(sink, accepted, error)
 
     def _not_joined(self, sink: Sink, accepted: socket.socket, error: Exception) -> None:

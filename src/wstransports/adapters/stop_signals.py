@@ -17,8 +17,8 @@ class StopSignals:
     """Has SIGINT and SIGTERM call `stop`, which must be safe to call within a signal handler.
 
     The first signal puts the handlers back: a second one interrupts at once. As a block it takes
-    both signals, whatever their handlers are, and puts those back at its end. While it has them, it
-    is in the block `waking`, if one is given.
+    both signals, whatever their handlers are, and puts those back at its end. From when it takes
+    them until `give_back` it is in the block `waking`, if one is given.
     """
 
     def __init__(
@@ -61,8 +61,7 @@ class StopSignals:
         self._before = {}
 
     def _take(self, before: dict[int, Any]) -> None:
-        if before:
-            self._undo.enter_context(self._waking)
+        self._undo.enter_context(self._waking)
         self._before = before
         for number in before:
             signal.signal(number, self._handle)

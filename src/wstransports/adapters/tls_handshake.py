@@ -53,15 +53,15 @@ async def join(
     where: Address,
     sink: Sink,
     sock: socket.socket,
-    connect: Callable[[socket.socket, Sink], Awaitable[object]],
+    join_plain: Callable[[socket.socket, Sink], Awaitable[object]],
 ) -> None:
-    """Have `connect` connect a socket to `sink`, or to the TLS of it that `where` demands.
+    """Have `join_plain` connect a socket to `sink`, or to the TLS of it that `where` demands.
 
     Raises OSError if the handshake fails. Whatever fails, the socket is closed.
     """
-    handshake = where.tls and TlsHandshake(runtime, sink, where.tls, where.server_hostname)
     try:
-        await connect(sock, handshake.pipe if handshake else sink)
+        handshake = where.tls and TlsHandshake(runtime, sink, where.tls, where.server_hostname)
+        await join_plain(sock, handshake.pipe if handshake else sink)
     except BaseException:
         sock.close()
         raise

@@ -62,8 +62,8 @@ def _find() -> AsyncioRuntime | None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return None
-    watches = type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
-    return None if watches else find(TransportRuntime)
+    add_reader = getattr(type(loop), "add_reader", None)
+    return find(TransportRuntime) if add_reader is asyncio.AbstractEventLoop.add_reader else None
 
 
-register(_find, first=True)
+register(_find, first=True)  # or AsyncioRuntime's own would find those loops, too

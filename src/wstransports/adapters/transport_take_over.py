@@ -21,16 +21,20 @@ _PLAIN = {
 }
 
 
-def take_over(transport: asyncio.Transport, sink: Sink) -> asyncio.BaseProtocol:
+def take_over(
+    transport: asyncio.Transport, sink: Sink, is_alone: bool = True
+) -> asyncio.BaseProtocol:
     """Connect a sink to the stream of a transport that is connected already.
 
-    What was read before goes to `sink.data_received`. Returns the protocol that the caller sets, or
-    calls in the place of the transport. A pipe over the transport's socket, which takes fewer
-    instructions, may take its place: then the transport is aborted.
+    Returns the protocol for the transport: the caller sets it, or calls its methods in the place of
+    the transport. What was read before goes to `sink.data_received`. If possible the sink is
+    connected to a pipe over the transport's socket, which takes fewer instructions; the transport
+    is aborted then. `is_alone` says that nobody else will write to it.
     """
     runtime = cast(AsyncioRuntime, running())
-    if _joined(runtime, transport, sink):
+    if is_alone and _joined(runtime, transport, sink):
         transport.abort()
+        runtime.loop.call_soon(transport.close)  # again: asyncio's own breaks its cycle then
         return _NOTHING
     pipe = TransportPipe(runtime, sink)
     pipe.connection_made(transport)
@@ -46,12 +50,12 @@ def _joined(runtime: AsyncioRuntime, transport: asyncio.Transport, sink: Sink) -
     try:
         # Another descriptor: the transport closes its own.
         ours = socket.fromfd(theirs.fileno(), theirs.family, theirs.type, theirs.proto)
-    except OSError:  # none is left, or the peer is
+    except OSError:  # no descriptor is left, or the transport has lost its own
         return False
     ours.setblocking(False)
     try:
         AsyncioSocketPipe(runtime, sink, ours, peer).open()
-    except (OSError, RuntimeError):  # the latter: its number is a lost transport's
+    except (OSError, RuntimeError):  # RuntimeError: a lost transport still has its number
         ours.close()
         return False
     return True

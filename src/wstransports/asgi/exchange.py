@@ -223,7 +223,7 @@ class Exchange:
     def input_ended(self, session: Session) -> None:
         """As an Owner: a client that cannot send a Close any more is not waited for."""
         if self._stage is Stage.ASKED:
-            session.pipe.abort()
+            session.pipe.close()
 
     def client_ready(self, session: Session) -> None:
         """As an Owner."""

@@ -51,7 +51,7 @@ class Owner(Protocol):
         """A request or response arrived, or the handshake failed; call `session.open` to accept."""
 
     def input_ended(self, session: "Session") -> None:
-        """The peer has ended its half of the stream."""
+        """The peer has ended its half; what came before may still be unhandled."""
 
     def client_ready(self, session: "Session") -> None:
         """The client is set up, and open."""
