@@ -6,6 +6,7 @@ import logging
 import re
 import socket
 import ssl
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator
@@ -551,7 +552,9 @@ async def test_a_transport_leaves_nothing_to_the_collector(loop: Loop) -> None:
             gc.set_debug(0)
             gc.garbage.clear()
             gc.enable()
-    assert not {name for name in kinds if "Transport" in name}
+    # asyncio's own is a cycle until Python 3.12, whatever is done with it.
+    own = {"_SelectorSocketTransport", "TransportSocket"} if sys.version_info < (3, 12) else set()
+    assert {name for name in kinds if "Transport" in name} <= own
 
 
 @on_asyncio
