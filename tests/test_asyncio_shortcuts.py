@@ -2,11 +2,12 @@
 without them everything is the same."""
 
 import asyncio
+import gc
 import re
 import select
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from types import SimpleNamespace
@@ -132,8 +133,11 @@ Same = Callable[..., list[Any]]
 
 
 @pytest.fixture(name="same")
-def _same(monkeypatch: pytest.MonkeyPatch) -> Same:
+def _same(monkeypatch: pytest.MonkeyPatch) -> Iterator[Same]:
     """A function that calls another with the shortcuts and without them: it returns the same."""
+    # On Python 3.11 the collector frees a task that was interrupted at once, and the loop then says
+    # so: at any moment, but for this.
+    gc.disable()
 
     def same(function: Callable[..., list[Any]], *args: Any) -> list[Any]:
         shown = function(*args)
@@ -143,7 +147,8 @@ def _same(monkeypatch: pytest.MonkeyPatch) -> Same:
             assert shown == function(*args)
         return shown
 
-    return same
+    yield same
+    gc.enable()
 
 
 @pytest.mark.parametrize("before", STATES)
