@@ -3,6 +3,7 @@ without them everything is the same."""
 
 import asyncio
 import gc
+import math
 import re
 import select
 import socket
@@ -170,8 +171,11 @@ async def announced(before: Callable[[Any], None]) -> list[Any]:
         if len(clients) == 2:
             pipe = client._session.pipe
             assert type(pipe) is AsyncioSocketPipe
+            client._session.outbox.batch.old_at = math.inf  # however long this takes
+            descriptor = pipe._descriptor
             before(pipe)
             report = broadcast_nowait(clients, "news")
+            pipe._descriptor = descriptor
             notes.append((len(report.sent), [int(error.code) for error in report.failed.values()]))
             await client.close()
 
@@ -195,7 +199,7 @@ def no_text(pipe: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "before, expected", [(as_it_is, [(2, []), "news", 1000]), (no_text, [(1, [1011]), 1006])]
+    "before, expected", [(as_it_is, [(2, []), "news", 1000]), (no_text, [(1, [1011]), 1011])]
 )
 def test_broadcasts_to_a_socket(
     before: Callable[[Any], None], expected: list[Any], same: Same
