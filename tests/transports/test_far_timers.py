@@ -130,6 +130,22 @@ def test_nobody_waits_for_those_that_are_cancelled(timers: Timers) -> None:
     assert called == [1]
 
 
+def test_when_the_last_was_called_nobody_waits_for_those_that_are_cancelled(timers: Timers) -> None:
+    called: list[int] = []
+    timers.far(10, lambda: called.append(10))
+    cancelled = [timers.far(when, timers.soon.clear) for when in (20, 30, 50)]
+    last = timers.far(40, lambda: called.append(40))
+    for timer in cancelled:
+        timer.cancel()
+    timers.move(10)
+    assert (timers.waits_for(), timers.held()) == (40, 2)
+    timers.move(40)
+    assert (called, timers.waits_for(), timers.held()) == ([10, 40], None, 0)
+    last.cancel()
+    timers.far(60, timers.soon.clear).cancel()  # the count of those that are cancelled is right
+    assert (timers.waits_for(), timers.held()) == (None, 0)
+
+
 def test_the_error_of_one_keeps_no_other_from_being_called(timers: Timers) -> None:
     called: list[int] = []
 

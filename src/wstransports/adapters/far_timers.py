@@ -90,7 +90,7 @@ class FarTimers:
 
     def _call_due(self) -> None:
         heap, now = self._heap, self._now()
-        while heap and heap[0].when <= now:
+        while heap and (heap[0].when <= now or heap[0].call is None):
             timer = heapq.heappop(heap)
             timer.timers = None
             if timer.call_at is not None:
