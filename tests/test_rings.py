@@ -43,6 +43,12 @@ def module_name(path: Path, root: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
+def nodes(text: str) -> list[ast.AST]:
+    """All that a file with this text says; most tests ask for each file."""
+    return list(ast.walk(ast.parse(text)))
+
+
 def imports(path: Path, root: Path = SRC) -> Iterator[tuple[str, str]]:
     """Each import anywhere in a file: an absolute module, and the name taken from it or "".
 
@@ -51,7 +57,7 @@ def imports(path: Path, root: Path = SRC) -> Iterator[tuple[str, str]]:
     package = module_name(path, root).split(".")
     if path.name != "__init__.py":
         package.pop()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path.read_text()):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, ""
@@ -178,9 +184,9 @@ def test_nothing_imports_what_needs_something_installed() -> None:
 
 def loops_named(path: Path, root: Path = SRC) -> set[str]:
     """The event loops that a file imports or has identifiers for."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    names |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    text = path.read_text()
+    names = {node.id for node in nodes(text) if isinstance(node, ast.Name)}
+    names |= {node.attr for node in nodes(text) if isinstance(node, ast.Attribute)}
     return LOOPS & (names | {module.partition(".")[0] for module in modules(path, root)})
 
 
@@ -371,8 +377,7 @@ def test_nothing_imports_the_whole_package_but_its_users() -> None:
 
 @each(files("."))
 def test_no_function_is_long(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, FUNCTION)]
+    functions = [node for node in nodes(path.read_text()) if isinstance(node, FUNCTION)]
     assert {node.name for node in functions if length(node) > 50} <= LONG.keys()
 
 

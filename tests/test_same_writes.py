@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from kit.asyncio_pipes import ASYNCIO_LOOPS, PipeSink, new_loop
+from kit.asyncio_pipes import PipeSink, new_loop
 from kit.certificates import client_context, server_context
 from wstransports.adapters.asyncio import AsyncioRuntime
 from wstransports.adapters.direct_writes import DirectWrites
@@ -90,7 +90,9 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 @needs_shortcut
 @pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("name", ASYNCIO_LOOPS)
+@pytest.mark.parametrize(
+    "name", ["asyncio", "uvloop", pytest.param("aiofastnet", marks=pytest.mark.slow)]
+)
 def test_random_writes_are_the_same(
     name: str, tls: bool, contexts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
-from types import FunctionType, ModuleType, SimpleNamespace
+from functools import cache
+from types import FunctionType, ModuleType, NoneType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,20 +43,27 @@ COMPRESSED = REQUEST[:-2] + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r
 pytestmark = needs_shortcuts
 
 
-def slots_of(owner: object) -> list[str]:
+@cache
+def slots_of(cls: type) -> list[str]:
     """All but Inbox.taker: the address of a task is another in each run."""
-    names = [name for cls in type(owner).__mro__ for name in getattr(cls, "__slots__", ())]
+    names = [name for base in cls.__mro__ for name in getattr(base, "__slots__", ())]
     return [name for name in names if name != "taker"]
+
+
+# What is compared as it is.
+PLAIN = {NoneType, int, float, str, bytes, bool}
 
 
 def comparable(value: Any) -> object:
     """What objects with the same history have in common: of most only the class."""
+    cls = type(value)
+    if cls in PLAIN or isinstance(value, Enum):
+        return value
     if isinstance(value, WebSocketReader):
         return (value.data_type, value._counted, value._whole)
     if isinstance(value, list | tuple | deque):
         return [comparable(one) for one in value]
-    plain = value is None or isinstance(value, int | float | str | bytes | bool | Enum)
-    return value if plain else type(value).__name__
+    return cls.__name__
 
 
 class Scene:
@@ -149,8 +157,9 @@ class Scene:
             parts += [session.inbox, session.intake, session.outbox, self.runtime.batch]
             for part in parts:
                 real = part.real if isinstance(part, Standin) else part
-                for name in slots_of(real):
-                    self.note(type(real).__name__, name, comparable(getattr(real, name, "none")))
+                cls: Any = type(real)
+                shown = {name: comparable(getattr(real, name, "none")) for name in slots_of(cls)}
+                self.note(cls.__name__, shown)
             self.note("sent", end.received_now(), end.at_eof)
 
     async def play(self, act: Callable[["Scene"], Awaitable[None]], request: bytes) -> None:

@@ -12,7 +12,7 @@ import pytest
 from test_writer import only_client
 
 from kit.log import Log
-from kit.loops import SOCKETS, Loop, on, on_sockets
+from kit.loops import SOCKETS, Loop, on
 from kit.peer import Peer
 from wstransports import Client, ConnectionClosed
 from wstransports.runtime import running
@@ -162,7 +162,11 @@ async def sending(
     ],
 )
 @pytest.mark.parametrize(
-    "talks", [True, False], ids=["it talks", "its pongs wait behind what it reads"]
+    "talks",
+    [
+        pytest.param(True, id="it talks", marks=pytest.mark.slow),
+        pytest.param(False, id="its pongs wait behind what it reads"),
+    ],
 )
 @on(*SOCKETS, slow={"trio"})  # it is the kernel that is asked
 async def test_a_slow_reader_stays(
@@ -193,7 +197,7 @@ async def test_a_slow_reader_stays(
         assert failed[0] - since > TIMEOUT / 4  # TCP announces its space in steps
 
 
-@on_sockets
+@on(*SOCKETS, slow={"trio"})
 async def test_what_only_the_kernel_holds_counts_too(
     loop: Loop, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
