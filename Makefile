@@ -54,7 +54,7 @@ ALL := $(VENV_PYTHON) -m pytest -q \
     $(if $(OLDER),-p few_examples --deselect=tests/benchmarks/test_smoke.py::test_everything_is_measured_and_written_down)
 
 # The two halves of `make test`, which take about the same time.
-HALF := tests/outgoing tests/transports
+HALF := tests/asgi tests/outgoing tests/transports
 
 # Whether the stubs of the C extensions say what they do.
 STUBTEST := $(VENV_PYTHON) -m mypy.stubtest wscore._speedups wstransports._speedups
