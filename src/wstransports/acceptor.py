@@ -40,8 +40,8 @@ from .runtime import Listener, Runtime, Signal, Sink, wait_for
 
 OnConnection = Callable[[Client], Awaitable[object]]
 
-# Seconds in which the clients may answer the Close whose callbacks took too long when the server
-# stopped.
+# When the server stops: seconds in which clients whose callbacks took too long may answer the
+# Close.
 CLOSING_TIME = 1.0
 
 # Seconds for the handshakes in progress, before a server drains, if each has as long as it likes.

@@ -102,7 +102,7 @@ def bound_to(sock: socket.socket) -> tuple[str, int]:
 async def look_up(host: str | None, port: int, resolve: LookUp, flags: int = 0) -> list[Any]:
     """What getaddrinfo() finds; `resolve` is the loop's own.
 
-    That runs a thread, which is for names only: an IP address needs none, and uvloop's loses the
+    `resolve` runs a thread, so it gets names only: an IP address needs none, and uvloop loses the
     zone of a link-local one.
     """
     kind = socket.SOCK_STREAM

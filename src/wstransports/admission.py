@@ -19,7 +19,7 @@ MOST_OPENING = 16
 # The most refused connections that may read their answer and close; any other is dropped after it.
 MOST_LINGERING = 8
 
-# Seconds that they have for it.
+# Seconds for that.
 LINGER = 1.0
 
 

@@ -51,7 +51,7 @@ class RoundRobin:
         self._last = 0  # the id of the member with the last long read, which may be lost
 
     def is_alone(self, member: object) -> bool:
-        """Whether `member` had the last long read too, and nothing waits; it has one now."""
+        """Note a long read of `member`. Returns whether the last was its too, and nothing waits."""
         alone = self._last == id(member) and not self._waiting
         self._last = id(member)
         return alone
@@ -79,8 +79,8 @@ class RoundRobin:
     def run(self, number: int, now: Callable[[], float]) -> bool:
         """Call what waits, in order, for as long as there is time.
 
-        `number` is that at the request of this call. Returns whether to call it again: nothing
-        waits, but the time that was used must be given back.
+        `number` is `self.number` when this call was requested. Returns whether to call it again if
+        nothing waits: the next iteration must begin with all of its time.
         """
         waiting = self._waiting
         first = number == self.number  # in this iteration
@@ -113,8 +113,8 @@ class Batch:
         self.active: int = 0
         """How many blocks are open; not 0 while output is gathered."""
         self.old_at: float = 0.0
-        """When output is old, by the loop's clock: the next `put` then calls `end`. 0 if nothing
-        has set it for this input: then the first `put` does."""
+        """When output is old, by the loop's clock: then the next `put` calls `end`. 0 until it is
+        set for this input, at the latest by the first `put`."""
         self.round_robin: RoundRobin = RoundRobin()
         """How the loop's connections share the time for input."""
         self.is_idle: Callable[[], bool] = is_idle

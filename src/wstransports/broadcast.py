@@ -227,8 +227,8 @@ class Sending:
     def begin(self, until: float) -> bool:
         """Send to the first clients, as `send_slice`.
 
-        To a few it sends at once: a pause may last until other broadcasts end. While others are
-        unfinished, it sends to one of many, since many may begin in one turn of the loop.
+        Few clients all get it at once: a pause may last until other broadcasts end. While these are
+        unfinished, only one of many clients gets it: many broadcasts may begin in one turn.
         """
         if self._count <= self._step:
             self.send_all()
@@ -317,7 +317,7 @@ class Sending:
             self._most = None if bound >= session.options.write_limit else policy.max_waiting
         if outbox.batch is not self._batch:  # each loop has one
             self._batch = batch = outbox.batch
-            # While nothing is gathered, order allows to write without the batch, which takes 25 %
+            # While nothing is gathered, a write without the batch keeps the order, and takes 25 %
             # fewer instructions. A second broadcast during the same input is gathered.
             self._at_once = len(message.payload) < LARGE and batch.empty()
             if self._at_once and batch.active:

@@ -13,7 +13,7 @@ from .runtime import Pipe, Runtime
 P = ParamSpec("P")
 
 # Seconds after which a task that somebody else cancelled counts as a failed callback. A loop that
-# shuts down cancels all tasks at once, those included which then close the connections with 1001.
+# shuts down cancels all tasks, including those that then close the connections with 1001.
 _SHUTDOWN_SHOWS = 0.1
 
 

@@ -48,5 +48,5 @@ class Clients(Mapping[Key, Client]):
 
 
 def _key(client: Client) -> Key:
-    """The tuple that log lines name it by, if there is one: another would be 56 bytes a client."""
+    """The tuple that its log lines use, if any: another tuple would take 56 bytes a client."""
     return client._session.identity.peer or (client.addr, client.port)

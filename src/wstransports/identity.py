@@ -32,8 +32,8 @@ class Identity:
     def log(self, level: int, what: str, *, error: BaseException | None = None) -> None:
         """Log one line about this connection, with the traceback of `error`.
 
-        Peers can cause any number of lines: above INFO there are so many in a second, and the
-        others are logged at INFO.
+        Peers can cause any number of lines: above INFO, `log_limit.MOST` of a level are logged in a
+        second, and the others at INFO.
         """
         if level > logging.INFO and self._limit is not None:
             before = self._limit.count(level)

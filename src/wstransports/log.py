@@ -28,8 +28,8 @@ def log(
 
     It is printed instead, as logging itself does with most errors of handlers. Without a `logger`
     the package's own gets it. `stacklevel` is that of logging: 2 names the caller as the place.
-    What does not print in a str of `args` is escaped, wherever it comes from: a peer's line break
-    would forge a line.
+    Unprintable characters in each str of `args` are escaped: a peer's line break would forge a
+    line.
     """
     shown = [printable(one, _MOST) if isinstance(one, str) else one for one in args]
     try:

@@ -17,7 +17,7 @@ class LogLimit:
         self._seconds: dict[int, tuple[float, int]] = {}  # by level: its begin, and its lines
 
     def count(self, level: int) -> int | None:
-        """Count a line; None if it is one too many, else how many were that before it."""
+        """Count a line; None if it is too many, else how many were too many before it."""
         now = self._now()
         began, lines = self._seconds.get(level, (now, 0))
         if lines and now - began < 1:

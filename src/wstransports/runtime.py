@@ -90,7 +90,7 @@ class Pipe(Protocol):
 
     def set_write_limit(self, size: int) -> None:
         """Set the high-water mark of `full` to `size` bytes, at least 1; it is WRITE_LIMIT before.
-        Once a stream is `full`, it is so until a quarter of that waits, or somewhat more or less.
+        Once a stream is `full`, it stays so until only about a quarter of that waits.
         """
 
     def waiting(self) -> int:
@@ -126,8 +126,8 @@ class Pipe(Protocol):
     def call_at(self, when: float, call: Callable[[], None]) -> "Timer":
         """Call `call` when the loop's clock reaches `when`, but never within this call.
 
-        If it takes TURNS calls, each from within the one before, and all for a time that has
-        passed, then what had arrived before the first is given to the sink before the last.
+        When the last of TURNS calls in a row runs, each made within the one before for a time that
+        has passed, the sink has got all that had arrived before the first.
         """
 
 
@@ -261,8 +261,8 @@ class LoopRuntime(Runtime, Protocol):
     """A Runtime that is registered for its loop."""
 
     def stop_signals(self, stop: Callable[[], None]) -> AbstractContextManager[object]:
-        """A block in which the first SIGINT or SIGTERM calls `stop` in the loop; a second one does
-        what it did before. Raises RuntimeError unless in the main thread."""
+        """A block in which the first SIGINT or SIGTERM calls `stop` in the loop; the next one has
+        its former effect. Raises RuntimeError unless in the main thread."""
 
 
 async def wait_for(runtime: Runtime, signal: Signal, seconds: float) -> None:
@@ -361,8 +361,8 @@ class Served(Protocol):
 
 
 Block = Callable[[Served], AbstractContextManager[Any]]
-"""A block of a server on a loop that it drives from outside: yields the loop's own server object,
-and suppresses the error that its own stop caused."""
+"""A block of a server on a loop that it drives from outside: yields the listener, and suppresses
+the error that its own stop caused."""
 
 _blocks: list[Block] = []
 

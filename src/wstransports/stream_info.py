@@ -8,8 +8,8 @@ NAMES = ("peername", "sockname", "socket", "ssl_object", "peercert", "cipher")
 
 
 class StreamSocket:
-    """A connection's socket, as users have it, without what would harm the connection: to close it
-    below that, which would write on to its number, another's by then, and to have it block."""
+    """A connection's socket for users. It can neither block nor be closed: after a close, the
+    connection would write on to the descriptor, which may be another socket's by then."""
 
     __slots__ = ("_sock",)
 

@@ -127,8 +127,8 @@ class WebSocketProtocol(Exchange, asyncio.Protocol):
 
 
 async def _drop_at_end(connections: set[Any]) -> AsyncGenerator[None]:
-    """Drop what is connected when the loop ends its generators, for a loop closes no sockets of
-    others: if uvicorn is stopped by force, or waits no longer."""
+    """Drop what is connected when the loop closes its async generators: uvicorn was stopped by
+    force, or waits no longer, and the loop closes no sockets of ours."""
     try:
         yield
     finally:

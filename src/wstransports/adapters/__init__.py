@@ -12,7 +12,7 @@ from . import transport as transport
 
 def _find_trio() -> LoopRuntime | None:
     """The Runtime of a trio run; nothing of trio is loaded before somebody has imported it."""
-    # Another thread may be importing it: then no run can be here, and this function is missing.
+    # If another thread is importing trio, the function is missing, and no trio task runs here.
     in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
     if in_trio_task is None or not in_trio_task():
         return None

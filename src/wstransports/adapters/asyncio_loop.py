@@ -32,8 +32,8 @@ class Loop:
         self.now = _clock(loop)
         self.timers: FarTimers = FarTimers(self.now, self._call_at)
         self.forgets_broken: bool = not isinstance(loop, asyncio.BaseEventLoop) and _CAN_POLL
-        """Whether, as uvloop, it calls only once what watches a socket with an error, even if that
-        leaves something to read."""
+        """Whether the loop, as uvloop does, reports a socket with an error only once, even if
+        something is left to read."""
         self.read_buffer: memoryview = memoryview(bytearray(READ_SIZE))
         self._context = Context()  # empty: what calls a user's callback sets that of its client
 

@@ -57,7 +57,7 @@ class AsyncioSocketPipe(AsyncioPipe, SocketPipe):
             self._watch_again()
 
     def _watch_again(self) -> None:
-        """If the socket has an error, the loop has forgotten it, with what there is to read."""
+        """If the socket has an error, the loop has forgotten it: watch again, to read the rest."""
         if self._lost or self._paused:
             return
         poll = select.poll()

@@ -45,7 +45,7 @@ class AsyncioWaiter:
         self._step = self._context = None
         try:
             context.run(step, self._done)
-        except RuntimeError:  # never the task's: this call was made in its context
+        except RuntimeError:  # not the task's: its context is entered already
             self._loop.call_soon(step, self._done, context=context)
 
     # As a future: the task that waits calls these.

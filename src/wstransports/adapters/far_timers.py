@@ -48,7 +48,7 @@ class FarTimer:
 
 
 class FarTimers:
-    """The timers of a loop's connections, of which those wait here that are `FAR` seconds away.
+    """The timers of a loop's connections; those at least `FAR` seconds away wait here.
 
     `now` is the loop's clock, `call_at` its own timer.
     """

@@ -43,7 +43,7 @@ class SocketPipe(DirectWrites):
 
     def _own(self, sock: socket.socket, peername: Any) -> None:
         self._sock = sock
-        self._descriptor = None if sys.platform == "win32" else sock.fileno()  # a file, but there
+        self._descriptor = None if sys.platform == "win32" else sock.fileno()  # not a file there
         # Log lines need it after the end.
         self._peername = peername or _name(sock.getpeername)
         self._unsent = None

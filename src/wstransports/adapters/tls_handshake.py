@@ -10,7 +10,7 @@ from ..tls_pipe import TlsPipe
 
 
 class TlsHandshake:
-    """The handshake of `pipe`, the TLS between a stream, whose sink it becomes, and `sink`."""
+    """The handshake of `pipe`, the sink of a stream, which speaks TLS there for `sink`."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ async def join(
     sock: socket.socket,
     join_plain: Callable[[socket.socket, Sink], Awaitable[object]],
 ) -> None:
-    """Have `join_plain` connect a socket to `sink`, or to the TLS of it that `where` demands.
+    """Have `join_plain` connect a socket to `sink`, through TLS if `where` demands it.
 
     Raises OSError if the handshake fails. Whatever fails, the socket is closed.
     """

@@ -44,7 +44,7 @@ class TransportPipe(AsyncioPipe, asyncio.BufferedProtocol):
             transport.set_read_buffer_limits(READ_AHEAD)  # a loop's own TLS
         self._sink.connected(self)
         if self.waiting() > self._transport.get_write_buffer_limits()[1]:
-            self.pause_writing()  # the transport calls it once, and called the protocol before this
+            self.pause_writing()  # the transport calls it once: it called the former protocol
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

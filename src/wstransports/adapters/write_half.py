@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ..runtime import WRITE_LIMIT, Signal
 
-# Senders that waited go on when this part of the limit waits.
+# Waiting senders go on once only 1/LOW of the limit waits.
 LOW = 4
 
 

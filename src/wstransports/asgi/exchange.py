@@ -258,7 +258,7 @@ class Exchange:
         return self._disconnect()
 
     def _disconnect(self) -> Message:
-        """The disconnect event; a server that stops closes, as all messages are answered."""
+        """The disconnect event. A stopping server closes now: all messages are answered."""
         if self._left is None:
             closed = self._session.closed_error()
             self._end(closed.code, closed.reason)

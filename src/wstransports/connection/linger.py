@@ -9,8 +9,8 @@ from wscore import ClientConnection, ServerConnection
 from ..runtime import TURNS, Pipe, Timer
 from ..sending.kernel_buffer import unsent
 
-# Seconds until the first look whether all is sent, by when a client that is near has closed the
-# stream itself; and the first of the pauses between further looks, each twice as long.
+# Seconds until the first check that all is sent: by then, a client nearby has closed the stream.
+# The first pause between further checks is as long, and each next one twice as long.
 FIRST_PAUSE = 0.01
 
 
@@ -72,9 +72,9 @@ class Linger:
         self._timer = self._pipe.call_at(when, self)
 
     def _end_below_tls(self) -> None:
-        """End our half of TCP right after that of TLS, by which the client ends both.
+        """End our half of TCP right after that of TLS, whose end has the client end both.
 
-        Most adapters have done so; a loop's own TLS may leave it to the client.
+        Most adapters have done that already; a loop's own TLS may not.
         """
         sock = self._pipe.info("socket")
         with suppress(OSError):  # it is closed, or reset

@@ -24,8 +24,8 @@ REASONS = {
 }
 """Their names in log lines."""
 
-# Bytes from which on a read counts in the time that connections share: shorter ones take less than
-# the bookkeeping is worth.
+# Reads of at least this many bytes count in the time that connections share. Shorter ones take too
+# little time to be worth the bookkeeping.
 LONG_READ = 128 * 1024
 
 
@@ -113,8 +113,8 @@ class Intake:
                 now = runtime.now()
 
     def take_turns(self, since: float) -> None:
-        """A long read was handled, from `since` on: if others have had as many as there is time
-        for, read on in turn with them."""
+        """A long read was handled, from `since` on: if others wait or the time is used up, read on
+        in turn with them."""
         round_robin = self._runtime.batch.round_robin
         if self.pause_reasons or round_robin.is_alone(self):
             return

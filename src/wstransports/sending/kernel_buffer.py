@@ -19,8 +19,8 @@ if sys.platform == "linux":
     def unsent(sock: Any) -> int:
         """How many bytes the peer has not taken, of those that the kernel has.
 
-        A Unix socket counts the kernel's own memory in. 0 if the socket is closed, or is none that
-        can be asked.
+        Of a Unix socket, the kernel's own memory counts too. 0 if the socket is closed, or cannot
+        be asked.
         """
         return _queued(sock, TIOCOUTQ)
 
@@ -43,7 +43,7 @@ if sys.platform == "linux":
         """How many segments are out that the peer's kernel has not acknowledged.
 
         Without a loss of connectivity that is soon 0, whether the peer reads or not. 0 if the
-        socket is closed, or is none of TCP's.
+        socket is closed, or does not use TCP.
         """
         try:
             info = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _UNACKED.stop)
@@ -54,8 +54,8 @@ if sys.platform == "linux":
     def has_ended(sock: Any) -> bool:
         """Whether the peer has ended its half of TCP, and we have not ended ours.
 
-        That shows even if what it sent before is unread. False if the socket is closed, or is none
-        of TCP's.
+        That shows even if what it sent before is unread. False if the socket is closed, or does
+        not use TCP.
         """
         try:
             info: bytes = sock.getsockopt(IPPROTO_TCP, TCP_INFO, _STATE + 1)

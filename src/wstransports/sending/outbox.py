@@ -25,8 +25,8 @@ from .source import Source
 # loop of sends to a fast peer would block the event loop.
 _YIELD_AFTER = 2**20
 
-# Large messages count a quarter, because they take less than a tenth of the time for as many
-# bytes. Yielding after each of 1 MiB took 1.2 iterations of the loop for each instead of 0.8.
+# Bytes of large messages count a quarter, because they take less than a tenth of the time. A yield
+# after each message of 1 MiB took 1.2 iterations of the loop a message, instead of 0.8.
 _LARGE_COUNT = 4
 
 MESSAGE_ABORTED = Reasons.UNEXPECTED_CONDITION, "a message was broken off"
@@ -235,9 +235,9 @@ class Outbox:
 
         This asks the kernel: a slow peer takes from its buffer long before there is space for ours,
         and a ping waits there, too.
-        While reading is `paused`, what nobody acknowledges shows that a peer is gone. With TLS the
-        end of its TCP does, too: under uvicorn, asyncio's TLS drops what is written after that, and
-        says so to nobody.
+        While reading is `paused`, unacknowledged segments show that a peer is gone. With TLS the
+        end of its half of TCP shows it, too: under uvicorn, asyncio's TLS silently drops what is
+        written after that.
         """
         waiting = self.pipe.waiting()
         self._watched = waiting > 0
@@ -443,7 +443,7 @@ class Outbox:
             self._congested_since = self.runtime.now()
 
     def is_too_slow(self, max_waiting: int, max_seconds: float) -> bool:
-        """Whether more bytes wait than `max_waiting`, or messages longer than `max_seconds`."""
+        """Whether more than `max_waiting` bytes wait, or messages wait for `max_seconds`."""
         since = self._congested_since
         too_long = since is not None and self.runtime.now() - since >= max_seconds
         return too_long or self.pipe.waiting() + self.held_back > max_waiting
