@@ -155,7 +155,7 @@ class Acceptor:
 
     def _accept_connection(self, runtime: Runtime, context: Context) -> Sink | None:
         """A connection is accepted, but not connected; None to close it at once."""
-        admitted = self._open and self._sessions.has_room()
+        admitted = self._open and self._sessions.may_admit()
         if not admitted and not self._sessions.may_refuse():
             self._rejected(Identity(self._options.logger, self._options.log_limit), 0)
             return None

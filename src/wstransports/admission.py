@@ -40,7 +40,7 @@ class Admission:
         self._opening: set[Session] = set()  # those of both that are not connected yet
         self._lingering: list[Session] = []  # those refused that have their answer
 
-    def has_room(self) -> bool:
+    def may_admit(self) -> bool:
         """Whether one more may be admitted."""
         return self._most is None or len(self._admitted) < self._most
 

@@ -140,7 +140,7 @@ class CallsBackAfterTheLoss(MemoryPipe):
 @breaks(Rule.ABORT_SOON)
 class ReportsNoLoss(MemoryPipe):
     def _report_lost(self, exc: Exception | None) -> None:
-        self._make_room()
+        self._make_space()
 
 
 @breaks(Rule.ABORT_SOON)
@@ -253,7 +253,7 @@ class IsAlwaysFull(MemoryPipe):
         super().write(data)
         self.full = True
 
-    def _make_room(self) -> None:
+    def _make_space(self) -> None:
         """Does nothing."""
 
 
@@ -280,12 +280,12 @@ class DrainsWhenAnythingIsSent(MemoryPipe):
     def _sent(self, size: int) -> None:
         super()._sent(size)
         full = self.full
-        self._make_room()
+        self._make_space()
         self.full = full
 
     async def drain(self) -> None:
-        self._room = self._room or self._new_signal()
-        await self._room.wait()
+        self._space = self._space or self._new_signal()
+        await self._space.wait()
 
 
 @breaks(Rule.DRAIN_RETURNS)

@@ -156,7 +156,7 @@ def test_a_loop_that_calls_for_nothing(run: Callable[[Main], None]) -> None:
     run(main)
 
 
-def test_it_has_room_again_when_a_quarter_of_the_limit_waits(run: Callable[[Main], None]) -> None:
+def test_it_has_space_again_when_a_quarter_of_the_limit_waits(run: Callable[[Main], None]) -> None:
     async def main() -> None:
         pipe, sink, theirs = opened(socket.socketpair())
         limit = 2**20

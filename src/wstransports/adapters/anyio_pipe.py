@@ -72,7 +72,7 @@ class AnyioPipe(WriteHalf):
             finally:
                 self._lost = True
                 self._unsent.clear()
-                self._make_room()
+                self._make_space()
                 self._sink.connection_lost(self._error)
                 self._error = None  # its traceback refers to this pipe
                 self._sink = LostSink(self._sink)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from ..runtime import Signal
 from ..speedups import accelerated_method
-from .write_half import Room
+from .write_half import BufferSpace
 
 # The most parts that one call writes: as many as POSIX promises.
 MOST_PARTS = 16
 
 
-class DirectWrites(Room, ABC):
+class DirectWrites(BufferSpace, ABC):
     """The writes of a pipe that has a socket.
 
     A pipe inherits from it and sets `_descriptor`. `_write_rest` sees to what the kernel does not

@@ -109,7 +109,7 @@ class SocketPipe(DirectWrites):
         if not unsent.size:
             self._holds, self._unsent = False, None
         if self.full and unsent.size <= self._limit // LOW:
-            self._make_room()
+            self._make_space()
         if self._closing:
             self._end_if_sent()
 
@@ -143,7 +143,7 @@ class SocketPipe(DirectWrites):
 
     def _lose(self) -> None:
         """Report the loss of the stream."""
-        self._make_room()
+        self._make_space()
         self._sink.connection_lost(self._error)
         self._error = None  # its traceback refers to this pipe
         self._sink = LostSink(self._sink)

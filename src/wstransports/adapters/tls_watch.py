@@ -35,7 +35,7 @@ class TlsWatch:
             self._written += len(part) + len(part) // 256 + 64
 
     def stop(self) -> None:
-        """The stream has room, or is lost."""
+        """The stream has buffer space, or is lost."""
         self._timer.cancel()
 
     def _look(self, least: int) -> None:

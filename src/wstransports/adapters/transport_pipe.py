@@ -65,7 +65,7 @@ class TransportPipe(AsyncioPipe, asyncio.BufferedProtocol):
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
-        self._make_room()
+        self._make_space()
 
     def eof_received(self) -> bool:
         self._ended = True

@@ -9,35 +9,35 @@ from ..runtime import WRITE_LIMIT, Signal
 LOW = 4
 
 
-class Room:
+class BufferSpace:
     """Whether there is buffer space, and the senders that wait for it.
 
-    A pipe inherits from it, sets `full`, and calls `_make_room` when there is space again, or when
+    A pipe inherits from it, sets `full`, and calls `_make_space` when there is space again, or when
     the stream is lost.
     """
 
-    __slots__ = ("_new_signal", "_room", "full")
+    __slots__ = ("_new_signal", "_space", "full")
 
     def __init__(self, new_signal: Callable[[], Signal]) -> None:
         self.full: bool = False
         self._new_signal = new_signal
-        self._room: Signal | None = None  # made when somebody waits
+        self._space: Signal | None = None  # made when somebody waits
 
     async def drain(self) -> None:
         """Return when `full` is False, or when the connection is lost. Any number may wait."""
         while self.full:
-            if self._room is None:
-                self._room = self._new_signal()
-            await self._room.wait()
+            if self._space is None:
+                self._space = self._new_signal()
+            await self._space.wait()
 
-    def _make_room(self) -> None:
+    def _make_space(self) -> None:
         self.full = False
-        room, self._room = self._room, None
-        if room is not None:
-            room.set()
+        space, self._space = self._space, None
+        if space is not None:
+            space.set()
 
 
-class WriteHalf(Room, ABC):
+class WriteHalf(BufferSpace, ABC):
     """Holds the bytes that the peer has not taken.
 
     A pipe inherits from it and implements `write`, which gives `_hold` the bytes that cannot be
@@ -73,4 +73,4 @@ class WriteHalf(Room, ABC):
     def _sent(self, size: int) -> None:
         del self._unsent[:size]
         if self.full and len(self._unsent) <= self._limit // LOW:
-            self._make_room()
+            self._make_space()

@@ -125,7 +125,7 @@ class MemoryPipe(WriteHalf):
             self._runtime._ready.append(partial(self._report_lost, exc))
 
     def _report_lost(self, exc: Exception | None) -> None:
-        self._make_room()  # waiting senders go on after us, and find the connection lost
+        self._make_space()  # waiting senders go on after us, and find the connection lost
         self._sink.connection_lost(exc)
         self._sink = LostSink(self._sink)
         self._reported = True

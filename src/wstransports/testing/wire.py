@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..adapters.write_half import LOW, Room
+from ..adapters.write_half import LOW, BufferSpace
 from ..client import Client
 from ..connection.session import Session
 from ..runtime import TURNS
@@ -70,7 +70,7 @@ class _Wired:
         self._delayed = 0  # the bytes at the end of those that are under way
         self._closed = False
         self._lost = False
-        self._room = Room(session.runtime.signal)
+        self._space = BufferSpace(session.runtime.signal)
         self._now = session.runtime.now
         self._pipe = pipe = session.pipe
         self.pause_reading = pipe.pause_reading
@@ -89,7 +89,7 @@ class _Wired:
         """As a Signal: the stream is lost."""
         self._lost = True
         self._held.clear()
-        self._room._make_room()
+        self._space._make_space()
         self._over.set()
 
     async def wait(self) -> None:
@@ -99,11 +99,11 @@ class _Wired:
     @property
     def full(self) -> bool:
         """As a Pipe."""
-        return self._room.full or self._pipe.full
+        return self._space.full or self._pipe.full
 
     @full.setter
     def full(self, full: bool) -> None:
-        self._room.full = full
+        self._space.full = full
 
     def write(self, data: bytes) -> None:
         """As a Pipe."""
@@ -125,7 +125,7 @@ class _Wired:
 
     async def drain(self) -> None:
         """As a Pipe."""
-        await self._room.drain()
+        await self._space.drain()
         await self._pipe.drain()
 
     def close(self) -> None:
@@ -154,8 +154,8 @@ class _Wired:
                 self._cut_when_taken(self._pipe.waiting())
         if len(self._held) > self._limit:
             self.full = True
-        elif self._room.full and len(self._held) <= self._limit // LOW:
-            self._room._make_room()
+        elif self._space.full and len(self._held) <= self._limit // LOW:
+            self._space._make_space()
         if self._closed and not self._held:
             self._pipe.close()
 
