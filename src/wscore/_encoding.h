@@ -19,9 +19,9 @@ enum {
 #define START_OF_THREE(one) ((one) >> 12 | ((one) << 2 & 0x3F00) | 0x80E0)
 
 /* Three functions for characters of one or two bytes each. encoded_size: their size in UTF-8, -1 if
-there is a surrogate. encode_group: encodes a group and returns its end, behind which up to three
-bytes may be overwritten. encode: encodes all of them, and writes nothing behind the end, which it
-returns. */
+there is a surrogate. encode_group: encodes a group and returns its end; up to three bytes
+after it may be overwritten. encode: encodes all of them, writes nothing after the end, and returns
+that. */
 #define DEFINE_ENCODE(encoded_size, encode_group, encode, unit)                                    \
     static Py_ssize_t encoded_size(const unit *from, Py_ssize_t size)                              \
     {                                                                                              \
@@ -77,7 +77,7 @@ returns. */
                                                                                                    \
     static char *encode(char *to, const unit *from, Py_ssize_t size)                               \
     {                                                                                              \
-        while (size >= GROUP + 3) { /* room for what a group writes behind its end */             \
+        while (size >= GROUP + 3) { /* space for what a group writes after its end */             \
             to = encode_group(to, from);                                                           \
             from += GROUP;                                                                         \
             size -= GROUP;                                                                         \

@@ -432,7 +432,7 @@ class Connection(Sender, Generic[Handshake]):
         return [self._lost(reason)] if before in MAY_RECEIVE else []
 
     def _is_reported(self, event: Event, now: float) -> bool:
-        """Whether to report an event: of the pongs for keepalive pings that are alike, the last."""
+        """Whether to report an event: of the pongs for equal keepalive pings, only the last."""
         ping = self._keepalive_ping
         if ping is None or not isinstance(event, Pong) or event.payload != ping[0]:
             return True

@@ -8,9 +8,9 @@ from typing import Self
 
 from .speedups import accelerated
 
-# From this size on, tables are used: one integer takes 1.1 times as long for 8 KiB, 1.7 times for
-# 256 KiB and 1.9 times for 1 MiB.
-_TABLES_FROM = 8192
+# From this size on, tables are used: one integer takes 1.4 times as long for 8 KiB, 1.6 times for
+# 32 KiB, and more than twice for 64 KiB to 1 MiB.
+_TABLES_FROM = 32768
 _XOR = tuple(bytes(byte ^ key for byte in range(256)) for key in range(256))
 
 # Bound once: to look it up twice takes 7 % of the instructions of a message of 32 bytes.

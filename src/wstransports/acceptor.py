@@ -22,7 +22,7 @@ from wscore import (
 from wscore.metering import MeteredServerConnection
 
 from .accept import Accept
-from .admission import CROWDED, FULL, LINGER, Admission
+from .admission import ADDRESS_FULL, FULL, LINGER, Admission
 from .client import Client
 from .clients import Clients
 from .connection.instrumented import WatchedLimitedSession, WatchedSession
@@ -231,7 +231,7 @@ class Acceptor:
 
     def _rejected(self, identity: Identity, status: int, reason: str | None = None) -> None:
         """A connection is refused before its request."""
-        word = "address" if reason is CROWDED else "full" if self._open else "shutdown"
+        word = "address" if reason is ADDRESS_FULL else "full" if self._open else "shutdown"
         self._instruments.call(identity, "rejected", status, word)
 
     def _new_core(self) -> ServerConnection:
@@ -289,16 +289,13 @@ class Acceptor:
         """Run on_connection."""
         callbacks = session.callbacks
         try:
-            # Callbacks.start and call inlined: two coroutines less for each connection.
             if self.on_connection is not None:
-                await self.on_connection(client)
-        except BaseException as error:  # noqa: BLE001  # a callback may raise anything
-            callbacks.failed("on_connection", error)
+                await callbacks.call("on_connection", self.on_connection, client)
         finally:
             try:
                 session.inbox.setup_done()
             finally:
-                callbacks.end()
+                callbacks.end()  # Callbacks.start would: 1 % of a handshake's instructions
 
     # The end.
 

@@ -10,7 +10,7 @@ from .runtime import peer_name
 
 # Why a connection is refused.
 FULL = "the server is full or closing"
-CROWDED = "too many connections from one address"
+ADDRESS_FULL = "too many connections from one address"
 
 # The most refused connections whose TLS handshake is awaited, so that they get their 503. Any other
 # is closed without an answer.
@@ -64,7 +64,7 @@ class Admission:
         if self._per_network[where] >= self._most_per_address:
             self._admitted.discard(session)
             self._refused.add(session)
-            return CROWDED
+            return ADDRESS_FULL
         self._networks[session] = where
         self._per_network[where] += 1
         return None

@@ -193,7 +193,7 @@ class Runtime(Protocol):
     """One event loop."""
 
     batch: Batch
-    """The loop's Batch, which the API fills and the adapter enters while it handles input."""
+    """The loop's Batch, which gathers output while input is handled."""
 
     checkpoints: bool
     """Whether every await of the API must be a checkpoint, even with nothing to wait for: trio's

@@ -250,7 +250,7 @@ async def test_an_error_in_taking_a_push(loop: MemoryLoop, log: Log) -> None:
         assert what == "dropped because of an error in handling the connection"
         assert repr(error) == "KeyError('a mistake')"
         assert owner.losses == [
-            "an error in handling what redis://there sent: KeyError('a mistake')"
+            "an error in handling what redis://there sent: KeyError: 'a mistake'"
         ]
 
 

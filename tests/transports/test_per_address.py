@@ -7,7 +7,7 @@ import pytest
 from kit.log import Log
 from kit.loops import SOCKETS, Loop, MemoryLoop, echo, on, on_memory, on_sockets
 from wstransports import WebSocketServer
-from wstransports.admission import CROWDED
+from wstransports.admission import ADDRESS_FULL
 from wstransports.network import network
 
 
@@ -21,7 +21,7 @@ async def test_more_connections_of_one_address_are_refused(loop: Loop, log: Log)
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
             assert answer.body == b"too many connections from one address\n"
             await third.eof()
-        assert set(log.lines()) == {f"refused with 503: {CROWDED}"}
+        assert set(log.lines()) == {f"refused with 503: {ADDRESS_FULL}"}
         with socket.socket() as elsewhere:
             elsewhere.setblocking(False)
             elsewhere.bind(("127.0.0.2", 0))
@@ -48,7 +48,7 @@ async def test_those_refused_take_no_place_and_leave_soon(loop: Loop, log: Log) 
         refused = [await loop.dial(server) for _ in range(3)]
         for peer in refused:
             peer.answers_eof = False  # it stays
-            assert (await peer.answer()).body == f"{CROWDED}\n".encode()
+            assert (await peer.answer()).body == f"{ADDRESS_FULL}\n".encode()
         await loop.until(lambda: len(server._acceptor._sessions) == 1)  # a second later
         assert len(log.lines()) == 3
 

@@ -60,8 +60,8 @@ def _checked(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
         raise RuntimeError("the server's loop is closed: pass loop=asyncio.new_event_loop()")
     if loop.is_running():
         raise RuntimeError(
-            "the server's loop runs already: use `async with socket:` or `await"
-            " socket.serve_forever()` inside it, because `with socket:` drives the loop itself"
+            "the server's loop runs already: use `async with server:` or `await"
+            " server.serve_forever()` inside it, because `with server:` drives the loop itself"
         )
     return loop
 

@@ -14,8 +14,8 @@ Scope = dict[str, Any]
 # The version of the specification of HTTP and WebSocket messages that `Exchange` follows.
 SPEC_VERSION = "2.4"
 
-# Fields that many clients send alike, and that have no secrets.
-_ALIKE = frozenset(
+# Fields that many clients send with the same value, and that have no secrets.
+_COMMON = frozenset(
     b"accept accept-encoding accept-language cache-control connection host origin pragma"
     b" sec-fetch-dest sec-fetch-mode sec-fetch-site sec-websocket-extensions"
     b" sec-websocket-version upgrade user-agent x-forwarded-proto".split()
@@ -59,8 +59,8 @@ def _headers(request: Request) -> list[tuple[bytes, bytes]]:
     for line in request.headers.encode().split(b"\r\n")[:-1]:
         name, _, value = line.partition(b": ")  # the first: the value may have one too
         name = name.lower()
-        alike = name in _ALIKE and len(value) <= _LONGEST_KEPT
-        fields.append(_kept(name, value) if alike else (name, value))
+        common = name in _COMMON and len(value) <= _LONGEST_KEPT
+        fields.append(_kept(name, value) if common else (name, value))
     return fields
 
 

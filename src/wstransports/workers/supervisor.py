@@ -82,7 +82,7 @@ class Supervisor:
         self._again = False  # another replacement was asked for meanwhile
         self._old: list[_Worker] = []  # those that were to stop accepting, and have not said so
         self._drain_at = math.inf
-        self._told: list[_Worker] = []  # all that were to stop accepting, and do not drain yet
+        self._leaving: list[_Worker] = []  # all that were to stop accepting, and do not drain yet
 
     @property
     def over(self) -> bool:
@@ -161,7 +161,7 @@ class Supervisor:
             return
         self.stopping = True
         self._report(logging.INFO, "the workers drain")
-        self._new, self._old, self._told = [], [], []
+        self._new, self._old, self._leaving = [], [], []
         self._give_up_at = self._drain_at = math.inf
         for place in self._places:
             place.start_at = math.inf
@@ -221,7 +221,7 @@ class Supervisor:
             if place.worker is not None:
                 self._order(Act.STOP_ACCEPTING, place.worker.number)
                 self._old.append(place.worker)
-                self._told.append(place.worker)
+                self._leaving.append(place.worker)
             place.worker, place.start_at, place.failures = worker, math.inf, 0
         self._drain_at = now + ANSWER_TIME
         if not self._old:
@@ -239,9 +239,9 @@ class Supervisor:
                 self._drain_old(now)
 
     def _drain_old(self, now: float) -> None:
-        told, self._told, self._old = self._told, [], []
+        leaving, self._leaving, self._old = self._leaving, [], []
         self._drain_at = math.inf
-        self._drain([worker for worker in told if worker.number in self._workers], now)
+        self._drain([worker for worker in leaving if worker.number in self._workers], now)
 
     def _give_up(self, why: str, now: float) -> None:
         """The new workers are of no use: the old ones go on."""

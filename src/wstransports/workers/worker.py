@@ -83,7 +83,7 @@ class Orders:
     # What the event loop calls.
 
     def connected(self, pipe: Pipe) -> None:
-        """The supervisor can be told something."""
+        """Messages to the supervisor can be sent."""
         self._pipe = pipe
 
     def data_received(self, data: bytes | memoryview) -> None:

@@ -143,7 +143,8 @@ class Link:
                     self._take(reply)
         except Exception as error:  # noqa: BLE001  # whatever the owner's owner raises
             log_dropped(self, error)
-            self.abort(BrokerLost(f"an error in handling what {self._name} sent: {error!r}"))
+            kind = type(error).__name__
+            self.abort(BrokerLost(f"an error in handling what {self._name} sent: {kind}: {error}"))
         if self._parser.failure:
             self._misunderstood(self._parser.failure)
 
