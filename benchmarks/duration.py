@@ -33,9 +33,9 @@ def expected(
 def _known(scenario: Scenario, took: Mapping[str, float]) -> float:
     if scenario.name in took:
         return took[scenario.name]
-    alike = [
+    similar = [
         seconds
         for name, seconds in took.items()
         if name in SCENARIOS and SCENARIOS[name].kind == scenario.kind
     ]
-    return mean(alike or took.values())
+    return mean(similar or took.values())

@@ -88,7 +88,7 @@ class Scenario:
 
     @property
     def timed(self) -> bool:
-        """Whether a round takes as long as it is told to, and not as long as its work."""
+        """Whether a round takes as long as it is asked to, and not as long as its work."""
         return self.kind not in ("idle", "stream")
 
     def load(self) -> list[str]:

@@ -428,7 +428,7 @@ class NoPipe:
 
 
 class Raising:
-    """What waits for a message, and cannot be told."""
+    """What waits for a message, and cannot be woken."""
 
     def __init__(self, error: type[BaseException]) -> None:
         self.error = error

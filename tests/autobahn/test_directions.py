@@ -186,12 +186,12 @@ def test_the_loop_that_was_asked_for_is_the_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direction: Direction
 ) -> None:
     monkeypatch.setattr(directions, "HERE", tmp_path)
-    told = tmp_path / "told"
+    reported = tmp_path / "reported"
     (tmp_path / f"echo_{direction.end}.py").write_text(
-        f"import pathlib, sys; pathlib.Path({str(told)!r}).write_text(sys.argv[1])"
+        f"import pathlib, sys; pathlib.Path({str(reported)!r}).write_text(sys.argv[1])"
     )
     run(direction, make_suite(tmp_path, "{}"), EVERYTHING, tmp_path, limit=20)
-    assert told.read_text() == direction.loop
+    assert reported.read_text() == direction.loop
 
 
 @pytest.mark.parametrize("program", ["echo_server.py", "echo_client.py"])

@@ -5,7 +5,7 @@ import re
 import pytest
 from selection import COMPRESSION, DIRECTIONS, EVERYTHING, GROUPS, SHORT, Direction, Selection
 
-# The suite has groups whose numbers begin alike: "1.*" must not take group 10 too.
+# The suite has groups whose numbers begin in the same way: "1.*" must not take group 10 too.
 SOME_CASES = ["1.1.1", "9.8.6", "10.1.1", "12.1.1", "12.1.10", "12.5.18", "13.1.1", "13.7.18"]
 
 

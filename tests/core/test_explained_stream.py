@@ -67,8 +67,8 @@ def test_the_same_as_of_the_whole_up_to_the_first_fault(data: st.DataObject, rol
     if not faulty:
         assert len(parts) == len(whole)
     elif "missing" not in whole[right].fields:
-        told = parts[right].faults
-        assert told and told == whole[right].faults[: len(told)]
+        reported = parts[right].faults
+        assert reported and reported == whole[right].faults[: len(reported)]
         assert len(parts) == right + 1
 
 

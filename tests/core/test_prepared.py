@@ -205,8 +205,11 @@ class TestOnce:
         """Windows, levels and memory levels; a connection without compression costs nothing."""
         kinds: list[tuple[str, Deflate]] = [
             (FIREFOX, Deflate()),
-            (CHROMIUM, Deflate(peer_window_bits=9)),  # alike: it is our window that counts
-            (f"{FIREFOX}; server_no_context_takeover", Deflate()),  # alike: it is for itself anyhow
+            (CHROMIUM, Deflate(peer_window_bits=9)),  # the same: it is our window that counts
+            (
+                f"{FIREFOX}; server_no_context_takeover",
+                Deflate(),
+            ),  # the same: it is for itself anyhow
             (f"{FIREFOX}; server_max_window_bits=10", Deflate()),
             (FIREFOX, Deflate(level=9)),
             (FIREFOX, Deflate(memory_level=9)),

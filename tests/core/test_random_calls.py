@@ -130,7 +130,7 @@ class Walk:
         self.flush(role)
         return True
 
-    def told(self, role: str, report: Callable[[], list[Event]]) -> None:
+    def reported(self, role: str, report: Callable[[], list[Event]]) -> None:
         """What may never raise; looks at the events."""
         connection = self.ends[role]
         phase, due = connection.phase, connection.next_deadline()
@@ -229,12 +229,12 @@ class Walk:
 
     def deliver_some(self, role: str, size: int) -> None:
         data, self.arriving[role] = self.arriving[role][:size], self.arriving[role][size:]
-        self.told(role, lambda: self.ends[role].receive_data(data, self.now))
+        self.reported(role, lambda: self.ends[role].receive_data(data, self.now))
 
     def ask_for_more(self, role: str) -> None:
         if self.ends[role].more:
             self.seen["more"] += 1
-        self.told(role, lambda: self.ends[role].receive_data(b"", self.now))
+        self.reported(role, lambda: self.ends[role].receive_data(b"", self.now))
 
     def forge(self, role: str) -> None:
         if self.maybe(0.05):
@@ -248,11 +248,11 @@ class Walk:
                 self.deliver(role)
             self.forged = True
             self.arriving[role] = b""
-            self.told(role, lambda: self.ends[role].receive_eof(self.now))
+            self.reported(role, lambda: self.ends[role].receive_eof(self.now))
 
     def lose(self, role: str) -> None:
         if self.maybe(0.02):
-            self.told(role, lambda: self.ends[role].connection_lost())
+            self.reported(role, lambda: self.ends[role].connection_lost())
             assert self.ends[role].phase is Phase.CLOSED
 
     def wait(self, role: str) -> None:

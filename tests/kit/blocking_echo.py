@@ -34,7 +34,7 @@ class Echo(WebSocketServer):
 
         async for message in client:
             if isinstance(message, str) and message.startswith("close "):
-                await client.close(int(message[6:]), "told so")
+                await client.close(int(message[6:]), "as asked")
             await client.writer.send(message)
 
 

@@ -9,7 +9,7 @@ class Closes:
     """Of all that it follows."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Reasons | int, str]] = []
+        self.reported: list[tuple[Reasons | int, str]] = []
         self.any = trio.Event()
 
     async def follow(self, client: Client) -> None:
@@ -17,5 +17,5 @@ class Closes:
         client.closed(self._on_closed)
 
     async def _on_closed(self, code: Reasons | int, reason: str) -> None:
-        self.told.append((code, reason))
+        self.reported.append((code, reason))
         self.any.set()

@@ -72,6 +72,6 @@ def test_nursery_start() -> None:
                         await closes.any.wait()
 
                 outer.start_soon(talk, f"ws://127.0.0.1:{server.port}")
-        assert closes.told == [(Reasons.GOING_AWAY, "")]
+        assert closes.reported == [(Reasons.GOING_AWAY, "")]
 
     trio.run(main)

@@ -59,7 +59,7 @@ def test_half_a_message_fails_its_connection() -> None:
                     await trio.lowlevel.checkpoint()
             await closes.any.wait()
             assert client.writer.closed
-        assert closes.told == [(Reasons.UNEXPECTED_CONDITION, "a message was broken off")]
+        assert closes.reported == [(Reasons.UNEXPECTED_CONDITION, "a message was broken off")]
 
     trio.run(main)
 
@@ -96,7 +96,7 @@ def test_a_cancelled_close_goes_on() -> None:
                 await client.close(4000)
             assert scope.cancelled_caught
             await closes.any.wait()
-        assert closes.told == [(4000, "")]
+        assert closes.reported == [(4000, "")]
 
     trio.run(main)
 
@@ -167,6 +167,6 @@ def test_a_loop_over_connections_that_is_left_closes_the_last_one(how: str) -> N
             with trio.fail_after(5):
                 while trio.lowlevel.current_statistics().tasks_living > tasks:
                     await trio.lowlevel.checkpoint()
-        assert closes.told == [(Reasons.NORMAL, "")]
+        assert closes.reported == [(Reasons.NORMAL, "")]
 
     trio.run(main)

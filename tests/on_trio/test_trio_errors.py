@@ -126,7 +126,7 @@ def test_a_callback_of_an_outgoing_connection(callback: str, log: list[logging.L
     assert what == f"on_{callback} raised"
     assert isinstance(error, ZeroDivisionError)
     code = Reasons.NORMAL if callback == "closed" else Reasons.UNEXPECTED_CONDITION
-    assert closes.told == [(code, "")]
+    assert closes.reported == [(code, "")]
 
 
 async def nursery_that_fails_when_cancelled(begun: trio.Event) -> None:

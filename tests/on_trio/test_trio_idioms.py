@@ -125,7 +125,7 @@ def test_time_is_trios() -> None:
     clock = trio.testing.MockClock(autojump_threshold=0.05)
     start = clock.current_time()
     trio.run(main, clock=clock)
-    assert len(closes.told) == 1
+    assert len(closes.reported) == 1
 
 
 def test_an_error_of_the_block_comes_as_it_is() -> None:

@@ -123,7 +123,7 @@ def test_a_client_that_leaves(
                 await stream.send_all(sent)
             await leave(stream)
             await closes.any.wait()
-            assert [code for code, _ in closes.told] == [Reasons.ABNORMAL_CLOSE]
+            assert [code for code, _ in closes.reported] == [Reasons.ABNORMAL_CLOSE]
             assert trio.current_time() == begun
 
     run(main)

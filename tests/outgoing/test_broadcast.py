@@ -208,7 +208,9 @@ async def test_it_is_framed_once_and_compressed_once(loop: Loop, counted: dict[s
 
 
 @on_each_loop
-async def test_it_is_compressed_once_for_all_alike(loop: Loop, counted: dict[str, int]) -> None:
+async def test_it_is_compressed_once_for_all_with_the_same_offer(
+    loop: Loop, counted: dict[str, int]
+) -> None:
     small = Deflate(window_bits=9, peer_window_bits=9)
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(loop.serving())

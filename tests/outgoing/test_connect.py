@@ -169,7 +169,7 @@ async def test_a_client_talks(loop: Loop) -> None:
 
 @on_each_loop
 async def test_callbacks(loop: Loop) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     all_told = loop.signal()
 
     async def on_connection(server_side: Client) -> None:
@@ -181,35 +181,35 @@ async def test_callbacks(loop: Loop) -> None:
 
         @server_side.pong
         async def on_pong(payload: bytes, length: int) -> None:
-            told.append(("answer", payload, length))
+            reported.append(("answer", payload, length))
             await server_side.close(Reasons.GOING_AWAY, "enough")
 
     async with loop.serving(on_connection) as server, connecting(server) as client:
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            told.append((reader.data_type, await reader.get()))
+            reported.append((reader.data_type, await reader.get()))
 
         @client.ping
         async def on_ping(payload: bytes, length: int) -> None:
-            told.append(("ping", payload, length))
+            reported.append(("ping", payload, length))
             await client.writer.pong(length, payload)
 
         @client.pong
         async def on_pong(payload: bytes, length: int) -> None:
-            told.append(("pong", payload, length))
+            reported.append(("pong", payload, length))
 
         @client.closed
         async def on_closed(code: Reasons | int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
             all_told.set()
 
         await client.writer.send("hello")
         await all_told.wait()
     # Pings and pongs are a sequence apart from that of the messages, and the server's is its own.
-    told.remove((DataType.TEXT, "hello"))
-    told.remove(("answer", b"are you there?", 14))
-    assert told == [
+    reported.remove((DataType.TEXT, "hello"))
+    reported.remove(("answer", b"are you there?", 14))
+    assert reported == [
         ("ping", b"are you there?", 14),
         ("pong", b"yes", 3),
         (Reasons.GOING_AWAY, "enough"),
@@ -337,7 +337,7 @@ async def test_each_frame_has_a_mask_of_its_own(loop: Loop) -> None:
 
 @on_memory
 async def test_keepalive_pings_a_silent_server_and_gives_up(loop: MemoryLoop) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     frames: list[tuple[int | bytes, ...]] = []
 
     async def talk(end: End) -> None:
@@ -352,7 +352,7 @@ async def test_keepalive_pings_a_silent_server_and_gives_up(loop: MemoryLoop) ->
 
         @client.closed
         async def on_closed(code: Reasons | int, reason: str) -> None:
-            told.append((code, reason, loop.now()))
+            reported.append((code, reason, loop.now()))
 
         await loop.advance(29)
         assert not frames
@@ -364,7 +364,7 @@ async def test_keepalive_pings_a_silent_server_and_gives_up(loop: MemoryLoop) ->
         await loop.advance(30)
         assert [first for first, _ in frames] == [0x89, 0x89]
         assert raw.ends[0].lost
-    assert told == [(Reasons.ABNORMAL_CLOSE, "keepalive: nothing was received for 60 s", 90)]
+    assert reported == [(Reasons.ABNORMAL_CLOSE, "keepalive: nothing was received for 60 s", 90)]
 
 
 @on_each_loop
@@ -386,13 +386,13 @@ async def test_what_the_server_may_not_send_fails_the_connection(loop: Loop) -> 
 
 @on_each_loop
 async def test_the_blocks_end_closes_with_1000(loop: Loop) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     over = loop.signal()
 
     async def on_connection(server_side: Client) -> None:
         @server_side.closed
         async def on_closed(code: Reasons | int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
             over.set()
 
     async with loop.serving(on_connection) as server:
@@ -401,12 +401,12 @@ async def test_the_blocks_end_closes_with_1000(loop: Loop) -> None:
 
             @client.closed
             async def on_closed(code: Reasons | int, reason: str) -> None:
-                told.append(("ours", code, reason))
+                reported.append(("ours", code, reason))
 
         assert client.state.name == "CLOSED"
         await over.wait()
-        assert set(told) == {("ours", Reasons.NORMAL, ""), (Reasons.NORMAL, "")}
-        assert len(told) == 2
+        assert set(reported) == {("ours", Reasons.NORMAL, ""), (Reasons.NORMAL, "")}
+        assert len(reported) == 2
         with pytest.raises(RuntimeError, match="async with"):
             await connection.__aexit__(None, None, None)
 

@@ -69,12 +69,12 @@ async def test_a_client_talks(loop: Loop, tls: Certificates) -> None:
 
 @on_sockets
 async def test_callbacks_on_both_sides(loop: Loop, tls: Certificates) -> None:
-    told: list[object] = []
+    reported: list[object] = []
     all_told = loop.signal()
 
     async def on_connection(theirs: Client) -> None:
         await theirs.writer.send("welcome")
-        told.append(await theirs.receive())
+        reported.append(await theirs.receive())
         await theirs.close(3000, "enough")
 
     async with (
@@ -84,16 +84,16 @@ async def test_callbacks_on_both_sides(loop: Loop, tls: Certificates) -> None:
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
-            told.append(await reader.get())
+            reported.append(await reader.get())
             await client.writer.send("thanks")
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
             all_told.set()
 
         await all_told.wait()
-    assert told == ["welcome", "thanks", (3000, "enough")]
+    assert reported == ["welcome", "thanks", (3000, "enough")]
 
 
 # Who is believed.
@@ -198,15 +198,15 @@ async def test_a_certificate_expires(loop: Loop, tls: Certificates) -> None:
 @on_sockets
 async def test_the_server_name_is_sent(loop: Loop, tls: Certificates) -> None:
     """By SNI (RFC 6066 section 3)."""
-    told: list[object] = []
+    reported: list[object] = []
     certs = server_context(tls.authority, "localhost", "good.example")
-    certs.sni_callback = lambda sslobject, name, context: told.append(name)
+    certs.sni_callback = lambda sslobject, name, context: reported.append(name)
     async with loop.serving(echo, certs=certs) as server:
         async with connect(f"wss://localhost:{server.port}/", ssl=tls.client):
             pass
         async with connecting(server, ssl=tls.client, server_hostname="good.example"):
             pass
-    assert told == ["localhost", "good.example"]
+    assert reported == ["localhost", "good.example"]
 
 
 @on_sockets

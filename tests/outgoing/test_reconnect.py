@@ -440,12 +440,12 @@ async def test_each_connection_is_a_client(loop: Loop) -> None:
 @on_each_loop
 @pytest.mark.parametrize("how", ["break", "return", "raise"])
 async def test_leaving_the_loop_closes_the_connection(loop: Loop, how: str) -> None:
-    told: list[Reasons | int] = []
+    reported: list[Reasons | int] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: Reasons | int, reason: str) -> None:
-            told.append(code)
+            reported.append(code)
 
     async def use(connection: connect) -> Client:
         async for client in connection:
@@ -466,9 +466,9 @@ async def test_leaving_the_loop_closes_the_connection(loop: Loop, how: str) -> N
         else:
             client = await use(connection)
             assert client.state.name == "CLOSING"  # at once, without a turn of the loop
-        await loop.until(lambda: told)
+        await loop.until(lambda: reported)
         await loop.until(lambda: clients[0].state.name == "CLOSED")
-    assert told == [Reasons.NORMAL]
+    assert reported == [Reasons.NORMAL]
 
 
 @on_each_loop
@@ -477,7 +477,7 @@ async def test_a_kept_exception_does_not_keep_the_connection(loop: Loop) -> None
     """Its traceback has frames, and those have variables."""
     kept: list[Exception] = []
     answers = iter([503, 503, None])
-    told: list[Reasons | int] = []
+    reported: list[Reasons | int] = []
 
     def process_request(request: Request) -> Response | None:
         status = next(answers)
@@ -490,7 +490,7 @@ async def test_a_kept_exception_does_not_keep_the_connection(loop: Loop) -> None
     async def use() -> Client:
         async for client in connecting(server, retry=retry):  # noqa: B007  # used after it
             break
-        told.append(client._session.core.close_frames[0].code)
+        reported.append(client._session.core.close_frames[0].code)
         return client
 
     async with loop.serving(echo, process_request=process_request) as server:
@@ -499,7 +499,7 @@ async def test_a_kept_exception_does_not_keep_the_connection(loop: Loop) -> None
             await loop.advance(60)
         client = await using.wait()
         await loop.until(lambda: client.state.name == "CLOSED")
-    assert told == [Reasons.NORMAL]
+    assert reported == [Reasons.NORMAL]
     assert len(kept) == 2
 
 

@@ -159,7 +159,7 @@ def test_a_loop_over_messages_raises_after_another_close(echo: Echo) -> None:
         client.send("one")
         client.send("close 1011")
         assert next(client) == "one"
-        with pytest.raises(ConnectionClosed, match="1011 .*: told so"):
+        with pytest.raises(ConnectionClosed, match="1011 .*: as asked"):
             next(client)
 
 

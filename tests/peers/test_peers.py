@@ -39,17 +39,17 @@ CANNOT = {
 }
 
 
-class Agreement(NamedTuple):
+class Offers(NamedTuple):
     """Who is ready to compress."""
 
     we: bool = True
     they: bool = True
 
 
-AGREEMENTS = {
-    "compressed": Agreement(),
-    "not by us": Agreement(we=False),
-    "not by them": Agreement(they=False),
+OFFERS = {
+    "compressed": Offers(),
+    "not by us": Offers(we=False),
+    "not by them": Offers(they=False),
 }
 
 
@@ -73,16 +73,16 @@ def with_peers(*needed: str) -> Callable[[Test[P]], Callable[P, None]]:
     return decorate
 
 
-def with_agreements(*needed: str) -> Callable[[Test[P]], Callable[P, None]]:
+def with_all_offers(*needed: str) -> Callable[[Test[P]], Callable[P, None]]:
     """Run a test with each peer, in each role, compressed and not."""
     found = [
-        pytest.param(side, agreement, id=f"{_name(*side)}, {how}", marks=_marks(*side))
-        for how, agreement in AGREEMENTS.items()
-        for side in sides(needed if agreement.they else (*needed, "go uncompressed"))
+        pytest.param(side, offers, id=f"{_name(*side)}, {how}", marks=_marks(*side))
+        for how, offers in OFFERS.items()
+        for side in sides(needed if offers.they else (*needed, "go uncompressed"))
     ]
 
     def decorate(test: Test[P]) -> Callable[P, None]:
-        marked = pytest.mark.parametrize("side, agreement", found, indirect=["side"])
+        marked = pytest.mark.parametrize("side, offers", found, indirect=["side"])
         return marked(on_a_loop(test))
 
     return decorate
@@ -129,58 +129,58 @@ def no_complaints(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 # --- Messages
 
 
-def check_compression(meet: Meeting, agreement: Agreement = AGREEMENTS["compressed"]) -> None:
+def check_compression(meet: Meeting, offers: Offers = OFFERS["compressed"]) -> None:
     """It was agreed on where both are ready for it, and used by both ends or none."""
-    both = agreement.we and agreement.they
+    both = offers.we and offers.they
     assert meet.theirs.compresses is both
     assert ("permessage-deflate" in meet.wire.server.head) is both
-    offered = agreement.we if meet.from_us is meet.wire.client else agreement.they
+    offered = offers.we if meet.from_us is meet.wire.client else offers.they
     assert ("permessage-deflate" in meet.wire.client.head) is offered
     for stream in meet.from_us, meet.from_them:
         assert any(one.compressed for one in stream.frames()) is both
 
 
-@with_agreements()
-async def test_messages(side: Side, agreement: Agreement) -> None:
-    async with meeting(side, "deflate" if agreement.we else None, agreement.they) as meet:
+@with_all_offers()
+async def test_messages(side: Side, offers: Offers) -> None:
+    async with meeting(side, "deflate" if offers.we else None, offers.they) as meet:
         await exchange(meet, MESSAGES)
-        check_compression(meet, agreement)
-        if agreement.we and agreement.they:
+        check_compression(meet, offers)
+        if offers.we and offers.they:
             long = [size(message) >= THRESHOLD for message in MESSAGES]
             assert [one.compressed for one in meet.from_us.messages()] == long
             for one, is_long in zip(meet.from_them.messages(), long, strict=True):
                 assert one.compressed or not is_long
 
 
-@with_agreements()
-async def test_our_fragments(side: Side, agreement: Agreement) -> None:
+@with_all_offers()
+async def test_our_fragments(side: Side, offers: Offers) -> None:
     texts = ["Straße, ", "", "日本語 " * 1000, "☺", ""]
     data = [b"one ", noise(70_000), b"three"]
-    async with meeting(side, "deflate" if agreement.we else None, agreement.they) as meet:
+    async with meeting(side, "deflate" if offers.we else None, offers.they) as meet:
         await meet.ours.send_parts(texts)
         expect(await meet.theirs.receive(), "".join(texts))
         await meet.ours.feed(data)
         expect(await meet.theirs.receive(), b"".join(data))
         await exchange(meet, ["and after that" * 100])
-        check_compression(meet, agreement)
+        check_compression(meet, offers)
         last = [one.last for one in meet.from_us.frames()]
         assert last == [False, False, False, False, True, False, False, True, True]
 
 
-@with_agreements("send fragments")
-async def test_their_fragments(side: Side, agreement: Agreement) -> None:
+@with_all_offers("send fragments")
+async def test_their_fragments(side: Side, offers: Offers) -> None:
     text = "Straße, 日本語 " * 500
     # Also within a character, and a byte at a time.
     parts = [text.encode()[:5], *(bytes([byte]) for byte in text.encode()[5:30])]
     parts += [b"", text.encode()[30:]]
     data = [b"one ", noise(70_000), b"three"]
-    async with meeting(side, "deflate" if agreement.we else None, agreement.they) as meet:
+    async with meeting(side, "deflate" if offers.we else None, offers.they) as meet:
         await meet.theirs.send_parts(parts, text=True)
         expect(await meet.ours.receive(), text)
         await meet.theirs.send_parts(data, text=False)
         expect(await meet.ours.receive(), b"".join(data))
         await exchange(meet, ["and after that" * 100])
-        check_compression(meet, agreement)
+        check_compression(meet, offers)
         first, *rest = meet.from_them.frames()
         assert first.first & ~RSV1 == TEXT
         assert all(one.opcode == CONTINUATION for one in rest[: len(parts) - 1])

@@ -70,7 +70,7 @@ async def test_a_member_that_leaves_in_a_loop_over_members_is_left_out(loop: Mem
 
 @on_each_loop
 async def test_a_client_joins_in_its_callback_and_publishes_in_another(loop: Loop) -> None:
-    """As programs are written: what it is told comes before what is published."""
+    """As programs are written: what `join` returns comes before what is published."""
     server = loop.server()
     rooms = Rooms(server)
 

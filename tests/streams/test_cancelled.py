@@ -52,44 +52,44 @@ async def cancelled(
 async def test_a_cancelled_serve_stream_closes_with_1001_and_waits_for_its_callbacks(
     backend: str,
 ) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     may_go_on = anyio.Event()
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append(f"closed with {code}")
+            reported.append(f"closed with {code}")
             may_go_on.set()
 
         await may_go_on.wait()
         await checkpoint()
-        told.append("went on")
+        reported.append("went on")
 
     async with cancelled(on_connection) as (client, scope):
         assert await code_of(client) == Reasons.GOING_AWAY
     assert scope.cancelled_caught
-    assert told == ["closed with 1001", "went on"]
+    assert reported == ["closed with 1001", "went on"]
 
 
 @on_each_backend
 async def test_callbacks_that_take_too_long_are_cancelled_and_nothing_is_left(backend: str) -> None:
-    told: list[str] = []
+    reported: list[str] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append(f"closed with {code}")
+            reported.append(f"closed with {code}")
 
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():
-            told.append("cancelled")
+            reported.append("cancelled")
             raise
 
     async with cancelled(on_connection, shutdown_timeout=0.2) as (client, scope):
         assert await code_of(client) == Reasons.GOING_AWAY
     assert scope.cancelled_caught
-    assert told == ["closed with 1001", "cancelled"]
+    assert reported == ["closed with 1001", "cancelled"]
 
 
 @on_each_backend

@@ -249,7 +249,7 @@ class Strange(MemoryStream):
 async def test_whatever_a_stream_raises_ends_that_connection_only(
     backend: str, what: str, code: int
 ) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     near, far = MemoryStream(), Strange()
     near._peer, far._peer = far, near
 
@@ -258,7 +258,7 @@ async def test_whatever_a_stream_raises_ends_that_connection_only(
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append(code)
+            reported.append(code)
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve_stream, far, on_connection)
@@ -271,7 +271,7 @@ async def test_whatever_a_stream_raises_ends_that_connection_only(
             else:
                 with pytest.raises(ConnectionClosed):
                     await client.receive()
-    assert told == [code]
+    assert reported == [code]
     assert near._closed
     assert far._closed
 

@@ -38,19 +38,19 @@ class InParts(MemoryStream):
 @on_each_backend
 async def test_on_connection_registers_what_the_next_read_and_the_end_are_for(backend: str) -> None:
     for _ in range(TIMES):
-        told: list[str] = []
+        reported: list[str] = []
 
-        async def on_connection(client: Client, told: list[str] = told) -> None:
+        async def on_connection(client: Client, reported: list[str] = reported) -> None:
             @client.ping
             async def on_ping(payload: bytes, length: int) -> None:
-                told.append("ping")
+                reported.append("ping")
 
             @client.closed
             async def on_closed(code: int, reason: str) -> None:
-                told.append("closed")
+                reported.append("closed")
 
         request = ClientConnection("localhost", "/").data_to_send()
         await serve_stream(InParts(request, EMPTY_PING), on_connection)
-        assert sorted(told) == ["closed", "ping"]
+        assert sorted(reported) == ["closed", "ping"]
         await serve_stream(InParts(request), on_connection)
-        assert sorted(told) == ["closed", "closed", "ping"]
+        assert sorted(reported) == ["closed", "closed", "ping"]

@@ -23,14 +23,14 @@ from wstransports.anyio import AnyioRuntime, connect_stream, serve_stream
 
 async def talk(near: ByteStream, far: ByteStream, uri: str) -> None:
     """Messages of every size both ways, then a close."""
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
         await echo(client)
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve_stream, far, on_connection)
@@ -42,7 +42,7 @@ async def talk(near: ByteStream, far: ByteStream, uri: str) -> None:
                 assert await client.receive() == message
             await client.close(4000, "enough")
         assert client.state is State.CLOSED
-    assert told == [(4000, "enough")]  # serve_stream has returned, callbacks and all
+    assert reported == [(4000, "enough")]  # serve_stream has returned, callbacks and all
 
 
 @on_each_backend

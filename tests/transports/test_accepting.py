@@ -217,7 +217,7 @@ async def test_a_socket_that_cannot_be_watched(
 
 
 def test_a_loop_that_watches_no_sockets(log: Log) -> None:
-    """One of its own: clients come one by one, and failures to accept are logged alike."""
+    """One of its own: clients come one by one, and failures to accept are logged as ever."""
 
     async def main() -> None:
         server = WebSocketServer("127.0.0.1", 0, max_connections=1)

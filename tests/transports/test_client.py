@@ -484,37 +484,37 @@ async def test_pings_are_answered_while_a_callback_runs(loop: Loop) -> None:
 
 @on_each_loop
 async def test_on_ping_replaces_the_automatic_pong(loop: Loop) -> None:
-    told: list[tuple[bytes, int]] = []
+    reported: list[tuple[bytes, int]] = []
 
     async def on_connection(client: Client) -> None:
         @client.ping
         async def on_ping(payload: bytes, length: int) -> None:
-            told.append((payload, length))
+            reported.append((payload, length))
             if payload != b"silence":
                 await client.writer.pong(length, payload)
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
         peer.ping(b"silence")
-        await loop.until(lambda: told)
+        await loop.until(lambda: reported)
         peer.ping(b"answer")
         assert await peer.frame() == Frame(FIN | PONG, b"answer")
         peer.ping()
         assert await peer.frame() == Frame(FIN | PONG, b"")
-        assert told == [(b"silence", 7), (b"answer", 6), (b"", 0)]
+        assert reported == [(b"silence", 7), (b"answer", 6), (b"", 0)]
 
 
 @on_each_loop
 async def test_while_on_ping_runs_only_the_latest_waits(loop: Loop) -> None:
     may_go_on = loop.signal()
-    told: list[bytes] = []
+    reported: list[bytes] = []
 
     async def on_connection(client: Client) -> None:
         await echo(client)
 
         @client.ping
         async def on_ping(payload: bytes, length: int) -> None:
-            told.append(payload)
+            reported.append(payload)
             await client.writer.pong(length, payload)
             if payload == b"1":
                 await may_go_on.wait()
@@ -522,7 +522,7 @@ async def test_while_on_ping_runs_only_the_latest_waits(loop: Loop) -> None:
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
         peer.ping(b"1")
-        await loop.until(lambda: told)
+        await loop.until(lambda: reported)
         for payload in (b"2", b"3", b"4"):
             peer.ping(payload)
         peer.send("messages go on")
@@ -530,19 +530,19 @@ async def test_while_on_ping_runs_only_the_latest_waits(loop: Loop) -> None:
         assert await peer.message() == "messages go on"
         may_go_on.set()
         assert await peer.frame() == Frame(FIN | PONG, b"4")
-        assert told == [b"1", b"4"]
+        assert reported == [b"1", b"4"]
 
 
 @on_memory
 async def test_a_flood_of_pings_while_on_ping_runs_takes_no_memory(loop: MemoryLoop) -> None:
     may_go_on = loop.signal()
-    told = 0
+    reported = 0
 
     async def on_connection(client: Client) -> None:
         @client.ping
         async def on_ping(payload: bytes, length: int) -> None:
-            nonlocal told
-            told += 1
+            nonlocal reported
+            reported += 1
             await may_go_on.wait()
 
     async with loop.serving(on_connection, read_limit=1000) as server:
@@ -553,17 +553,17 @@ async def test_a_flood_of_pings_while_on_ping_runs_takes_no_memory(loop: MemoryL
         assert peer.waiting() == 0
         may_go_on.set()
         await loop.settle()
-        assert told == 2
+        assert reported == 2
 
 
 @on_each_loop
 async def test_on_pong(loop: Loop) -> None:
-    told: list[tuple[bytes, int]] = []
+    reported: list[tuple[bytes, int]] = []
 
     async def on_connection(client: Client) -> None:
         @client.pong
         async def on_pong(payload: bytes, length: int) -> None:
-            told.append((payload, length))
+            reported.append((payload, length))
 
         await client.writer.ping(b"there?")
         await client.writer.ping(b"")
@@ -575,19 +575,19 @@ async def test_on_pong(loop: Loop) -> None:
             peer.pong(payload)
         peer.pong(b"unasked")
         await peer.nothing()
-        assert told == [(b"there?", 6), (b"", 0), (b"unasked", 7)]
+        assert reported == [(b"there?", 6), (b"", 0), (b"unasked", 7)]
 
 
 @on_memory
 async def test_pongs_that_wait_for_on_pong_push_back(loop: MemoryLoop) -> None:
     may_go_on = loop.signal()
-    told = 0
+    reported = 0
 
     async def on_connection(client: Client) -> None:
         @client.pong
         async def on_pong(payload: bytes, length: int) -> None:
-            nonlocal told
-            told += 1
+            nonlocal reported
+            reported += 1
             await may_go_on.wait()
 
     loop.runtime.chunk = 1000
@@ -599,7 +599,7 @@ async def test_pongs_that_wait_for_on_pong_push_back(loop: MemoryLoop) -> None:
         assert peer.waiting() > 600_000
         may_go_on.set()
         await peer.nothing()
-        assert told == 5000
+        assert reported == 5000
 
 
 @on_each_loop
@@ -613,12 +613,12 @@ async def test_without_on_pong_pongs_are_ignored(loop: Loop) -> None:
 # --- on_closed
 
 
-async def tell(client: Client, told: list[tuple[Any, str]]) -> None:
+async def tell(client: Client, reported: list[tuple[Any, str]]) -> None:
     """Register an on_closed that records its arguments."""
 
     @client.closed
     async def on_closed(code: int, reason: str) -> None:
-        told.append((code, reason))
+        reported.append((code, reason))
 
 
 def lose(peer: Peer) -> None:
@@ -680,63 +680,65 @@ ENDS: list[tuple[Callable[[Peer], None], int, str, list[str]]] = [
 async def test_on_closed_is_called_once_whatever_the_peer_does(
     loop: Loop, log: Log, end: Callable[[Peer], None], code: int, reason: str, lines: list[str]
 ) -> None:
-    told: list[tuple[Any, str]] = []
+    reported: list[tuple[Any, str]] = []
 
     async def on_connection(client: Client) -> None:
-        await tell(client, told)
+        await tell(client, reported)
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
         end(peer)
-        await loop.until(lambda: told)
-        assert told == [(code, reason)]
+        await loop.until(lambda: reported)
+        assert reported == [(code, reason)]
         if code != 1006 or end is half_close:
             frames = list(peer.frames)
             assert [frame.opcode for frame in frames] == ([] if code == 1006 else [CLOSE])
             peer.frames.clear()
-    assert told == [(code, reason)]
+    assert reported == [(code, reason)]
     assert log.lines() == lines
 
 
 @on_each_loop
 async def test_on_closed_when_we_close(loop: Loop) -> None:
-    told: list[tuple[Any, str]] = []
+    reported: list[tuple[Any, str]] = []
 
     async def on_connection(client: Client) -> None:
-        await tell(client, told)
+        await tell(client, reported)
         await client.close(1001, "off")
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
         assert await peer.closed() == (1001, "off")
-        await loop.until(lambda: told)
-    assert told == [(1001, "off")]  # what the peer's Close said (RFC 6455 sections 7.1.5, 7.1.6)
+        await loop.until(lambda: reported)
+    assert reported == [
+        (1001, "off")
+    ]  # what the peer's Close said (RFC 6455 sections 7.1.5, 7.1.6)
 
 
 @on_each_loop
 async def test_codes_are_reasons_where_there_is_one(loop: Loop) -> None:
-    told: list[tuple[Any, str]] = []
+    reported: list[tuple[Any, str]] = []
 
     async def on_connection(client: Client) -> None:
-        await tell(client, told)
+        await tell(client, reported)
 
     async with loop.serving(on_connection) as server:
         for code in (1000, 3999):
             peer = await loop.connect(server)
             peer.close(code)
             await peer.closed()
-        await loop.until(lambda: len(told) == 2)
-    assert [repr(code) for code, _ in told] == ["<Reasons.NORMAL: 1000>", "3999"]
+        await loop.until(lambda: len(reported) == 2)
+    assert [repr(code) for code, _ in reported] == ["<Reasons.NORMAL: 1000>", "3999"]
 
 
 @on_each_loop
 async def test_on_closed_does_not_wait_for_message_callbacks(loop: Loop) -> None:
     may_go_on = loop.signal()
-    told: list[tuple[Any, str]] = []
+    reported: list[tuple[Any, str]] = []
     ended: list[bool] = []
 
     async def on_connection(client: Client) -> None:
-        await tell(client, told)
+        await tell(client, reported)
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
@@ -749,7 +751,7 @@ async def test_on_closed_does_not_wait_for_message_callbacks(loop: Loop) -> None
         peer.send("")
         assert await peer.message() == "begun"
         peer.reset()
-        await loop.until(lambda: told)
+        await loop.until(lambda: reported)
         assert not ended
         may_go_on.set()
         await loop.until(lambda: ended)
@@ -806,13 +808,13 @@ async def test_on_closed_tells_the_others(loop: Loop, log: Log) -> None:
 @on_each_loop
 async def test_on_closed_registered_too_late_is_not_called(loop: Loop) -> None:
     may_register = loop.signal()
-    told: list[tuple[Any, str]] = []
+    reported: list[tuple[Any, str]] = []
     states: list[State] = []
 
     async def on_connection(client: Client) -> None:
         await may_register.wait()
         states.append(client.state)
-        await tell(client, told)
+        await tell(client, reported)
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
@@ -824,9 +826,9 @@ async def test_on_closed_registered_too_late_is_not_called(loop: Loop) -> None:
         await loop.until(lambda: len(states) == 2)
         other.close()
         await other.closed()
-        await loop.until(lambda: told)
+        await loop.until(lambda: reported)
     assert set(states) == {State.CLOSED, State.OPEN}  # trio wakes in any order
-    assert told == [(1000, "")]
+    assert reported == [(1000, "")]
 
 
 # --- Exceptions
@@ -839,7 +841,7 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
     loop: Loop, log: Log, callback: str, suspended: bool
 ) -> None:
     error = ZeroDivisionError("mine")
-    told: list[tuple[Any, str]] = []
+    reported: list[tuple[Any, str]] = []
 
     calls = 0
 
@@ -854,7 +856,7 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
         if client.request.path == "/good":
             await echo(client)
             return
-        await tell(client, told)
+        await tell(client, reported)
         if callback == "connection":
             await fail()
         else:
@@ -878,10 +880,10 @@ async def test_an_exception_closes_that_client_with_1011_and_touches_nobody_else
         assert await bad.closed() == (code, "")
         good.send("undisturbed")
         assert await good.message() == "undisturbed"
-        await loop.until(lambda: callback == "closed" or told)
+        await loop.until(lambda: callback == "closed" or reported)
         await loop.until(lambda: log.records)
         assert log.tracebacks() == [(f"on_{callback} raised", error)]
-        assert told == ([] if callback == "closed" else [(1011, "")])
+        assert reported == ([] if callback == "closed" else [(1011, "")])
         assert calls == 1
 
 

@@ -304,12 +304,12 @@ async def test_close_waits_for_the_closing_handshake(loop: MemoryLoop) -> None:
 
 @on_memory
 async def test_but_at_most_close_timeout(loop: MemoryLoop) -> None:
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with loop.serving(on_connection, close_timeout=5) as server:
         peer = await loop.connect(server)
@@ -321,7 +321,7 @@ async def test_but_at_most_close_timeout(loop: MemoryLoop) -> None:
         await loop.advance(0.2)
         assert closing.done
         assert peer.lost
-        assert told == [(1006, "the Close was not answered within 5 s")]
+        assert reported == [(1006, "the Close was not answered within 5 s")]
 
 
 @on_memory
@@ -438,12 +438,12 @@ async def test_close_twice_and_from_two_tasks(loop: Loop) -> None:
 
 @on_each_loop
 async def test_close_simultaneously_with_the_peers(loop: Loop) -> None:
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
@@ -454,14 +454,14 @@ async def test_close_simultaneously_with_the_peers(loop: Loop) -> None:
         code = await peer.closed()
         # Whether the peer's was here before ours was sent depends on the loop.
         assert code in ((4001, ""), (4002, "yours"))
-        await loop.until(lambda: told)
-        assert told == [(4001, "mine")]
+        await loop.until(lambda: reported)
+        assert reported == [(4001, "mine")]
 
 
 @on_each_loop
 async def test_close_in_our_own_words_after_the_peers(loop: Loop) -> None:
     may_go_on = loop.signal()
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -471,7 +471,7 @@ async def test_close_in_our_own_words_after_the_peers(loop: Loop) -> None:
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
@@ -480,8 +480,8 @@ async def test_close_in_our_own_words_after_the_peers(loop: Loop) -> None:
         await loop.until(lambda: not server.clients)
         may_go_on.set()
         assert await peer.closed() == (4002, "I know")
-        await loop.until(lambda: told)
-        assert told == [(4001, "bye")]
+        await loop.until(lambda: reported)
+        assert reported == [(4001, "bye")]
 
 
 @on_each_loop

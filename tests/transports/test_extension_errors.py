@@ -38,7 +38,7 @@ def one_error(log: Log) -> None:
 async def dropped(here: Scene, log: Log) -> None:
     """on_closed runs once at our end, and nothing is left of it."""
     await here.loop.until(lambda: len(here.server._acceptor._sessions) == 1)
-    assert here.told == [(Reasons.ABNORMAL_CLOSE, "the connection was lost")]
+    assert here.reported == [(Reasons.ABNORMAL_CLOSE, "the connection was lost")]
     one_error(log)
     await here.undisturbed()
 
@@ -83,6 +83,6 @@ async def test_in_what_was_kept_back_of_a_peer_that_is_lost(
             peer.send(BROKEN)
         await loop.until(lambda: any(one.core.more for one in here.server._acceptor._sessions))
         peer.reset()
-        await loop.until(lambda: here.told)
+        await loop.until(lambda: here.reported)
         may_go_on.set()
         await dropped(here, log)

@@ -488,7 +488,7 @@ async def test_a_close_after_a_flood_is_answered_after_it(loop: MemoryLoop) -> N
 @on_memory
 async def test_what_came_before_a_loss_is_delivered(loop: MemoryLoop) -> None:
     got = 0
-    told: list[int] = []
+    reported: list[int] = []
 
     async def on_connection(client: Client) -> None:
         @client.message
@@ -499,7 +499,7 @@ async def test_what_came_before_a_loss_is_delivered(loop: MemoryLoop) -> None:
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append(got)
+            reported.append(got)
 
     async with loop.serving(on_connection) as server:
         peer = await loop.connect(server)
@@ -509,4 +509,4 @@ async def test_what_came_before_a_loss_is_delivered(loop: MemoryLoop) -> None:
         peer.reset()
         await loop.settle()
         assert got == 2000
-        assert told == [2000]
+        assert reported == [2000]

@@ -38,7 +38,7 @@ class Scene:
         self.loop = loop
         self.server = server
         self.bystander = bystander
-        self.told: list[tuple[int, str]] = []
+        self.reported: list[tuple[int, str]] = []
 
     async def undisturbed(self) -> None:
         """A client that behaves is served."""
@@ -53,7 +53,7 @@ async def scene(loop: Loop, on_message: Any = None, **options: Any) -> AsyncIter
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
             if client.request.path != "/bystander":
-                current.told.append((int(code), reason))
+                current.reported.append((int(code), reason))
 
         @client.message
         async def answer(reader: WebSocketReader) -> None:
@@ -231,8 +231,8 @@ async def test_a_violation_is_a_close_and_one_line(
         peer.raw(frames)
         got, reason = await peer.closed()
         assert got == code
-        await loop.until(lambda: here.told)
-        assert here.told == [(code, reason)]
+        await loop.until(lambda: here.reported)
+        assert here.reported == [(code, reason)]
         assert log.lines() == [f"failed with {code}, {reason}"]
         await here.undisturbed()
 
@@ -250,7 +250,7 @@ async def test_a_ping_and_a_violation_after_our_close(loop: Loop, log: Log) -> N
         peer.raw(masked(0x89, b"?") + masked(0x83))
         await peer.eof()
         assert not peer.frames
-        await loop.until(lambda: here.told)
+        await loop.until(lambda: here.reported)
         assert len(log.lines()) == 1
         await here.undisturbed()
 
@@ -276,8 +276,8 @@ async def test_frames_after_the_close(loop: Loop, log: Log) -> None:
             peer.raw(masked(0x81, b"I am still here") * 100)
             await loop.checkpoint()
         peer.end()
-        await loop.until(lambda: here.told)
-        assert here.told == [(1000, "bye")]
+        await loop.until(lambda: here.reported)
+        assert here.reported == [(1000, "bye")]
         assert log.lines() == []
         await here.undisturbed()
 
@@ -290,7 +290,7 @@ async def test_random_bytes_after_the_handshake(loop: Loop, log: Log) -> None:
             peer = await loop.connect(here.server)
             peer.raw(generator.randbytes(generator.randrange(1, 200)))
             peer.end()
-        await loop.until(lambda: len(here.told) == 50)
+        await loop.until(lambda: len(here.reported) == 50)
         lines = log.lines()
         assert all(line.startswith("failed with ") for line in lines)
         assert len(lines) <= 50
@@ -309,7 +309,7 @@ async def test_random_frames(loop: MemoryLoop, log: Log) -> None:
                 peer.raw(masked(first, b"x" * generator.choice([0, 2, 100, 125, 126, 1000])))
             generator.choice([Peer.end, Peer.reset])(peer)
             await loop.settle()
-        assert len(here.told) == 100
+        assert len(here.reported) == 100
         assert all(line.startswith("failed with ") for line in log.lines())
         loop.runtime.chunk = 65536
         await here.undisturbed()
@@ -404,8 +404,8 @@ async def test_a_flood_and_gone(
             peer.raw(masked(0x82, b"x") * 9000)
         await loop.until(lambda: begun)
         end(peer)
-        await loop.until(lambda: here.told)
-        assert here.told[0][0] == 1006
+        await loop.until(lambda: here.reported)
+        assert here.reported[0][0] == 1006
         assert log.lines() == []
         await here.undisturbed()
 
@@ -519,8 +519,8 @@ async def test_a_reset_at_every_stage(
         peer.reset()
         await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
         if stage is not stage_handshake:
-            assert len(here.told) == 1
-            assert here.told[0][0] in (1000, 1006)
+            assert len(here.reported) == 1
+            assert here.reported[0][0] in (1000, 1006)
         lines = log.lines()
         if stage is stage_handshake:
             lines = [line for line in lines if not line.startswith("handshake failed: ")]
@@ -547,7 +547,7 @@ async def test_one_that_closes_and_is_gone_before_the_answer(
         await loop.until(lambda: peer.lost)
         may_go_on.set()
         await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
-        assert here.told == [(1000, "bye")]
+        assert here.reported == [(1000, "bye")]
         assert log.lines() == []
         await here.undisturbed()
 
@@ -563,7 +563,7 @@ async def test_one_that_vanishes_at_once(loop: Loop, log: Log, turns: int) -> No
                 await loop.checkpoint()
             peer.vanish()
         await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
-        assert [code for code, _ in here.told] == [1006] * 20
+        assert [code for code, _ in here.reported] == [1006] * 20
         assert log.lines() == []
         await here.undisturbed()
 
@@ -593,8 +593,8 @@ async def test_a_reset_while_reading_is_paused(loop: Loop) -> None:
         for _ in range(10):
             await loop.checkpoint()
         may_go_on.set()
-        await loop.until(lambda: here.told)
-        assert here.told[0][0] == 1006
+        await loop.until(lambda: here.reported)
+        assert here.reported[0][0] == 1006
         await here.undisturbed()
 
 
@@ -633,8 +633,8 @@ async def test_a_reset_while_a_read_waits(
         before = inbox.unread
         assert before < 2**19
         peer.reset()
-        await loop.until(lambda: here.told)
-        assert here.told == [(1006, "the connection was lost")]
+        await loop.until(lambda: here.reported)
+        assert here.reported == [(1006, "the connection was lost")]
         assert inbox.unread <= before
         may_go_on.set()
         await loop.until(lambda: len(here.server._acceptor._sessions) == 1)
@@ -683,7 +683,7 @@ async def test_also_within_a_read(loop: MemoryLoop) -> None:
         peer = await loop.connect(here.server)
         peer.send("x")
         await loop.settle()
-        assert here.told == [(1006, "the connection was lost")]
+        assert here.reported == [(1006, "the connection was lost")]
         assert sent < 2000
         await here.undisturbed()
 
@@ -702,14 +702,14 @@ async def test_ends_over_tls(
     stage: str,
 ) -> None:
     for_server, for_client = contexts
-    told: list[int] = []
+    reported: list[int] = []
 
     async def on_connection(client: Client) -> None:
         await echo(client)
 
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append(code)
+            reported.append(code)
 
     async with loop.serving(on_connection, certs=for_server) as server:
         peer = await loop.connect(server, tls=for_client)
@@ -719,8 +719,8 @@ async def test_ends_over_tls(
             for _ in range(50):
                 peer.send(b"x" * 10_000)
         end(peer)
-        await loop.until(lambda: told)
-        assert told[0] == (1000 if end is Peer.close else 1006)
+        await loop.until(lambda: reported)
+        assert reported[0] == (1000 if end is Peer.close else 1006)
         assert log.lines() == []
 
 

@@ -25,7 +25,7 @@ def _drops(log: Log) -> Iterator[None]:
     assert all(line.startswith("dropped, keepalive: ") for line in log.lines())
 
 
-class Told:
+class Reported:
     """What on_closed got, and when."""
 
     def __init__(self, loop: MemoryLoop) -> None:
@@ -67,8 +67,8 @@ async def test_a_ping_goes_out_at_half_of_the_timeout(loop: MemoryLoop) -> None:
 
 @on_memory
 async def test_a_peer_that_answers_no_ping_is_dropped_at_the_timeout(loop: MemoryLoop) -> None:
-    told = Told(loop)
-    async with loop.serving(told.on_connection, timeout=10) as server:
+    reported = Reported(loop)
+    async with loop.serving(reported.on_connection, timeout=10) as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)
         await loop.advance(9.99)
@@ -77,7 +77,7 @@ async def test_a_peer_that_answers_no_ping_is_dropped_at_the_timeout(loop: Memor
         assert state_of(client) is State.CLOSED
         assert peer.lost
         assert not server.clients
-        assert told.calls == [(1006, SILENCE, 10)]
+        assert reported.calls == [(1006, SILENCE, 10)]
         assert [frame.opcode for frame in peer.frames] == [PING]
         with pytest.raises(ConnectionClosed, match="nothing was received") as caught:
             await client.writer.send("x")
@@ -86,19 +86,19 @@ async def test_a_peer_that_answers_no_ping_is_dropped_at_the_timeout(loop: Memor
 
 @on_sockets
 async def test_over_sockets_and_their_clock(loop: Loop, log: Log) -> None:
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with loop.serving(on_connection, timeout=0.1) as server:
         peer = await loop.connect(server)
         assert (await peer.frame()).opcode == PING
-        await loop.until(lambda: told and peer.lost)
+        await loop.until(lambda: reported and peer.lost)
         reason = "keepalive: nothing was received for 0.1 s"
-        assert told == [(1006, reason)]
+        assert reported == [(1006, reason)]
         [record] = log.records
         assert re.fullmatch(rf"#\d+ 127\.0\.0\.1:\d+: dropped, {reason}", record.getMessage())
 
@@ -117,8 +117,8 @@ async def test_a_peer_that_answers_stays(loop: MemoryLoop) -> None:
 @pytest.mark.parametrize("life", ["pong", "another pong", "ping", "message", "part of a frame"])
 @on_memory
 async def test_any_byte_counts_as_life(loop: MemoryLoop, life: str) -> None:
-    told = Told(loop)
-    async with loop.serving(told.on_connection, timeout=10) as server:
+    reported = Reported(loop)
+    async with loop.serving(reported.on_connection, timeout=10) as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)
         await loop.advance(5)
@@ -138,7 +138,7 @@ async def test_any_byte_counts_as_life(loop: MemoryLoop, life: str) -> None:
         assert [frame.opcode for frame in peer.frames] == [PING]
         await loop.advance(5)
         assert state_of(client) is State.CLOSED
-        assert told.calls[0][1] == SILENCE
+        assert reported.calls[0][1] == SILENCE
 
 
 @on_memory
@@ -194,12 +194,12 @@ async def test_keepalive_pings_pass_a_message_in_parts(loop: MemoryLoop) -> None
 
 @on_memory
 async def test_the_keepalives_pongs_are_not_reported(loop: MemoryLoop) -> None:
-    told: list[bytes] = []
+    reported: list[bytes] = []
 
     async def on_connection(client: Client) -> None:
         @client.pong
         async def on_pong(payload: bytes, length: int) -> None:
-            told.append(payload)
+            reported.append(payload)
 
     async with loop.serving(on_connection, timeout=10) as server:
         peer = await loop.connect(server)
@@ -207,7 +207,7 @@ async def test_the_keepalives_pongs_are_not_reported(loop: MemoryLoop) -> None:
         peer.pong((await peer.frame()).payload)
         peer.pong(b"another")
         await loop.settle()
-        assert told == [b"another"]
+        assert reported == [b"another"]
 
 
 @on_memory
@@ -225,10 +225,10 @@ async def test_a_peer_in_its_handshake_is_sent_no_pings(loop: MemoryLoop) -> Non
 @on_memory
 async def test_while_reading_is_paused_that_clock_stands_still(loop: MemoryLoop) -> None:
     may_go_on = loop.signal()
-    told = Told(loop)
+    reported = Reported(loop)
 
     async def on_connection(client: Client) -> None:
-        await told.on_connection(client)
+        await reported.on_connection(client)
 
         @client.message
         async def on_message(reader: WebSocketReader) -> None:
@@ -254,7 +254,7 @@ async def test_while_reading_is_paused_that_clock_stands_still(loop: MemoryLoop)
         assert state_of(client) is State.OPEN
         await loop.advance(0.1)
         assert state_of(client) is State.CLOSED
-        assert told.calls[0][:2] == (1006, SILENCE)
+        assert reported.calls[0][:2] == (1006, SILENCE)
 
 
 @on_memory
@@ -297,9 +297,9 @@ async def broadcaster(client: Client, size: int, raised: list[Any], loop: Memory
 @on_memory
 async def test_a_peer_that_pings_but_never_reads_is_dropped(loop: MemoryLoop) -> None:
     """Another task broadcasts to it: its sends must not wait for ever."""
-    told = Told(loop)
+    reported = Reported(loop)
     raised: list[Any] = []
-    async with loop.serving(told.on_connection, timeout=10) as server:
+    async with loop.serving(reported.on_connection, timeout=10) as server:
         peer, other = await loop.connect(server), await loop.connect(server)
         client = next(iter(server.clients.values()))
         peer.stop_reading()
@@ -312,7 +312,7 @@ async def test_a_peer_that_pings_but_never_reads_is_dropped(loop: MemoryLoop) ->
             other.pong()
         await loop.advance(0.1)
         await loop.settle()
-        [(code, reason, when)] = told.calls
+        [(code, reason, when)] = reported.calls
         assert (code, reason) == (1006, STALL)
         assert when == pytest.approx(11)
         assert len(server.clients) == 1
@@ -324,8 +324,8 @@ async def test_a_peer_that_pings_but_never_reads_is_dropped(loop: MemoryLoop) ->
 @on_memory
 async def test_also_where_it_reads_no_pings_and_nobody_waits(loop: MemoryLoop) -> None:
     """Less than the high-water mark waits, so that no send waits for room."""
-    told = Told(loop)
-    async with loop.serving(told.on_connection, timeout=10) as server:
+    reported = Reported(loop)
+    async with loop.serving(reported.on_connection, timeout=10) as server:
         peer = await loop.connect(server)
         client = await only_client(loop, server)
         peer.stop_reading()
@@ -333,9 +333,9 @@ async def test_also_where_it_reads_no_pings_and_nobody_waits(loop: MemoryLoop) -
         for _ in range(300):
             peer.ping()
             await loop.advance(0.1)
-            if told.calls:
+            if reported.calls:
                 break
-        [(code, reason, when)] = told.calls
+        [(code, reason, when)] = reported.calls
         assert (code, reason) == (1006, STALL)
         assert when <= 15.1  # it is looked for when a ping might be due
 
@@ -375,27 +375,27 @@ async def test_0_switches_the_second_clock_off_too(loop: MemoryLoop) -> None:
 @on_memory
 async def test_a_flood_of_pings_without_reading_is_dropped_too(loop: MemoryLoop) -> None:
     """Its pongs block the output, reading stops, and the clock of the output goes on."""
-    told = Told(loop)
-    async with loop.serving(told.on_connection, timeout=10) as server:
+    reported = Reported(loop)
+    async with loop.serving(reported.on_connection, timeout=10) as server:
         peer = await loop.connect(server)
         peer.stop_reading()
         for _ in range(2000):
             peer.ping(b"x" * 125)
         await loop.advance(30)
-        assert [call[:2] for call in told.calls] == [(1006, STALL)]
+        assert [call[:2] for call in reported.calls] == [(1006, STALL)]
         assert peer.lost
 
 
 @on_memory
 async def test_an_echo_to_a_peer_that_does_not_read(loop: MemoryLoop, log: Log) -> None:
     """Output is blocked, so input is: both clocks must not stand still."""
-    told = Told(loop)
-    async with loop.serving(told.on_connection, timeout=10, read_limit=1000) as server:
+    reported = Reported(loop)
+    async with loop.serving(reported.on_connection, timeout=10, read_limit=1000) as server:
         peer = await loop.connect(server)
         peer.stop_reading()
         for _ in range(100):
             peer.send(b"x" * 10_000)
         await loop.advance(30)
-        assert [call[:2] for call in told.calls] == [(1006, STALL)]
+        assert [call[:2] for call in reported.calls] == [(1006, STALL)]
         assert peer.lost
         assert log.lines() == [f"dropped, {STALL}"]

@@ -31,7 +31,7 @@ class Recorder:
     """A Sink that records its calls, and the task of each."""
 
     def __init__(self, runtime: MemoryRuntime) -> None:
-        self.told: list[Any] = []
+        self.reported: list[Any] = []
         self.identity = Identity()
         self.pipe: Pipe
         self.runtime = runtime
@@ -40,7 +40,7 @@ class Recorder:
     def note(self, what: Any) -> None:
         assert not self.within_call, "a sink must not be called from within a call to Pipe"
         assert self.runtime.current_task() is None
-        self.told.append(what)
+        self.reported.append(what)
 
     def connected(self, pipe: Pipe) -> None:
         self.note("connected")
@@ -197,7 +197,7 @@ def test_an_exception_that_nobody_awaited_fails_run_at_the_end(runtime: MemoryRu
     with pytest.raises(ValueError, match="not lost"):
         runtime.run(main)
     assert ended == ["main"]
-    runtime.run(runtime.settle)  # told once
+    runtime.run(runtime.settle)  # reported once
 
 
 def test_an_awaiter_that_was_cancelled_has_not_seen_the_exception(runtime: MemoryRuntime) -> None:
@@ -825,13 +825,13 @@ def test_listen_and_open(runtime: MemoryRuntime) -> None:
         for number, end in enumerate(ends):
             end.write(b"%d" % number)
         await runtime.settle()
-        assert [sink.told for sink in sinks] == [["connected", b"0"], ["connected", b"1"]]
+        assert [sink.reported for sink in sinks] == [["connected", b"0"], ["connected", b"1"]]
         listener.close()
         with pytest.raises(ConnectionRefusedError, match="nothing listens"):
             runtime.open("host", 80)
         await ends[0].send(b"still there")
         await runtime.settle()
-        assert sinks[0].told[-1] == b"still there"
+        assert sinks[0].reported[-1] == b"still there"
 
     runtime.run(main)
 
@@ -877,14 +877,17 @@ def test_connect_pipe_and_pair(runtime: MemoryRuntime) -> None:
         client, server = Recorder(runtime), Recorder(runtime)
         listener = await runtime.listen(Address("host", 0), lambda: server)
         runtime.connect_pipe(client, *listener.address())
-        assert client.told == server.told == []
+        assert client.reported == server.reported == []
         await runtime.settle()
         a, b = await paired(runtime)
         for one, other in [(client, server), (a, b)]:
             one.pipe.write(b"there")
             other.pipe.write(b"back")
             await runtime.settle()
-            assert (one.told, other.told) == (["connected", b"back"], ["connected", b"there"])
+            assert (one.reported, other.reported) == (
+                ["connected", b"back"],
+                ["connected", b"there"],
+            )
         with pytest.raises(ConnectionRefusedError):
             runtime.connect_pipe(client, "host", 1)
 
@@ -907,9 +910,9 @@ def test_bytes_go_both_ways(runtime: MemoryRuntime) -> None:
     async def main() -> None:
         end, recorder = await connected(runtime)
         await end.send(b"hello")
-        assert recorder.told == ["connected"]
+        assert recorder.reported == ["connected"]
         await runtime.settle()
-        assert recorder.told == ["connected", b"hello"]
+        assert recorder.reported == ["connected", b"hello"]
         assert end.received_now() == b""
         recorder.pipe.write(b"answer")
         assert recorder.pipe.waiting() == 6
@@ -948,12 +951,12 @@ def test_delivery_byte_by_byte() -> None:
         a.pipe.close()
         b.pipe.write(b"xyz")
         await runtime.settle()
-        assert a.told == ["connected", b"x", b"y", b"z"]
-        assert b.told == ["connected", b"a", b"b", b"c", "eof"]
+        assert a.reported == ["connected", b"x", b"y", b"z"]
+        assert b.reported == ["connected", b"a", b"b", b"c", "eof"]
         runtime.chunk = 2
         b.pipe.write(b"xyz")
         await runtime.settle()
-        assert a.told[4:] == [b"xy", b"z"]
+        assert a.reported[4:] == [b"xy", b"z"]
 
     runtime.run(main)
 
@@ -963,11 +966,11 @@ def test_others_run_between_two_chunks(runtime: MemoryRuntime) -> None:
         end, recorder = await connected(runtime)
         runtime.chunk = 2
         end.write(b"abcdef")
-        while len(recorder.told) < 2:
+        while len(recorder.reported) < 2:
             await runtime.checkpoint()
         recorder.pipe.pause_reading()
         await runtime.settle()
-        assert recorder.told == ["connected", b"ab"]
+        assert recorder.reported == ["connected", b"ab"]
 
     runtime.run(main)
 
@@ -1084,17 +1087,17 @@ def test_paused_reading_holds_data_and_eof_back(runtime: MemoryRuntime) -> None:
         a.pipe.write(b"data")
         a.pipe.close()
         await runtime.settle()
-        assert b.told == ["connected"]
+        assert b.reported == ["connected"]
         assert a.pipe.waiting() == 4
         b.pipe.resume_reading()
         b.pipe.pause_reading()
         await runtime.settle()
-        assert b.told == ["connected"]
+        assert b.reported == ["connected"]
         b.pipe.resume_reading()
         await runtime.settle()
         b.pipe.resume_reading()
         await runtime.settle()
-        assert b.told == ["connected", b"data", "eof"]
+        assert b.reported == ["connected", b"data", "eof"]
         assert a.pipe.waiting() == 0
 
     runtime.run(main)
@@ -1113,10 +1116,10 @@ def test_a_sink_may_pause_in_the_middle(runtime: MemoryRuntime) -> None:
         await runtime.settle()
         a.pipe.write(b"abc")
         await runtime.settle()
-        assert b.told == ["connected", b"a"]
+        assert b.reported == ["connected", b"a"]
         b.pipe.resume_reading()
         await runtime.settle()
-        assert b.told == ["connected", b"a", b"b"]
+        assert b.reported == ["connected", b"a", b"b"]
 
     runtime.run(main)
 
@@ -1130,7 +1133,7 @@ def test_half_close_from_the_raw_end(runtime: MemoryRuntime) -> None:
         end.write(b"last")
         end.send_eof()
         await runtime.settle()
-        assert recorder.told == ["connected", b"last", "eof"]
+        assert recorder.reported == ["connected", b"last", "eof"]
         recorder.pipe.write(b"still works")
         assert await end.receive() == b"still works"
         assert not end.at_eof
@@ -1139,7 +1142,7 @@ def test_half_close_from_the_raw_end(runtime: MemoryRuntime) -> None:
         recorder.pipe.close()
         assert await end.receive() == b""
         assert end.at_eof
-        assert recorder.told == ["connected", b"last", "eof", "lost"]
+        assert recorder.reported == ["connected", b"last", "eof", "lost"]
 
     runtime.run(main)
 
@@ -1155,10 +1158,10 @@ def test_half_close_from_the_pipe(runtime: MemoryRuntime) -> None:
         assert await end.receive() == b""
         end.write(b"still goes on to the sink")
         await runtime.settle()
-        assert recorder.told == ["connected", b"still goes on to the sink"]
+        assert recorder.reported == ["connected", b"still goes on to the sink"]
         end.send_eof()
         await runtime.settle()
-        assert recorder.told[2:] == ["eof", "lost"]
+        assert recorder.reported[2:] == ["eof", "lost"]
         with pytest.raises(BrokenPipeError, match="closed"):
             end.write(b"too late")
 
@@ -1173,11 +1176,11 @@ def test_a_closed_pipe_is_not_lost_before_it_is_flushed(runtime: MemoryRuntime) 
         a.pipe.close()
         b.pipe.close()
         await runtime.settle()
-        assert a.told == ["connected", "eof"]
+        assert a.reported == ["connected", "eof"]
         b.pipe.resume_reading()
         await runtime.settle()
-        assert a.told == ["connected", "eof", "lost"]
-        assert b.told == ["connected", b"last", "eof", "lost"]
+        assert a.reported == ["connected", "eof", "lost"]
+        assert b.reported == ["connected", b"last", "eof", "lost"]
 
     runtime.run(main)
 
@@ -1189,11 +1192,11 @@ def test_a_side_that_pauses_learns_of_the_end_later(runtime: MemoryRuntime) -> N
         a.pipe.close()
         b.pipe.close()
         await runtime.settle()
-        assert (a.told[1:], b.told[1:]) == (["eof", "lost"], [])
+        assert (a.reported[1:], b.reported[1:]) == (["eof", "lost"], [])
         a.pipe.abort()  # of a stream that is over: nothing
         b.pipe.resume_reading()
         await runtime.settle()
-        assert b.told[1:] == ["eof", "lost"]
+        assert b.reported[1:] == ["eof", "lost"]
 
     runtime.run(main)
 
@@ -1207,7 +1210,7 @@ def test_a_side_that_pauses_may_abort_when_the_other_has_left(runtime: MemoryRun
         await runtime.settle()
         b.pipe.abort()
         await runtime.settle()
-        assert (a.told[1:], b.told[1:]) == (["eof", "lost"], ["lost"])
+        assert (a.reported[1:], b.reported[1:]) == (["eof", "lost"], ["lost"])
 
     runtime.run(main)
 
@@ -1254,14 +1257,14 @@ def test_any_sequence_of_calls_keeps_the_order_of_the_contract(
             if call == "turn":
                 await runtime.checkpoint()
         await runtime.settle()
-        return [a.told, b.told]
+        return [a.reported, b.reported]
 
-    for side, told in enumerate(runtime.run(main)):
-        chunks = [what for what in told if isinstance(what, bytes)]
+    for side, reported in enumerate(runtime.run(main)):
+        chunks = [what for what in reported if isinstance(what, bytes)]
         received, sent = b"".join(chunks), written[1 - side]
-        endings = [what for what in told if what in ("lost", "ConnectionResetError")]
-        eof = ["eof"] if "eof" in told else []
-        assert told == ["connected", *chunks, *eof, *endings]
+        endings = [what for what in reported if what in ("lost", "ConnectionResetError")]
+        eof = ["eof"] if "eof" in reported else []
+        assert reported == ["connected", *chunks, *eof, *endings]
         assert len(endings) <= 1
         assert max(map(len, chunks), default=0) <= chunk
         assert sent.startswith(received)
@@ -1291,8 +1294,8 @@ def test_closing_from_within_eof_received(runtime: MemoryRuntime) -> None:
         await runtime.settle()
         a.pipe.close()
         await runtime.settle()
-        assert a.told == ["connected", b"bye", "eof", "lost"]
-        assert b.told == ["connected", "eof", "lost"]
+        assert a.reported == ["connected", b"bye", "eof", "lost"]
+        assert b.reported == ["connected", "eof", "lost"]
 
     runtime.run(main)
 
@@ -1307,14 +1310,14 @@ def test_abort_drops_what_is_unsent_and_resets_the_peer(runtime: MemoryRuntime) 
         a.pipe.write(b"ignored")
         assert a.pipe.waiting() == 0
         await runtime.settle()
-        assert a.told == ["connected", "lost"]
-        assert b.told == ["connected", "ConnectionResetError"]
+        assert a.reported == ["connected", "lost"]
+        assert b.reported == ["connected", "ConnectionResetError"]
         b.pipe.write(b"ignored")
         b.pipe.close()
         b.pipe.abort()
         b.pipe.resume_reading()
         await runtime.settle()
-        assert (len(a.told), len(b.told), b.pipe.waiting()) == (2, 2, 0)
+        assert (len(a.reported), len(b.reported), b.pipe.waiting()) == (2, 2, 0)
 
     runtime.run(main)
 
@@ -1326,10 +1329,10 @@ def test_a_closing_stream_may_still_be_aborted(runtime: MemoryRuntime) -> None:
         recorder.pipe.write(b"never taken")
         recorder.pipe.close()
         await runtime.settle()
-        assert recorder.told == ["connected"]
+        assert recorder.reported == ["connected"]
         recorder.pipe.abort()
         await runtime.settle()
-        assert recorder.told == ["connected", "lost"]
+        assert recorder.reported == ["connected", "lost"]
         with pytest.raises(ConnectionResetError):
             await end.receive()
 
@@ -1343,10 +1346,10 @@ def test_reset_is_noticed_even_while_paused(runtime: MemoryRuntime) -> None:
         end.write(b"dropped")
         end.reset()
         await runtime.settle()
-        assert recorder.told == ["connected", "ConnectionResetError"]
+        assert recorder.reported == ["connected", "ConnectionResetError"]
         recorder.pipe.resume_reading()
         await runtime.settle()
-        assert len(recorder.told) == 2
+        assert len(recorder.reported) == 2
         assert await end.receive() == b""
         with pytest.raises(BrokenPipeError):
             await end.send(b"too late")
@@ -1376,7 +1379,7 @@ def test_a_reset_before_the_connection_was_announced(runtime: MemoryRuntime) -> 
         listener = await runtime.listen(Address("host", 0), lambda: recorder)
         runtime.open(*listener.address()).reset()
         await runtime.settle()
-        assert recorder.told == ["connected", "ConnectionResetError"]
+        assert recorder.reported == ["connected", "ConnectionResetError"]
 
     runtime.run(main)
 
@@ -1391,10 +1394,10 @@ def test_a_closed_raw_end_answers_more_bytes_with_a_reset(
             end.stop_taking()
         end.close()
         await runtime.settle()
-        assert recorder.told == ["connected", "eof"]
+        assert recorder.reported == ["connected", "eof"]
         recorder.pipe.write(b"nobody wants this")
         await runtime.settle()
-        assert recorder.told == ["connected", "eof", "ConnectionResetError"]
+        assert recorder.reported == ["connected", "eof", "ConnectionResetError"]
         assert end.received_now() == b""
 
     runtime.run(main)
@@ -1406,7 +1409,7 @@ def test_a_closed_raw_end_and_a_closed_pipe_part_in_good_order(runtime: MemoryRu
         end.close()
         recorder.pipe.close()
         await runtime.settle()
-        assert recorder.told == ["connected", "eof", "lost"]
+        assert recorder.reported == ["connected", "eof", "lost"]
 
     runtime.run(main)
 

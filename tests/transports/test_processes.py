@@ -193,7 +193,7 @@ def test_a_worker_that_hangs_up_before_it_ends(office: Office) -> None:
     office.turn()
     assert office.lines == []
     office.supervisor.stop(office.now)
-    office.processes.obey()  # it cannot be told
+    office.processes.obey()  # it gets no order
     assert second.heard() == DRAIN
     first.end(-50)
     signal.raise_signal(signal.SIGCHLD)

@@ -122,12 +122,12 @@ async def test_a_deadline_that_passes_between_two_slices(
 ) -> None:
     """The rest of the flood is dropped, in silence, when its turn comes before the stream's end."""
     monkeypatch.setattr(wstransports.batch, "WORK_AT_ONCE", -1)  # by a clock that stands still
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with loop.serving(on_connection, close_timeout=5) as server:
         peer = await loop.connect(server)
@@ -142,7 +142,7 @@ async def test_a_deadline_that_passes_between_two_slices(
         session.on_alarm()  # as other loops do; this one calls timers when nothing else is to do
         await closing.wait()
         await loop.settle()
-    assert told == [(1006, "the Close was not answered within 5 s")]
+    assert reported == [(1006, "the Close was not answered within 5 s")]
     assert log.lines() == []
 
 

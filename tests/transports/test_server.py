@@ -424,19 +424,19 @@ async def test_serve_forever_until_cancelled(loop: Loop) -> None:
 @on_each_loop
 async def test_the_end_closes_every_client_with_1001(loop: Loop) -> None:
     server = loop.server()
-    told: list[tuple[int, str]] = []
+    reported: list[tuple[int, str]] = []
 
     @server.connection
     async def on_connection(client: Client) -> None:
         @client.closed
         async def on_closed(code: int, reason: str) -> None:
-            told.append((code, reason))
+            reported.append((code, reason))
 
     async with server:
         peers = [await loop.connect(server) for _ in range(3)]
     for peer in peers:
         assert await peer.closed() == (1001, "")
-    assert told == [(1001, "")] * 3
+    assert reported == [(1001, "")] * 3
     assert not server.clients
 
 

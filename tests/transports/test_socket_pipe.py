@@ -226,7 +226,7 @@ def test_a_stream_that_breaks_at_the_end_of_our_half(run: Callable[[Main], None]
 
 
 # uvloop calls once more what watches a socket with an error, and never again: not even if it has
-# left something to read, nor if it then watches anew.
+# left something to read, nor if it then watches again.
 @pytest.mark.parametrize("in_c", [True, False])
 @pytest.mark.parametrize("size", [5, SHORT_READ, 3 * SHORT_READ + 5])
 @pytest.mark.parametrize("at_first", ["reads", "paused", "pauses"])

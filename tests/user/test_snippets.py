@@ -346,24 +346,24 @@ def test_messages_are_taken_in_their_order(serve: Serve, stack: ExitStack) -> No
 
 
 def test_each_new_client_is_announced_to_all_others(serve: Serve, stack: ExitStack) -> None:
-    told = Frame(FIN | TEXT, b"You are a client connected to my server.")
+    reported = Frame(FIN | TEXT, b"You are a client connected to my server.")
     server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
-    assert [first.frame(), first.frame(), second.frame()] == [told, told, told]
+    assert [first.frame(), first.frame(), second.frame()] == [reported, reported, reported]
     for peer in (first, second, third):
         peer.finish()  # and nothing else has come
     assert server.stop() == []
 
 
 def test_telling_all_others_survives_those_who_leave(serve: Serve, stack: ExitStack) -> None:
-    told = Frame(FIN | TEXT, b"You are a client connected to my server.")
+    reported = Frame(FIN | TEXT, b"You are a client connected to my server.")
     server = serve(SENDING)
     first, second, third = (stack.enter_context(connected(server.port)) for _ in range(3))
-    assert [first.frame(), first.frame(), second.frame()] == [told, told, told]
+    assert [first.frame(), first.frame(), second.frame()] == [reported, reported, reported]
     first.finish()  # gone
     second.reset()  # gone, and perhaps not noticed yet
     newest = stack.enter_context(connected(server.port))
-    assert third.frame() == told
+    assert third.frame() == reported
     for peer in (third, newest):
         peer.finish()
     assert server.stop() == []

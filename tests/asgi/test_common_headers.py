@@ -1,4 +1,4 @@
-"""Header fields that many clients send alike are kept once; those that may be secret are not."""
+"""Header fields with the same value from many clients are kept once, but for secret ones."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from wstransports.asgi.scope import Scope
     ],
 )
 @on_memory
-async def test_what_two_clients_send_alike(loop: Loop, name: str, value: str, kept: bool) -> None:
+async def test_what_two_clients_send(loop: Loop, name: str, value: str, kept: bool) -> None:
     scopes: list[dict[str, Any]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
