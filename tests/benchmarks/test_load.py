@@ -20,6 +20,7 @@ import trustme
 from generator import generator
 
 from kit.certificates import server_context
+from kit.frames import KEY, Frame
 from wscore.masking import apply_mask
 
 pytestmark = pytest.mark.slow
@@ -40,8 +41,7 @@ Answer = Callable[[bytes], bytes]
 
 def frame(payload: bytes, first: int = 0x81) -> bytes:
     """A server's frame."""
-    size = len(payload)
-    return bytes([first]) + (bytes([size]) if size < 126 else b"\x7f" + size.to_bytes(8)) + payload
+    return Frame(first, payload).encode(masked=False)
 
 
 def read_head(stream: BinaryIO) -> bytes:
@@ -429,7 +429,6 @@ REQUEST = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
-KEY = b"\x37\xfa\x21\x3d"
 
 
 def masked(payload: bytes, key: bytes = KEY) -> bytes:

@@ -3,10 +3,8 @@
 import socket
 import ssl
 import struct
-from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from hashlib import sha1
 from typing import NamedTuple
 
 import pytest
@@ -18,10 +16,9 @@ import trio.testing
 import trustme
 from closes import Closes
 
+from kit.handshake import acceptance
 from kit.stream_peer import StreamPeer
 from wstransports import Client, ConnectionClosed, Reasons, WebSocketServer, connect
-
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # A TLS record of a handshake, cut off in the middle.
 CLIENT_HELLO = bytes.fromhex("16030102000100")
@@ -182,16 +179,7 @@ def test_a_server_that_leaves(leave: Leave, sent: bytes, tls: Certificates) -> N
 
     async def talk(tcp: trio.SocketStream) -> None:
         stream = Stream(tcp, tls.server, server_side=True)
-        key = (
-            (await StreamPeer(stream).head())
-            .partition(b"Sec-WebSocket-Key: ")[2]
-            .partition(b"\r\n")[0]
-        )
-        accept = b64encode(sha1(key + GUID).digest())
-        await stream.send_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: %b\r\n\r\n%b" % (accept, sent)
-        )
+        await stream.send_all(acceptance(await StreamPeer(stream).head()) + sent)
         await leave(stream)
 
     async def main() -> None:
