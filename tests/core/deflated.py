@@ -1,14 +1,13 @@
 """A peer made of plain zlib and RFC 7692, and connections that agreed on extensions with it."""
 
 import zlib
-from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from hashlib import sha1
 from typing import Unpack
 
 import pytest
 from wire import AnyConnection, Settings
 
+from kit.handshake import acceptance
 from wscore import Accepted, ClientConnection, Deflate, Event, RequestReceived, ServerConnection
 from wscore.extensions import Extension
 from wscore.extensions.engine import Engine
@@ -18,8 +17,6 @@ ENGINES = [zlib.__name__, "zlib_ng.zlib_ng"]
 each_engine = pytest.mark.parametrize(
     "engine", [ENGINES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in ENGINES[1:])]
 )
-
-RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
 
 FIREFOX = "permessage-deflate"
 CHROMIUM = "permessage-deflate; client_max_window_bits"
@@ -137,17 +134,9 @@ def answered(
 ) -> tuple[ClientConnection, Event]:
     """A client's connection, and what it makes of the server's answers."""
     client = ClientConnection("example.com", extensions=extensions, **settings)
-    head = client.data_to_send().decode()
-    [key] = [line[19:] for line in head.split("\r\n") if line.startswith("Sec-WebSocket-Key: ")]
-    accept = sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {b64encode(accept).decode()}",
-        *(f"Sec-WebSocket-Extensions: {answer}" for answer in answers),
-    ]
-    [event] = client.receive_data(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    lines = "".join(f"Sec-WebSocket-Extensions: {answer}\r\n" for answer in answers)
+    head = acceptance(client.data_to_send(), lines.encode("latin-1"))
+    [event] = client.receive_data(head)
     return client, event
 
 

@@ -8,10 +8,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from deflated import RSV1, SENTENCE, agreed, deflated
+from deflated import SENTENCE, agreed, deflated
 from wire import ROLES, binary, encode, merged, receive, sent_frames
 
-from kit.frames import BINARY, FIN, Frame
+from kit.frames import BINARY, FIN, RSV1, Frame
 from wscore import Deflate, PreparedMessage
 
 

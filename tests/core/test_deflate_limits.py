@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from random import Random
 
 import pytest
-from deflated import NO_TAKEOVER, RSV1, TAIL, Peer, agreed, deflated
+from deflated import NO_TAKEOVER, TAIL, Peer, agreed, deflated
 from wire import ROLES, AnyConnection, binary, encode, merged, receive, sent_frames, text
 
-from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, RSV1, TEXT, Frame
 from wscore import CloseReceived, ConnectionFailed, Event, MessagePiece, Ping, Reasons
 
 both_roles = pytest.mark.parametrize("role", ROLES)

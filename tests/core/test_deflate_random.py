@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from deflated import RSV1, RSV2, Peer, agreed
+from deflated import Peer, agreed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wire import (
@@ -20,7 +20,7 @@ from wire import (
     text,
 )
 
-from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
+from kit.frames import BINARY, CONTINUATION, FIN, PING, RSV1, RSV2, TEXT, Frame
 from wscore import (
     ConnectionFailed,
     Deflate,

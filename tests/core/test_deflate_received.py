@@ -9,22 +9,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
-from deflated import (
-    NO_TAKEOVER,
-    RSV1,
-    RSV2,
-    RSV3,
-    SENTENCE,
-    TAIL,
-    Peer,
-    agreed,
-    deflated,
-    each_engine,
-    engine_named,
-)
+from deflated import NO_TAKEOVER, SENTENCE, TAIL, Peer, agreed, deflated, each_engine, engine_named
 from wire import ROLES, binary, encode, merged, open_end, receive, sent_frames, text
 
-from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, RSV3, TEXT, Frame
 from wscore import (
     ClientConnection,
     CloseReceived,

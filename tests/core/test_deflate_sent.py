@@ -10,7 +10,6 @@ import pytest
 from deflated import (
     CHROMIUM,
     NO_TAKEOVER,
-    RSV1,
     SENTENCE,
     TAIL,
     Peer,
@@ -23,7 +22,7 @@ from deflated import (
 )
 from wire import ROLES, AnyConnection, binary, encode, merged, open_end, receive, sent_frames
 
-from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, TEXT, Frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, Frame
 from wscore import Deflate, LocalProtocolError, State
 
 WIDE = Deflate(window_bits=15, peer_window_bits=15)

@@ -11,21 +11,10 @@ from itertools import permutations
 from typing import Any, NamedTuple
 
 import pytest
-from deflated import (
-    RSV1,
-    RSV2,
-    RSV3,
-    SENTENCE,
-    Peer,
-    agreed,
-    answered,
-    deflated,
-    extensions_in,
-    serve,
-)
+from deflated import SENTENCE, Peer, agreed, answered, deflated, extensions_in, serve
 from wire import ROLES, binary, encode, merged, receive, sent_frames, text
 
-from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, Frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, FIN, PING, RSV1, RSV2, RSV3, TEXT, Frame
 from wscore import (
     Accepted,
     ClientConnection,

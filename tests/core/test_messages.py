@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from implementations import compiled, forms, needs_compiled
 from wire import EXAMPLES, ROLES, binary, encode, text
 
-from kit.frames import BINARY, CONTINUATION, FIN, PING, TEXT, Frame
+from kit.frames import BINARY, CONTINUATION, FIN, PING, RSV1, RSV2, TEXT, Frame
 from wscore import Event, MessagePiece, Ping, speedups
 
 WholeMessages = Callable[..., int]
@@ -163,9 +163,6 @@ def test_the_position_and_what_was_there(whole_messages: WholeMessages, role: st
     events: list[Event] = [binary(b"before")]
     whole_messages(good, 0, role == "server", NO_LIMIT, 1, events, 0, Decoding())
     assert events == [binary(b"before"), text("Grüße")]
-
-
-RSV1, RSV2 = 0x40, 0x20
 
 
 @in_both_forms

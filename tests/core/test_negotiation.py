@@ -11,22 +11,12 @@ from random import Random
 from typing import Any, NamedTuple
 
 import pytest
-from deflated import (
-    CHROMIUM,
-    FIREFOX,
-    RSV1,
-    SENTENCE,
-    Peer,
-    answered,
-    extensions_in,
-    request,
-    serve,
-)
+from deflated import CHROMIUM, FIREFOX, SENTENCE, Peer, answered, extensions_in, request, serve
 from hypothesis import given
 from hypothesis import strategies as st
 from wire import AnyConnection, binary, encode, merged, receive, sent_frames
 
-from kit.frames import BINARY, CLOSE, FIN, Frame
+from kit.frames import BINARY, CLOSE, FIN, RSV1, Frame
 from wscore import (
     Accepted,
     ClientConnection,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deflated import CHROMIUM, FIREFOX, RSV1, SENTENCE, Peer, agreed
+from deflated import CHROMIUM, FIREFOX, SENTENCE, Peer, agreed
 from wire import (
     ROLES,
     AnyConnection,
@@ -18,7 +18,7 @@ from wire import (
     text,
 )
 
-from kit.frames import BINARY, CONTINUATION, FIN, TEXT
+from kit.frames import BINARY, CONTINUATION, FIN, RSV1, TEXT
 from wscore import (
     Deflate,
     LocalProtocolError,

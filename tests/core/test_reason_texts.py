@@ -11,13 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from deflated import RSV1, agreed
+from deflated import agreed
 from hypothesis import given
 from hypothesis import strategies as st
 from server_handshake_cases import FIELDS, HOST, OPENING, head
 from wire import ROLES, encode, receive
 
-from kit.frames import BINARY, FIN, Frame
+from kit.frames import BINARY, FIN, RSV1, Frame
 from wscore import (
     ClientConnection,
     ConnectionFailed,
